@@ -1,0 +1,35 @@
+//! The mathematics of "Denoising Diffusion Probabilistic Models" (Ho, Jain, Abbeel 2020) as pure `f64` functions.
+//!
+//! No tensors, files, clocks, random numbers or threads: whatever varies is an argument. The letters are the paper's;
+//! `t` runs `1..=T`. Logarithms are natural (nats) unless a name says bits. Values are per dimension unless a name says otherwise.
+//!
+//! The modules follow the paper: [`schedule`] chooses the betas, [`process`] derives everything the forward chain fixes,
+//! [`parameterisation`] and [`variance`] say what the network's output means, [`objective`] what it is trained on,
+//! [`likelihood`] what the bound is, [`sampler`] how to walk back, [`setup`] which choices fit together. [`oracle`] holds data
+//! laws for which all of this is known in closed form.
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod embedding;
+pub mod error;
+pub mod likelihood;
+pub mod linear;
+pub mod objective;
+pub mod oracle;
+pub mod parameterisation;
+pub mod process;
+pub mod rate_distortion;
+pub mod sampler;
+pub mod schedule;
+pub mod setup;
+pub mod variance;
+
+pub use error::Error;
+pub use linear::Linear;
+pub use objective::Objective;
+pub use parameterisation::Prediction;
+pub use process::Process;
+pub use schedule::{BetaScale, Schedule};
+pub use setup::Setup;
+pub use variance::ReverseVariance;

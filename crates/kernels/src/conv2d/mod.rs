@@ -1,0 +1,68 @@
+//! 3x3 and 1x1 convolution on `[B, H, W, C]`, with zero padding, stride 1 or 2, optional nearest upsampling before it, and a bias that
+//! may differ between images (so that a time embedding is added for free).
+
+mod cpu;
+mod gather;
+mod gemm;
+pub(crate) mod op;
+mod reference;
+
+use crate::Kernel;
+use candle_core::{Result, Tensor};
+
+/// What a convolution does to the size of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resize {
+    /// Stride 1, one pixel of zeros around the image: same size.
+    Same,
+    /// Stride 2 on even sizes with zeros at the bottom and the right only: TensorFlow's 'SAME', half the size.
+    Halve,
+    /// Each pixel repeated 2x2, then as `Same`: twice the size.
+    Double,
+}
+
+impl Resize {
+    /// (height, width) after the convolution.
+    pub fn output(self, h: usize, w: usize) -> (usize, usize) {
+        match self {
+            Resize::Same => (h, w),
+            Resize::Halve => (h / 2, w / 2),
+            Resize::Double => (2 * h, 2 * w),
+        }
+    }
+}
+
+/// y\[b, p, n\] = bias\[b or 0, n\] + sum over the window of x w.
+///
+/// Shapes: `x` \[B, H, W, Ci\], `weight` \[K, K, Ci, Co\] with K = 3 or 1 (1 only with [`Resize::Same`]), `bias` \[B or 1, Co\];
+/// result \[B, H', W', Co\]. Types: f32 or f64, all alike. Errors name the shapes that do not fit.
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize, kernel: Kernel) -> Result<Tensor> {
+    check(x, weight, bias, resize)?;
+    match kernel {
+        Kernel::Reference => reference::conv2d(x, weight, bias, resize),
+        Kernel::Fused => x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op::Conv2d { resize }),
+    }
+}
+
+fn check(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize) -> Result<()> {
+    let (b, h, w, c_in) = x.dims4()?;
+    let (kh, kw, wc_in, c_out) = weight.dims4()?;
+    let (bias_b, bias_c) = bias.dims2()?;
+    let square = kh == kw && (kh == 3 || (kh == 1 && resize == Resize::Same));
+    if !square {
+        candle_core::bail!("conv2d: expected a weight of 3x3, or 1x1 without a change of size, got {kh}x{kw} with {resize:?}");
+    }
+    if wc_in != c_in {
+        candle_core::bail!("conv2d: expected a weight for {c_in} input channels as x {:?} has, got {:?}", x.dims(), weight.dims());
+    }
+    if bias_c != c_out || (bias_b != 1 && bias_b != b) {
+        candle_core::bail!("conv2d: expected a bias of [1 or {b}, {c_out}], got {:?}", bias.dims());
+    }
+    if resize == Resize::Halve && (h % 2 != 0 || w % 2 != 0) {
+        candle_core::bail!("conv2d: halving needs even sizes, got {h}x{w}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

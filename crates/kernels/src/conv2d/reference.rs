@@ -1,0 +1,48 @@
+//! Convolution as one matrix product for each tap: plain tensor code with candle's gradients.
+
+use super::Resize;
+use candle_core::{Result, Tensor};
+
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize) -> Result<Tensor> {
+    let (k, _, c_in, c_out) = weight.dims4()?;
+    let x = match resize {
+        Resize::Double => upsample(x)?,
+        Resize::Same | Resize::Halve => x.clone(),
+    };
+    let (b, h, w, _) = x.dims4()?;
+    let (before, after) = match (k, resize) {
+        (1, _) => (0, 0),
+        (_, Resize::Halve) => (0, 1),
+        (_, Resize::Same | Resize::Double) => (1, 1),
+    };
+    let padded = x.pad_with_zeros(1, before, after)?.pad_with_zeros(2, before, after)?;
+    let (out_h, out_w) = if resize == Resize::Halve { (h / 2, w / 2) } else { (h, w) };
+    let mut sum: Option<Tensor> = None;
+    for dy in 0..k {
+        for dx in 0..k {
+            let window = match resize {
+                Resize::Halve => every_other(&every_other(&padded, 1, dy, out_h)?, 2, dx, out_w)?,
+                Resize::Same | Resize::Double => padded.narrow(1, dy, out_h)?.narrow(2, dx, out_w)?,
+            };
+            let tap = weight.narrow(0, dy, 1)?.narrow(1, dx, 1)?.reshape((c_in, c_out))?;
+            let part = window.contiguous()?.reshape((b * out_h * out_w, c_in))?.matmul(&tap)?;
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => (sum + part)?,
+            });
+        }
+    }
+    let y = sum.expect("at least one tap").reshape((b, out_h, out_w, c_out))?;
+    y.broadcast_add(&bias.reshape((bias.dim(0)?, 1, 1, c_out))?)
+}
+
+/// Nearest upsampling by 2, written so that candle's gradient of it is right and adds up (its upsample_nearest2d's is not).
+fn upsample(x: &Tensor) -> Result<Tensor> {
+    let (b, h, w, c) = x.dims4()?;
+    x.reshape((b, h, 1, w, 1, c))?.broadcast_as((b, h, 2, w, 2, c))?.contiguous()?.reshape((b, 2 * h, 2 * w, c))
+}
+
+fn every_other(x: &Tensor, dim: usize, start: usize, n: usize) -> Result<Tensor> {
+    let indices: Vec<u32> = (0..n).map(|i| (start + 2 * i) as u32).collect();
+    x.index_select(&Tensor::new(indices, x.device())?, dim)
+}

@@ -1,0 +1,23 @@
+//! The tensor operations of the U-Net that candle lacks or is slow at, forward and backward.
+//!
+//! Images are `[B, H, W, C]`. Each operation is a folder: `reference` is plain tensor code with candle's autograd and stays as the
+//! oracle; `cpu` works on slices, knows shapes and strides but nothing of candle; `op` is the thin wrapper between the two, with
+//! its backward pass; the folder's `mod` has the one public function. Unsafe code lives here and nowhere else in the workspace.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod adam;
+pub mod conv2d;
+pub mod group_norm;
+pub mod random;
+pub mod simd;
+
+/// Which implementation of an operation runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kernel {
+    /// Plain tensor code: slow, any type, the oracle.
+    Reference,
+    /// The fused kernel of the device that the tensors are on.
+    #[default]
+    Fused,
+}

@@ -1,0 +1,154 @@
+//! Random streams: Philox4x32-10 counters, so that any number of any stream can be had at once, in any order, on any device.
+//!
+//! A number is a function of (seed, stream, step, index) and of nothing else: not of the batch split, the thread or the device.
+
+mod philox;
+
+pub use philox::philox4x32_10;
+
+/// What a random number is for. One stream per use, so that adding a use shifts no other's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Stream {
+    /// Initial weights; the step is the parameter's position.
+    Init = 1,
+    /// The order in which an epoch visits the images; the step is the epoch.
+    Shuffle = 2,
+    /// Left-right flips of training images; the step is the training step.
+    Flip = 3,
+    /// Timesteps of training images; the step is the training step.
+    Timestep = 4,
+    /// Forward-process noise of training images; the step is the training step.
+    TrainNoise = 5,
+    /// Dropout masks; the step is the training step times the network's number of dropout layers plus the layer.
+    Dropout = 6,
+    /// x_T (step 0) and the noise of reverse step t (step t) of samples.
+    Sample = 7,
+    /// Forward-process noise of evaluated images; the step is t.
+    Evaluation = 8,
+    /// Anything that trains the feature classifier.
+    Classifier = 9,
+}
+
+/// One stream of one seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Random {
+    key: [u32; 2],
+    stream: u32,
+}
+
+impl Random {
+    /// The stream of that name under `seed`.
+    pub fn new(seed: u64, stream: Stream) -> Random {
+        Random { key: [seed as u32, (seed >> 32) as u32], stream: stream as u32 }
+    }
+
+    /// Four random words: block `block` of `step`.
+    pub fn block(&self, step: u64, block: u64) -> [u32; 4] {
+        // 24 bits of step overflow into the stream's word: steps up to 2^56, blocks up to 2^32.
+        let high = (step >> 32) as u32;
+        philox4x32_10([block as u32, step as u32, self.stream | (high << 8), (block >> 32) as u32], self.key)
+    }
+
+    /// Word number `index` of `step`.
+    pub fn word(&self, step: u64, index: u64) -> u32 {
+        self.block(step, index / 4)[(index % 4) as usize]
+    }
+
+    /// Uniform in (0, 1), 32 bits of resolution: never 0 or 1.
+    pub fn uniform(&self, step: u64, index: u64) -> f64 {
+        unit(self.word(step, index))
+    }
+
+    /// Uniform in 0..n, for n up to 2^32; off from uniform by less than n / 2^32.
+    pub fn below(&self, step: u64, index: u64, n: usize) -> usize {
+        ((self.word(step, index) as u64 * n as u64) >> 32) as usize
+    }
+
+    /// Fills `out` with N(0, 1): number i of `step` is the same whatever `first` the call starts at. Box-Muller in f64, rounded once.
+    pub fn normal_fill(&self, step: u64, first: u64, out: &mut [f32]) {
+        let mut i = 0;
+        while i < out.len() {
+            let index = first + i as u64;
+            let four = normals(self.block(step, index / 4));
+            let from = (index % 4) as usize;
+            let n = (4 - from).min(out.len() - i);
+            out[i..i + n].copy_from_slice(&four[from..from + n]);
+            i += n;
+        }
+    }
+
+    /// A permutation of 0..n (Fisher-Yates).
+    pub fn permutation(&self, step: u64, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        for i in (1..n).rev() {
+            order.swap(i, self.below(step, i as u64, i + 1));
+        }
+        order
+    }
+}
+
+fn unit(word: u32) -> f64 {
+    (word as f64 + 0.5) / 4_294_967_296.0
+}
+
+/// Four normals of four words. `libm` is plain Rust: the same digits on every platform.
+fn normals(words: [u32; 4]) -> [f32; 4] {
+    let pair = |a: u32, b: u32| {
+        let radius = (-2.0 * libm::log(unit(a))).sqrt();
+        let (sin, cos) = libm::sincos(std::f64::consts::TAU * unit(b));
+        [(radius * cos) as f32, (radius * sin) as f32]
+    };
+    let ([a, b], [c, d]) = (pair(words[0], words[1]), pair(words[2], words[3]));
+    [a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_normals(seed: u64, step in 0u64..1 << 40, first in 0u64..1000, n in 1usize..200, cut in 0usize..200) {
+            let random = Random::new(seed, Stream::TrainNoise);
+            let (mut whole, mut parts) = (vec![0f32; n], vec![0f32; n]);
+            random.normal_fill(step, first, &mut whole);
+            let cut = cut.min(n);
+            random.normal_fill(step, first, &mut parts[..cut]);
+            random.normal_fill(step, first + cut as u64, &mut parts[cut..]);
+            prop_assert_eq!(whole, parts);
+        }
+
+        #[test]
+        fn a_permutation_has_every_number_once(seed: u64, step: u64, n in 1usize..300) {
+            let mut order = Random::new(seed, Stream::Shuffle).permutation(step >> 8, n);
+            order.sort_unstable();
+            prop_assert_eq!(order, (0..n).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn normals_are_normal() {
+        let mut x = vec![0f32; 400_000];
+        Random::new(7, Stream::Sample).normal_fill(3, 0, &mut x);
+        let n = x.len() as f64;
+        let moment = |k: i32| x.iter().map(|v| (*v as f64).powi(k)).sum::<f64>() / n;
+        // Five standard errors of each moment of N(0, 1).
+        for (k, mean, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
+            assert!((moment(k) - mean).abs() < 5.0 * (variance / n).sqrt(), "moment {k}: {}", moment(k));
+        }
+    }
+
+    #[test]
+    fn streams_and_steps_differ() {
+        let a = Random::new(1, Stream::Sample);
+        let others = [
+            Random::new(2, Stream::Sample).block(5, 0),
+            Random::new(1, Stream::Flip).block(5, 0),
+            a.block(6, 0),
+            a.block(5 + (1 << 33), 0),
+        ];
+        assert!(others.iter().all(|block| *block != a.block(5, 0)));
+    }
+}

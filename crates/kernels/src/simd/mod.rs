@@ -1,0 +1,203 @@
+//! Instruction sets: one small vector interface, chosen once per process, so that a kernel is written once.
+//!
+//! A kernel implements [`Job`] for every [`Simd`]; [`run`] compiles it for each instruction set and calls the best one that the
+//! processor has. `DDPM_ISA=portable|avx2|avx512` forces a lesser one, to test it.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+mod portable;
+
+use std::sync::OnceLock;
+
+/// f32 and f64: what the kernels compute in. f64 exists for gradient checks.
+pub trait Real: Copy + Default + PartialOrd + Send + Sync + std::fmt::Debug + 'static
+where
+    Self: std::ops::Add<Output = Self> + std::ops::Sub<Output = Self> + std::ops::Mul<Output = Self> + std::ops::Div<Output = Self>,
+    Self: std::ops::AddAssign + std::ops::Neg<Output = Self> + std::iter::Sum,
+{
+    /// From f64, rounded.
+    fn of(v: f64) -> Self;
+    /// To f64.
+    fn wide(self) -> f64;
+    /// e^self, with a relative error of a few units in the last place, in code that vectorises.
+    fn exp(self) -> Self;
+    /// The vector types of each instruction set for this number type, called by [`run`].
+    fn dispatch<J: Job<Self>>(isa: Isa, job: J) -> J::Output;
+}
+
+/// A vector of `LANES` numbers.
+///
+/// # Safety
+/// An implementation's methods may only be called where its instruction set exists; pointers are read and written for `LANES` numbers.
+pub unsafe trait Simd: Copy {
+    /// The number type.
+    type T: Real;
+    /// The register.
+    type V: Copy;
+    /// Numbers in a register.
+    const LANES: usize;
+    /// Every lane `v`.
+    unsafe fn splat(v: Self::T) -> Self::V;
+    /// Reads `LANES` numbers, unaligned.
+    unsafe fn load(p: *const Self::T) -> Self::V;
+    /// Writes `LANES` numbers, unaligned.
+    unsafe fn store(p: *mut Self::T, v: Self::V);
+    /// a * b + c.
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+}
+
+/// A computation that is compiled once for each instruction set.
+pub trait Job<T: Real> {
+    /// What it gives back.
+    type Output;
+    /// The computation. Implementations are `#[inline(always)]`, so that they are compiled with the caller's instruction set.
+    ///
+    /// # Safety
+    /// The instruction set of `S` must exist on this processor.
+    unsafe fn run<S: Simd<T = T>>(self) -> Self::Output;
+}
+
+/// The instruction sets that the CPU kernels are compiled for, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What the compiler may assume everywhere.
+    Portable,
+    /// AVX2 with fused multiply-add, 256-bit registers.
+    Avx2,
+    /// AVX-512 F, VL, BW and DQ, 512-bit registers.
+    Avx512,
+}
+
+impl Isa {
+    /// All, worst first.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// Its name, as `DDPM_ISA` and `ddpm doctor` spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => has_avx512(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 => false,
+        }
+    }
+
+    /// The best one that exists here and that `DDPM_ISA` allows. Decided at the first call.
+    pub fn active() -> Isa {
+        static ACTIVE: OnceLock<Isa> = OnceLock::new();
+        *ACTIVE.get_or_init(|| {
+            let limit = std::env::var("DDPM_ISA").ok().and_then(|name| Isa::ALL.into_iter().find(|isa| isa.name() == name));
+            let allowed = |isa: &Isa| isa.is_available() && limit.is_none_or(|limit| *isa <= limit);
+            Isa::ALL.into_iter().rev().find(allowed).unwrap_or(Isa::Portable)
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("fma")
+}
+
+/// Runs `job` with the best instruction set.
+pub fn run<T: Real, J: Job<T>>(job: J) -> J::Output {
+    run_with(Isa::active(), job)
+}
+
+/// Runs `job` with `isa`, which must be available.
+pub fn run_with<T: Real, J: Job<T>>(isa: Isa, job: J) -> J::Output {
+    assert!(isa.is_available(), "instruction set {} does not exist on this processor", isa.name());
+    T::dispatch(isa, job)
+}
+
+macro_rules! real {
+    ($t:ty, $exp:expr, $portable:ty, $avx2:ident, $avx512:ident) => {
+        impl Real for $t {
+            #[inline(always)]
+            fn of(v: f64) -> Self {
+                v as $t
+            }
+            #[inline(always)]
+            fn wide(self) -> f64 {
+                self as f64
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $exp(self)
+            }
+            fn dispatch<J: Job<Self>>(isa: Isa, job: J) -> J::Output {
+                // Safety: `run_with` has checked that the processor has `isa`.
+                #[cfg(target_arch = "x86_64")]
+                match isa {
+                    Isa::Avx512 => return unsafe { x86::with_avx512::<$t, x86::$avx512, J>(job) },
+                    Isa::Avx2 => return unsafe { x86::with_avx2::<$t, x86::$avx2, J>(job) },
+                    Isa::Portable => {}
+                }
+                let _ = isa;
+                unsafe { job.run::<$portable>() }
+            }
+        }
+    };
+}
+
+real!(f32, exp_f32, portable::Wide<f32, 8>, F32x8, F32x16);
+real!(f64, f64::exp, portable::Wide<f64, 4>, F64x4, F64x8);
+
+/// e^x by 2^n times a polynomial of degree 7 on [-ln2/2, ln2/2]; 0 below -87.3, limited to e^88 above. Relative error below 2e-7.
+#[inline(always)]
+fn exp_f32(x: f32) -> f32 {
+    let x = x.clamp(-87.3, 88.0);
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a call.
+    const ROUND: f32 = 12_582_912.0;
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    // ln 2 in two parts, the first exact in few bits.
+    let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
+    let p = 1.984_127e-4_f32;
+    let p = p * r + 1.388_889e-3;
+    let p = p * r + 8.333_334e-3;
+    let p = p * r + 4.166_666_6e-2;
+    let p = p * r + 1.666_666_7e-1;
+    let p = p * r + 0.5;
+    let p = p * r + 1.0;
+    let p = p * r + 1.0;
+    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn exp_is_accurate(x in -87.0f32..88.0) {
+            let exact = (x as f64).exp();
+            prop_assert!(((Real::exp(x) as f64 - exact) / exact).abs() < 2e-7, "exp({x}) = {}", Real::exp(x));
+        }
+    }
+
+    #[test]
+    fn exp_has_no_surprises_at_the_ends() {
+        assert!(Real::exp(-1e30f32) < 1.3e-38);
+        assert!(Real::exp(1e30f32).is_finite());
+        assert_eq!(Real::exp(0f32), 1.0);
+    }
+}
