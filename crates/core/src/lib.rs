@@ -30,6 +30,7 @@ pub use linear::Linear;
 pub use objective::Objective;
 pub use parameterisation::Prediction;
 pub use process::Process;
+pub use sampler::Sampler;
 pub use schedule::{BetaScale, Schedule};
 pub use setup::Setup;
 pub use variance::ReverseVariance;

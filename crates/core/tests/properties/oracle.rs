@@ -1,0 +1,166 @@
+use crate::common::*;
+use ddpm_core::likelihood::gaussian_kl;
+use ddpm_core::oracle::{Component, GaussianData, MixtureData};
+use ddpm_core::{Prediction, Process, ReverseVariance};
+use proptest::prelude::*;
+
+fn gaussian() -> impl Strategy<Value = GaussianData> {
+    (-0.9f64..0.9, 0.05f64..1.5).prop_map(|(mean, std)| GaussianData { mean, std })
+}
+
+fn mixture() -> impl Strategy<Value = MixtureData> {
+    prop::collection::vec((0.1f64..1.0, -1.0f64..1.0, 0.1f64..0.6), 1..4)
+        .prop_map(|modes| MixtureData { components: modes.into_iter().map(|(weight, mean, std)| Component { weight, mean, std }).collect() })
+}
+
+/// q(x_0) of a mixture, from its definition.
+fn data_density(data: &MixtureData, x: f64) -> f64 {
+    let total: f64 = data.components.iter().map(|c| c.weight).sum();
+    data.components.iter().map(|c| c.weight / total * log_normal(x, c.mean, c.std * c.std).exp()).sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_marginal_is_the_data_through_the_forward_process(at in any_at(), data in mixture(), xt in -2.0f64..2.0) {
+        let (p, t) = (&at.process, at.t);
+        prop_assume!(p.alpha_bar(t) < 0.99);
+        let direct = integral(-6.0, 6.0, |x0| data_density(&data, x0) * log_normal(xt, p.q_marginal(x0, t).mean, p.q_marginal(x0, t).variance).exp());
+        prop_assert!(near(data.density(p, t, xt), direct, 1e-7));
+    }
+
+    #[test]
+    fn what_xt_says_of_x0_is_bayes_rule(at in any_at(), data in mixture(), xt in -1.5f64..1.5) {
+        let (p, t) = (&at.process, at.t);
+        prop_assume!(p.alpha_bar(t) < 0.99);
+        let joint = |x0: f64| data_density(&data, x0) * log_normal(xt, p.q_marginal(x0, t).mean, p.q_marginal(x0, t).variance).exp();
+        let mass = integral(-6.0, 6.0, joint);
+        let mean = integral(-6.0, 6.0, |x0| x0 * joint(x0)) / mass;
+        let variance = integral(-6.0, 6.0, |x0| (x0 - mean).powi(2) * joint(x0)) / mass;
+        let got = data.x0_given_xt(p, t, xt);
+        prop_assert!(near(got.mean, mean, 1e-6) && near(got.variance, variance, 1e-6), "{got:?} {mean} {variance}");
+    }
+
+    #[test]
+    fn the_score_is_the_slope_of_the_log_density(at in any_at(), data in mixture(), xt in -2.0f64..2.0) {
+        let (p, t) = (&at.process, at.t);
+        let h = 1e-4;
+        let slope = (data.density(p, t, xt + h).ln() - data.density(p, t, xt - h).ln()) / (2.0 * h);
+        prop_assert!(near(data.score(p, t, xt), slope, 1e-4), "{} {slope}", data.score(p, t, xt));
+        // Tweedie: the best noise prediction is the score, scaled.
+        prop_assert!(near(data.best_eps(p, t, xt), -(1.0 - p.alpha_bar(t)).sqrt() * data.score(p, t, xt), 1e-6));
+    }
+
+    #[test]
+    fn one_mode_is_the_gaussian_oracle(at in any_at(), data in gaussian(), weight in 0.1f64..2.0, xt in -2.0f64..2.0) {
+        let (p, t) = (&at.process, at.t);
+        let one = MixtureData { components: vec![Component { weight, mean: data.mean, std: data.std }] };
+        let (a, b) = (one.x0_given_xt(p, t, xt), data.x0_given_xt(p, t, xt));
+        prop_assert!(near(a.mean, b.mean, 1e-9) && near(a.variance, b.variance, 1e-9));
+        prop_assert!(near(one.score(p, t, xt), data.score(p, t, xt), 1e-9));
+        let q = data.marginal(p, t);
+        prop_assert!(near(one.density(p, t, xt).ln(), log_normal(xt, q.mean, q.variance), 1e-9));
+    }
+
+    #[test]
+    fn the_best_network_reads_the_same_x0_in_every_parameterisation(at in any_at(), data in gaussian(), xt in -2.0f64..2.0) {
+        prop_assume!(at.has_signal());
+        let (p, t) = (&at.process, at.t);
+        let x0 = data.x0_given_xt(p, t, xt).mean;
+        for prediction in Prediction::ALL {
+            let output = data.best(prediction, p, t).at(xt);
+            let to_x0 = prediction.to_x0(p, t);
+            let got = to_x0.apply(&xt, &output).unwrap();
+            prop_assert!((got - x0).abs() < 1e-10 * (1.0 + to_x0.xt.abs() * 2.0 + to_x0.output.abs()), "{prediction:?}: {got} {x0}");
+        }
+    }
+
+    #[test]
+    fn denoising_score_matching_is_score_matching_up_to_a_constant(
+        at in any_at(), data in mixture(), a1 in -1.0f64..1.0, b1 in -1.0f64..1.0, a2 in -1.0f64..1.0, b2 in -1.0f64..1.0,
+    ) {
+        let (p, t) = (&at.process, at.t);
+        let (signal, noise) = p.q_sample_coefficients(t);
+        // E (a x_t + b - eps)^2 over data and noise, in closed form: a (signal x_0) + b and (a noise - 1) eps are independent.
+        let total: f64 = data.components.iter().map(|c| c.weight).sum();
+        let denoising = |a: f64, b: f64| -> f64 {
+            data.components.iter().map(|c| {
+                let mean = a * signal * c.mean + b;
+                c.weight / total * (mean * mean + (a * signal * c.std).powi(2) + (a * noise - 1.0).powi(2))
+            }).sum()
+        };
+        // E (a x_t + b - E[eps | x_t])^2 over x_t, by quadrature.
+        let explicit = |a: f64, b: f64| integral(-9.0, 9.0, |x| data.density(p, t, x) * (a * x + b - data.best_eps(p, t, x)).powi(2));
+        let (difference, expected) = (denoising(a1, b1) - denoising(a2, b2), explicit(a1, b1) - explicit(a2, b2));
+        prop_assert!(near(difference, expected, 1e-6), "{difference} {expected}");
+        // The constant is what no network can do better than.
+        prop_assert!(denoising(a1, b1) >= explicit(a1, b1) - 1e-9);
+    }
+
+    #[test]
+    fn a_term_of_the_bound_is_the_expected_kl(at in later_at(), data in gaussian(), log_sigma2 in -6.0f64..0.0, xt in -2.0f64..2.0) {
+        let (p, t) = (&at.process, at.t);
+        let x0 = data.x0_given_xt(p, t, xt);
+        let best_mean = p.q_posterior(x0.mean, xt, t).mean;
+        let reach = 10.0 * x0.variance.sqrt();
+        let expected = integral(x0.mean - reach, x0.mean + reach, |x| {
+            let posterior = p.q_posterior(x, xt, t);
+            log_normal(x, x0.mean, x0.variance).exp() * gaussian_kl(posterior.mean, posterior.variance.ln(), best_mean, log_sigma2)
+        });
+        prop_assert!(near(data.expected_term(p, t, log_sigma2), expected, 1e-7));
+    }
+
+    #[test]
+    fn no_reverse_variance_beats_the_optimal_one(at in any_at(), data in gaussian(), off in 0.05f64..2.0) {
+        let (p, t) = (&at.process, at.t);
+        let best = data.optimal_sigma2(p, t).ln();
+        let term = |log_sigma2| data.expected_term(p, t, log_sigma2);
+        prop_assert!(term(best + off) > term(best) && term(best - off) > term(best));
+    }
+
+    #[test]
+    fn section_3_2_both_fixed_variances_are_optimal_for_their_data(at in later_at(), mean in -1.0f64..1.0) {
+        let (p, t) = (&at.process, at.t);
+        let normal = GaussianData { mean: 0.0, std: 1.0 };
+        let large = ReverseVariance::FixedLarge.log_sigma2(p, t).at(0.0);
+        prop_assert!(near(normal.optimal_sigma2(p, t).ln(), large, 1e-9));
+        let point = GaussianData { mean, std: 0.0 };
+        let small = ReverseVariance::FixedSmall.log_sigma2(p, t).at(0.0);
+        prop_assert!(near(point.optimal_sigma2(p, t).ln(), small, 1e-12));
+        // By the bound itself: the other choice costs more, and the right one costs nothing for the point.
+        prop_assert!(normal.expected_term(p, t, large) <= normal.expected_term(p, t, small));
+        prop_assert!(point.expected_term(p, t, small).abs() < 1e-12 && point.expected_term(p, t, large) >= 0.0);
+    }
+
+    #[test]
+    fn no_bound_is_below_the_entropy(process in any_process(), data in gaussian(), off in -0.5f64..0.5) {
+        let bound = |off: f64| data.expected_prior_term(&process)
+            + (1..=process.timesteps()).map(|t| data.expected_term(&process, t, data.optimal_sigma2(&process, t).ln() + off)).sum::<f64>();
+        // With the exact reverse variance the bound is loose only by KL(q(x_T) || N(0, 1)), and never below the entropy.
+        let last = data.marginal(&process, process.timesteps());
+        let gap = gaussian_kl(last.mean, last.variance.ln(), 0.0, 0.0);
+        prop_assert!(near(bound(0.0), data.entropy() + gap, 1e-7), "{} {} {gap}", bound(0.0), data.entropy());
+        prop_assert!(bound(off) >= data.entropy() - 1e-9);
+    }
+
+    #[test]
+    fn the_prior_term_is_averaged_over_the_data(process in any_process(), data in gaussian()) {
+        let t = process.timesteps();
+        let expected = integral(data.mean - 10.0 * data.std, data.mean + 10.0 * data.std, |x0| {
+            let q = process.q_marginal(x0, t);
+            log_normal(x0, data.mean, data.std * data.std).exp() * gaussian_kl(q.mean, q.variance.ln(), 0.0, 0.0)
+        });
+        prop_assert!(near(data.expected_prior_term(&process), expected, 1e-9));
+    }
+}
+
+#[test]
+fn at_step_0_the_marginal_is_the_data() {
+    let process = Process::new(vec![0.1, 0.2]).unwrap();
+    let data = GaussianData { mean: 0.3, std: 0.5 };
+    let q = data.marginal(&process, 0);
+    assert!(close(q.mean, 0.3, 1e-15) && close(q.variance, 0.25, 1e-15));
+    // The entropy of N(0, 1): ln sqrt(2 pi e).
+    assert!(close(GaussianData { mean: 0.0, std: 1.0 }.entropy(), 1.4189385332046727, 1e-12));
+}
