@@ -8,6 +8,7 @@
 
 pub mod adam;
 pub mod conv2d;
+pub mod dropout;
 pub mod group_norm;
 pub mod random;
 pub mod simd;

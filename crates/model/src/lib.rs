@@ -1,1 +1,24 @@
+//! Tensors: the U-Net of "Denoising Diffusion Probabilistic Models" (Ho, Jain, Abbeel 2020), what trains it and what walks back with it.
+//!
+//! Images are `[B, H, W, C]` in [-1, 1]. A network is a description ([`unet::UNet`], [`classifier::Classifier`]) that names its
+//! parameters in a fixed order, and a list of numbers ([`parameters::Weights`]) in that order: the same description runs on the
+//! weights in training, on their moving average, and on a checkpoint. Whatever is random comes from a named stream.
 
+#![forbid(unsafe_code)]
+
+pub mod bound;
+pub mod checkpoint;
+pub mod classifier;
+pub mod diffusion;
+pub mod error;
+pub mod layers;
+pub mod network;
+pub mod optimiser;
+pub mod parameters;
+pub mod sampling;
+pub mod unet;
+
+pub use diffusion::Diffusion;
+pub use error::Error;
+pub use network::Network;
+pub use unet::UNet;

@@ -6,6 +6,8 @@ mod philox;
 
 pub use philox::philox4x32_10;
 
+use rayon::prelude::*;
+
 /// What a random number is for. One stream per use, so that adding a use shifts no other's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -76,6 +78,13 @@ impl Random {
             out[i..i + n].copy_from_slice(&four[from..from + n]);
             i += n;
         }
+    }
+
+    /// N(0, 1) for `rows` samples of `len` numbers each, from sample `first` of `step` on: whatever the split into calls, the same numbers.
+    pub fn normals(&self, step: u64, first: usize, rows: usize, len: usize) -> Vec<f32> {
+        let mut out = vec![0f32; rows * len];
+        out.par_chunks_mut(len).enumerate().for_each(|(row, out)| self.normal_fill(step, ((first + row) * len) as u64, out));
+        out
     }
 
     /// A permutation of 0..n (Fisher-Yates).

@@ -1,0 +1,88 @@
+//! One step's term of the variational bound for one image, in f64 from the network's numbers: what bits/dim are added up from.
+
+use crate::diffusion::Diffusion;
+use ddpm_core::likelihood::{DecoderCdf, bits, decoder_log_likelihood, mean_error, variance_mismatch};
+use ddpm_core::{Prediction, ReverseVariance};
+
+/// L_{t-1} of one image and what it is made of, in bits/dim; `total` is the sum of the three parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Term {
+    /// KL that is left when the means agree; 0 at t = 1.
+    pub variance_mismatch: f64,
+    /// KL that the means' difference makes; 0 at t = 1.
+    pub mean_error: f64,
+    /// The decoder's -log likelihood; 0 but at t = 1.
+    pub decoder: f64,
+    /// Mean squared error of the predicted x_0 (clipped) on the [-1, 1] scale.
+    pub mse_x0: f64,
+    /// Mean squared error of the predicted eps, from the unclipped output; not a number where alpha_bar_t = 0.
+    pub mse_eps: f64,
+}
+
+impl Term {
+    /// L_{t-1} in bits/dim.
+    pub fn total(&self) -> f64 {
+        self.variance_mismatch + self.mean_error + self.decoder
+    }
+}
+
+/// One image at one step, as the authors evaluate: x_0 is clipped to [-1, 1] before the mean is formed, except with prediction mu,
+/// where the mean is the output itself.
+pub struct Observed<'a> {
+    /// The step, 1..=T.
+    pub t: usize,
+    /// The clean image: H W C numbers.
+    pub x0: &'a [f32],
+    /// The noisy image.
+    pub xt: &'a [f32],
+    /// The network's output: for each pixel the readings of all channels, then the second outputs where there are.
+    pub output: &'a [f32],
+    /// C.
+    pub channels: usize,
+}
+
+impl Diffusion {
+    /// The term of one observed image under this set-up's reverse variance.
+    pub fn term(&self, seen: &Observed) -> Term {
+        self.term_with(seen, self.setup.variance)
+    }
+
+    /// The same under another fixed variance.
+    pub fn term_with(&self, seen: &Observed, variance: ReverseVariance) -> Term {
+        let &Observed { t, x0, xt, output, channels } = seen;
+        let (process, prediction) = (&self.process, self.setup.prediction);
+        let per_pixel = self.out_channels(channels);
+        assert_eq!((x0.len(), output.len()), (xt.len(), x0.len() / channels * per_pixel), "one output for each number");
+        let to_x0 = prediction.to_x0(process, t);
+        let to_eps = prediction.convert(Prediction::Eps, process, t);
+        let (a, s) = process.q_sample_coefficients(t);
+        let (c_x0, c_xt) = (process.posterior_mean_coef_x0(t), process.posterior_mean_coef_xt(t));
+        let log_posterior = process.log_sigma2_small(t);
+        let log_sigma2 = variance.log_sigma2(process, t);
+        let mut sum = Term::default();
+        for i in 0..x0.len() {
+            let at = i / channels * per_pixel + i % channels;
+            let (x0, xt, y) = (x0[i] as f64, xt[i] as f64, output[at] as f64);
+            let second = if per_pixel > channels { output[at + channels] as f64 } else { 0.0 };
+            let x0_hat = (to_x0.xt * xt + to_x0.output * y).clamp(-1.0, 1.0);
+            let mean = if prediction == Prediction::Mu { y } else { c_x0 * x0_hat + c_xt * xt };
+            let log_sigma2 = log_sigma2.at(second);
+            if t == 1 {
+                sum.decoder -= decoder_log_likelihood(x0, mean, 0.5 * log_sigma2, DecoderCdf::Tanh);
+            } else {
+                sum.variance_mismatch += variance_mismatch(log_posterior, log_sigma2);
+                sum.mean_error += mean_error((c_x0 * x0 + c_xt * xt - mean).powi(2), log_sigma2);
+            }
+            sum.mse_x0 += (x0_hat - x0).powi(2);
+            sum.mse_eps += (to_eps.xt * xt + to_eps.output * y - (xt - a * x0) / s).powi(2);
+        }
+        let n = x0.len() as f64;
+        Term {
+            variance_mismatch: bits(sum.variance_mismatch / n),
+            mean_error: bits(sum.mean_error / n),
+            decoder: bits(sum.decoder / n),
+            mse_x0: sum.mse_x0 / n,
+            mse_eps: sum.mse_eps / n,
+        }
+    }
+}

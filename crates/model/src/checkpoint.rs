@@ -1,0 +1,87 @@
+//! Named tensors in safetensors files, read strictly: every key of the file is used, and used once.
+
+use crate::error::{Error, Result};
+use crate::parameters::{Parameter, Weights};
+use candle_core::{DType, Device, Tensor};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use std::collections::{BTreeMap, HashMap};
+
+/// The rows of a training state by their prefix in a file.
+const ROWS: [&str; 4] = ["weight", "adam_m", "adam_v", "ema"];
+
+/// The only key of the file's own metadata.
+const METADATA: &str = "ddpm";
+
+/// A file's bytes: `tensors` in f32, and a description of them.
+pub fn to_bytes(tensors: &[(String, Tensor)], description: &str) -> Result<Vec<u8>> {
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let numbers = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            Ok((name.clone(), tensor.dims().to_vec(), numbers.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        })
+        .collect::<candle_core::Result<_>>()?;
+    let views = bytes
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    Ok(safetensors::serialize(views, Some(HashMap::from([(METADATA.to_string(), description.to_string())])))?)
+}
+
+/// The description in a file's bytes.
+pub fn description(bytes: &[u8]) -> Result<String> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+    let found = metadata.metadata().as_ref().and_then(|m| m.get(METADATA)).cloned();
+    found.ok_or_else(|| Error::Checkpoint { problem: format!("expected a description under the metadata key {METADATA:?}, found none") })
+}
+
+/// The tensors of these names and shapes, in this order. Errors name what is missing, left over or of another shape.
+pub fn from_bytes(bytes: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec<Tensor>> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let mut left: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
+    let mut found = Vec::with_capacity(expected.len());
+    for (name, shape) in expected {
+        let problem = |problem: String| Err(Error::Checkpoint { problem });
+        let Some(view) = left.remove(name) else { return problem(format!("tensor {name} is missing")) };
+        if view.shape() != shape.as_slice() || view.dtype() != Dtype::F32 {
+            return problem(format!("tensor {name}: expected {shape:?} in F32, got {:?} in {:?}", view.shape(), view.dtype()));
+        }
+        let numbers: Vec<f32> = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        found.push(Tensor::from_vec(numbers, shape.as_slice(), &Device::Cpu)?);
+    }
+    match left.keys().next() {
+        Some(name) => Err(Error::Checkpoint { problem: format!("tensor {name} and {} others belong to no parameter", left.len() - 1) }),
+        None => Ok(found),
+    }
+}
+
+/// A training state's tensors, in the parameters' shapes.
+pub fn state_tensors(parameters: &[Parameter], states: &[Tensor]) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors = Vec::with_capacity(parameters.len() * ROWS.len());
+    for (row, prefix) in ROWS.iter().enumerate() {
+        for (p, state) in parameters.iter().zip(states) {
+            tensors.push((format!("{prefix}.{}", p.name), state.narrow(0, row, 1)?.reshape(p.shape.as_slice())?));
+        }
+    }
+    Ok(tensors)
+}
+
+/// The states that [`state_tensors`] wrote.
+pub fn read_states(bytes: &[u8], parameters: &[Parameter]) -> Result<Vec<Tensor>> {
+    let names: Vec<(String, Vec<usize>)> =
+        ROWS.iter().flat_map(|prefix| parameters.iter().map(move |p| (format!("{prefix}.{}", p.name), p.shape.clone()))).collect();
+    let tensors = from_bytes(bytes, &names)?;
+    let n = parameters.len();
+    let stack = |i: usize| {
+        let rows: Vec<Tensor> = (0..ROWS.len()).map(|row| tensors[row * n + i].flatten_all()).collect::<candle_core::Result<_>>()?;
+        Tensor::stack(&rows, 0)
+    };
+    Ok((0..n).map(stack).collect::<candle_core::Result<_>>()?)
+}
+
+/// Weights alone, under their own names.
+pub fn read_weights(bytes: &[u8], parameters: &[Parameter]) -> Result<Weights> {
+    let names: Vec<(String, Vec<usize>)> = parameters.iter().map(|p| (p.name.clone(), p.shape.clone())).collect();
+    Ok(Weights(from_bytes(bytes, &names)?))
+}

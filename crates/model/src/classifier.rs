@@ -1,0 +1,108 @@
+//! A small residual classifier: its last features are the space in which FID and IS are measured where Inception is not at hand.
+
+use crate::error::Result;
+use crate::layers::{Builder, Conv, Dense, Map, Norm};
+use crate::network::ImageShape;
+use crate::parameters::{Parameter, Weights};
+use candle_core::{D, Tensor};
+use ddpm_kernels::Kernel;
+use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::dropout::Dropout;
+
+/// Channels of the three levels; the last is the number of features.
+const CHANNELS: [usize; 3] = [24, 48, 96];
+const GROUPS: usize = 8;
+
+/// The classifier's layers. It holds no numbers.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    parameters: Vec<Parameter>,
+    macs: u64,
+    stem: Conv,
+    levels: Vec<(Option<Conv>, Block)>,
+    norm: Norm,
+    logits: Dense,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    norm1: Norm,
+    conv1: Conv,
+    norm2: Norm,
+    conv2: Conv,
+}
+
+/// What the classifier says of a batch.
+pub struct Seen {
+    /// `[B, 96]`: means over the image of the last feature maps.
+    pub features: Tensor,
+    /// `[B, classes]`.
+    pub logits: Tensor,
+}
+
+impl Classifier {
+    /// For images whose sides divide by 4.
+    pub fn new(image: ImageShape, classes: usize) -> Classifier {
+        let mut b = Builder::default();
+        let mut map = Map { height: image.height, width: image.width, channels: image.channels };
+        let stem = b.conv("stem", 3, map, CHANNELS[0], Resize::Same, 1.0);
+        map.channels = CHANNELS[0];
+        let mut levels = Vec::new();
+        for (level, channels) in CHANNELS.into_iter().enumerate() {
+            let halve = (level > 0).then(|| b.conv(&format!("{level}.halve"), 3, map, channels, Resize::Halve, 1.0));
+            if level > 0 {
+                map = Map { height: map.height / 2, width: map.width / 2, channels };
+            }
+            let name = |part: &str| format!("{level}.{part}");
+            let block = Block {
+                norm1: b.norm(&name("norm1"), channels, GROUPS),
+                conv1: b.conv(&name("conv1"), 3, map, channels, Resize::Same, 1.0),
+                norm2: b.norm(&name("norm2"), channels, GROUPS),
+                conv2: b.conv(&name("conv2"), 3, map, channels, Resize::Same, 0.1),
+            };
+            levels.push((halve, block));
+        }
+        let norm = b.norm("norm", map.channels, GROUPS);
+        let logits = b.dense("logits", map.channels, classes);
+        Classifier { parameters: b.parameters, macs: b.macs, stem, levels, norm, logits }
+    }
+
+    /// The parameters in their fixed order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Multiply-accumulates of one image's forward pass.
+    pub fn macs(&self) -> u64 {
+        self.macs
+    }
+
+    /// Features and logits of `[B, H, W, C]` in [-1, 1]. `dropout` (masks, step, probability) falls on the features in training.
+    pub fn forward(&self, w: &Weights, x: &Tensor, dropout: Option<(Dropout, u64, f64)>) -> Result<Seen> {
+        let kernel = Kernel::Fused;
+        let mut h = self.stem.apply(w, x, None, kernel)?;
+        for (halve, block) in &self.levels {
+            if let Some(halve) = halve {
+                h = halve.apply(w, &h, None, kernel)?;
+            }
+            let inner = block.conv1.apply(w, &block.norm1.apply(w, &h, true, kernel)?, None, kernel)?;
+            h = (&h + block.conv2.apply(w, &block.norm2.apply(w, &inner, true, kernel)?, None, kernel)?)?;
+        }
+        let h = self.norm.apply(w, &h, true, kernel)?;
+        let (b, height, width, c) = h.dims4()?;
+        let features = h.reshape((b, height * width, c))?.mean(1)?;
+        let seen = match dropout {
+            Some((dropout, step, p)) => dropout.apply(&features, step, p)?,
+            None => features.clone(),
+        };
+        Ok(Seen { logits: self.logits.apply(w, &seen, kernel)?, features })
+    }
+
+    /// Cross-entropy with a share `smoothing` of the target spread over all classes: a scalar.
+    pub fn loss(logits: &Tensor, labels: &[u32], smoothing: f64) -> Result<Tensor> {
+        let log_p = candle_nn::ops::log_softmax(logits, D::Minus1)?;
+        let labels = Tensor::from_slice(labels, (labels.len(), 1), logits.device())?;
+        let right = log_p.gather(&labels, 1)?.mean_all()?;
+        Ok((right.affine(-(1.0 - smoothing), 0.0)? + log_p.mean_all()?.affine(-smoothing, 0.0)?)?)
+    }
+}

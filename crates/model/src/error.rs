@@ -1,0 +1,46 @@
+//! What can go wrong between a configuration, a checkpoint and a tensor.
+
+use thiserror::Error as ThisError;
+
+/// An error of this crate, with the numbers and names involved.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// A network that cannot be built.
+    #[error("{key}: expected {expected}, got {got}")]
+    Network {
+        /// The key in the configuration.
+        key: &'static str,
+        /// What would have been right, in words.
+        expected: String,
+        /// What was found, in words.
+        got: String,
+    },
+    /// A checkpoint that does not belong to the network.
+    #[error("checkpoint: {problem}")]
+    Checkpoint {
+        /// What does not fit, with names and shapes.
+        problem: String,
+    },
+    /// A parameter that the loss does not depend on: it would stay as it was initialised.
+    #[error("parameter {name} has no gradient")]
+    NoGradient {
+        /// The parameter's name.
+        name: String,
+    },
+    /// A diffusion set-up without meaning.
+    #[error(transparent)]
+    Setup(#[from] ddpm_core::Error),
+    /// A tensor operation that failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+    /// A file in safetensors format that is damaged.
+    #[error("safetensors: {0}")]
+    Safetensors(#[from] safetensors::SafeTensorError),
+    /// A description inside a checkpoint that cannot be read.
+    #[error("checkpoint metadata: {0}")]
+    Metadata(#[from] serde_json::Error),
+}
+
+/// This crate's result.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,157 @@
+//! What the U-Net looks like: the numbers of the authors' code, and two axes that its readers ask about.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The U-Net's configuration. Resolutions are heights of feature maps inside the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Channels of the first level, even and divisible by `groups`. The paper: 128.
+    pub channels: usize,
+    /// Channels of each level as multiples of `channels`; each level after the first halves the resolution. The paper: \[1, 2, 2, 2\].
+    pub multipliers: Vec<usize>,
+    /// Residual blocks per level on the way down; one more on the way up. The paper: 2.
+    pub blocks: usize,
+    /// Resolutions at which every block is followed by attention. The paper: \[16\]. The middle always has attention.
+    pub attention: Vec<usize>,
+    /// Probability that a feature is dropped before each block's second convolution, in [0, 1). The paper: 0.1 on CIFAR-10.
+    pub dropout: f64,
+    /// Groups of the normalisations. The authors: 32.
+    #[serde(default = "groups")]
+    pub groups: usize,
+    /// Pixels of `block_size` x `block_size` become channels before the network, and pixels again after it. The authors: 1.
+    #[serde(default = "block_size")]
+    pub block_size: usize,
+    /// Which connections from the way down to the way up exist.
+    #[serde(default)]
+    pub skips: Skips,
+    /// Where the network is told t.
+    #[serde(default)]
+    pub time_embedding: TimeEmbedding,
+}
+
+fn groups() -> usize {
+    32
+}
+fn block_size() -> usize {
+    1
+}
+
+/// Which connections from the way down to the way up exist.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Skips {
+    /// All of them: the authors.
+    #[default]
+    All,
+    /// None: an auto-encoder.
+    None,
+    /// Those at these resolutions.
+    Resolutions(Vec<usize>),
+}
+
+impl Skips {
+    /// Whether a connection at this resolution exists.
+    pub fn kept(&self, resolution: usize) -> bool {
+        match self {
+            Skips::All => true,
+            Skips::None => false,
+            Skips::Resolutions(kept) => kept.contains(&resolution),
+        }
+    }
+}
+
+/// Where the network is told t.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeEmbedding {
+    /// In every residual block: the authors.
+    #[default]
+    EveryBlock,
+    /// Once, after the first convolution.
+    InputOnly,
+    /// Nowhere: the network must read the noise level off the image.
+    None,
+}
+
+/// Height, width and channels of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// Channels: 1 for grey, 3 for colour.
+    pub channels: usize,
+}
+
+impl ImageShape {
+    /// Numbers in one image.
+    pub fn len(self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Never: an image has pixels.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Network {
+    /// The paper's network for 32x32 images (`unet2d16b2` of the authors' code).
+    pub fn cifar10() -> Network {
+        Network {
+            channels: 128,
+            multipliers: vec![1, 2, 2, 2],
+            blocks: 2,
+            attention: vec![16],
+            dropout: 0.1,
+            groups: groups(),
+            block_size: 1,
+            skips: Skips::All,
+            time_embedding: TimeEmbedding::EveryBlock,
+        }
+    }
+
+    /// The paper's network for 256x256 images (`unet2d16b2c112244`).
+    pub fn large() -> Network {
+        Network { multipliers: vec![1, 1, 2, 2, 4, 4], dropout: 0.0, ..Network::cifar10() }
+    }
+
+    /// Whether such a network exists for images of `image`; the error names the key.
+    pub fn check(&self, image: ImageShape) -> Result<()> {
+        let error = |key, expected: &str, got: String| Err(Error::Network { key, expected: expected.into(), got });
+        if self.multipliers.is_empty() || self.multipliers.contains(&0) || self.multipliers.len() > 16 {
+            return error("multipliers", "1 to 16 positive numbers", format!("{:?}", self.multipliers));
+        }
+        if self.groups == 0 || self.channels == 0 || !self.channels.is_multiple_of(self.groups) {
+            return error("channels", "a positive multiple of groups", format!("{} with {} groups", self.channels, self.groups));
+        }
+        if self.channels < 4 || !self.channels.is_multiple_of(2) {
+            return error("channels", "an even number, at least 4", self.channels.to_string());
+        }
+        if self.channels > 4096 || self.multipliers.iter().any(|m| m * self.channels > 16384) {
+            return error("channels", "at most 4096, and at most 16384 after multiplication", self.channels.to_string());
+        }
+        if self.blocks == 0 || self.blocks > 64 {
+            return error("blocks", "1 to 64", self.blocks.to_string());
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return error("dropout", "a number in [0, 1)", self.dropout.to_string());
+        }
+        let factor = self.block_size.saturating_mul(1 << (self.multipliers.len() - 1));
+        if factor == 0 || !image.height.is_multiple_of(factor) || !image.width.is_multiple_of(factor) {
+            let expected = format!("block_size x 2^(levels - 1) to divide the image's {}x{}", image.height, image.width);
+            return error("multipliers", &expected, format!("block_size {} and {} levels", self.block_size, self.multipliers.len()));
+        }
+        let resolutions: Vec<usize> = (0..self.multipliers.len()).map(|level| (image.height / self.block_size) >> level).collect();
+        let kept: &[usize] = if let Skips::Resolutions(kept) = &self.skips { kept } else { &[] };
+        for (key, asked) in [("attention", &self.attention[..]), ("skips.resolutions", kept)] {
+            if let Some(resolution) = asked.iter().find(|r| !resolutions.contains(r)) {
+                return error(key, &format!("resolutions among {resolutions:?}"), resolution.to_string());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+use crate::common::*;
+use candle_core::{DType, Device, Tensor};
+use ddpm_core::likelihood::{DecoderCdf, bits, decoder_log_likelihood, gaussian_kl};
+use ddpm_core::{Objective, Prediction, ReverseVariance};
+use ddpm_model::bound::Observed;
+use proptest::prelude::*;
+
+const DIMS: [usize; 4] = [3, 2, 2, 2];
+
+/// 8-bit images in [-1, 1].
+fn images(seed: u64) -> Tensor {
+    let levels = numbers(&normal(seed, 0, &DIMS, DType::F64)).into_iter().map(|v| ((v * 60.0 + 127.0).clamp(0.0, 255.0).round()) / 127.5 - 1.0);
+    Tensor::from_vec(levels.collect::<Vec<f64>>(), &DIMS, &Device::Cpu).unwrap()
+}
+
+fn legal() -> impl Strategy<Value = (Prediction, ReverseVariance, Objective)> {
+    let prediction = prop::sample::select(Prediction::ALL.to_vec());
+    let variance = prop::sample::select(ReverseVariance::ALL.to_vec());
+    let objective = prop::sample::select(vec![Objective::Vlb {}, Objective::VlbRescaled {}, Objective::Simple {}, Objective::hybrid()]);
+    (prediction, variance, objective).prop_filter("fits together", |(p, v, o)| setup(*p, *v, *o).process().is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_loss_is_cores_formula_for_each_number((prediction, variance, objective) in legal(), seed: u64, ts in prop::collection::vec(1usize..=20, 3), later in 0usize..3) {
+        let d = diffusion(prediction, variance, objective);
+        let mut ts = ts;
+        ts[later] = 1; // The decoder's step is in every batch.
+        let batch = d.batch(images(seed), normal(seed, 1, &DIMS, DType::F64), ts.clone()).unwrap();
+        let out_channels = d.out_channels(2);
+        // Near the truth, where the decoder is not floored.
+        let mut output = vec![0.0; 12 * out_channels];
+        let noise = numbers(&normal(seed, 2, &[12 * out_channels], DType::F64));
+        let (x0, eps, xt) = (numbers(&batch.x0), numbers(&batch.eps), numbers(&batch.xt));
+        for (i, x) in x0.iter().enumerate() {
+            let (t, at) = (ts[i / 8], i / 2 * out_channels + i % 2);
+            let (c_x0, c_eps) = prediction.target(&d.process, t);
+            output[at] = c_x0 * x + c_eps * eps[i] + 0.01 * noise[at];
+            if out_channels == 4 {
+                output[at + 2] = 0.3 * noise[at + 2] - 2.0;
+            }
+        }
+        let tensor = Tensor::from_slice(&output, (3, 2, 2, out_channels), &Device::Cpu).unwrap();
+        let loss = d.loss(&tensor, &batch).unwrap();
+        for (image, got) in numbers(&loss.per_image).into_iter().enumerate() {
+            let t = ts[image];
+            let (mut simple, mut bound) = (0.0, 0.0);
+            for i in image * 8..(image + 1) * 8 {
+                let at = i / 2 * out_channels + i % 2;
+                let (c_x0, c_eps) = prediction.target(&d.process, t);
+                simple += (output[at] - c_x0 * x0[i] - c_eps * eps[i]).powi(2) / 8.0;
+                let mean = prediction.convert(Prediction::Mu, &d.process, t).apply(&xt[i], &output[at]).unwrap();
+                let log_sigma2 = variance.log_sigma2(&d.process, t).at(if out_channels == 4 { output[at + 2] } else { 0.0 });
+                bound += bits(if t == 1 {
+                    -decoder_log_likelihood(x0[i], mean, 0.5 * log_sigma2, DecoderCdf::Tanh)
+                } else {
+                    let posterior = d.process.q_posterior(x0[i], xt[i], t);
+                    gaussian_kl(posterior.mean, posterior.variance.ln(), mean, log_sigma2)
+                }) / 8.0;
+            }
+            let expected = match objective {
+                Objective::Simple {} => simple,
+                Objective::Vlb {} => bound,
+                Objective::VlbRescaled {} => 20.0 * bound,
+                Objective::Hybrid { lambda } => simple + lambda * 20.0 * bound,
+            };
+            prop_assert!((got - expected).abs() < 1e-7 * (1.0 + expected.abs()), "t = {t}: {got} {expected}");
+        }
+        let mean = numbers(&loss.per_image).iter().sum::<f64>() / 3.0;
+        prop_assert!((loss.mean.to_scalar::<f64>().unwrap() - mean).abs() < 1e-12 * (1.0 + mean.abs()));
+    }
+
+    #[test]
+    fn an_evaluated_term_is_the_training_term_where_nothing_is_clipped(
+        prediction in prop::sample::select(Prediction::ALL.to_vec()), variance in prop::sample::select(ReverseVariance::ALL.to_vec()), seed: u64, t in 1usize..=20,
+    ) {
+        let d = diffusion(prediction, variance, Objective::Vlb {});
+        let out_channels = d.out_channels(2);
+        // The truth shrunk towards grey: its x_0 stays inside [-1, 1].
+        let x0 = (images(seed) * 0.9).unwrap();
+        let batch = d.batch(x0.clone(), normal(seed, 1, &DIMS, DType::F64), vec![t; 3]).unwrap();
+        let reading = prediction.from_x0(&d.process, t);
+        let first = ((&batch.xt * reading.xt).unwrap() + (&x0 * (reading.output * 0.98)).unwrap()).unwrap();
+        let output = if out_channels == 4 {
+            let second = (normal(seed, 2, &DIMS, DType::F64) * 0.2).unwrap().affine(1.0, -2.0).unwrap();
+            Tensor::cat(&[&first, &second], 3).unwrap()
+        } else {
+            first
+        };
+        let training = numbers(&d.loss(&output, &batch).unwrap().per_image);
+        let single = |t: &Tensor| numbers(t).into_iter().map(|v| v as f32).collect::<Vec<f32>>();
+        let (x0, xt, output) = (single(&batch.x0), single(&batch.xt), single(&output));
+        for image in 0..3 {
+            let of = |v: &[f32], n: usize| v[image * n..(image + 1) * n].to_vec();
+            let term = d.term(&Observed { t, x0: &of(&x0, 8), xt: &of(&xt, 8), output: &of(&output, 4 * out_channels), channels: 2 });
+            prop_assert!((term.total() - training[image]).abs() < 2e-4 * (1.0 + training[image].abs()), "{term:?} {}", training[image]);
+            prop_assert!(term.mse_x0 < 0.05 * 0.05);
+            if t > 1 {
+                prop_assert!(term.decoder == 0.0 && term.mean_error > 0.0);
+            } else {
+                prop_assert!(term.decoder != 0.0 && term.mean_error == 0.0 && term.variance_mismatch == 0.0);
+            }
+        }
+    }
+}
+
+/// The mean's output learns nothing from the variance's term.
+#[test]
+fn the_hybrid_stops_the_bounds_gradient_to_the_mean() {
+    let gradient = |objective, channel: usize| {
+        let d = diffusion(Prediction::Eps, ReverseVariance::LearnedRange, objective);
+        let batch = d.batch(images(4), normal(4, 1, &DIMS, DType::F64), vec![1, 7, 20]).unwrap();
+        let output = candle_core::Var::from_tensor(&normal(4, 2, &[3, 2, 2, 4], DType::F64)).unwrap();
+        let grads = d.loss(&output, &batch).unwrap().mean.backward().unwrap();
+        numbers(&grads.get(&output).unwrap().narrow(3, channel, 2).unwrap())
+    };
+    let simple = {
+        let d = diffusion(Prediction::Eps, ReverseVariance::FixedSmall, Objective::Simple {});
+        let batch = d.batch(images(4), normal(4, 1, &DIMS, DType::F64), vec![1, 7, 20]).unwrap();
+        let output = candle_core::Var::from_tensor(&normal(4, 2, &[3, 2, 2, 4], DType::F64).narrow(3, 0, 2).unwrap()).unwrap();
+        numbers(d.loss(&output, &batch).unwrap().mean.backward().unwrap().get(&output).unwrap())
+    };
+    let hybrid = gradient(Objective::hybrid(), 0);
+    assert!(hybrid.iter().zip(&simple).all(|(a, b)| (a - b).abs() < 1e-12));
+    assert!(gradient(Objective::hybrid(), 2).iter().any(|g| g.abs() > 1e-6));
+}

@@ -1,0 +1,9 @@
+//! The tensors against the mathematics: counts of the authors' network, gradients against differences, losses against core's numbers.
+
+mod common;
+
+mod checkpoint;
+mod loss;
+mod sampling;
+mod training;
+mod unet;

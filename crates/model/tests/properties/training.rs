@@ -1,0 +1,93 @@
+use crate::common::*;
+use candle_core::{DType, Device, Tensor};
+use ddpm_kernels::random::Stream;
+use ddpm_model::optimiser::{Optimiser, Training};
+use ddpm_model::parameters::{Init, Parameter};
+
+/// Two parameters and the loss sum_i c_i p_i, whose gradient is c.
+fn parameters() -> Vec<Parameter> {
+    let p = |name: &str, n| Parameter { name: name.into(), shape: vec![n], init: Init::Uniform { limit: 1.0 } };
+    vec![p("a", 3), p("b", 2)]
+}
+
+fn run(optimiser: Optimiser, steps: usize, c: &[f32]) -> Training {
+    let mut training = Training::new(&parameters(), optimiser, 5, Stream::Init).unwrap();
+    for _ in 0..steps {
+        training
+            .update(|w, shard| {
+                let c = Tensor::new(c, &Device::Cpu)?.affine(1.0 + shard as f64, 0.0)?;
+                Ok((Tensor::cat(&[&w.0[0], &w.0[1]], 0)? * c)?.sum_all()?)
+            })
+            .unwrap();
+    }
+    training
+}
+
+#[test]
+fn the_first_step_has_rate_0_and_copies_the_average() {
+    let training = run(optimiser(), 1, &[1.0; 5]);
+    let start = Training::new(&parameters(), optimiser(), 5, Stream::Init).unwrap();
+    for ((now, then), average) in training.weights().0.iter().zip(&start.weights().0).zip(&training.average().unwrap().0) {
+        assert_eq!(numbers(now), numbers(then));
+        assert_eq!(numbers(average), numbers(now));
+    }
+    assert_eq!((0..4).map(|k| optimiser().rate(k)).collect::<Vec<_>>(), [0.0, 0.005, 0.01, 0.01]);
+}
+
+#[test]
+fn a_constant_gradient_moves_by_the_rate() {
+    // Adam's step is lr * sign where the gradient never changes, whatever its size.
+    let training = run(optimiser(), 6, &[1.0, -2.0, 3.0, -4.0, 5.0]);
+    let start = Training::new(&parameters(), optimiser(), 5, Stream::Init).unwrap();
+    let moved: f64 = (0..6).map(|k| optimiser().rate(k)).sum();
+    for (now, then) in training.weights().0.iter().zip(&start.weights().0) {
+        for (i, (now, then)) in numbers(now).iter().zip(numbers(then)).enumerate() {
+            assert!(((now - then).abs() - moved).abs() < 1e-5, "{i}: {now} {then} {moved}");
+        }
+    }
+}
+
+#[test]
+fn the_norm_is_reported_and_shards_are_clipped_one_by_one() {
+    // Gradients g and 2g in two shards, |g| = 2: both are clipped to 1, so their mean has norm 1 whichever is larger.
+    let sharded = Optimiser { clip_shards: 2, ..optimiser() };
+    let mut training = Training::new(&parameters(), sharded, 5, Stream::Init).unwrap();
+    let c = Tensor::new(&[2.0f32, 0.0, 0.0, 0.0, 0.0], &Device::Cpu).unwrap();
+    let norm = training
+        .update(|w, shard| Ok((Tensor::cat(&[&w.0[0], &w.0[1]], 0)? * c.affine(1.0 + shard as f64, 0.0)?)?.sum_all()?))
+        .unwrap();
+    assert!((norm - ((4.0f64 + 16.0) / 2.0).sqrt()).abs() < 1e-6, "{norm}");
+    // m = (1 - beta1) g after one step: the clipped mean gradient is (1, 0, ...).
+    let m = numbers(&training.states()[0].narrow(0, 1, 1).unwrap());
+    assert!((m[0] - 0.1).abs() < 1e-7 && m[1] == 0.0, "{m:?}");
+}
+
+#[test]
+fn a_parameter_without_gradient_is_an_error() {
+    let mut training = Training::new(&parameters(), optimiser(), 5, Stream::Init).unwrap();
+    let error = training.update(|w, _| Ok(w.0[0].sum_all()?)).unwrap_err().to_string();
+    assert_eq!(error, "parameter b has no gradient");
+}
+
+#[test]
+fn optimisers_without_meaning_name_the_key() {
+    let key = |o: Optimiser| o.check(8).unwrap_err().to_string().split(':').next().unwrap().to_string();
+    assert_eq!(key(Optimiser { learning_rate: 0.0, ..optimiser() }), "learning_rate");
+    assert_eq!(key(Optimiser { beta2: 1.0, ..optimiser() }), "beta2");
+    assert_eq!(key(Optimiser { ema_decay: -0.1, ..optimiser() }), "ema_decay");
+    assert_eq!(key(Optimiser { epsilon: 0.0, ..optimiser() }), "epsilon");
+    assert_eq!(key(Optimiser { clip_norm: Some(0.0), ..optimiser() }), "clip_norm");
+    assert_eq!(key(Optimiser { clip_shards: 3, ..optimiser() }), "clip_shards");
+    assert!(optimiser().check(8).is_ok());
+}
+
+#[test]
+fn initial_weights_fill_their_range() {
+    let p = Parameter { name: "p".into(), shape: vec![10_000], init: Init::Uniform { limit: 0.5 } };
+    let w = ddpm_model::parameters::Weights::initial(&[p], 1, Stream::Init, DType::F64).unwrap();
+    let v = numbers(&w.0[0]);
+    let variance = v.iter().map(|x| x * x).sum::<f64>() / 1e4;
+    // U(-l, l) has variance l^2 / 3 and fourth moment l^4 / 5: five standard errors.
+    assert!((variance - 0.25 / 3.0).abs() < 5.0 * (0.0625f64 * (1.0 / 5.0 - 1.0 / 9.0) / 1e4).sqrt(), "{variance}");
+    assert!(v.iter().all(|x| x.abs() <= 0.5));
+}

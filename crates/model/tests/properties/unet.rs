@@ -1,0 +1,118 @@
+use crate::common::*;
+use candle_core::{DType, Tensor};
+use ddpm_kernels::Kernel;
+use ddpm_kernels::random::Stream;
+use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
+use ddpm_model::parameters::Weights;
+use ddpm_model::unet::Pass;
+use ddpm_model::{Network, UNet};
+use proptest::prelude::*;
+
+fn square(side: usize) -> ImageShape {
+    ImageShape { height: side, width: side, channels: 3 }
+}
+
+/// The authors' networks; counts computed from their code.
+#[test]
+fn the_papers_networks_have_their_number_of_parameters() {
+    let count = |network: &Network, side, out| UNet::new(network, square(side), out).unwrap().parameter_count();
+    assert_eq!(count(&Network::cifar10(), 32, 3), 35_746_307);
+    assert_eq!(count(&Network::cifar10(), 32, 6), 35_749_766);
+    assert_eq!(count(&Network::large(), 256, 3), 113_673_219);
+    assert_eq!(count(&Network { channels: 192, ..Network::large() }, 256, 3), 255_677_955);
+    let macs = UNet::new(&Network::cifar10(), square(32), 3).unwrap().macs() as f64;
+    assert!((macs / 1e9 - 6.222).abs() < 0.001, "{macs}");
+}
+
+#[test]
+fn the_papers_network_has_328_parameter_tensors_with_names_of_their_own() {
+    let unet = UNet::new(&Network::cifar10(), square(32), 3).unwrap();
+    let names: std::collections::BTreeSet<_> = unet.parameters().iter().map(|p| p.name.as_str()).collect();
+    assert_eq!((unet.parameters().len(), names.len()), (328, 328));
+}
+
+fn networks() -> impl Strategy<Value = Network> {
+    let skips = prop_oneof![Just(Skips::All), Just(Skips::None), Just(Skips::Resolutions(vec![2])), Just(Skips::Resolutions(vec![1]))];
+    let time = prop_oneof![Just(TimeEmbedding::EveryBlock), Just(TimeEmbedding::InputOnly), Just(TimeEmbedding::None)];
+    (skips, time, 1usize..3).prop_map(|(skips, time_embedding, blocks)| Network { skips, time_embedding, blocks, ..tiny() })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn fused_kernels_give_the_reference_network(network in networks(), seed: u64, t1 in 1usize..50, t2 in 1usize..50) {
+        let unet = UNet::new(&network, IMAGE, 4).unwrap();
+        let x = normal(seed, 1000, &[2, 4, 8, 2], DType::F64);
+        let w = spread(unet.parameters(), seed, DType::F64);
+        let run = |kernel| unet.forward(&w, &x, &[t1, t2], Pass { kernel, dropout: None }).unwrap();
+        let (fused, reference) = (run(Kernel::Fused), run(Kernel::Reference));
+        prop_assert_eq!(fused.dims(), &[2, 4, 8, 4]);
+        prop_assert!(distance(&fused, &reference) < 1e-10);
+        // An image's output does not depend on its neighbours in the batch.
+        let alone = unet.forward(&w, &x.narrow(0, 1, 1).unwrap(), &[t2], Pass::default()).unwrap();
+        prop_assert!(distance(&alone, &fused.narrow(0, 1, 1).unwrap()) < 1e-12);
+    }
+
+    #[test]
+    fn gradients_are_differences(network in networks(), seed: u64) {
+        let unet = UNet::new(&network, IMAGE, 2).unwrap();
+        let x = normal(seed, 1000, &[2, 4, 8, 2], DType::F64);
+        let mix = normal(seed, 1001, &[2, 4, 8, 2], DType::F64);
+        let start = spread(unet.parameters(), seed, DType::F64);
+        let loss = |w: &Weights| (unet.forward(w, &x, &[3, 17], Pass::default()).unwrap() * &mix).unwrap().sum_all().unwrap();
+        let variables = start.variables().unwrap();
+        let gradients = loss(&Weights::of_variables(&variables)).backward().unwrap();
+        // Along one random direction through all parameters, and along one for each tensor in turn (by rotation).
+        for (i, p) in unet.parameters().iter().enumerate() {
+            let direction = normal(seed, 5000 + i as u64, &p.shape, DType::F64);
+            let h = 1e-5;
+            let at = |h: f64| {
+                let mut w = start.clone();
+                w.0[i] = (&w.0[i] + (&direction * h).unwrap()).unwrap();
+                loss(&w).to_scalar::<f64>().unwrap()
+            };
+            let difference = (at(h) - at(-h)) / (2.0 * h);
+            let gradient = gradients.get(&variables[i]).unwrap_or_else(|| panic!("no gradient for {}", p.name));
+            let slope = (gradient * &direction).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+            prop_assert!((slope - difference).abs() < 1e-5 * (1.0 + slope.abs()), "{}: {slope} {difference}", p.name);
+        }
+    }
+}
+
+#[test]
+fn the_network_begins_as_almost_nothing() {
+    let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
+    let w = Weights::initial(unet.parameters(), 3, Stream::Init, DType::F32).unwrap();
+    let y = unet.forward(&w, &normal(1, 0, &[2, 4, 8, 2], DType::F32), &[1, 20], Pass::default()).unwrap();
+    let top = numbers(&y).into_iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    assert!(top > 0.0 && top < 1e-3, "{top}");
+}
+
+#[test]
+fn time_reaches_the_output_only_where_it_is_embedded() {
+    for (embedding, told) in [(TimeEmbedding::EveryBlock, true), (TimeEmbedding::InputOnly, true), (TimeEmbedding::None, false)] {
+        let unet = UNet::new(&Network { time_embedding: embedding, ..tiny() }, IMAGE, 2).unwrap();
+        let w = spread(unet.parameters(), 1, DType::F32);
+        let x = normal(1, 0, &[1, 4, 8, 2], DType::F32);
+        let at = |t| numbers(&unet.forward(&w, &x, &[t], Pass::default()).unwrap());
+        assert_eq!(at(1) != at(9), told, "{embedding:?}");
+    }
+}
+
+#[test]
+fn networks_that_cannot_be_built_name_the_key() {
+    let key = |network: Network| UNet::new(&network, IMAGE, 2).unwrap_err().to_string().split(':').next().unwrap().to_string();
+    assert_eq!(key(Network { channels: 5, ..tiny() }), "channels");
+    assert_eq!(key(Network { channels: 2, ..tiny() }), "channels");
+    assert_eq!(key(Network { groups: 0, ..tiny() }), "channels");
+    assert_eq!(key(Network { multipliers: vec![], ..tiny() }), "multipliers");
+    assert_eq!(key(Network { multipliers: vec![1; 3], ..tiny() }), "multipliers");
+    assert_eq!(key(Network { blocks: 0, ..tiny() }), "blocks");
+    assert_eq!(key(Network { dropout: 1.0, ..tiny() }), "dropout");
+    assert_eq!(key(Network { attention: vec![3], ..tiny() }), "attention");
+    assert_eq!(key(Network { skips: Skips::Resolutions(vec![9]), ..tiny() }), "skips.resolutions");
+    let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
+    let wrong: Tensor = normal(0, 0, &[1, 8, 4, 2], DType::F32);
+    assert!(unet.forward(&spread(unet.parameters(), 0, DType::F32), &wrong, &[1], Pass::default()).is_err());
+}
