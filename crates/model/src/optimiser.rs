@@ -102,6 +102,7 @@ pub struct Training {
     states: Vec<Tensor>,
     /// Steps made so far.
     step: u64,
+    rate_scale: f64,
 }
 
 impl Training {
@@ -123,12 +124,17 @@ impl Training {
     pub fn resume(parameters: &[Parameter], optimiser: Optimiser, states: Vec<Tensor>, step: u64) -> Result<Training> {
         let parameters = parameters.to_vec();
         let variables = rows(&parameters, &states, 0)?.variables()?;
-        Ok(Training { parameters, optimiser, variables, states, step })
+        Ok(Training { parameters, optimiser, variables, states, step, rate_scale: 1.0 })
     }
 
     /// Steps made so far.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// Multiplies the rate of the steps to come by `share`, for schedules beyond the warm-up.
+    pub fn scale_rate(&mut self, share: f64) {
+        self.rate_scale = share;
     }
 
     /// The master states, `[4, n]` each.
@@ -185,7 +191,7 @@ impl Training {
     fn apply(&mut self, gradients: &[Tensor]) -> Result<()> {
         let o = &self.optimiser;
         let update = Update {
-            learning_rate: o.rate(self.step),
+            learning_rate: o.rate(self.step) * self.rate_scale,
             beta1: o.beta1,
             beta2: o.beta2,
             epsilon: o.epsilon,

@@ -24,12 +24,15 @@ pub enum Stream {
     TrainNoise = 5,
     /// Dropout masks; the step is the training step times the network's number of dropout layers plus the layer.
     Dropout = 6,
-    /// x_T (step 0) and the noise of reverse step t (step t) of samples.
+    /// x_T (step 0) and the noise of place i of the walk (step i + 1) of samples.
     Sample = 7,
     /// Forward-process noise of evaluated images; the step is t.
     Evaluation = 8,
     /// Anything that trains the feature classifier.
+    /// Anything that trains the feature classifier.
     Classifier = 9,
+    /// Resampling for standard errors; the step is the resample.
+    Bootstrap = 10,
 }
 
 /// One stream of one seed.

@@ -1,0 +1,147 @@
+//! The command line: each command is the pipeline up to somewhere, and can be run again.
+
+mod ablate;
+mod classifier;
+mod data;
+mod doctor;
+mod eval;
+mod plan;
+mod run;
+mod sample;
+mod schedule;
+mod status;
+
+pub use plan::duration;
+
+use crate::config::ConfigError;
+use crate::data::Dataset;
+use crate::exit::Exit;
+use crate::grid::Experiment;
+use crate::job::{Job, jobs};
+use crate::metrics::features::FeatureNet;
+use crate::store::Store;
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Runs ablations of denoising diffusion models: an experiment file in, tables and pictures out.
+#[derive(Debug, Parser)]
+#[command(name = "ddpm", version, after_help = "Exit codes: 0 ok, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plan, run what is missing, report
+    Ablate(ablate::Ablate),
+    /// List an experiment's jobs, their state and cost; run nothing
+    Plan(plan::Plan),
+    /// Do one job, described as JSON on standard input (what ablate calls)
+    Run(run::Run),
+    /// Say where each of an experiment's jobs is
+    Status(status::Status),
+    /// Draw tables and pictures from what is stored; compute nothing
+    #[cfg(feature = "report")]
+    Report(ablate::Report),
+    /// Print the coefficient table of a schedule
+    Schedule(schedule::ScheduleArgs),
+    /// Make images from a checkpoint
+    Sample(sample::Sample),
+    /// Measure the bits/dim of a checkpoint
+    Eval(eval::Eval),
+    /// Verify and describe a data set
+    Data(data::Data),
+    /// Say what this machine can do
+    Doctor(doctor::Doctor),
+    /// Train the feature network of the Fashion-MNIST scores
+    Classifier(classifier::ClassifierArgs),
+}
+
+/// Which experiment, and where its results are.
+#[derive(Debug, Args)]
+struct ExperimentArgs {
+    /// The grid file
+    grid: PathBuf,
+    /// The base: a name among `bases` beside the grid's folder, or a file; the grid's own where absent
+    #[arg(long)]
+    base: Option<String>,
+    /// Set a value of every cell, after everything else: path=value
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Where results are kept
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+}
+
+/// An experiment with its data and jobs.
+struct Loaded {
+    experiment: Experiment,
+    data: Dataset,
+    jobs: Vec<(usize, Job)>,
+    store: Store,
+}
+
+impl ExperimentArgs {
+    fn load(&self) -> Result<Loaded> {
+        let experiment = Experiment::read(&self.grid, self.base.as_deref(), &self.set)?;
+        let source = &experiment.cells[0].config.data;
+        if let Some(other) = experiment.cells.iter().find(|c| c.config.data != *source) {
+            let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
+            return Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into());
+        }
+        let data = source.load().context(Unusable)?;
+        for cell in &experiment.cells {
+            let (train, held_out) = (data.train.len(data.shape), data.held_out.len(data.shape));
+            cell.config.check_images(&self.grid.display().to_string(), data.shape, train, held_out)?;
+        }
+        let features = FeatureNet::embedded(data.shape)?.map_or_else(|| "none".into(), |net| net.name);
+        let jobs = jobs(&experiment.cells, &experiment.file.seeds, &data.digest, &features);
+        Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
+    }
+}
+
+/// Marks an error of the environment rather than of the configuration.
+#[derive(Debug)]
+struct Unusable;
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("something that is needed is missing or unusable")
+    }
+}
+
+/// Runs the command line; what went wrong is on stderr.
+pub fn main(cli: Cli) -> Exit {
+    let result = match cli.command {
+        Command::Ablate(c) => c.run(),
+        Command::Plan(c) => c.run(),
+        Command::Run(c) => c.run(),
+        Command::Status(c) => c.run(),
+        #[cfg(feature = "report")]
+        Command::Report(c) => c.run(),
+        Command::Schedule(c) => c.run(),
+        Command::Sample(c) => c.run(),
+        Command::Eval(c) => c.run(),
+        Command::Data(c) => c.run(),
+        Command::Doctor(c) => c.run(),
+        Command::Classifier(c) => c.run(),
+    };
+    result.unwrap_or_else(|error| {
+        let environment = error.downcast_ref::<Unusable>().is_some();
+        let chain: Vec<String> = error.chain().map(ToString::to_string).skip(usize::from(environment)).collect();
+        eprintln!("error: {}", chain.join(": "));
+        match (error.downcast_ref::<ConfigError>().is_some(), environment) {
+            (true, _) => Exit::BadConfig,
+            (_, true) => Exit::Environment,
+            _ => Exit::Failure,
+        }
+    })
+}
+
+/// Prints to standard output; a reader that has gone away is not an error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,71 @@
+//! `ddpm plan`: what would be done.
+
+use super::{ExperimentArgs, print};
+use crate::exit::Exit;
+use crate::plan::{Cost, Speed, State};
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Print JSON with each job's whole configuration
+    #[arg(long)]
+    json: bool,
+}
+
+impl Plan {
+    pub fn run(self) -> Result<Exit> {
+        let loaded = self.experiment.load()?;
+        let speed = Speed::measure(&loaded.jobs[0].1, &loaded.data)?;
+        let mut rows = Vec::new();
+        for (cell, job) in &loaded.jobs {
+            rows.push((&loaded.experiment.cells[*cell], job, State::of(&loaded.store, job)?, Cost::of(job, &loaded.data)));
+        }
+        if self.json {
+            let jobs: Vec<_> = rows
+                .iter()
+                .map(|(cell, job, state, cost)| {
+                    let axes: serde_json::Map<_, _> = cell.axes.iter().cloned().collect();
+                    json!({ "id": job.id, "training_id": job.training_id, "axes": axes, "seed": job.seed, "state": state, "cost": cost,
+                            "estimated_s": speed.seconds(*cost), "config": job.config })
+                })
+                .collect();
+            let text = json!({ "experiment": loaded.experiment.name, "question": loaded.experiment.file.question, "speed_flops": speed, "jobs": jobs });
+            print(&format!("{}\n", serde_json::to_string_pretty(&text)?));
+            return Ok(Exit::Ok);
+        }
+        print(&format!("{}\n{}\n\n", loaded.experiment.name, loaded.experiment.file.question));
+        print(&format!("{:<8} {:>8} {:>9} {:>7}  {}\n", "state", "TFLOP", "time", "disk", "job"));
+        let (mut seconds, mut disk) = (0.0, 0);
+        for (cell, job, state, cost) in &rows {
+            let flops = (cost.train_flops + cost.forward_flops) / 1e12;
+            let time = speed.seconds(*cost);
+            let row = [format!("{:<8}", state.word()), format!("{flops:>8.1}"), format!("{:>9}", duration(time)), format!("{:>7}", size(cost.disk_bytes))];
+            print(&format!("{}  {} (seed {})\n", row.join(" "), cell.label(), job.seed));
+            if !state.is_done() {
+                seconds += time;
+                disk += cost.disk_bytes;
+            }
+        }
+        print(&format!("\nleft to do: about {}, {}\n", duration(seconds), size(disk)));
+        eprintln!("(speed measured just now: {:.0} GFLOP/s in training, {:.0} forward)", speed.train / 1e9, speed.forward / 1e9);
+        Ok(Exit::Ok)
+    }
+}
+
+/// Seconds as a person says them.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 100.0 => format!("{s:.0} s"),
+        s if s < 6000.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
+        s => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}

@@ -1,0 +1,82 @@
+//! `ddpm sample`: images from a checkpoint.
+
+use super::{Unusable, print};
+use crate::config::{Config, ConfigError, paths, yaml};
+use crate::data::Dataset;
+use crate::exit::Exit;
+use crate::picture;
+use crate::progress::Reporter;
+use crate::stages::{self, Described};
+use crate::store::atomic;
+use anyhow::{Context, Result};
+use clap::Args;
+use ddpm_model::parameters::Weights;
+use ddpm_model::{UNet, checkpoint};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct Sample {
+    /// The checkpoint of a training
+    checkpoint: PathBuf,
+    /// How many images
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+    /// Seed of their noise; the training's where absent
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Set a value of the checkpoint's configuration: path=value, such as sampler={kind: ddim, steps: 20}
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// The PNG to write
+    #[arg(long, short, default_value = "samples.png")]
+    out: PathBuf,
+}
+
+/// A checkpoint, ready to be used.
+pub struct Opened {
+    pub config: Config,
+    pub seed: u64,
+    pub data: Dataset,
+    pub unet: UNet,
+    pub weights: Weights,
+}
+
+/// Reads a checkpoint, with `sets` over its configuration.
+pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
+    let origin = path.display().to_string();
+    let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).context(Unusable)?;
+    let described: Described = checkpoint::description(&bytes)
+        .map_err(anyhow::Error::from)
+        .and_then(|text| Ok(serde_json::from_str(&text)?))
+        .with_context(|| format!("{origin}: is not a checkpoint of this program"))
+        .context(Unusable)?;
+    let mut tree = serde_json::to_value(&described.config)?;
+    for flag in sets {
+        let wrong = |problem: String| ConfigError::new(&format!("--set {flag}"), "", problem);
+        let (name, value) = flag.split_once('=').ok_or_else(|| wrong("expected path=value".into()))?;
+        let path = paths::full(name.trim()).map_err(wrong)?;
+        paths::set(&mut tree, &path, yaml::parse(value, &format!("--set {flag}"))?, &origin)?;
+    }
+    let config = Config::checked(&tree, &origin)?;
+    let data = config.data.load().context(Unusable)?;
+    config.check_images(&origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))?;
+    let unet = config.unet(data.shape);
+    let states = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).context(Unusable)?;
+    let training = ddpm_model::optimiser::Training::resume(unet.parameters(), config.training.optimiser.clone(), states, described.step)?;
+    Ok(Opened { weights: training.average()?, seed: described.seed, config, data, unet })
+}
+
+impl Sample {
+    pub fn run(self) -> Result<Exit> {
+        let opened = open(&self.checkpoint, &self.set)?;
+        let mut sampling = opened.config.sampling.clone();
+        sampling.count = self.count as usize;
+        let seed = self.seed.unwrap_or(opened.seed);
+        let mut reporter = Reporter::new(&std::env::temp_dir());
+        let samples = stages::sample(&opened.unet, &opened.weights, &opened.config.diffusion(), &sampling, seed, &mut reporter)?;
+        let columns = (sampling.count as f64).sqrt().ceil() as usize;
+        atomic::write(&self.out, &picture::png(&picture::grid(&samples.bytes, opened.data.shape, columns, 2))?).context(Unusable)?;
+        print(&format!("{}\n", self.out.display()));
+        Ok(Exit::Ok)
+    }
+}

@@ -1,0 +1,146 @@
+//! Configurations: a tree of what was typed, checked into what runs. After [`Config::check`] the type is the proof.
+
+mod error;
+pub mod paths;
+pub mod strict;
+pub mod yaml;
+
+pub use error::ConfigError;
+
+use crate::data::DataSource;
+use ddpm_core::{Sampler, Setup};
+use ddpm_model::network::ImageShape;
+use ddpm_model::optimiser::Optimiser;
+use ddpm_model::{Diffusion, Network, UNet};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Everything that changes a cell's numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The images.
+    pub data: DataSource,
+    /// The axes of Section 4.
+    pub diffusion: Setup,
+    /// The U-Net.
+    pub network: Network,
+    /// How it is trained.
+    pub training: TrainingConfig,
+    /// How samples are made.
+    pub sampling: SamplingConfig,
+    /// What is measured.
+    pub evaluation: EvaluationConfig,
+}
+
+/// How a cell is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Optimiser steps. The paper: 800,000 on CIFAR-10.
+    pub steps: u64,
+    /// Images in a step. The paper: 128.
+    pub batch: usize,
+    /// Whether images are mirrored left to right at random. The paper: yes on CIFAR-10.
+    pub flip: bool,
+    /// What the network computes in.
+    pub precision: Precision,
+    /// Adam, warm-up, clipping, moving average.
+    pub optimiser: Optimiser,
+}
+
+/// What the network computes in. Master weights, moments and averages are always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Single precision.
+    F32,
+}
+
+/// How samples are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingConfig {
+    /// The walk.
+    pub sampler: Sampler,
+    /// Samples that are made and scored. The paper: 50,000.
+    pub count: usize,
+    /// Samples made at once.
+    pub batch: usize,
+}
+
+/// What is measured beside the samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Held-out images whose bound is measured, the first ones.
+    pub held_out: usize,
+    /// Training images whose bound is measured, the first ones.
+    pub train: usize,
+    /// Images in a pass.
+    pub batch: usize,
+}
+
+/// Largest number of anything that is counted in images or steps: far above any use, far below an overflow.
+const MAX_COUNT: u64 = 1_000_000_000;
+
+impl Config {
+    /// From a tree, with every key checked and all parts fitting together for images of `image`, of which `held_out` are held out.
+    pub fn checked(tree: &Value, origin: &str) -> Result<Config, ConfigError> {
+        let config: Config = strict::typed(&paths::normalised(tree), origin)?;
+        config.check().map_err(|(path, problem)| ConfigError::new(origin, &path, problem))?;
+        Ok(config)
+    }
+
+    /// What does not fit, with its path. Whatever needs the images themselves is checked by [`Config::check_images`].
+    fn check(&self) -> Result<(), (String, String)> {
+        let t = &self.training;
+        let counts = [
+            ("training.steps", t.steps),
+            ("training.batch", t.batch as u64),
+            ("sampling.count", self.sampling.count as u64),
+            ("sampling.batch", self.sampling.batch as u64),
+            ("evaluation.batch", self.evaluation.batch as u64),
+            ("evaluation.held_out", self.evaluation.held_out as u64),
+        ];
+        if let Some((path, n)) = counts.iter().find(|(_, n)| *n == 0 || *n > MAX_COUNT) {
+            return Err((path.to_string(), format!("expected 1 to {MAX_COUNT}, got {n}")));
+        }
+        if self.sampling.count < 10 {
+            return Err(("sampling.count".into(), format!("expected at least 10, one for each split of the inception score, got {}", self.sampling.count)));
+        }
+        if self.diffusion.timesteps > 1_000_000 {
+            return Err(("diffusion.timesteps".into(), format!("expected at most 1000000, got {}", self.diffusion.timesteps)));
+        }
+        t.optimiser.check(t.batch).map_err(|e| ("training.optimiser".into(), e.to_string()))?;
+        let process = self.diffusion.process().map_err(|e| ("diffusion".into(), e.to_string()))?;
+        let plan = self.diffusion.sampling_plan(&process, &self.sampling.sampler);
+        plan.map_err(|e| ("sampling.sampler".into(), e.to_string()))?;
+        Ok(())
+    }
+
+    /// Whether the network fits images of `image`, and the evaluation the number of images.
+    pub fn check_images(&self, origin: &str, image: ImageShape, train: usize, held_out: usize) -> Result<(), ConfigError> {
+        self.network.check(image).map_err(|e| ConfigError::new(origin, "network", e.to_string()))?;
+        for (path, asked, there) in [
+            ("evaluation.held_out", self.evaluation.held_out, held_out),
+            ("evaluation.train", self.evaluation.train, train),
+            ("training.batch", self.training.batch, train),
+        ] {
+            if asked > there {
+                return Err(ConfigError::new(origin, path, format!("expected at most the {there} images there are, got {asked}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The diffusion; the set-up has been checked.
+    pub fn diffusion(&self) -> Diffusion {
+        Diffusion::new(self.diffusion.clone()).expect("checked when the configuration was made")
+    }
+
+    /// The network for images of `image`; it has been checked.
+    pub fn unet(&self, image: ImageShape) -> UNet {
+        UNet::new(&self.network, image, self.diffusion().out_channels(image.channels)).expect("checked against the images")
+    }
+}

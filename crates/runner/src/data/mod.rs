@@ -1,0 +1,121 @@
+//! Data sets: 8-bit images of one shape, split into those that are trained on and those that are held out.
+
+mod cifar10;
+mod fashion;
+mod folder;
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use ddpm_model::network::ImageShape;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DataSource {
+    /// The embedded 10,000 images of Fashion-MNIST's test file: 28x28, grey, 9,000 to train on, 1,000 held out.
+    FashionMnist {},
+    /// CIFAR-10 in its official binary layout: 32x32, colour, 50,000 and 10,000.
+    Cifar10 {
+        /// The folder that holds `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
+        path: PathBuf,
+    },
+    /// Any folder of PNG or JPEG images of one size.
+    Folder {
+        /// The folder; its files are taken in the order of their names.
+        path: PathBuf,
+        /// Images held out, the last ones by name.
+        held_out: usize,
+    },
+}
+
+/// Images of one split, `[n, H, W, C]` in bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Images {
+    /// All pixels, image after image.
+    pub pixels: Vec<u8>,
+    /// A class for each image, where the set has classes.
+    pub labels: Vec<u8>,
+}
+
+/// A data set in memory.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Its name in protocols and tables.
+    pub name: String,
+    /// The shape of every image.
+    pub shape: ImageShape,
+    /// Images to train on.
+    pub train: Images,
+    /// Images never trained on.
+    pub held_out: Images,
+    /// The classes' names, where there are any.
+    pub classes: Vec<String>,
+    /// SHA-256 over the shape and all pixels: what the numbers depend on.
+    pub digest: String,
+}
+
+impl DataSource {
+    /// Reads and verifies the whole set. Errors name the file and what is wrong with it.
+    pub fn load(&self) -> Result<Dataset> {
+        match self {
+            DataSource::FashionMnist {} => fashion::load(),
+            DataSource::Cifar10 { path } => cifar10::load(path),
+            DataSource::Folder { path, held_out } => folder::load(path, *held_out),
+        }
+    }
+
+    /// Its kind's name in a configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            DataSource::FashionMnist {} => "fashion-mnist",
+            DataSource::Cifar10 { .. } => "cifar10",
+            DataSource::Folder { .. } => "folder",
+        }
+    }
+}
+
+impl Dataset {
+    fn new(name: &str, shape: ImageShape, train: Images, held_out: Images, classes: Vec<String>) -> Dataset {
+        let mut hash = Sha256::new();
+        hash.update(format!("{}x{}x{};{};", shape.height, shape.width, shape.channels, train.pixels.len() / shape.len()));
+        hash.update(&train.pixels);
+        hash.update(&held_out.pixels);
+        Dataset { name: name.into(), shape, train, held_out, classes, digest: hex(&hash.finalize()) }
+    }
+}
+
+impl Images {
+    /// Number of images of `shape`.
+    pub fn len(&self, shape: ImageShape) -> usize {
+        self.pixels.len() / shape.len()
+    }
+
+    /// The images at `indices` in [-1, 1] (byte / 127.5 - 1, as the authors), each mirrored where `flip` says so: `[n, H, W, C]`.
+    pub fn tensor(&self, shape: ImageShape, indices: &[usize], flip: impl Fn(usize) -> bool) -> candle_core::Result<Tensor> {
+        let mut numbers = Vec::with_capacity(indices.len() * shape.len());
+        for (place, &index) in indices.iter().enumerate() {
+            let image = &self.pixels[index * shape.len()..(index + 1) * shape.len()];
+            let mirror = flip(place);
+            for row in image.chunks(shape.width * shape.channels) {
+                for x in 0..shape.width {
+                    let from = if mirror { shape.width - 1 - x } else { x } * shape.channels;
+                    numbers.extend(row[from..from + shape.channels].iter().map(|b| *b as f32 / 127.5 - 1.0));
+                }
+            }
+        }
+        Tensor::from_vec(numbers, (indices.len(), shape.height, shape.width, shape.channels), &Device::Cpu)
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}

@@ -1,0 +1,148 @@
+//! A grid file: a question, the axes that vary, and what the paper says.
+
+mod expand;
+
+pub use expand::{Cell, MAX_JOBS, belongs, words};
+
+use crate::config::{ConfigError, strict, yaml};
+use crate::metrics::Metric;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// What a grid file holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GridFile {
+    /// What is asked, in a sentence.
+    pub question: String,
+    /// The base that is used where none is named on the command line.
+    #[serde(default = "base")]
+    pub base: String,
+    /// Values that all cells share, by path, over the base's.
+    #[serde(default)]
+    pub set: Map<String, Value>,
+    /// The axes: a path or short name with a list of values, or a free name with a list of maps that vary together.
+    pub grid: Map<String, Value>,
+    /// Cells that are left out: all values of a map must agree.
+    #[serde(default)]
+    pub exclude: Vec<Map<String, Value>>,
+    /// One replicate for each.
+    #[serde(default = "seeds")]
+    pub seeds: Vec<u64>,
+    /// The columns of the table.
+    #[serde(default = "metrics")]
+    pub metrics: Vec<Metric>,
+    /// The pictures; all where absent.
+    #[serde(default = "figures")]
+    pub figures: Vec<Figure>,
+    /// Published numbers to stand beside ours.
+    #[serde(default)]
+    pub paper: Option<Paper>,
+}
+
+/// Published numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// Where they stand, and what they were measured on.
+    pub source: String,
+    /// One entry for each published row.
+    pub rows: Vec<PaperRow>,
+}
+
+/// One published row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaperRow {
+    /// The cells that it belongs to: all these values agree.
+    pub cell: Map<String, Value>,
+    /// The row's name in the paper.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What it says, as printed.
+    pub says: Map<String, Value>,
+}
+
+/// The pictures that a report can draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figure {
+    /// Loss against training step.
+    TrainingLoss,
+    /// Error of the predicted noise against t.
+    LossPerT,
+    /// Terms of the bound against t.
+    BoundTerms,
+    /// Weight of the noise error in each objective against t.
+    Weights,
+    /// beta, alpha_bar and SNR of each schedule.
+    Schedules,
+    /// Samples of each cell.
+    Samples,
+    /// The predicted x_0 along the reverse process (Figure 6).
+    Progressive,
+    /// The table's metrics as bars.
+    Metrics,
+}
+
+impl Figure {
+    /// All of them.
+    pub const ALL: [Figure; 8] = [
+        Figure::Samples,
+        Figure::Metrics,
+        Figure::TrainingLoss,
+        Figure::LossPerT,
+        Figure::BoundTerms,
+        Figure::Weights,
+        Figure::Schedules,
+        Figure::Progressive,
+    ];
+}
+
+fn base() -> String {
+    "fashion-cpu".into()
+}
+fn seeds() -> Vec<u64> {
+    vec![0]
+}
+fn metrics() -> Vec<Metric> {
+    Metric::ALL.to_vec()
+}
+fn figures() -> Vec<Figure> {
+    Figure::ALL.to_vec()
+}
+
+/// A grid on a base: what `ablate` and `plan` work on.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// The grid file's stem and, where it is not the grid's own, the base's: names the report's folder.
+    pub name: String,
+    /// The grid file.
+    pub file: GridFile,
+    /// Its cells, each checked.
+    pub cells: Vec<Cell>,
+}
+
+impl Experiment {
+    /// Reads a grid and its base (a name of `bases` beside the grid's folder, or a path), applies `sets`, and checks every cell.
+    pub fn read(grid: &Path, base: Option<&str>, sets: &[String]) -> Result<Experiment, ConfigError> {
+        let origin = grid.display().to_string();
+        let file: GridFile = strict::typed(&yaml::read(grid)?, &origin)?;
+        let stem = grid.file_stem().map_or_else(|| "grid".into(), |s| s.to_string_lossy().into_owned());
+        let base_name = base.unwrap_or(&file.base);
+        let path = match base_name.ends_with(".yaml") || base_name.ends_with(".yml") {
+            true => base_name.into(),
+            false => grid.parent().unwrap_or(Path::new(".")).join("../bases").join(format!("{base_name}.yaml")),
+        };
+        let tree = yaml::read(&path)?;
+        let base_stem = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+        let mut name = format!("{stem}-{base_stem}");
+        if !sets.is_empty() {
+            let digest = blake3::hash(sets.join("\n").as_bytes()).to_hex();
+            name = format!("{name}-{}", &digest[..8]);
+        }
+        let cells = expand::expand(&file, tree, &origin, &path.display().to_string(), sets)?;
+        Ok(Experiment { name, file, cells })
+    }
+}

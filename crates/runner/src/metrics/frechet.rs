@@ -1,0 +1,80 @@
+//! The Fréchet distance of two Gaussians (Heusel et al. 2017, eq. 6).
+
+use super::moments::Moments;
+use anyhow::{Result, anyhow, ensure};
+use faer::{Mat, Side};
+
+/// |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). Singular covariances need no special care: the square root is taken of symmetric
+/// matrices by their eigenvalues, negative ones (rounding) counting as 0.
+pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
+    let dim = a.mean().len();
+    ensure!(b.mean().len() == dim, "Fréchet distance: features of {dim} and {} numbers", b.mean().len());
+    ensure!(a.n() > 1 && b.n() > 1, "Fréchet distance: expected at least 2 rows on each side, got {} and {}", a.n(), b.n());
+    let matrix = |m: &Moments| Mat::from_fn(dim, dim, |i, j| m.covariance(i, j));
+    let (s1, s2) = (matrix(a), matrix(b));
+    let failed = |e| anyhow!("Fréchet distance: the covariance has no eigenvalues ({e:?}): a feature is not finite");
+    let eigen = s1.self_adjoint_eigen(Side::Lower).map_err(failed)?;
+    let (u, values) = (eigen.U(), eigen.S().column_vector());
+    // R = S1^(1/2); tr (S1 S2)^(1/2) = sum of the square roots of the eigenvalues of R S2 R.
+    let scaled = Mat::from_fn(dim, dim, |i, j| u[(i, j)] * values[j].max(0.0).sqrt());
+    let root = &scaled * u.transpose();
+    let product = &root * &s2 * &root;
+    let symmetric = Mat::from_fn(dim, dim, |i, j| 0.5 * (product[(i, j)] + product[(j, i)]));
+    let cross: f64 = symmetric.self_adjoint_eigenvalues(Side::Lower).map_err(failed)?.iter().map(|v| v.max(0.0).sqrt()).sum();
+    let means: f64 = a.mean().iter().zip(b.mean()).map(|(x, y)| (x - y).powi(2)).sum();
+    let traces: f64 = (0..dim).map(|i| s1[(i, i)] + s2[(i, i)]).sum();
+    Ok(means + traces - 2.0 * cross)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn moments(rows: &[[f32; 4]]) -> Moments {
+        Moments::of(4, rows.iter().map(|r| &r[..]))
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<[f32; 4]>> {
+        prop::collection::vec(prop::array::uniform4(-2.0f32..2.0), 2..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn it_is_a_distance(a in rows(), b in rows()) {
+            let (a, b) = (moments(&a), moments(&b));
+            let d = frechet_distance(&a, &b).unwrap();
+            prop_assert!(frechet_distance(&a, &a).unwrap().abs() < 1e-6);
+            prop_assert!(d > -1e-6 && (d - frechet_distance(&b, &a).unwrap()).abs() < 1e-6 * (1.0 + d));
+        }
+
+        #[test]
+        fn a_shift_costs_its_square(a in rows(), shift in prop::array::uniform4(-3.0f32..3.0)) {
+            let moved: Vec<[f32; 4]> = a.iter().map(|r| std::array::from_fn(|i| r[i] + shift[i])).collect();
+            let expected: f64 = shift.iter().map(|s| (*s as f64).powi(2)).sum();
+            let d = frechet_distance(&moments(&a), &moments(&moved)).unwrap();
+            prop_assert!((d - expected).abs() < 1e-4 * (1.0 + expected), "{d} {expected}");
+        }
+
+        #[test]
+        fn independent_features_add_up(scale in prop::array::uniform4(0.1f32..3.0), seed in prop::collection::vec(prop::array::uniform4(-1.0f32..1.0), 3..40)) {
+            // Each feature scaled by itself: covariances commute, so the distance is |S1^(1/2) - S2^(1/2)|^2 on a common basis.
+            let uncorrelated: Vec<[f32; 4]> = (0..8 * seed.len()).map(|k| {
+                let r = seed[k / 8];
+                std::array::from_fn(|i| if i < 3 { r[i] * if (k >> i) & 1 == 1 { 1.0 } else { -1.0 } } else { 0.0 })
+            }).collect();
+            let scaled: Vec<[f32; 4]> = uncorrelated.iter().map(|r| std::array::from_fn(|i| r[i] * scale[i])).collect();
+            let (a, b) = (moments(&uncorrelated), moments(&scaled));
+            let expected: f64 = (0..4).map(|i| (a.covariance(i, i).sqrt() - b.covariance(i, i).sqrt()).powi(2)).sum();
+            let d = frechet_distance(&a, &b).unwrap();
+            prop_assert!((d - expected).abs() < 1e-5 * (1.0 + expected), "{d} {expected}");
+        }
+    }
+
+    #[test]
+    fn too_few_rows_are_an_error() {
+        assert!(frechet_distance(&moments(&[[0.0; 4]]), &moments(&[[0.0; 4], [1.0; 4]])).is_err());
+    }
+}

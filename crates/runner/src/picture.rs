@@ -1,0 +1,46 @@
+//! Images as pictures.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use ddpm_model::network::ImageShape;
+use image::{ImageFormat, Rgb, RgbImage};
+use std::io::Cursor;
+
+/// Rounds `[B, H, W, C]` in [-1, 1] to bytes, clipping what is outside. Numbers that are not finite become 0.
+pub fn to_bytes(images: &Tensor) -> candle_core::Result<Vec<u8>> {
+    let numbers = images.flatten_all()?.to_vec1::<f32>()?;
+    Ok(numbers.iter().map(|v| ((v + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8).collect())
+}
+
+/// Bytes as [-1, 1] again, `[n, H, W, C]`.
+pub fn from_bytes(bytes: &[u8], shape: ImageShape) -> candle_core::Result<Tensor> {
+    let numbers: Vec<f32> = bytes.iter().map(|b| *b as f32 / 127.5 - 1.0).collect();
+    let n = bytes.len() / shape.len();
+    Tensor::from_vec(numbers, (n, shape.height, shape.width, shape.channels), &candle_core::Device::Cpu)
+}
+
+/// Images in rows of `columns`, each pixel `scale` wide, a line of white between them.
+pub fn grid(bytes: &[u8], shape: ImageShape, columns: usize, scale: usize) -> RgbImage {
+    let n = bytes.len() / shape.len();
+    let rows = n.div_ceil(columns);
+    let (h, w) = (shape.height * scale + 1, shape.width * scale + 1);
+    let mut picture = RgbImage::from_pixel((columns * w + 1) as u32, (rows * h + 1) as u32, Rgb([255; 3]));
+    for (i, image) in bytes.chunks(shape.len()).enumerate() {
+        let (top, left) = (i / columns * h + 1, i % columns * w + 1);
+        for y in 0..shape.height * scale {
+            for x in 0..shape.width * scale {
+                let pixel = &image[(y / scale * shape.width + x / scale) * shape.channels..][..shape.channels];
+                let colour = if let [r, g, b] = pixel { [*r, *g, *b] } else { [pixel[0]; 3] };
+                picture.put_pixel((left + x) as u32, (top + y) as u32, Rgb(colour));
+            }
+        }
+    }
+    picture
+}
+
+/// A picture as a PNG file's bytes.
+pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png)?;
+    Ok(bytes.into_inner())
+}

@@ -1,0 +1,151 @@
+//! The plan: every job of an experiment, what state it is in, and what it will cost.
+
+use crate::data::Dataset;
+use crate::job::Job;
+use crate::progress::{self, Progress};
+use crate::store::{FORMAT, Outcome, Record, Store};
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use ddpm_kernels::random::Stream;
+use ddpm_model::optimiser::Training;
+use ddpm_model::parameters::Weights;
+use ddpm_model::unet::Pass;
+use serde::Serialize;
+use std::time::Instant;
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum State {
+    /// Its record is there. A divergence is a result too.
+    Done {
+        /// Whether it ended as it should or diverged.
+        outcome: Outcome,
+    },
+    /// It failed; it will be done again.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// A checkpoint or its whole training is there.
+    Partial {
+        /// What it last told, if it is running or was killed.
+        progress: Option<Progress>,
+        /// Whether the training has ended.
+        trained: bool,
+    },
+    /// Nothing is there.
+    Missing {},
+}
+
+impl State {
+    /// Of a job in the store.
+    pub fn of(store: &Store, job: &Job) -> Result<State> {
+        if let Some(record) = store.record(&job.id)?.filter(|r| r.format == FORMAT) {
+            return Ok(match record.outcome {
+                Outcome::Failed { reason } => State::Failed { reason },
+                outcome => State::Done { outcome },
+            });
+        }
+        let trained = store.training_record(&job.training_id)?.is_some();
+        if trained || store.checkpoint(&job.training_id).exists() {
+            return Ok(State::Partial { progress: progress::of(&store.run(&job.id)), trained });
+        }
+        Ok(State::Missing {})
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn is_done(&self) -> bool {
+        matches!(self, State::Done { .. })
+    }
+
+    /// In one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Done { outcome: Outcome::Diverged { .. } } => "diverged",
+            State::Done { .. } => "done",
+            State::Failed { .. } => "failed",
+            State::Partial { trained: true, .. } => "trained",
+            State::Partial { .. } => "started",
+            State::Missing {} => "to do",
+        }
+    }
+}
+
+/// What a job computes and stores, whatever of it is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    /// Floating-point operations of training: three forward passes for each image of each step.
+    pub train_flops: f64,
+    /// Floating-point operations of sampling and of the bound.
+    pub forward_flops: f64,
+    /// Bytes of its checkpoint.
+    pub disk_bytes: u64,
+}
+
+impl Cost {
+    /// Of a job on `data`.
+    pub fn of(job: &Job, data: &Dataset) -> Cost {
+        let (unet, config) = (job.config.unet(data.shape), &job.config);
+        let forward = 2.0 * unet.macs() as f64;
+        let evaluations = config.diffusion().setup.sampling_plan(&config.diffusion().process, &config.sampling.sampler);
+        let samples = config.sampling.count as f64 * evaluations.map_or(0, |steps| steps.len()) as f64;
+        let bound = (config.evaluation.held_out + config.evaluation.train) as f64 * config.diffusion.timesteps as f64;
+        Cost {
+            train_flops: 3.0 * forward * config.training.batch as f64 * config.training.steps as f64,
+            forward_flops: forward * (samples + bound),
+            disk_bytes: 16 * unet.parameter_count() as u64,
+        }
+    }
+}
+
+/// Floating-point operations a second of this machine on a network, measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Speed {
+    /// In training steps.
+    pub train: f64,
+    /// In forward passes.
+    pub forward: f64,
+}
+
+impl Speed {
+    /// Measured now, on a job's own network and batch (at most 8 images), the better of two passes after one to warm up.
+    pub fn measure(job: &Job, data: &Dataset) -> Result<Speed> {
+        let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
+        let n = job.config.training.batch.min(8);
+        let indices: Vec<usize> = (0..n).collect();
+        let x0 = data.train.tensor(data.shape, &indices, |_| false)?;
+        let batch = diffusion.batch(x0.clone(), Tensor::zeros(x0.dims(), DType::F32, &Device::Cpu)?, vec![1 + job.config.diffusion.timesteps / 2; n])?;
+        let mut training = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 0, Stream::Init)?;
+        let shards = job.config.training.optimiser.clip_shards as f64;
+        let loss = |w: &Weights| diffusion.loss(&unet.forward(w, &batch.xt, &batch.t, Pass::default())?, &batch);
+        let weights = training.average()?;
+        let (mut forward, mut train) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..3 {
+            let start = Instant::now();
+            unet.forward(&weights, &batch.xt, &batch.t, Pass::default())?;
+            forward = forward.min(start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            training.update(|w, _| Ok(loss(w)?.mean))?;
+            train = train.min(start.elapsed().as_secs_f64() / shards);
+        }
+        let flops = 2.0 * unet.macs() as f64 * n as f64;
+        Ok(Speed { train: 3.0 * flops / train, forward: flops / forward })
+    }
+
+    /// Seconds for all of `cost`.
+    pub fn seconds(self, cost: Cost) -> f64 {
+        cost.train_flops / self.train + cost.forward_flops / self.forward
+    }
+}
+
+/// The records of those jobs that have one, in the jobs' order.
+pub fn records(store: &Store, jobs: &[(usize, Job)]) -> Result<Vec<(usize, Record)>> {
+    let mut found = Vec::new();
+    for (cell, job) in jobs {
+        if let Some(record) = store.record(&job.id)?.filter(|r| r.format == FORMAT) {
+            found.push((*cell, record));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,196 @@
+//! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
+
+use super::Entry;
+use crate::grid::{Experiment, belongs, words};
+use crate::metrics::Metric;
+use crate::store::atomic;
+use anyhow::Result;
+use polars::prelude::*;
+use std::path::Path;
+
+/// The experiment's numbers as Polars tables, one row for each.
+pub struct Frames {
+    /// A row for each job and metric.
+    pub metrics: DataFrame,
+    /// A row for each job and step of the bound.
+    pub terms: DataFrame,
+    /// A row for each job and point of its training curve.
+    pub curves: DataFrame,
+}
+
+impl Frames {
+    pub fn of(experiment: &Experiment, entries: &[Entry]) -> Result<Frames> {
+        Ok(Frames { metrics: metrics(experiment, entries)?, terms: terms(entries)?, curves: curves(entries)? })
+    }
+
+    /// Each as CSV and as Parquet.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        for (name, frame) in [("metrics", &self.metrics), ("terms", &self.terms), ("curves", &self.curves)] {
+            let (mut csv, mut parquet, mut frame) = (Vec::new(), Vec::new(), frame.clone());
+            CsvWriter::new(&mut csv).finish(&mut frame)?;
+            ParquetWriter::new(&mut parquet).finish(&mut frame)?;
+            atomic::write(&dir.join(format!("{name}.csv")), &csv)?;
+            atomic::write(&dir.join(format!("{name}.parquet")), &parquet)?;
+        }
+        Ok(())
+    }
+
+    /// Mean over a cell's replicates of a metric, and its uncertainty: the replicates' standard error where there are several, the
+    /// measurement's own where there is one. None where no replicate has the metric.
+    pub fn mean(&self, place: usize, metric: Metric) -> Result<Option<(f64, Option<f64>)>> {
+        let cells = self.metrics.column("cell")?.as_materialized_series().equal(place as u32)?;
+        let names = self.metrics.column("metric")?.as_materialized_series().equal(metric.name())?;
+        let rows = self.metrics.filter(&(cells & names))?;
+        let values = rows.column("value")?.f64()?.drop_nulls();
+        let Some(mean) = values.mean() else { return Ok(None) };
+        if values.len() > 1 {
+            return Ok(Some((mean, values.std(1).map(|s| s / (values.len() as f64).sqrt()))));
+        }
+        Ok(Some((mean, rows.column("std_err")?.f64()?.drop_nulls().get(0))))
+    }
+}
+
+fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
+    let rows: Vec<(&Entry, Metric)> = entries.iter().flat_map(|e| Metric::ALL.map(|m| (e, m))).collect();
+    let mut columns = vec![Column::new("cell".into(), rows.iter().map(|(e, _)| e.place as u32).collect::<Vec<_>>())];
+    for (i, (name, _)) in experiment.cells[0].axes.iter().enumerate() {
+        let values: Vec<String> = rows.iter().map(|(e, _)| e.cell.axes.get(i).map_or_else(String::new, |(_, v)| words(v))).collect();
+        columns.push(Column::new(name.as_str().into(), values));
+    }
+    let of = |f: &dyn Fn(&crate::metrics::Measured) -> Option<f64>| -> Vec<Option<f64>> {
+        rows.iter().map(|(e, m)| e.record.metrics.get(m).and_then(f)).collect()
+    };
+    let text = |f: &dyn Fn(&Entry, Metric) -> Option<String>| -> Vec<Option<String>> { rows.iter().map(|(e, m)| f(e, *m)).collect() };
+    columns.extend([
+        Column::new("seed".into(), rows.iter().map(|(e, _)| e.record.seed).collect::<Vec<_>>()),
+        Column::new("metric".into(), rows.iter().map(|(_, m)| m.name()).collect::<Vec<_>>()),
+        Column::new("value".into(), of(&|m| Some(m.value))),
+        Column::new("std_err".into(), of(&|m| m.std_err)),
+        Column::new("n".into(), rows.iter().map(|(e, m)| e.record.metrics.get(m).map(|v| v.n as u32)).collect::<Vec<_>>()),
+        Column::new("blank".into(), text(&|e, m| e.record.blanks.get(&m).cloned())),
+        Column::new("protocol".into(), text(&|e, m| e.record.metrics.get(&m).map(|v| v.protocol.clone()))),
+        Column::new("job".into(), text(&|e, _| Some(e.record.id.clone()))),
+    ]);
+    Ok(DataFrame::new_infer_height(columns)?)
+}
+
+fn terms(entries: &[Entry]) -> Result<DataFrame> {
+    let rows: Vec<_> = entries.iter().flat_map(|e| e.record.terms.iter().map(move |t| (e, t))).collect();
+    let of = |f: fn(&crate::store::TermAt) -> f64| rows.iter().map(|(_, t)| f(t)).collect::<Vec<f64>>();
+    Ok(DataFrame::new_infer_height(vec![
+        Column::new("cell".into(), rows.iter().map(|(e, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.iter().map(|(e, _)| e.record.seed).collect::<Vec<_>>()),
+        Column::new("t".into(), rows.iter().map(|(_, t)| t.t as u32).collect::<Vec<_>>()),
+        Column::new("variance_mismatch".into(), of(|t| t.variance_mismatch)),
+        Column::new("mean_error".into(), of(|t| t.mean_error)),
+        Column::new("decoder".into(), of(|t| t.decoder)),
+        Column::new("mse_x0".into(), of(|t| t.mse_x0)),
+        Column::new("mse_eps".into(), rows.iter().map(|(_, t)| t.mse_eps).collect::<Vec<_>>()),
+    ])?)
+}
+
+fn curves(entries: &[Entry]) -> Result<DataFrame> {
+    let rows: Vec<_> = entries.iter().flat_map(|e| e.training.iter().flat_map(move |t| t.curve.iter().map(move |p| (e, p)))).collect();
+    Ok(DataFrame::new_infer_height(vec![
+        Column::new("cell".into(), rows.iter().map(|(e, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.iter().map(|(e, _)| e.record.seed).collect::<Vec<_>>()),
+        Column::new("step".into(), rows.iter().map(|(_, p)| p.step).collect::<Vec<_>>()),
+        Column::new("loss".into(), rows.iter().map(|(_, p)| p.loss).collect::<Vec<_>>()),
+        Column::new("gradient_norm".into(), rows.iter().map(|(_, p)| p.gradient_norm).collect::<Vec<_>>()),
+    ])?)
+}
+
+/// The table that a person reads.
+pub struct Summary {
+    /// Headings of the axes, then of the metrics, then of the paper's numbers.
+    pub headings: Vec<String>,
+    /// Cells of text, a row for each cell of the grid.
+    pub rows: Vec<Vec<String>>,
+    /// How many of the columns are axes.
+    pub axes: usize,
+    /// Why cells are blank, in the order of their marks.
+    pub notes: Vec<String>,
+}
+
+pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<Summary> {
+    let file = &experiment.file;
+    // Rows of a paired axis need not all set the same paths.
+    let mut axes: Vec<String> = Vec::new();
+    for (name, _) in experiment.cells.iter().flat_map(|c| &c.axes) {
+        if !axes.contains(name) {
+            axes.push(name.clone());
+        }
+    }
+    let mut published: Vec<Metric> = Vec::new();
+    for row in file.paper.iter().flat_map(|p| &p.rows) {
+        published.extend(file.metrics.iter().filter(|m| row.says.contains_key(m.name()) && !published.contains(m)).copied().collect::<Vec<_>>());
+    }
+    published.sort_by_key(|m| file.metrics.iter().position(|other| other == m));
+    let mut summary = Summary { headings: axes.clone(), rows: Vec::new(), axes: axes.len(), notes: Vec::new() };
+    summary.headings.extend(file.metrics.iter().map(|m| m.heading().to_string()));
+    summary.headings.extend(published.iter().map(|m| format!("paper: {}", m.heading())));
+    for (place, cell) in experiment.cells.iter().enumerate() {
+        let value = |name: &String| cell.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| words(v));
+        let mut row: Vec<String> = axes.iter().map(value).collect();
+        for metric in &file.metrics {
+            row.push(match frames.mean(place, *metric)? {
+                Some((mean, error)) => number(mean, error, metric.digits()),
+                None => blank(&mut summary.notes, entries, place, *metric),
+            });
+        }
+        let paper = file.paper.iter().flat_map(|p| &p.rows).find(|row| belongs(cell, &row.cell));
+        for metric in &published {
+            row.push(paper.and_then(|p| p.says.get(metric.name())).map_or_else(String::new, words));
+        }
+        summary.rows.push(row);
+    }
+    Ok(summary)
+}
+
+fn number(mean: f64, error: Option<f64>, digits: usize) -> String {
+    let error = error.map_or(String::new(), |e| format!(" ± {e:.digits$}"));
+    format!("{mean:.digits$}{error}")
+}
+
+/// A dash with the mark of its reason.
+fn blank(notes: &mut Vec<String>, entries: &[Entry], place: usize, metric: Metric) -> String {
+    let of_cell: Vec<&Entry> = entries.iter().filter(|e| e.place == place).collect();
+    let reason = of_cell.iter().find_map(|e| e.record.blanks.get(&metric)).cloned();
+    let reason = reason.unwrap_or_else(|| if of_cell.is_empty() { "not run yet".into() } else { "not measured".into() });
+    let mark = notes.iter().position(|n| *n == reason).unwrap_or_else(|| {
+        notes.push(reason);
+        notes.len() - 1
+    });
+    format!("– [{}]", mark + 1)
+}
+
+pub fn markdown(summary: &Summary) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let rule: Vec<String> = (0..summary.headings.len()).map(|i| if i < summary.axes { "---".into() } else { "---:".into() }).collect();
+    let rows: String = summary.rows.iter().map(|row| line(row)).collect();
+    let notes: String = summary.notes.iter().enumerate().map(|(i, note)| format!("\n[{}] {note}\n", i + 1)).collect();
+    format!("{}{}{rows}{notes}", line(&summary.headings), line(&rule))
+}
+
+/// For a terminal of 80 columns: columns from the right are left out until it fits; the page has them all.
+pub fn terminal(summary: &Summary) -> String {
+    let width = |text: &str| text.chars().count();
+    let widths: Vec<usize> =
+        (0..summary.headings.len()).map(|i| summary.rows.iter().map(|r| width(&r[i])).fold(width(&summary.headings[i]), usize::max)).collect();
+    let mut shown = widths.len();
+    while shown > summary.axes + 1 && widths[..shown].iter().map(|w| w + 2).sum::<usize>() > 82 {
+        shown -= 1;
+    }
+    let line = |cells: &[String]| {
+        let padded = cells[..shown].iter().zip(&widths).enumerate().map(|(i, (cell, w))| {
+            let space = " ".repeat(w - width(cell));
+            if i < summary.axes { format!("{cell}{space}") } else { format!("{space}{cell}") }
+        });
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let mut text = line(&summary.headings);
+    text += &format!("{}\n", "─".repeat(widths[..shown].iter().map(|w| w + 2).sum::<usize>() - 2));
+    text.extend(summary.rows.iter().map(|row| line(row)));
+    text.extend(summary.notes.iter().enumerate().map(|(i, note)| format!("[{}] {note}\n", i + 1)));
+    text
+}

@@ -1,0 +1,125 @@
+//! Training of the feature network: the recipe behind the embedded weights.
+
+use crate::data::Dataset;
+use anyhow::{Result, ensure};
+use candle_core::{D, Device, Tensor};
+use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::checkpoint;
+use ddpm_model::classifier::Classifier;
+use ddpm_model::optimiser::{EpsilonMode, Optimiser, Training};
+use ddpm_model::parameters::Weights;
+use serde::Serialize;
+
+const BATCH: usize = 100;
+/// Random shifts by up to this many pixels.
+const SHIFT: usize = 2;
+const DROPOUT: f64 = 0.3;
+const SMOOTHING: f64 = 0.1;
+
+/// What stands beside the weights in their file.
+#[derive(Debug, Serialize)]
+pub struct Recipe {
+    /// The command that made the file.
+    pub command: String,
+    /// Digest of the data set.
+    pub data: String,
+    /// Images that the accuracy was measured on.
+    pub held_out: usize,
+    /// Share of them that were told right.
+    pub accuracy: f64,
+}
+
+/// Trains for `epochs` with shifted and mirrored images, a rate that falls linearly to 0, dropout on the features and smoothed
+/// labels. Returns the file's bytes (the weights' moving average) and its recipe. `report` hears of each epoch.
+pub fn train(data: &Dataset, epochs: u64, seed: u64, mut report: impl FnMut(u64, f64, f64)) -> Result<(Vec<u8>, Recipe)> {
+    ensure!(!data.classes.is_empty(), "{}: a classifier needs labelled images", data.name);
+    let classifier = Classifier::new(data.shape, data.classes.len());
+    let optimiser = Optimiser {
+        learning_rate: 2e-3,
+        warmup_steps: 100,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        epsilon_mode: EpsilonMode::Corrected,
+        clip_norm: Some(1.0),
+        clip_shards: 1,
+        ema_decay: 0.998,
+    };
+    let mut training = Training::new(classifier.parameters(), optimiser, seed, Stream::Classifier)?;
+    // Parameters begin from the stream's first steps; what follows comes from steps far behind them.
+    let random = Random::new(seed, Stream::Classifier);
+    let dropout = Dropout::new(seed, 0);
+    let n = data.train.len(data.shape);
+    let batches = (n / BATCH) as u64;
+    for epoch in 0..epochs {
+        let order = random.permutation((1 << 32) + epoch, n);
+        let mut sum = 0.0;
+        for (batch, indices) in order.chunks_exact(BATCH).enumerate() {
+            let step = epoch * batches + batch as u64;
+            let word = |place: usize| random.word((2 << 32) + step, place as u64);
+            let images = data.train.tensor(data.shape, indices, |place| word(place) & 1 == 1)?;
+            let shift = |place: usize, bits: u32| ((word(place) >> bits) & 0xff) as usize % (2 * SHIFT + 1);
+            let images = shifted(&images, |place| (shift(place, 8), shift(place, 16)))?;
+            let labels: Vec<u32> = indices.iter().map(|i| data.train.labels[*i] as u32).collect();
+            let rate = 1.0 - step as f64 / (epochs * batches) as f64;
+            training.scale_rate(rate);
+            let mut value = 0.0;
+            training.update(|w, _| {
+                let seen = classifier.forward(w, &images, Some((dropout, step, DROPOUT)))?;
+                let loss = Classifier::loss(&seen.logits, &labels, SMOOTHING)?;
+                value = loss.to_scalar::<f32>()? as f64;
+                Ok(loss)
+            })?;
+            sum += value;
+        }
+        report(epoch + 1, sum / batches as f64, accuracy(&classifier, &training.average()?, data)?);
+    }
+    let average = training.average()?;
+    let recipe = Recipe {
+        command: format!("ddpm classifier --epochs {epochs} --seed {seed}"),
+        data: data.digest.clone(),
+        held_out: data.held_out.len(data.shape),
+        accuracy: accuracy(&classifier, &average, data)?,
+    };
+    let tensors: Vec<(String, Tensor)> = classifier.parameters().iter().map(|p| p.name.clone()).zip(average.0).collect();
+    Ok((checkpoint::to_bytes(&tensors, &serde_json::to_string(&recipe)?)?, recipe))
+}
+
+/// Share of the held-out images that are told right.
+pub fn accuracy(classifier: &Classifier, weights: &Weights, data: &Dataset) -> Result<f64> {
+    let n = data.held_out.len(data.shape);
+    let indices: Vec<usize> = (0..n).collect();
+    let mut right = 0;
+    for part in indices.chunks(BATCH) {
+        let seen = classifier.forward(weights, &data.held_out.tensor(data.shape, part, |_| false)?, None)?;
+        let guesses = seen.logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+        right += guesses.iter().zip(part).filter(|(guess, i)| **guess == data.held_out.labels[**i] as u32).count();
+    }
+    Ok(right as f64 / n as f64)
+}
+
+/// Each image moved by (rows, columns) - SHIFT, black (-1) flowing in.
+fn shifted(images: &Tensor, by: impl Fn(usize) -> (usize, usize)) -> Result<Tensor> {
+    let (b, h, w, c) = images.dims4()?;
+    let from = images.flatten_all()?.to_vec1::<f32>()?;
+    let mut to = vec![-1f32; from.len()];
+    for image in 0..b {
+        let (dy, dx) = by(image);
+        for y in 0..h {
+            let source = y + dy;
+            if source < SHIFT || source >= h + SHIFT {
+                continue;
+            }
+            for x in 0..w {
+                let column = x + dx;
+                if column >= SHIFT && column < w + SHIFT {
+                    let at = |y: usize, x: usize| ((image * h + y) * w + x) * c;
+                    let (a, z) = (at(source - SHIFT, column - SHIFT), at(y, x));
+                    to[z..z + c].copy_from_slice(&from[a..a + c]);
+                }
+            }
+        }
+    }
+    Ok(Tensor::from_vec(to, (b, h, w, c), &Device::Cpu)?)
+}

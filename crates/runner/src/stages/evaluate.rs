@@ -1,0 +1,110 @@
+//! The variational bound on real images, as the authors evaluate it: every step, one Monte-Carlo sample of noise for each.
+
+use crate::data::Images;
+use crate::metrics::Measured;
+use crate::progress::Reporter;
+use crate::store::TermAt;
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use ddpm_core::likelihood::{Bound, bits, prior_term};
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::bound::{Observed, Term};
+use ddpm_model::network::ImageShape;
+use ddpm_model::parameters::Weights;
+use ddpm_model::unet::Pass;
+use ddpm_model::{Diffusion, UNet};
+use rayon::prelude::*;
+
+/// Whose bound is measured.
+pub struct BoundOf<'a> {
+    /// The images.
+    pub images: &'a Images,
+    /// Their shape.
+    pub shape: ImageShape,
+    /// How many of them, the first ones.
+    pub n: usize,
+    /// Images in a pass.
+    pub batch: usize,
+    /// The split's name, for the protocol.
+    pub split: &'a str,
+}
+
+/// The bound in bits/dim with its standard error over images, what it is made of, and its terms by step (t = 1 first).
+pub fn bound(
+    unet: &UNet,
+    weights: &Weights,
+    diffusion: &Diffusion,
+    of: &BoundOf,
+    seed: u64,
+    reporter: &mut Reporter,
+) -> Result<(Measured, Bound, Vec<TermAt>)> {
+    let (timesteps, len) = (diffusion.process.timesteps(), of.shape.len());
+    let random = Random::new(seed, Stream::Evaluation);
+    let mut sums = vec![Term::default(); timesteps];
+    let (mut totals, mut prior_sum) = (Vec::with_capacity(of.n), 0.0);
+    reporter.begin();
+    for first in (0..of.n).step_by(of.batch) {
+        let n = of.batch.min(of.n - first);
+        let x0 = of.images.tensor(of.shape, &(first..first + n).collect::<Vec<_>>(), |_| false)?;
+        let clean = x0.flatten_all()?.to_vec1::<f32>()?;
+        let priors = clean.chunks(len).map(|image| {
+            let mean_squared = image.iter().map(|v| (*v as f64).powi(2)).sum::<f64>() / len as f64;
+            bits(prior_term(mean_squared, diffusion.process.alpha_bar(timesteps)))
+        });
+        let mut images: Vec<f64> = priors.collect();
+        prior_sum += images.iter().sum::<f64>();
+        for t in (1..=timesteps).rev() {
+            let noise = Tensor::from_vec(random.normals(t as u64, first, n, len), x0.dims(), &Device::Cpu)?;
+            let batch = diffusion.batch(x0.clone(), noise, vec![t; n])?;
+            let output = unet.forward(weights, &batch.xt, &batch.t, Pass::default())?.flatten_all()?.to_vec1::<f32>()?;
+            let noisy = batch.xt.flatten_all()?.to_vec1::<f32>()?;
+            let seen = clean.par_chunks(len).zip(noisy.par_chunks(len)).zip(output.par_chunks(output.len() / n));
+            let terms: Vec<Term> = seen
+                .map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.shape.channels }))
+                .collect();
+            for (term, image) in terms.iter().zip(&mut images) {
+                add(&mut sums[t - 1], term);
+                *image += term.total();
+            }
+            let done = (first * timesteps + n * (timesteps - t + 1)) as u64;
+            reporter.tell("evaluate", done, (of.n * timesteps) as u64, done, None);
+        }
+        totals.extend(images);
+    }
+    let n = of.n as f64;
+    let terms: Vec<TermAt> = sums.iter().enumerate().map(|(i, s)| at(i + 1, s, n)).collect();
+    let bound = Bound {
+        prior: prior_sum / n,
+        variance_mismatch: terms.iter().map(|t| t.variance_mismatch).sum(),
+        mean_error: terms.iter().map(|t| t.mean_error).sum(),
+        decoder: terms.iter().map(|t| t.decoder).sum(),
+    };
+    let mean = totals.iter().sum::<f64>() / n;
+    let variance = totals.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let measured = Measured {
+        value: mean,
+        std_err: (of.n > 1).then(|| (variance / n).sqrt()),
+        n: of.n,
+        protocol: format!("bits-per-dim: first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, averaged weights", of.n, of.split),
+    };
+    Ok((measured, bound, terms))
+}
+
+fn add(sum: &mut Term, term: &Term) {
+    sum.variance_mismatch += term.variance_mismatch;
+    sum.mean_error += term.mean_error;
+    sum.decoder += term.decoder;
+    sum.mse_x0 += term.mse_x0;
+    sum.mse_eps += term.mse_eps;
+}
+
+fn at(t: usize, sum: &Term, n: f64) -> TermAt {
+    TermAt {
+        t,
+        variance_mismatch: sum.variance_mismatch / n,
+        mean_error: sum.mean_error / n,
+        decoder: sum.decoder / n,
+        mse_x0: sum.mse_x0 / n,
+        mse_eps: Some(sum.mse_eps / n).filter(|v| v.is_finite()),
+    }
+}

@@ -1,0 +1,97 @@
+//! The stages of a job: train, sample, evaluate. Each reads what the one before left and can be interrupted.
+
+pub mod classifier;
+mod evaluate;
+mod sample;
+mod train;
+
+pub use evaluate::{BoundOf, bound};
+pub use sample::{Samples, sample};
+pub use train::{Described, train};
+
+use crate::data::Dataset;
+use crate::job::Job;
+use crate::metrics::Metric;
+use crate::metrics::features::FeatureNet;
+use crate::picture;
+use crate::progress::Reporter;
+use crate::store::{FORMAT, Machine, Outcome, Record, Store, atomic, write_json};
+use anyhow::{Context, Result};
+use ddpm_model::parameters::Weights;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Does one job from wherever it stands and leaves its record.
+pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration) -> Result<Record> {
+    let _lock = store.lock(&job.training_id)?;
+    let dir = store.run(&job.id);
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
+    let mut reporter = Reporter::new(&dir);
+    let (training, weights) = train(store, job, data, checkpoint_every, &mut reporter)?;
+    let started = Instant::now();
+    let mut record = Record {
+        format: FORMAT,
+        id: job.id.clone(),
+        training_id: job.training_id.clone(),
+        config: job.config.clone(),
+        seed: job.seed,
+        data: data.digest.clone(),
+        outcome: training.outcome.clone(),
+        metrics: BTreeMap::new(),
+        blanks: BTreeMap::new(),
+        bound: None,
+        terms: Vec::new(),
+        progressive: Vec::new(),
+        evaluations: 0,
+        wall_s: 0.0,
+        machine: Machine::here(),
+    };
+    if let Outcome::Diverged { reason } = &training.outcome {
+        record.blanks = Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect();
+    } else {
+        measure(store, job, data, &weights, &mut record, &mut reporter)?;
+    }
+    record.wall_s = started.elapsed().as_secs_f64();
+    write_json(&dir.join("record.json"), &record)?;
+    reporter.end();
+    Ok(record)
+}
+
+fn measure(store: &Store, job: &Job, data: &Dataset, weights: &Weights, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
+    let (unet, diffusion, dir) = (job.config.unet(data.shape), job.config.diffusion(), store.run(&job.id));
+    let features = FeatureNet::embedded(data.shape)?;
+    let samples = sample(&unet, weights, &diffusion, &job.config.sampling, job.seed, reporter)?;
+    record.evaluations = samples.evaluations;
+    record.progressive = samples.progressive_steps.clone();
+    let shown = samples.bytes.len().min(64 * data.shape.len());
+    atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.shape, 8, 2))?)?;
+    let columns = samples.progressive_steps.len();
+    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.shape, columns, 2))?)?;
+    for (metric, result) in samples.scores(data, features.as_ref(), job.seed)? {
+        match result {
+            Ok(measured) => drop(record.metrics.insert(metric, measured)),
+            Err(reason) => drop(record.blanks.insert(metric, reason)),
+        }
+    }
+    let evaluation = &job.config.evaluation;
+    for (metric, images, n, split) in [
+        (Metric::BitsPerDim, &data.held_out, evaluation.held_out, "held-out"),
+        (Metric::BitsPerDimTrain, &data.train, evaluation.train, "train"),
+    ] {
+        if n == 0 {
+            record.blanks.insert(metric, "no images were asked for".into());
+            continue;
+        }
+        let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, split };
+        let (measured, bound, terms) = bound(&unet, weights, &diffusion, &what, job.seed, reporter)?;
+        match measured.value.is_finite() {
+            true => drop(record.metrics.insert(metric, measured)),
+            false => drop(record.blanks.insert(metric, "the bound is not finite".into())),
+        }
+        if metric == Metric::BitsPerDim {
+            record.bound = Some(bound).filter(|b| b.total().is_finite());
+            record.terms = if record.bound.is_some() { terms } else { Vec::new() };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Sampling with the averaged weights, and the scores that samples get.
+
+use crate::config::SamplingConfig;
+use crate::data::Dataset;
+use crate::metrics::features::{CLASSES, FeatureNet, Features};
+use crate::metrics::frechet::frechet_distance;
+use crate::metrics::inception_score::over_splits;
+use crate::metrics::moments::Moments;
+use crate::metrics::{Measured, Metric};
+use crate::picture;
+use crate::progress::Reporter;
+use anyhow::Result;
+use candle_core::Tensor;
+use ddpm_core::sampler::even_steps;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::network::ImageShape;
+use ddpm_model::parameters::Weights;
+use ddpm_model::sampling::Walk;
+use ddpm_model::{Diffusion, UNet};
+
+/// Splits of the inception score: the paper's.
+const SPLITS: usize = 10;
+/// Resamplings behind a standard error of the Fréchet distance.
+const BOOTSTRAPS: u64 = 20;
+/// Samples whose predicted x_0 is shown along the walk, and how many stops are shown.
+const SHOWN: usize = 8;
+const STOPS: usize = 10;
+/// Samples whose root mean square is beyond this are out of range: images in [-1, 1] cannot exceed 1.
+const LARGEST_RMS: f64 = 1.5;
+
+/// Samples as 8-bit images, and what was seen on the way.
+pub struct Samples {
+    /// `[n, H, W, C]`.
+    pub bytes: Vec<u8>,
+    /// Network evaluations for one sample.
+    pub evaluations: usize,
+    /// The x_0 predicted for the first samples, sample after sample, stop after stop.
+    pub progressive: Vec<u8>,
+    /// The steps of the stops, falling.
+    pub progressive_steps: Vec<usize>,
+    /// Root mean square before clipping; not a number where something was not finite.
+    pub rms: f64,
+}
+
+/// Makes `config.count` samples under `seed`.
+pub fn sample(
+    unet: &UNet,
+    weights: &Weights,
+    diffusion: &Diffusion,
+    config: &SamplingConfig,
+    seed: u64,
+    reporter: &mut Reporter,
+) -> Result<Samples> {
+    let walk = Walk::new(unet, weights, diffusion, &config.sampler)?;
+    let visited = config.sampler.visited(diffusion.process.timesteps())?;
+    let stops: Vec<usize> = even_steps(visited.len(), STOPS.min(visited.len()))?.into_iter().map(|place| visited[place - 1]).collect();
+    let (mut bytes, mut squares, mut progressive) = (Vec::new(), 0.0, Vec::new());
+    reporter.begin();
+    for first in (0..config.count).step_by(config.batch) {
+        let n = config.batch.min(config.count - first);
+        let walked = walk.run(seed, first, n, if first == 0 { &stops } else { &[] })?;
+        if first == 0 {
+            progressive = walked.predictions;
+        }
+        squares += walked.x0.sqr()?.mean_all()?.to_scalar::<f32>()? as f64 * n as f64;
+        bytes.extend(picture::to_bytes(&walked.x0)?);
+        let done = (first + n) as u64;
+        reporter.tell("sample", done, config.count as u64, done * walk.evaluations() as u64, None);
+    }
+    // Langevin visits a level several times: its last visit counts.
+    let mut kept: Vec<(usize, Tensor)> = Vec::new();
+    for (t, x) in progressive {
+        kept.retain(|(other, _)| *other != t);
+        kept.push((t, x));
+    }
+    let mut shown = Vec::new();
+    for row in 0..SHOWN.min(config.batch).min(config.count) {
+        for (_, x) in &kept {
+            shown.extend(picture::to_bytes(&x.narrow(0, row, 1)?)?);
+        }
+    }
+    Ok(Samples {
+        bytes,
+        evaluations: walk.evaluations(),
+        progressive: shown,
+        progressive_steps: kept.iter().map(|(t, _)| *t).collect(),
+        rms: (squares / config.count as f64).sqrt(),
+    })
+}
+
+impl Samples {
+    /// FID to the training images and inception score, each measured or with the reason why not.
+    pub fn scores(&self, data: &Dataset, net: Option<&FeatureNet>, seed: u64) -> Result<Vec<(Metric, Result<Measured, String>)>> {
+        let blank = |reason: String| Ok(vec![(Metric::Fid, Err(reason.clone())), (Metric::InceptionScore, Err(reason))]);
+        // A negated comparison, so that "not a number" counts as out of range.
+        if !(self.rms <= LARGEST_RMS) {
+            return blank(format!("samples out of range: root mean square {:.2e}, images have at most 1", self.rms));
+        }
+        let Some(net) = net else {
+            let ImageShape { height, width, channels } = data.shape;
+            return blank(format!("no feature network for {height}x{width} images of {channels} channels"));
+        };
+        let samples = net.see(&picture::from_bytes(&self.bytes, data.shape)?)?;
+        let train: Vec<usize> = (0..data.train.len(data.shape)).collect();
+        let reference = net.see(&data.train.tensor(data.shape, &train, |_| false)?)?;
+        let reference = Moments::of(reference.dim, reference.iter());
+        let fid = frechet_distance(&Moments::of(samples.dim, samples.iter()), &reference)?;
+        let protocol = format!("{} features; {} samples, averaged weights, 8-bit", net.name, samples.n());
+        let fid = Measured {
+            value: fid,
+            std_err: Some(bootstrap(&samples, &reference, seed)?),
+            n: samples.n(),
+            protocol: format!("fid: {protocol}; {} training images; standard error of {BOOTSTRAPS} resamplings", train.len()),
+        };
+        let (score, deviation) = over_splits(&samples.probabilities, CLASSES, SPLITS);
+        let score = Measured {
+            value: score,
+            std_err: Some(deviation),
+            n: samples.n(),
+            protocol: format!("inception-score: {protocol}; {SPLITS} splits, standard deviation over them"),
+        };
+        Ok(vec![(Metric::Fid, Ok(fid)), (Metric::InceptionScore, Ok(score))])
+    }
+}
+
+/// Standard deviation of the distance over samples drawn again with replacement.
+fn bootstrap(samples: &Features, reference: &Moments, seed: u64) -> Result<f64> {
+    let (random, n, dim) = (Random::new(seed, Stream::Bootstrap), samples.n(), samples.dim);
+    let once = |k: u64| {
+        let rows = (0..n).map(|i| random.below(k, i as u64, n)).map(|row| &samples.rows[row * dim..(row + 1) * dim]);
+        frechet_distance(&Moments::of(dim, rows), reference)
+    };
+    let distances = (0..BOOTSTRAPS).map(once).collect::<Result<Vec<f64>>>()?;
+    let mean = distances.iter().sum::<f64>() / BOOTSTRAPS as f64;
+    Ok((distances.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (BOOTSTRAPS - 1) as f64).sqrt())
+}

@@ -1,0 +1,202 @@
+//! Training, from the start or from the last checkpoint, on the same random streams either way.
+
+use crate::config::Config;
+use crate::data::Dataset;
+use crate::job::Job;
+use crate::progress::Reporter;
+use crate::store::{FORMAT, Machine, Outcome, Point, Store, TrainingRecord, atomic, write_json};
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::diffusion::Batch;
+use ddpm_model::optimiser::Training;
+use ddpm_model::parameters::Weights;
+use ddpm_model::unet::Pass;
+use ddpm_model::{Diffusion, UNet, checkpoint};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// Points of a whole training curve.
+const POINTS: u64 = 200;
+
+/// A loss beyond this has left every range that a bound or an error can have.
+const LARGEST_LOSS: f64 = 1e9;
+
+/// What stands beside the tensors in a checkpoint: enough to sample from it, and to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Described {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The training's name.
+    pub training_id: String,
+    /// The configuration of the job that trained it.
+    pub config: Config,
+    /// The seed.
+    pub seed: u64,
+    /// Digest of the data set.
+    pub data: String,
+    /// Steps made.
+    pub step: u64,
+    /// The course so far.
+    pub curve: Vec<Point>,
+    /// Sums since the last point: loss, gradient norm, steps.
+    pub open: (f64, f64, u64),
+    /// Seconds of computing so far.
+    pub wall_s: f64,
+}
+
+/// The training's record and the moving average of its weights. Where the training has ended both are read, not computed.
+pub fn train(
+    store: &Store,
+    job: &Job,
+    data: &Dataset,
+    checkpoint_every: Duration,
+    reporter: &mut Reporter,
+) -> Result<(TrainingRecord, Weights)> {
+    let config = &job.config.training;
+    let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
+    let (mut training, mut described) = begin(store, job, data, &unet)?;
+    if let Some(record) = store.training_record(&job.training_id)?
+        && record.format == FORMAT
+    {
+        return Ok((record, training.average()?));
+    }
+    let mut batches = Batches::new(data, &diffusion, job);
+    let every = (config.steps / POINTS).max(1);
+    let mut outcome = Outcome::Finished {};
+    let (started, before, first) = (Instant::now(), described.wall_s, described.step);
+    let mut saved = Instant::now();
+    reporter.begin();
+    while training.step() < config.steps {
+        let step = training.step();
+        let (loss, norm) = batches.step(&unet, &mut training, step)?;
+        if !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS) {
+            outcome = Outcome::Diverged { reason: format!("training diverged at step {}: loss {loss:.3e}, gradient norm {norm:.3e}", step + 1) };
+            break;
+        }
+        described.step = step + 1;
+        described.open = (described.open.0 + loss, described.open.1 + norm, described.open.2 + 1);
+        if described.step.is_multiple_of(every) {
+            let (loss, norm, n) = std::mem::take(&mut described.open);
+            described.curve.push(Point { step: described.step, loss: loss / n as f64, gradient_norm: norm / n as f64 });
+        }
+        described.wall_s = before + started.elapsed().as_secs_f64();
+        let recent = described.curve.last().map(|p| p.loss);
+        reporter.tell("train", described.step, config.steps, (described.step - first) * config.batch as u64, recent);
+        if saved.elapsed() >= checkpoint_every && described.step < config.steps {
+            save(store, &training, &described)?;
+            saved = Instant::now();
+        }
+    }
+    save(store, &training, &described)?;
+    let record = TrainingRecord {
+        format: FORMAT,
+        id: job.training_id.clone(),
+        outcome,
+        steps: described.step,
+        parameters: unet.parameter_count(),
+        flops: 6.0 * unet.macs() as f64 * config.batch as f64 * described.step as f64,
+        curve: described.curve,
+        wall_s: described.wall_s,
+        machine: Machine::here(),
+    };
+    write_json(&store.training(&job.training_id).join("training.json"), &record)?;
+    Ok((record, training.average()?))
+}
+
+/// The state to go on from: the checkpoint's, or the network's beginning.
+fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Training, Described)> {
+    let path = store.checkpoint(&job.training_id);
+    let optimiser = job.config.training.optimiser.clone();
+    if !path.exists() {
+        let described = Described {
+            format: FORMAT,
+            training_id: job.training_id.clone(),
+            config: job.config.clone(),
+            seed: job.seed,
+            data: data.digest.clone(),
+            step: 0,
+            curve: Vec::new(),
+            open: (0.0, 0.0, 0),
+            wall_s: 0.0,
+        };
+        return Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init)?, described));
+    }
+    let read = || -> Result<_> {
+        let bytes = fs::read(&path)?;
+        let described: Described = serde_json::from_str(&checkpoint::description(&bytes)?)?;
+        ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
+        ensure!(described.format == FORMAT, "has format {}, this program writes {FORMAT}", described.format);
+        let states = checkpoint::read_states(&bytes, unet.parameters())?;
+        Ok((Training::resume(unet.parameters(), optimiser, states, described.step)?, described))
+    };
+    read().with_context(|| format!("{}: cannot be resumed from; move it away to train anew", path.display()))
+}
+
+fn save(store: &Store, training: &Training, described: &Described) -> Result<()> {
+    let tensors = checkpoint::state_tensors(training.parameters(), training.states())?;
+    let bytes = checkpoint::to_bytes(&tensors, &serde_json::to_string(described)?)?;
+    atomic::write(&store.checkpoint(&described.training_id), &bytes)
+}
+
+/// Training batches by their step: which images, mirrored or not, at which t, with which noise.
+struct Batches<'a> {
+    data: &'a Dataset,
+    diffusion: &'a Diffusion,
+    seed: u64,
+    size: usize,
+    shards: usize,
+    flip: bool,
+    /// The last two epochs' orders, by epoch.
+    orders: Vec<(u64, Vec<usize>)>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(data: &'a Dataset, diffusion: &'a Diffusion, job: &Job) -> Batches<'a> {
+        let t = &job.config.training;
+        Batches { data, diffusion, seed: job.seed, size: t.batch, shards: t.optimiser.clip_shards, flip: t.flip, orders: Vec::new() }
+    }
+
+    /// The image at place `position` of the endless sequence of shuffled epochs.
+    fn image(&mut self, position: u64) -> usize {
+        let n = self.data.train.len(self.data.shape) as u64;
+        let epoch = position / n;
+        if !self.orders.iter().any(|(e, _)| *e == epoch) {
+            self.orders.truncate(1);
+            self.orders.insert(0, (epoch, Random::new(self.seed, Stream::Shuffle).permutation(epoch, n as usize)));
+        }
+        let order = &self.orders.iter().find(|(e, _)| *e == epoch).expect("just made").1;
+        order[(position % n) as usize]
+    }
+
+    /// Images `from..from + n` of step `step`.
+    fn batch(&mut self, step: u64, from: usize, n: usize) -> Result<Batch> {
+        let indices: Vec<usize> = (0..n).map(|i| self.image(step * self.size as u64 + (from + i) as u64)).collect();
+        let stream = |stream| Random::new(self.seed, stream);
+        let flips = stream(Stream::Flip);
+        let x0 = self.data.train.tensor(self.data.shape, &indices, |i| self.flip && flips.word(step, (from + i) as u64) & 1 == 1)?;
+        let timesteps = stream(Stream::Timestep);
+        let t = (0..n).map(|i| 1 + timesteps.below(step, (from + i) as u64, self.diffusion.process.timesteps())).collect();
+        let noise = stream(Stream::TrainNoise).normals(step, from, n, self.data.shape.len());
+        Ok(self.diffusion.batch(x0.clone(), Tensor::from_vec(noise, x0.dims(), &Device::Cpu)?, t)?)
+    }
+
+    /// One training step; the mean loss of its shards and the gradient's norm.
+    fn step(&mut self, unet: &UNet, training: &mut Training, step: u64) -> Result<(f64, f64)> {
+        let each = self.size / self.shards;
+        let batches = (0..self.shards).map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
+        let mut sum = 0.0;
+        let norm = training.update(|weights, shard| {
+            let batch = &batches[shard];
+            let pass = Pass { dropout: Some((Dropout::new(self.seed, shard * each), step)), ..Pass::default() };
+            let output = unet.forward(weights, &batch.xt, &batch.t, pass)?;
+            let loss = self.diffusion.loss(&output, batch)?;
+            sum += loss.mean.to_scalar::<f32>()? as f64;
+            Ok(loss.mean)
+        })?;
+        Ok((sum / self.shards as f64, norm))
+    }
+}

@@ -1,0 +1,138 @@
+//! Records: what is left of a training and of a job, each complete enough to stand alone.
+
+use crate::config::Config;
+use crate::metrics::{Measured, Metric};
+use ddpm_core::likelihood::Bound;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the records and of what their numbers mean. Part of every job's digest.
+pub const FORMAT: u32 = 1;
+
+/// How something ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Outcome {
+    /// As it should.
+    Finished {},
+    /// The numbers left their range: a result, not a failure.
+    Diverged {
+        /// What happened, where, with the number.
+        reason: String,
+    },
+    /// The program or the machine failed; the job is to be done again.
+    Failed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What the numbers were computed with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Commit that the program was built from.
+    pub commit: String,
+    /// Device in words.
+    pub device: String,
+    /// Threads of the process.
+    pub threads: usize,
+}
+
+impl Machine {
+    /// This process.
+    pub fn here() -> Machine {
+        let isa = ddpm_kernels::simd::Isa::active().name();
+        Machine { commit: env!("DDPM_COMMIT").into(), device: format!("cpu {isa}"), threads: rayon::current_num_threads() }
+    }
+}
+
+/// A point of the training curve: means over the steps since the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// Steps made.
+    pub step: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Mean norm of the gradient before clipping.
+    pub gradient_norm: f64,
+}
+
+/// What a training leaves beside its checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingRecord {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The training's name.
+    pub id: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Steps made.
+    pub steps: u64,
+    /// Trained numbers of the network.
+    pub parameters: usize,
+    /// Its course.
+    pub curve: Vec<Point>,
+    /// Seconds of computing, over all resumptions.
+    pub wall_s: f64,
+    /// Floating-point operations, three forward passes for a step.
+    pub flops: f64,
+    /// What it ran on last.
+    pub machine: Machine,
+}
+
+/// Means over images at one step, in bits/dim where nothing else is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TermAt {
+    /// The step.
+    pub t: usize,
+    /// KL that is left when the means agree.
+    pub variance_mismatch: f64,
+    /// KL that the means' difference makes.
+    pub mean_error: f64,
+    /// The decoder's term.
+    pub decoder: f64,
+    /// Mean squared error of the predicted x_0, [-1, 1] scale.
+    pub mse_x0: f64,
+    /// Mean squared error of the predicted eps; absent where alpha_bar is 0.
+    pub mse_eps: Option<f64>,
+}
+
+/// What a job leaves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The job's name.
+    pub id: String,
+    /// Its training's name.
+    pub training_id: String,
+    /// The configuration, every default written out.
+    pub config: Config,
+    /// The replicate's seed.
+    pub seed: u64,
+    /// Digest of the data set.
+    pub data: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The scores.
+    pub metrics: BTreeMap<Metric, Measured>,
+    /// Scores that could not be had, with the reason.
+    pub blanks: BTreeMap<Metric, String>,
+    /// The bound on held-out images and what it is made of.
+    pub bound: Option<Bound>,
+    /// The bound on held-out images, step by step.
+    pub terms: Vec<TermAt>,
+    /// Steps at which the predicted x_0 in `progressive.png` was taken, left to right.
+    pub progressive: Vec<usize>,
+    /// Network evaluations for one sample.
+    pub evaluations: usize,
+    /// Seconds for sampling and scoring.
+    pub wall_s: f64,
+    /// What it ran on.
+    pub machine: Machine,
+}
