@@ -2,14 +2,18 @@
 
 use clap::Parser;
 use ddpm_runner::commands::{Cli, main as run};
+use ddpm_runner::exit::Exit;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Autograd walks the graph by recursion: a deep network needs more stack than a thread has by default.
-    let worker = std::thread::Builder::new().stack_size(256 << 20).spawn(|| run(Cli::parse()));
-    match worker.map(|w| w.join()) {
-        Ok(Ok(exit)) => ExitCode::from(exit as u8),
-        // The panic has said what happened; an error here is of the system.
-        Ok(Err(_)) | Err(_) => ExitCode::FAILURE,
+    let cli = Cli::parse();
+    // Autograd walks the graph by recursion: a deep network needs more stack than a thread has by default. And all work begins
+    // inside the pool, so that a kernel's parallel loop need not be handed over to another thread.
+    match rayon::ThreadPoolBuilder::new().stack_size(256 << 20).build_global() {
+        Ok(()) => ExitCode::from(rayon::scope(|_| run(cli)) as u8),
+        Err(e) => {
+            eprintln!("error: no threads: {e}");
+            ExitCode::from(Exit::Environment as u8)
+        }
     }
 }

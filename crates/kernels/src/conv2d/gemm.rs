@@ -156,9 +156,10 @@ impl<T: Real> Job<T> for WeightGradient<'_, T> {
         // Safety (all): passed on from the caller; `at + MR <= k_rows` in each.
         unsafe {
             if S::LANES * size_of::<T>() == 64 {
-                while at + 8 <= k_rows {
-                    self.rows::<S, 8>(at);
-                    at += 8;
+                // 32 registers: 12 x 2 accumulators.
+                while at + 12 <= k_rows {
+                    self.rows::<S, 12>(at);
+                    at += 12;
                 }
             }
             while at + 6 <= k_rows {
@@ -181,23 +182,29 @@ impl<T: Real> WeightGradient<'_, T> {
         while column < self.width {
             // Safety: passed on; each branch stays within the width.
             unsafe {
-                if column + 2 * S::LANES <= self.width {
-                    self.tile::<S, MR, 2>(at, column);
-                    column += 2 * S::LANES;
-                } else {
-                    self.tile::<S, MR, 1>(at, column);
-                    column += S::LANES;
+                let wide = column + 2 * S::LANES <= self.width;
+                match (wide, self.in_one_row(at, MR)) {
+                    (true, true) => self.tile::<S, MR, 2, true>(at, column),
+                    (true, false) => self.tile::<S, MR, 2, false>(at, column),
+                    (false, true) => self.tile::<S, MR, 1, true>(at, column),
+                    (false, false) => self.tile::<S, MR, 1, false>(at, column),
                 }
+                column += if wide { 2 * S::LANES } else { S::LANES };
             }
         }
     }
 
+    /// Whether window elements `at..at + n` lie side by side in one row of the window.
+    fn in_one_row(&self, at: usize, n: usize) -> bool {
+        at / self.windows.row_len() == (at + n - 1) / self.windows.row_len()
+    }
+
+    /// `ONE_ROW`: [`Self::in_one_row`], known to the compiler so that the inner loop does not ask.
     #[inline(always)]
-    unsafe fn tile<S: Simd<T = T>, const MR: usize, const NV: usize>(&mut self, at: usize, column: usize) {
+    unsafe fn tile<S: Simd<T = T>, const MR: usize, const NV: usize, const ONE_ROW: bool>(&mut self, at: usize, column: usize) {
         let (row_len, row_step) = (self.windows.row_len(), self.windows.frame.w * self.windows.frame.c);
         // Element k of a window is at (k / row_len) rows plus k % row_len: a tile's elements may lie in two rows.
         let offsets: [usize; MR] = std::array::from_fn(|i| ((at + i) / row_len) * row_step + (at + i) % row_len);
-        let one_piece = offsets[MR - 1] == offsets[0] + MR - 1;
         let (step, frame_row) = (self.windows.stride * self.windows.frame.c, self.windows.stride * row_step);
         // Safety: `run` has asserted the lengths; base + offset is inside the padded image for every pixel and k.
         unsafe {
@@ -207,13 +214,13 @@ impl<T: Real> WeightGradient<'_, T> {
             let mut dy = self.gradient.as_ptr().add(column);
             for y in 0..self.windows.out_h {
                 let mut base = self.padded.as_ptr().add(y * frame_row);
-                if one_piece {
+                if ONE_ROW {
                     base = base.add(offsets[0]);
                 }
                 for _ in 0..self.windows.out_w {
                     let b: [S::V; NV] = std::array::from_fn(|j| S::load(dy.add(j * S::LANES)));
                     for i in 0..MR {
-                        let a = S::splat(*base.add(if one_piece { i } else { offsets[i] }));
+                        let a = S::splat(*base.add(if ONE_ROW { i } else { offsets[i] }));
                         for j in 0..NV {
                             acc[i][j] = S::mul_add(a, b[j], acc[i][j]);
                         }

@@ -122,10 +122,11 @@ impl<T: Real> Job<T> for Backward<'_, T> {
         let Backward { spec, c, x, gamma, beta, dy, dx, partial } = self;
         let n = x.len() / c;
         let (mean, rstd) = statistics(spec, c, x);
+        // Slices of exactly c, so that the compiler sees that no index below leaves them, and vectorises.
+        let (gamma, beta, mean, rstd) = (&gamma[..c], &beta[..c], &mean[..c], &rstd[..c]);
         // du = dL/d(normalised * gamma + beta), kept in dx until the group means are known.
         for p in 0..n {
-            let at = p * c..(p + 1) * c;
-            let (x, dy, dx) = (&x[at.clone()], &dy[at.clone()], &mut dx[at]);
+            let (x, dy, dx) = (&x[p * c..][..c], &dy[p * c..][..c], &mut dx[p * c..][..c]);
             if spec.silu {
                 for i in 0..c {
                     let u = (x[i] - mean[i]) * rstd[i] * gamma[i] + beta[i];
@@ -138,7 +139,7 @@ impl<T: Real> Job<T> for Backward<'_, T> {
         }
         let dbeta = channel_sums(c, n, |p, sums: &mut [T]| sums.iter_mut().zip(&dx[p * c..][..c]).for_each(|(s, d)| *s += *d));
         let dgamma = channel_sums(c, n, |p, sums: &mut [T]| {
-            let (x, dx) = (&x[p * c..][..c], &dx[p * c..][..c]);
+            let (x, dx, sums) = (&x[p * c..][..c], &dx[p * c..][..c], &mut sums[..c]);
             for i in 0..c {
                 sums[i] += dx[i] * (x[i] - mean[i]) * rstd[i];
             }
@@ -150,6 +151,7 @@ impl<T: Real> Job<T> for Backward<'_, T> {
         let mut mean_dx: Vec<T> = dgamma.iter().zip(gamma).map(|(d, g)| *d * *g).collect();
         group_means(&mut mean_d, spec.groups, n);
         group_means(&mut mean_dx, spec.groups, n);
+        let (mean_d, mean_dx) = (&mean_d[..c], &mean_dx[..c]);
         for p in 0..n {
             let (x, dx) = (&x[p * c..][..c], &mut dx[p * c..][..c]);
             for i in 0..c {
