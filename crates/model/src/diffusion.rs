@@ -83,9 +83,8 @@ impl Diffusion {
 
     /// Mean squared error of the predicted quantity: `[B]`.
     fn simple(&self, output: &Tensor, batch: &Batch) -> Result<Tensor> {
-        let target = |part: fn((f64, f64)) -> f64| {
-            per_image(&batch.t, output, move |t| part(self.setup.prediction.target(&self.process, t)))
-        };
+        let target =
+            |part: fn((f64, f64)) -> f64| per_image(&batch.t, output, move |t| part(self.setup.prediction.target(&self.process, t)));
         let target = (batch.x0.broadcast_mul(&target(|c| c.0)?)? + batch.eps.broadcast_mul(&target(|c| c.1)?)?)?;
         Ok(mean_over_pixels(&(output - target)?.sqr()?)?)
     }

@@ -167,7 +167,8 @@ impl Training {
             let gradients = self.gradients(&loss(&weights, shard)?)?;
             let square = gradients.par_iter().map(sum_of_squares).collect::<candle_core::Result<Vec<f64>>>()?.iter().sum::<f64>();
             squares += square;
-            let scale = self.optimiser.clip_norm.map_or(1.0, |limit| (limit / square.sqrt().max(f64::MIN_POSITIVE)).min(1.0)) / shards as f64;
+            let scale =
+                self.optimiser.clip_norm.map_or(1.0, |limit| (limit / square.sqrt().max(f64::MIN_POSITIVE)).min(1.0)) / shards as f64;
             let add = |(sum, g): (&Tensor, &Tensor)| sum + (g * scale)?;
             sum = Some(match sum {
                 None if scale == 1.0 => gradients,

@@ -58,9 +58,8 @@ impl Weights {
     /// As the network begins under `seed`.
     pub fn initial(parameters: &[Parameter], seed: u64, stream: Stream, dtype: DType) -> Result<Weights> {
         let random = Random::new(seed, stream);
-        let tensor = |(i, p): (usize, &Parameter)| {
-            Ok(Tensor::from_vec(p.initial(&random, i), p.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype)?)
-        };
+        let tensor =
+            |(i, p): (usize, &Parameter)| Ok(Tensor::from_vec(p.initial(&random, i), p.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype)?);
         Ok(Weights(parameters.iter().enumerate().map(tensor).collect::<Result<_>>()?))
     }
 

@@ -32,14 +32,14 @@ pub struct UNet {
 
 #[derive(Clone, Debug)]
 enum Down {
-    Block(ResBlock, Option<Attention>),
+    Block(Box<ResBlock>, Option<Attention>),
     Halve(Conv),
 }
 
 #[derive(Clone, Debug)]
 enum Up {
     /// Whether the block reads a connection from the way down.
-    Block(bool, ResBlock, Option<Attention>),
+    Block(bool, Box<ResBlock>, Option<Attention>),
     Double(Conv),
 }
 
@@ -135,7 +135,7 @@ impl UNet {
                 let res = a.block(&name, map, ch * multiplier);
                 map.channels = ch * multiplier;
                 let attention = network.attention.contains(&map.height).then(|| a.attention(&format!("{name}.attention"), map));
-                down.push(Down::Block(res, attention));
+                down.push(Down::Block(Box::new(res), attention));
                 skips.push(map);
             }
             if level + 1 < levels {
@@ -155,7 +155,7 @@ impl UNet {
                 let res = a.block(&name, from, ch * multiplier);
                 map.channels = ch * multiplier;
                 let attention = network.attention.contains(&map.height).then(|| a.attention(&format!("{name}.attention"), map));
-                up.push(Up::Block(kept, res, attention));
+                up.push(Up::Block(kept, Box::new(res), attention));
             }
             if level > 0 {
                 up.push(Up::Double(a.builder.conv(&format!("up.{level}.double"), 3, map, map.channels, Resize::Double, 1.0)));

@@ -79,7 +79,9 @@ impl Local<'_> {
             .spawn()
             .with_context(|| format!("{}: cannot be started", self.program.display()))?;
         let stdin = child.stdin.take().expect("piped");
-        serde_json::to_writer(&stdin, job).and_then(|()| (&stdin).flush().map_err(serde_json::Error::io)).context("the job's process does not read")?;
+        serde_json::to_writer(&stdin, job)
+            .and_then(|()| (&stdin).flush().map_err(serde_json::Error::io))
+            .context("the job's process does not read")?;
         drop(stdin);
         let started = Instant::now();
         let said = watch(&mut child, || {

@@ -43,7 +43,8 @@ impl Job {
             "training": training, "variance": d.variance, "sampling": config.sampling,
             "evaluation": config.evaluation, "features": features,
         });
-        let training_choices = if d.objective.sees_variance() { choices.join("-") } else { [&choices[..3], &choices[4..]].concat().join("-") };
+        let training_choices =
+            if d.objective.sees_variance() { choices.join("-") } else { [&choices[..3], &choices[4..]].concat().join("-") };
         Job {
             id: format!("{}-s{seed}-{}", choices.join("-"), digest(&all)),
             training_id: format!("{training_choices}-s{seed}-{}", digest(&training)),

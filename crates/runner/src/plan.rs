@@ -115,7 +115,11 @@ impl Speed {
         let n = job.config.training.batch.min(8);
         let indices: Vec<usize> = (0..n).collect();
         let x0 = data.train.tensor(data.shape, &indices, |_| false)?;
-        let batch = diffusion.batch(x0.clone(), Tensor::zeros(x0.dims(), DType::F32, &Device::Cpu)?, vec![1 + job.config.diffusion.timesteps / 2; n])?;
+        let batch = diffusion.batch(
+            x0.clone(),
+            Tensor::zeros(x0.dims(), DType::F32, &Device::Cpu)?,
+            vec![1 + job.config.diffusion.timesteps / 2; n],
+        )?;
         let mut training = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 0, Stream::Init)?;
         let shards = job.config.training.optimiser.clip_shards as f64;
         let loss = |w: &Weights| diffusion.loss(&unet.forward(w, &batch.xt, &batch.t, Pass::default())?, &batch);

@@ -14,8 +14,12 @@ pub fn any_schedule() -> impl Strategy<Value = Schedule> {
         ends().prop_map(|(beta_start, beta_end)| Schedule::Warmup50 { beta_start, beta_end }),
         Just(Schedule::Jsd {}),
         (0.001f64..0.1, 0.5f64..0.999).prop_map(|(s, max_beta)| Schedule::Cosine { s, max_beta }),
-        (-4.0f64..-1.0, 1.0f64..4.0, 0.5f64..2.0, 0.5f64..0.999)
-            .prop_map(|(start, end, tau, max_beta)| Schedule::Sigmoid { start, end, tau, max_beta }),
+        (-4.0f64..-1.0, 1.0f64..4.0, 0.5f64..2.0, 0.5f64..0.999).prop_map(|(start, end, tau, max_beta)| Schedule::Sigmoid {
+            start,
+            end,
+            tau,
+            max_beta
+        }),
     ]
 }
 
@@ -35,7 +39,8 @@ impl At {
 
 /// Any schedule's chain.
 pub fn any_process() -> impl Strategy<Value = Process> {
-    (any_schedule(), 2usize..300).prop_map(|(schedule, timesteps)| Process::from_schedule(&schedule, timesteps, BetaScale::AsGiven).unwrap())
+    (any_schedule(), 2usize..300)
+        .prop_map(|(schedule, timesteps)| Process::from_schedule(&schedule, timesteps, BetaScale::AsGiven).unwrap())
 }
 
 /// Any chain at any step.

@@ -9,8 +9,9 @@ fn gaussian() -> impl Strategy<Value = GaussianData> {
 }
 
 fn mixture() -> impl Strategy<Value = MixtureData> {
-    prop::collection::vec((0.1f64..1.0, -1.0f64..1.0, 0.1f64..0.6), 1..4)
-        .prop_map(|modes| MixtureData { components: modes.into_iter().map(|(weight, mean, std)| Component { weight, mean, std }).collect() })
+    prop::collection::vec((0.1f64..1.0, -1.0f64..1.0, 0.1f64..0.6), 1..4).prop_map(|modes| MixtureData {
+        components: modes.into_iter().map(|(weight, mean, std)| Component { weight, mean, std }).collect(),
+    })
 }
 
 /// q(x_0) of a mixture, from its definition.

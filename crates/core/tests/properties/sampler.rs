@@ -196,7 +196,9 @@ fn ddim_converges_with_order_one() {
 fn langevin_forgets_its_start() {
     let process = smooth_chain(2);
     let data = GaussianData { mean: 0.4, std: 0.7 };
-    let mut steps = Sampler::Langevin { step_size: 0.01, inner: 4000, steps: None }.plan(&process, Prediction::Eps, ReverseVariance::FixedSmall).unwrap();
+    let mut steps = Sampler::Langevin { step_size: 0.01, inner: 4000, steps: None }
+        .plan(&process, Prediction::Eps, ReverseVariance::FixedSmall)
+        .unwrap();
     steps.pop();
     let (law, level) = (data.sampler_law(&process, &steps, Prediction::Eps), data.marginal(&process, 1));
     assert!((law.mean - level.mean).abs() < 1e-6, "{law:?} {level:?}");

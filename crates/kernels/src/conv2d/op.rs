@@ -102,6 +102,6 @@ gradient!(
 gradient!(
     BiasGradient,
     "conv2d-nhwc-db",
-    |op, dy, _dy| cpu::bias_gradient::<T>(op.0, dy, op.1),
+    |op, dy, _same| cpu::bias_gradient::<T>(op.0, dy, op.1),
     Dims::from((if op.1 { op.0.batch } else { 1 }, op.0.c_out))
 );

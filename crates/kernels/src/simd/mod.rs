@@ -38,12 +38,24 @@ pub unsafe trait Simd: Copy {
     /// Numbers in a register.
     const LANES: usize;
     /// Every lane `v`.
+    ///
+    /// # Safety
+    /// The instruction set must exist on this processor.
     unsafe fn splat(v: Self::T) -> Self::V;
     /// Reads `LANES` numbers, unaligned.
+    ///
+    /// # Safety
+    /// The instruction set must exist on this processor; `LANES` numbers are readable at `p`.
     unsafe fn load(p: *const Self::T) -> Self::V;
     /// Writes `LANES` numbers, unaligned.
+    ///
+    /// # Safety
+    /// The instruction set must exist on this processor; `LANES` numbers are writable at `p`.
     unsafe fn store(p: *mut Self::T, v: Self::V);
     /// a * b + c.
+    ///
+    /// # Safety
+    /// The instruction set must exist on this processor.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 }
 

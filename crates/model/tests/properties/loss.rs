@@ -9,7 +9,8 @@ const DIMS: [usize; 4] = [3, 2, 2, 2];
 
 /// 8-bit images in [-1, 1].
 fn images(seed: u64) -> Tensor {
-    let levels = numbers(&normal(seed, 0, &DIMS, DType::F64)).into_iter().map(|v| ((v * 60.0 + 127.0).clamp(0.0, 255.0).round()) / 127.5 - 1.0);
+    let levels =
+        numbers(&normal(seed, 0, &DIMS, DType::F64)).into_iter().map(|v| ((v * 60.0 + 127.0).clamp(0.0, 255.0).round()) / 127.5 - 1.0);
     Tensor::from_vec(levels.collect::<Vec<f64>>(), &DIMS, &Device::Cpu).unwrap()
 }
 

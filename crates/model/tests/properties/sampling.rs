@@ -40,7 +40,9 @@ fn images_do_not_depend_on_the_batch_that_makes_them() {
 fn tensors_walk_as_numbers_do() {
     let d = diffusion(Prediction::X0, ReverseVariance::FixedLarge, Objective::Simple {});
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
-    let nothing = Weights(unet.parameters().iter().map(|p| Tensor::zeros(p.shape.as_slice(), DType::F32, &candle_core::Device::Cpu).unwrap()).collect());
+    let nothing = Weights(
+        unet.parameters().iter().map(|p| Tensor::zeros(p.shape.as_slice(), DType::F32, &candle_core::Device::Cpu).unwrap()).collect(),
+    );
     let point = GaussianData { mean: 0.0, std: 0.0 };
     for sampler in samplers() {
         let walk = Walk::new(&unet, &nothing, &d, &sampler).unwrap();
@@ -52,7 +54,8 @@ fn tensors_walk_as_numbers_do() {
         for (i, got) in got.iter().enumerate() {
             let mut x = noise[0][i] as f64;
             for (k, step) in steps.iter().enumerate() {
-                x = step.mean(&x, &point.x0_given_xt(&d.process, step.t, x).mean, &0.0).unwrap() + step.noise.sigma(0.0) * noise[k + 1][i] as f64;
+                x = step.mean(&x, &point.x0_given_xt(&d.process, step.t, x).mean, &0.0).unwrap()
+                    + step.noise.sigma(0.0) * noise[k + 1][i] as f64;
             }
             assert!((got - x).abs() < 1e-4 * (1.0 + x.abs()), "{sampler:?}: {got} {x}");
         }

@@ -53,9 +53,8 @@ fn the_norm_is_reported_and_shards_are_clipped_one_by_one() {
     let sharded = Optimiser { clip_shards: 2, ..optimiser() };
     let mut training = Training::new(&parameters(), sharded, 5, Stream::Init).unwrap();
     let c = Tensor::new(&[2.0f32, 0.0, 0.0, 0.0, 0.0], &Device::Cpu).unwrap();
-    let norm = training
-        .update(|w, shard| Ok((Tensor::cat(&[&w.0[0], &w.0[1]], 0)? * c.affine(1.0 + shard as f64, 0.0)?)?.sum_all()?))
-        .unwrap();
+    let norm =
+        training.update(|w, shard| Ok((Tensor::cat(&[&w.0[0], &w.0[1]], 0)? * c.affine(1.0 + shard as f64, 0.0)?)?.sum_all()?)).unwrap();
     assert!((norm - ((4.0f64 + 16.0) / 2.0).sqrt()).abs() < 1e-6, "{norm}");
     // m = (1 - beta1) g after one step: the clipped mean gradient is (1, 0, ...).
     let m = numbers(&training.states()[0].narrow(0, 1, 1).unwrap());

@@ -47,7 +47,12 @@ impl Data {
         let data = source.load().context(Unusable)?;
         let shape = data.shape;
         print(&format!("{}: {}x{}, {} channels\n", data.name, shape.height, shape.width, shape.channels));
-        print(&format!("  {} training images, {} held out, digest {}\n", data.train.len(shape), data.held_out.len(shape), &data.digest[..16]));
+        print(&format!(
+            "  {} training images, {} held out, digest {}\n",
+            data.train.len(shape),
+            data.held_out.len(shape),
+            &data.digest[..16]
+        ));
         if !data.classes.is_empty() {
             print(&format!("  classes: {}\n", data.classes.join(", ")));
         }

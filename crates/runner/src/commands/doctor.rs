@@ -13,17 +13,18 @@ pub struct Doctor {}
 
 impl Doctor {
     pub fn run(self) -> Result<Exit> {
-        let sets: Vec<String> = Isa::ALL
-            .into_iter()
-            .map(|isa| format!("{}{}", isa.name(), if isa.is_available() { "" } else { " (not here)" }))
-            .collect();
+        let sets: Vec<String> =
+            Isa::ALL.into_iter().map(|isa| format!("{}{}", isa.name(), if isa.is_available() { "" } else { " (not here)" })).collect();
         let cores = std::thread::available_parallelism()?;
         print(&format!("program     {} at {}\n", env!("CARGO_PKG_VERSION"), env!("DDPM_COMMIT")));
         print(&format!("cores       {cores}, {} threads\n", rayon::current_num_threads()));
         print(&format!("kernels     {} in use, of {} (DDPM_ISA sets an upper limit)\n", Isa::active().name(), sets.join(", ")));
         print(&format!("devices     cpu\nreport      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
         let data = DataSource::FashionMnist {}.load()?;
-        print(&format!("data        fashion-mnist embedded and whole, {} images\n", data.train.len(data.shape) + data.held_out.len(data.shape)));
+        print(&format!(
+            "data        fashion-mnist embedded and whole, {} images\n",
+            data.train.len(data.shape) + data.held_out.len(data.shape)
+        ));
         print(&format!("features    {}\n", FeatureNet::description()?));
         Ok(Exit::Ok)
     }

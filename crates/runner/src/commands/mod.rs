@@ -26,7 +26,11 @@ use std::path::PathBuf;
 
 /// Runs ablations of denoising diffusion models: an experiment file in, tables and pictures out.
 #[derive(Debug, Parser)]
-#[command(name = "ddpm", version, after_help = "Exit codes: 0 ok, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device.")]
+#[command(
+    name = "ddpm",
+    version,
+    after_help = "Exit codes: 0 ok, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -43,7 +43,12 @@ impl Plan {
         for (cell, job, state, cost) in &rows {
             let flops = (cost.train_flops + cost.forward_flops) / 1e12;
             let time = speed.seconds(*cost);
-            let row = [format!("{:<8}", state.word()), format!("{flops:>8.1}"), format!("{:>9}", duration(time)), format!("{:>7}", size(cost.disk_bytes))];
+            let row = [
+                format!("{:<8}", state.word()),
+                format!("{flops:>8.1}"),
+                format!("{:>9}", duration(time)),
+                format!("{:>7}", size(cost.disk_bytes)),
+            ];
             print(&format!("{}  {} (seed {})\n", row.join(" "), cell.label(), job.seed));
             if !state.is_done() {
                 seconds += time;

@@ -28,7 +28,10 @@ impl Run {
         let text = if self.job.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(&self.job) };
         let text = text.with_context(|| format!("{origin}: cannot be read")).context(Unusable)?;
         let job: Job = serde_json::from_str(&text).with_context(|| format!("{origin}: is not a job"))?;
-        ensure!(![&job.id, &job.training_id].iter().any(|id| id.contains(['/', '\\']) || id.starts_with('.')), "{origin}: a name leaves the results folder");
+        ensure!(
+            ![&job.id, &job.training_id].iter().any(|id| id.contains(['/', '\\']) || id.starts_with('.')),
+            "{origin}: a name leaves the results folder"
+        );
         let config = crate::config::Config::checked(&serde_json::to_value(&job.config)?, &origin)?;
         let data = config.data.load().context(Unusable)?;
         config.check_images(&origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))?;

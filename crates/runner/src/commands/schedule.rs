@@ -46,8 +46,8 @@ impl ScheduleArgs {
     pub fn run(self) -> Result<Exit> {
         let schedule = Schedule::named(&self.kind).expect("clap has checked the kind");
         let scale = if self.per_1000_steps { BetaScale::Per1000Steps } else { BetaScale::AsGiven };
-        let process = Process::from_schedule(&schedule, self.timesteps, scale)
-            .map_err(|e| ConfigError::new("ddpm schedule", "", e.to_string()))?;
+        let process =
+            Process::from_schedule(&schedule, self.timesteps, scale).map_err(|e| ConfigError::new("ddpm schedule", "", e.to_string()))?;
         let mut text = match self.format {
             Format::Csv => format!("t,{}\n", COLUMNS.join(",")),
             Format::Json => String::new(),

@@ -24,7 +24,8 @@ impl Status {
             rows.push((loaded.experiment.cells[*cell].label(), job, State::of(&loaded.store, job)?));
         }
         if self.json {
-            let jobs: Vec<_> = rows.iter().map(|(label, job, state)| json!({ "id": job.id, "cell": label, "seed": job.seed, "state": state })).collect();
+            let jobs: Vec<_> =
+                rows.iter().map(|(label, job, state)| json!({ "id": job.id, "cell": label, "seed": job.seed, "state": state })).collect();
             print(&format!("{}\n", serde_json::to_string_pretty(&jobs)?));
             return Ok(Exit::Ok);
         }

@@ -107,7 +107,10 @@ impl Config {
             return Err((path.to_string(), format!("expected 1 to {MAX_COUNT}, got {n}")));
         }
         if self.sampling.count < 10 {
-            return Err(("sampling.count".into(), format!("expected at least 10, one for each split of the inception score, got {}", self.sampling.count)));
+            return Err((
+                "sampling.count".into(),
+                format!("expected at least 10, one for each split of the inception score, got {}", self.sampling.count),
+            ));
         }
         if self.diffusion.timesteps > 1_000_000 {
             return Err(("diffusion.timesteps".into(), format!("expected at most 1000000, got {}", self.diffusion.timesteps)));

@@ -28,12 +28,19 @@ pub fn load() -> Result<Dataset> {
 /// The bytes of an IDX file after its header, which must announce unsigned bytes of `dims`.
 fn idx(name: &str, compressed: &[u8], dims: &[u32]) -> Result<Vec<u8>> {
     let digest = sha256(compressed);
-    ensure!(SUMS.lines().any(|line| line == format!("{digest}  {name}")), "embedded {name}: SHA-256 is {digest}, which SHA256SUMS does not list");
+    ensure!(
+        SUMS.lines().any(|line| line == format!("{digest}  {name}")),
+        "embedded {name}: SHA-256 is {digest}, which SHA256SUMS does not list"
+    );
     let mut bytes = Vec::new();
     GzDecoder::new(compressed).read_to_end(&mut bytes).with_context(|| format!("embedded {name}: not a gzip file"))?;
     let mut header = vec![0, 0, 8, dims.len() as u8];
     header.extend(dims.iter().flat_map(|d| d.to_be_bytes()));
-    ensure!(bytes.starts_with(&header), "embedded {name}: expected the header {header:?}, got {:?}", &bytes[..header.len().min(bytes.len())]);
+    ensure!(
+        bytes.starts_with(&header),
+        "embedded {name}: expected the header {header:?}, got {:?}",
+        &bytes[..header.len().min(bytes.len())]
+    );
     let data = bytes.split_off(header.len());
     let expected = dims.iter().map(|d| *d as usize).product::<usize>();
     ensure!(data.len() == expected, "embedded {name}: expected {expected} bytes, got {}", data.len());

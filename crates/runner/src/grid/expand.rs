@@ -71,7 +71,8 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
         let problem = format!("{} values times {} seeds are more than {MAX_JOBS} jobs: split the grid", sizes.join(" x "), seeds.len());
         return Err(at("grid".into(), problem));
     }
-    let excluded = file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
+    let excluded =
+        file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
     let mut cells = Vec::new();
     let mut places = vec![0; axes.len()];
     loop {
@@ -138,7 +139,8 @@ fn inside(path: &str, prefix: &str) -> bool {
 fn choices(name: &str, values: &Value, origin: &str) -> Result<Vec<Choice>, ConfigError> {
     let place = join("grid", name);
     let error = |place: &str, problem: String| ConfigError::new(origin, place, problem);
-    let values = values.as_array().filter(|v| !v.is_empty()).ok_or_else(|| error(&place, "expected a list of at least one value".into()))?;
+    let values =
+        values.as_array().filter(|v| !v.is_empty()).ok_or_else(|| error(&place, "expected a list of at least one value".into()))?;
     match full(name) {
         Ok(path) => Ok(values
             .iter()
@@ -162,9 +164,7 @@ fn condition(map: &Map<String, Value>, place: &str, origin: &str) -> Result<Vec<
     if map.is_empty() {
         return Err(ConfigError::new(origin, place, "expected at least one key"));
     }
-    map.iter()
-        .map(|(name, value)| Ok((full(name).map_err(|p| ConfigError::new(origin, &join(place, name), p))?, value.clone())))
-        .collect()
+    map.iter().map(|(name, value)| Ok((full(name).map_err(|p| ConfigError::new(origin, &join(place, name), p))?, value.clone()))).collect()
 }
 
 /// Whether all values of `condition` are among what is set. Kinds may be written alone on either side.

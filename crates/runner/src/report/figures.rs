@@ -1,8 +1,8 @@
 //! The figures of a report, each a chart of what records hold. Replicates of a cell are drawn as one line: the first seed's.
 
-use super::plot::{Axis, Bars, Chart, Line, both, shortened};
-use super::tables::Frames;
 use super::Entry;
+use super::plot::{Axis, Bars, Chart, Line, Panel, both, shortened};
+use super::tables::Frames;
 use crate::grid::Experiment;
 use anyhow::Result;
 use ddpm_core::Process;
@@ -51,9 +51,7 @@ pub fn loss_per_t(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
 }
 
 pub fn bound_terms(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
-    let points = |e: &Entry| {
-        e.record.terms.iter().map(|t| (t.t as f64, t.variance_mismatch + t.mean_error + t.decoder)).collect()
-    };
+    let points = |e: &Entry| e.record.terms.iter().map(|t| (t.t as f64, t.variance_mismatch + t.mean_error + t.decoder)).collect();
     let chart = Chart {
         title: "Terms of the variational bound on held-out images",
         x: Axis { label: "t", log: true },
@@ -83,7 +81,10 @@ pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
         y: Axis { label: "weight (relative within a line)", log: true },
         lines: drawn,
     };
-    Ok(of(chart.write(dir, "weights")?, "Weight that each objective puts on the error of the noise (eq. 12 for the bound); cells with equal weights share a line."))
+    Ok(of(
+        chart.write(dir, "weights")?,
+        "Weight that each objective puts on the error of the noise (eq. 12 for the bound); cells with equal weights share a line.",
+    ))
 }
 
 pub fn schedules(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
@@ -106,7 +107,10 @@ pub fn schedules(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
     };
     let mut drawn = of(chart("Variance schedule", "β", true, |p, t| p.beta(t)).write(dir, "schedule-beta")?, "β of each schedule.");
     drawn.extend(of(chart("Signal left", "ᾱ", false, |p, t| p.alpha_bar(t)).write(dir, "schedule-alpha-bar")?, "ᾱ of each schedule."));
-    drawn.extend(of(chart("Signal-to-noise ratio", "SNR", true, |p, t| p.snr(t)).write(dir, "schedule-snr")?, "ᾱ / (1 − ᾱ) of each schedule."));
+    drawn.extend(of(
+        chart("Signal-to-noise ratio", "SNR", true, |p, t| p.snr(t)).write(dir, "schedule-snr")?,
+        "ᾱ / (1 − ᾱ) of each schedule.",
+    ));
     Ok(drawn)
 }
 
@@ -115,7 +119,7 @@ pub fn metrics(dir: &Path, experiment: &Experiment, frames: &Frames) -> Result<D
     for metric in &experiment.file.metrics {
         let bars = (0..experiment.cells.len()).map(|place| frames.mean(place, *metric)).collect::<Result<Vec<_>>>()?;
         if bars.iter().any(Option::is_some) {
-            panels.push((metric.heading().to_string(), bars, metric.digits()));
+            panels.push(Panel { heading: metric.heading().to_string(), bars, digits: metric.digits() });
         }
     }
     if panels.is_empty() {

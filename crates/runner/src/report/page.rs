@@ -16,7 +16,10 @@ pub fn page(experiment: &Experiment, entries: &[Entry], summary: &Summary, drawn
     }
     text += &markdown(summary);
     if let Some(paper) = &file.paper {
-        text += &format!("\nPaper: {}. Its numbers were measured on other data, with another budget and other features: compare orders, not values.\n", paper.source);
+        text += &format!(
+            "\nPaper: {}. Its numbers were measured on other data, with another budget and other features: compare orders, not values.\n",
+            paper.source
+        );
     }
     text += "\n## What the numbers are\n\n";
     let c = &experiment.cells[0].config;

@@ -180,9 +180,16 @@ pub fn shortened(text: &str, n: usize) -> String {
 
 /// Bars with error bars, a panel for each metric, side by side.
 pub struct Bars {
-    /// (heading, a bar for each label where it was measured, digits).
-    pub panels: Vec<(String, Vec<Option<(f64, Option<f64>)>>, usize)>,
+    pub panels: Vec<Panel>,
     pub labels: Vec<String>,
+}
+
+/// The bars of one metric.
+pub struct Panel {
+    pub heading: String,
+    /// For each label the value and its uncertainty, where it was measured.
+    pub bars: Vec<Option<(f64, Option<f64>)>>,
+    pub digits: usize,
 }
 
 impl Bars {
@@ -196,7 +203,7 @@ impl DrawBoth for Bars {
     fn draw<DB: DrawingBackend>(&self, root: DrawingArea<DB, Shift>) -> Result<()> {
         root.fill(&WHITE).map_err(said)?;
         let (above, legend) = root.split_vertically(360);
-        for ((heading, bars, digits), area) in self.panels.iter().zip(above.split_evenly((1, self.panels.len()))) {
+        for (Panel { heading, bars, digits }, area) in self.panels.iter().zip(above.split_evenly((1, self.panels.len()))) {
             let top = bars.iter().flatten().map(|(v, e)| v + e.unwrap_or(0.0)).fold(0.0, f64::max).max(1e-9) * 1.15;
             let n = bars.len() as f64;
             let mut chart = ChartBuilder::on(&area)
@@ -224,7 +231,9 @@ impl DrawBoth for Bars {
                 };
                 chart.draw_series([Rectangle::new([(left, 0.0), (right, *value)], colour(i).mix(0.85).filled())]).map_err(said)?;
                 if let Some(e) = error {
-                    chart.draw_series([PathElement::new([(middle, value - e), (middle, value + e)], BLACK.stroke_width(2))]).map_err(said)?;
+                    chart
+                        .draw_series([PathElement::new([(middle, value - e), (middle, value + e)], BLACK.stroke_width(2))])
+                        .map_err(said)?;
                 }
                 let place = (i as f64 + 0.14, value + error.unwrap_or(0.0) + top * 0.055);
                 chart.draw_series([Text::new(format!("{value:.digits$}"), place, ("sans-serif", 12))]).map_err(said)?;

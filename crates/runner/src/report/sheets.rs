@@ -23,7 +23,8 @@ pub fn progressive(dir: &Path, entries: &[Entry], store: &Store) -> Result<Drawn
         let steps = &e.record.progressive;
         format!("{}: t = {}", e.cell.label(), steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
     };
-    let about = "The predicted x₀ along the reverse process, left to right (the paper's Figure 6), for the first eight samples of each cell.";
+    let about =
+        "The predicted x₀ along the reverse process, left to right (the paper's Figure 6), for the first eight samples of each cell.";
     sheet(dir, entries, store, "progressive", 2, caption, about)
 }
 

@@ -123,7 +123,8 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
     }
     let mut published: Vec<Metric> = Vec::new();
     for row in file.paper.iter().flat_map(|p| &p.rows) {
-        published.extend(file.metrics.iter().filter(|m| row.says.contains_key(m.name()) && !published.contains(m)).copied().collect::<Vec<_>>());
+        published
+            .extend(file.metrics.iter().filter(|m| row.says.contains_key(m.name()) && !published.contains(m)).copied().collect::<Vec<_>>());
     }
     published.sort_by_key(|m| file.metrics.iter().position(|other| other == m));
     let mut summary = Summary { headings: axes.clone(), rows: Vec::new(), axes: axes.len(), notes: Vec::new() };
@@ -175,8 +176,9 @@ pub fn markdown(summary: &Summary) -> String {
 /// For a terminal of 80 columns: columns from the right are left out until it fits; the page has them all.
 pub fn terminal(summary: &Summary) -> String {
     let width = |text: &str| text.chars().count();
-    let widths: Vec<usize> =
-        (0..summary.headings.len()).map(|i| summary.rows.iter().map(|r| width(&r[i])).fold(width(&summary.headings[i]), usize::max)).collect();
+    let widths: Vec<usize> = (0..summary.headings.len())
+        .map(|i| summary.rows.iter().map(|r| width(&r[i])).fold(width(&summary.headings[i]), usize::max))
+        .collect();
     let mut shown = widths.len();
     while shown > summary.axes + 1 && widths[..shown].iter().map(|w| w + 2).sum::<usize>() > 82 {
         shown -= 1;

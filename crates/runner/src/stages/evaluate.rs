@@ -59,9 +59,8 @@ pub fn bound(
             let output = unet.forward(weights, &batch.xt, &batch.t, Pass::default())?.flatten_all()?.to_vec1::<f32>()?;
             let noisy = batch.xt.flatten_all()?.to_vec1::<f32>()?;
             let seen = clean.par_chunks(len).zip(noisy.par_chunks(len)).zip(output.par_chunks(output.len() / n));
-            let terms: Vec<Term> = seen
-                .map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.shape.channels }))
-                .collect();
+            let terms: Vec<Term> =
+                seen.map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.shape.channels })).collect();
             for (term, image) in terms.iter().zip(&mut images) {
                 add(&mut sums[t - 1], term);
                 *image += term.total();
@@ -85,7 +84,10 @@ pub fn bound(
         value: mean,
         std_err: (of.n > 1).then(|| (variance / n).sqrt()),
         n: of.n,
-        protocol: format!("bits-per-dim: first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, averaged weights", of.n, of.split),
+        protocol: format!(
+            "bits-per-dim: first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, averaged weights",
+            of.n, of.split
+        ),
     };
     Ok((measured, bound, terms))
 }

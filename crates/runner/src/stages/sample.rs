@@ -92,8 +92,7 @@ impl Samples {
     /// FID to the training images and inception score, each measured or with the reason why not.
     pub fn scores(&self, data: &Dataset, net: Option<&FeatureNet>, seed: u64) -> Result<Vec<(Metric, Result<Measured, String>)>> {
         let blank = |reason: String| Ok(vec![(Metric::Fid, Err(reason.clone())), (Metric::InceptionScore, Err(reason))]);
-        // A negated comparison, so that "not a number" counts as out of range.
-        if !(self.rms <= LARGEST_RMS) {
+        if self.rms.is_nan() || self.rms > LARGEST_RMS {
             return blank(format!("samples out of range: root mean square {:.2e}, images have at most 1", self.rms));
         }
         let Some(net) = net else {

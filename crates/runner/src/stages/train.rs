@@ -74,7 +74,8 @@ pub fn train(
         let step = training.step();
         let (loss, norm) = batches.step(&unet, &mut training, step)?;
         if !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS) {
-            outcome = Outcome::Diverged { reason: format!("training diverged at step {}: loss {loss:.3e}, gradient norm {norm:.3e}", step + 1) };
+            outcome =
+                Outcome::Diverged { reason: format!("training diverged at step {}: loss {loss:.3e}, gradient norm {norm:.3e}", step + 1) };
             break;
         }
         described.step = step + 1;

@@ -1,0 +1,42 @@
+# Each recipe is one line of the ordinary tools; CI calls the same ones.
+
+release := "cargo build --release --locked -p ddpm-runner"
+ddpm := "target/release/ddpm"
+
+# What there is
+default:
+    @just --list
+
+# Train, sample, score and tabulate an experiment: `just ablate`, `just ablate schedules`, `just ablate table2 cifar10-paper`
+ablate grid="table2" base="" *flags="":
+    {{release}} && {{ddpm}} ablate experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} --jobs 2 {{flags}}
+
+# List an experiment's jobs, their state and their cost; run nothing
+plan grid="table2" base="" *flags="":
+    {{release}} && {{ddpm}} plan experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} {{flags}}
+
+# Draw tables and pictures again from what is stored
+report grid="table2" base="" *flags="":
+    {{release}} && {{ddpm}} report experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} {{flags}}
+
+# All tests, in the profile that the program is built in
+test:
+    cargo test --release --locked --workspace
+
+# The mathematics alone
+math:
+    cargo test --release --locked -p ddpm-core
+
+# Speed of the convolution kernels on this machine
+bench:
+    cargo run --release --locked -p ddpm-kernels --example conv_speed
+
+# Verify the embedded data set and show its first images
+data:
+    {{release}} && {{ddpm}} data fashion-mnist -o results/fashion-mnist.png
+
+# Formatting, lints, documentation links, and the job binary without Polars
+check:
+    cargo fmt --all -- --check
+    cargo clippy --release --locked --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps

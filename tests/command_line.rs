@@ -1,0 +1,103 @@
+//! What is printed where, to how many digits, and with which exit code.
+
+mod support;
+
+use support::*;
+
+/// Every schedule, against numbers that another program made from the authors' formulas.
+#[test]
+fn schedules_are_printed_to_the_last_digit() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("golden/schedules.json")).unwrap();
+    let columns = [
+        "beta",
+        "alpha",
+        "alpha_bar",
+        "snr",
+        "posterior_variance",
+        "posterior_mean_coef_x0",
+        "posterior_mean_coef_xt",
+        "log_sigma2_small",
+        "log_sigma2_large",
+    ];
+    for kind in ddpm_core::Schedule::KINDS {
+        let output = run(&["schedule", "--kind", kind, "--timesteps", "1000", "--format", "csv"]);
+        let text = stdout(&output);
+        let mut lines = text.lines();
+        assert_eq!(lines.next().unwrap(), format!("t,{}", columns.join(",")));
+        let rows: Vec<Vec<&str>> = lines.map(|l| l.split(',').collect()).collect();
+        assert_eq!(rows.len(), 1000);
+        for (t, row) in rows.iter().enumerate() {
+            assert_eq!(row[0], (t + 1).to_string());
+            // 17 significant digits.
+            assert!(
+                row[1..].iter().all(|v| v.trim_start_matches('-').split('e').next().unwrap().len() == 18 || v.contains("inf")),
+                "{row:?}"
+            );
+        }
+        for (t, expected) in golden[kind].as_object().unwrap() {
+            for (name, expected) in columns.iter().zip(expected.as_array().unwrap()) {
+                let place = columns.iter().position(|c| c == name).unwrap();
+                let got: f64 = rows[t.parse::<usize>().unwrap() - 1][place + 1].parse().unwrap();
+                let expected = expected.as_f64().unwrap();
+                assert!((got - expected).abs() <= 1e-10 * expected.abs(), "{kind} t = {t} {name}: {got} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_configuration_ends_with_4_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let results = dir.path().join("results");
+    for command in ["ablate", "plan", "status", "report"] {
+        let output = run(&[command, "experiments/grids/table2.yaml", "--set", "learning_rat=1", "--results", results.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(4), "{command}");
+        assert!(
+            stderr(&output).contains("--set learning_rat=1") && stderr(&output).contains("did you mean learning_rate?"),
+            "{}",
+            stderr(&output)
+        );
+        assert!(stdout(&output).is_empty() && !results.exists(), "{command}");
+    }
+    let missing = run(&["plan", "no-such-grid.yaml"]);
+    assert_eq!(missing.status.code(), Some(4));
+    assert!(stderr(&missing).contains("no-such-grid.yaml: cannot be read"));
+    assert_eq!(run(&["schedule", "--kind", "linear", "--timesteps", "1"]).status.code(), Some(4));
+    assert_eq!(run(&["schedule", "--kind", "lineal"]).status.code(), Some(2));
+}
+
+#[test]
+fn missing_data_end_with_5_and_name_the_file() {
+    let output = run(&["plan", "experiments/grids/table2.yaml", "--base", "cifar10-paper", "--set", "data.path=/nowhere"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(stderr(&output).contains("/nowhere/data_batch_1.bin: cannot be read"), "{}", stderr(&output));
+    assert_eq!(run(&["sample", "no-such-checkpoint"]).status.code(), Some(5));
+}
+
+#[test]
+fn the_plan_lists_six_jobs_with_their_whole_configurations() {
+    let output = run(&["plan", "experiments/grids/table2.yaml", "--base", "fashion-cpu", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let jobs = plan["jobs"].as_array().unwrap();
+    assert_eq!(jobs.len(), 6);
+    let choices: Vec<String> =
+        jobs.iter().map(|j| ["prediction", "variance"].map(|k| j["config"]["diffusion"][k].as_str().unwrap()).join(" ")).collect();
+    assert_eq!(choices, ["mu learned", "mu fixed-large", "mu fixed-large", "eps learned", "eps fixed-large", "eps fixed-large"]);
+    for job in jobs {
+        assert_eq!(job["config"]["training"]["optimiser"]["epsilon"], 1e-8, "defaults are written out");
+        assert!(job["cost"]["train_flops"].as_f64().unwrap() > 1e12 && job["estimated_s"].as_f64().unwrap() > 1.0);
+        assert_eq!(job["state"]["state"], "missing");
+    }
+    let text = stdout(&run(&["plan", "experiments/grids/table2.yaml"]));
+    assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn data_and_doctor_say_what_is_there() {
+    let data = stdout(&run(&["data", "fashion-mnist"]));
+    assert!(data.contains("9000 training images, 1000 held out") && data.contains("ankle boot"), "{data}");
+    let doctor = stdout(&run(&["doctor"]));
+    assert!(doctor.contains("portable") && doctor.contains("accuracy"), "{doctor}");
+    let limited = stdout(&ddpm().arg("doctor").env("DDPM_ISA", "portable").output().unwrap());
+    assert!(limited.contains("kernels     portable in use"), "{limited}");
+}

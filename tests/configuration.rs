@@ -1,0 +1,271 @@
+//! Configurations: every key of every arm, mistyped and of the wrong type; grids: size, order, names.
+
+mod support;
+
+use ddpm_runner::config::Config;
+use ddpm_runner::grid::Experiment;
+use ddpm_runner::job::Job;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn base() -> Value {
+    ddpm_runner::config::yaml::read(&support::root().join("experiments/bases/fashion-smoke.yaml")).unwrap()
+}
+
+/// Configurations that together have every arm of every choice, with all their keys written out.
+fn every_arm() -> Vec<Value> {
+    let set = |path: &str, value: Value| {
+        let mut tree = base();
+        ddpm_runner::config::paths::set(&mut tree, path, value, "test").unwrap();
+        tree
+    };
+    let mut trees = vec![base()];
+    for kind in ddpm_core::Schedule::KINDS {
+        let mut tree = set("diffusion.schedule", json!({ "kind": kind }));
+        tree["diffusion"]["prediction"] = json!("x0");
+        trees.push(tree);
+    }
+    for (objective, variance) in
+        [("vlb", "learned"), ("vlb-rescaled", "learned-range"), ("simple", "fixed-small"), ("hybrid", "learned-range")]
+    {
+        let mut tree = set("diffusion.objective", json!({ "kind": objective }));
+        tree["diffusion"]["variance"] = json!(variance);
+        trees.push(tree);
+    }
+    for kind in ["ancestral", "ddim", "langevin"] {
+        trees.push(set("sampling.sampler", json!({ "kind": kind, "steps": 5 })));
+    }
+    trees.push(set("data", json!({ "kind": "cifar10", "path": "x" })));
+    trees.push(set("data", json!({ "kind": "folder", "path": "x", "held_out": 3 })));
+    trees.push(set("network.skips", json!({ "resolutions": [7] })));
+    trees.push(set("network.time_embedding", json!("none")));
+    // Defaults written out, so that every key is there to be mistyped.
+    trees.into_iter().map(|t| serde_json::to_value(Config::checked(&t, "test").unwrap_or_else(|e| panic!("{e}: {t}"))).unwrap()).collect()
+}
+
+/// Every key's path.
+fn keys(tree: &Value, path: &str, found: &mut Vec<String>) {
+    for (key, value) in tree.as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        keys(value, &path, found);
+        found.push(path);
+    }
+}
+
+/// The map that holds the last key of `path`, and that key.
+fn parent<'a>(tree: &'a mut Value, path: &str) -> (&'a mut Map<String, Value>, String) {
+    let (parent, key) = path.rsplit_once('.').map_or(("", path), |(p, k)| (p, k));
+    let pointer: String = parent.split('.').filter(|p| !p.is_empty()).map(|p| format!("/{p}")).collect();
+    (tree.pointer_mut(&pointer).unwrap().as_object_mut().unwrap(), key.to_string())
+}
+
+#[test]
+fn a_mistyped_key_is_named_with_its_path_in_every_arm() {
+    let mut tried = 0;
+    for tree in every_arm() {
+        let mut paths = Vec::new();
+        keys(&tree, "", &mut paths);
+        for path in paths {
+            let mut wrong = tree.clone();
+            let (map, key) = parent(&mut wrong, &path);
+            let value = map.remove(&key).unwrap();
+            map.insert(format!("{key}x"), value);
+            let error = Config::checked(&wrong, "file.yaml").expect_err(&path).to_string();
+            // A mistyped kind, or name of a choice, leaves no arm whose keys could be compared.
+            let expected = if ["kind", "resolutions"].contains(&key.as_str()) {
+                path.rsplit_once('.').unwrap().0.to_string()
+            } else {
+                format!("{path}x")
+            };
+            assert!(error.starts_with(&format!("file.yaml: {expected}")), "{path}: {error}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 500, "{tried}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_path_in_every_arm() {
+    for tree in every_arm() {
+        let mut paths = Vec::new();
+        keys(&tree, "", &mut paths);
+        for path in paths {
+            let mut wrong = tree.clone();
+            let (map, key) = parent(&mut wrong, &path);
+            map.insert(key, json!([{ "no": "value" }]));
+            let error = Config::checked(&wrong, "file.yaml").expect_err(&path).to_string();
+            assert!(error.starts_with(&format!("file.yaml: {path}")), "{path}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_nearest_name_is_suggested() {
+    let error = |path: &str, value: Value| {
+        let mut tree = base();
+        ddpm_runner::config::paths::set(&mut tree, path, value, "test").unwrap();
+        Config::checked(&tree, "file.yaml").unwrap_err().to_string()
+    };
+    let schedule = error("diffusion.schedule", json!({ "kind": "linear", "beta_strat": 0.1 }));
+    assert_eq!(schedule, "file.yaml: diffusion.schedule.beta_strat: unknown key (did you mean beta_start?)");
+    assert_eq!(error("diffusion.prediction", json!("epps")), "file.yaml: diffusion.prediction: unknown name epps (did you mean eps?)");
+    assert!(error("diffusion.schedule", json!("lineal")).contains("diffusion.schedule.kind: unknown name lineal (did you mean linear?)"));
+    assert!(error("diffusion.variance", json!("learned")).contains("diffusion: objective simple does not train a learned variance"));
+    assert!(error("diffusion.schedule", json!("jsd")).contains("prediction eps needs alpha_bar > 0"));
+    assert!(
+        error("sampling.sampler", json!({ "kind": "ddim", "eta": 2.0 }))
+            .contains("sampling.sampler: eta: expected a number in [0, 1], got 2")
+    );
+    assert!(error("sampling.count", json!(5)).contains("sampling.count"));
+}
+
+/// A folder with a base and one grid.
+fn folder(grid: &str) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("bases/b.yaml", ddpm_runner::config::yaml::to_string(&base())), ("grids/g.yaml", grid.to_string())] {
+        std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let path = dir.path().join("grids/g.yaml");
+    (dir, path)
+}
+
+fn read(grid: &str) -> Result<Experiment, String> {
+    let (_dir, path) = folder(grid);
+    Experiment::read(&path, Some("b"), &[]).map_err(|e| e.to_string().replace(&path.display().to_string(), "g.yaml"))
+}
+
+#[test]
+fn mistakes_in_a_grid_are_reported_where_they_stand() {
+    let error = |text: &str| read(&format!("question: Why?\n{text}")).unwrap_err();
+    assert_eq!(
+        error("grid:\n  schedule: [linear, {kind: linear, beta_strat: 1}]"),
+        "g.yaml: grid.schedule[1].beta_strat: unknown key (did you mean beta_start?)"
+    );
+    assert_eq!(
+        error("grid:\n  row: [{objective: vlb, variance: leaned}]"),
+        "g.yaml: grid.row[0].variance: unknown name leaned (did you mean learned?)"
+    );
+    assert_eq!(
+        error("grid:\n  row: [{objektive: vlb}]"),
+        "g.yaml: grid.row[0].objektive: neither an axis nor a path of the configuration (did you mean objective?)"
+    );
+    assert_eq!(
+        error("grid:\n  predictoin: [eps]"),
+        "g.yaml: grid.predictoin: neither an axis nor a path of the configuration (did you mean prediction?)"
+    );
+    assert_eq!(error("grid:\n  prediction: eps"), "g.yaml: grid.prediction: expected a list of at least one value");
+    assert_eq!(error("gird: {}"), "g.yaml: gird: unknown key (did you mean grid?)");
+    assert_eq!(error("grid: {}\nseeds: [1, 1]"), "g.yaml: seeds: 1 stands twice");
+    assert_eq!(error("grid: {}\nseeds: []"), "g.yaml: seeds: expected at least one");
+    assert_eq!(error("grid: {prediction: [eps]}\nexclude: [{prediction: eps}]"), "g.yaml: exclude: leaves no cell");
+    assert!(error("grid: {steps: [1, 2], training.batch: [4, oops]}").starts_with("g.yaml: grid.training.batch[1]"));
+    assert!(error(&format!("grid: {{}}\nseeds: {:?}", (0..20_000).collect::<Vec<u32>>())).contains("more than 10000 jobs"));
+    assert!(error("grid: [").contains("not valid YAML"));
+}
+
+fn shuffled_grid(axes: usize) -> impl Strategy<Value = (Vec<usize>, usize)> {
+    (prop::collection::vec(1usize..4, axes), 1usize..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_grid_has_the_product_of_its_axes_in_order_and_every_job_a_name_of_its_own((sizes, seeds) in shuffled_grid(3)) {
+        let names = ["steps", "channels", "learning_rate"];
+        let value = |axis: usize, i: usize| match axis { 0 => json!(10 + i), 1 => json!(16 * (i + 1)), _ => json!(0.001 * (i + 1) as f64) };
+        let axes: String = names.iter().zip(&sizes).enumerate()
+            .map(|(a, (name, n))| format!("  {name}: {}\n", json!((0..*n).map(|i| value(a, i)).collect::<Vec<_>>()))).collect();
+        let seeds: Vec<usize> = (0..seeds).collect();
+        let experiment = read(&format!("question: q\ngrid:\n{axes}seeds: {seeds:?}\n")).unwrap();
+        prop_assert_eq!(experiment.cells.len(), sizes.iter().product::<usize>());
+        for (i, cell) in experiment.cells.iter().enumerate() {
+            let places = [i / (sizes[1] * sizes[2]), i / sizes[2] % sizes[1], i % sizes[2]];
+            for axis in 0..3 {
+                prop_assert_eq!(&cell.axes[axis], &(names[axis].to_string(), value(axis, places[axis])));
+            }
+            prop_assert_eq!(cell.config.training.steps, 10 + places[0] as u64);
+        }
+        let seeds: Vec<u64> = seeds.iter().map(|s| *s as u64).collect();
+        let jobs = ddpm_runner::job::jobs(&experiment.cells, &seeds, "data", "features");
+        let ids: std::collections::BTreeSet<_> = jobs.iter().map(|(_, job)| job.id.clone()).collect();
+        prop_assert_eq!(ids.len(), experiment.cells.len() * seeds.len());
+    }
+
+    #[test]
+    fn no_text_panics(text in "[a-z:\\[\\]{}\\- \n&*!|>'\"0-9.]{0,200}") {
+        let _ = read(&text);
+        let _ = read(&format!("question: q\ngrid:\n  {text}"));
+        let _ = ddpm_runner::config::yaml::parse(&text, "t").map(|tree| Config::checked(&tree, "t"));
+    }
+}
+
+#[test]
+fn a_jobs_name_depends_on_its_numbers_and_on_nothing_else() {
+    let job = |tree: &Value, seed, data: &str| Job::new(Config::checked(tree, "t").unwrap(), seed, data, "f");
+    let plain = job(&base(), 0, "d");
+    // The order of keys and the short way to write a kind.
+    let mut turned = Map::new();
+    base().as_object().unwrap().iter().rev().for_each(|(k, v)| drop(turned.insert(k.clone(), v.clone())));
+    turned["diffusion"]["schedule"] = json!({ "kind": "linear" });
+    assert_eq!(job(&Value::Object(turned), 0, "d").id, plain.id);
+    assert_ne!(job(&base(), 1, "d").id, plain.id);
+    assert_ne!(job(&base(), 0, "e").id, plain.id);
+    // Sampling and an unseen variance change the job but not its training.
+    for (path, value) in [("sampling.count", json!(11)), ("diffusion.variance", json!("fixed-small"))] {
+        let mut tree = base();
+        ddpm_runner::config::paths::set(&mut tree, path, value, "t").unwrap();
+        let other = job(&tree, 0, "d");
+        assert_ne!(other.id, plain.id, "{path}");
+        assert_eq!(other.training_id, plain.training_id, "{path}");
+    }
+    let mut seen = base();
+    seen["diffusion"]["objective"] = json!("vlb");
+    let large = job(&seen, 0, "d");
+    seen["diffusion"]["variance"] = json!("fixed-small");
+    assert_ne!(job(&seen, 0, "d").training_id, large.training_id);
+}
+
+/// Every grid that the project ships, on every base that needs no data from outside, and the paper's base by itself.
+#[test]
+fn shipped_experiments_are_whole() {
+    let folder = |name: &str| -> Vec<PathBuf> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(support::root().join("experiments").join(name)).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files
+    };
+    let mut cells = Vec::new();
+    for grid in folder("grids") {
+        for base in ["fashion-cpu", "fashion-smoke", "cifar10-paper", "cifar10-small"] {
+            let read = Experiment::read(&grid, Some(base), &[]);
+            // The resolutions named in `skips` belong to the 14x14 network.
+            if Path::new("skips.yaml").file_name() == grid.file_name() && base.starts_with("cifar10") {
+                continue;
+            }
+            let experiment = read.unwrap_or_else(|e| panic!("{e}"));
+            cells.push((experiment.name.clone(), experiment.cells.len()));
+        }
+    }
+    let of = |name: &str| cells.iter().find(|(n, _)| n == name).unwrap().1;
+    assert_eq!((of("table2-fashion-cpu"), of("table1-cifar10-paper"), of("samplers-fashion-cpu")), (6, 2, 7));
+    let paper =
+        Config::checked(&ddpm_runner::config::yaml::read(&support::root().join("experiments/bases/cifar10-paper.yaml")).unwrap(), "b")
+            .unwrap();
+    let image = ddpm_model::network::ImageShape { height: 32, width: 32, channels: 3 };
+    assert_eq!(paper.unet(image).parameter_count(), 35_746_307);
+}
+
+/// The rows of Table 1 are cells of Table 2.
+#[test]
+fn tables_share_their_jobs() {
+    let ids = |grid: &str| -> Vec<Value> { support::jobs(grid, &[]).iter().map(|j| j["id"].clone()).collect() };
+    let (one, two) = (ids("experiments/grids/table1.yaml"), ids("experiments/grids/table2.yaml"));
+    assert_eq!((one.len(), two.len()), (2, 6));
+    assert!(one.iter().all(|id| two.contains(id)));
+    let samplers = support::jobs("experiments/grids/samplers.yaml", &[]);
+    assert!(samplers.iter().all(|j| j["training_id"] == samplers[0]["training_id"]));
+}

@@ -1,0 +1,72 @@
+//! The house: who may use whom. Read from `cargo metadata`, so that a new dependency in the wrong place fails here.
+
+mod support;
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let output =
+        Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(support::root()).output().unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names = |package: &Value| {
+        let normal = package["dependencies"].as_array().unwrap().iter().filter(|d| d["kind"].is_null());
+        normal.map(|d| d["name"].as_str().unwrap().to_string()).collect()
+    };
+    let packages = metadata["packages"].as_array().unwrap();
+    packages.iter().map(|p| (p["name"].as_str().unwrap().to_string(), names(p))).collect()
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let order = ["ddpm-core", "ddpm-kernels", "ddpm-model", "ddpm-runner"];
+    let all = dependencies();
+    assert_eq!(all.keys().collect::<Vec<_>>(), order);
+    for (place, name) in order.iter().enumerate() {
+        for dependency in &all[*name] {
+            if let Some(other) = order.iter().position(|o| o == dependency) {
+                assert!(other < place, "{name} uses {dependency}");
+            }
+        }
+    }
+}
+
+#[test]
+fn core_is_pure() {
+    // libm: the error function, which the standard library lacks.
+    assert_eq!(dependencies()["ddpm-core"], ["libm", "serde", "thiserror"]);
+}
+
+#[test]
+fn tables_pictures_and_the_command_line_are_the_runners() {
+    let all = dependencies();
+    for name in ["polars", "plotters", "clap", "serde_yaml", "anyhow", "indicatif", "image"] {
+        for (package, dependencies) in &all {
+            assert!(package == "ddpm-runner" || !dependencies.iter().any(|d| d == name), "{package} uses {name}");
+        }
+    }
+}
+
+/// One file knows the YAML library, and unsafe code stays in the kernels.
+#[test]
+fn what_only_some_files_may_do() {
+    let mut files = Vec::new();
+    let mut folders = vec![support::root().join("crates")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "rs")) {
+        let text = std::fs::read_to_string(file).unwrap();
+        let name = file.display().to_string();
+        assert!(!text.contains("serde_yaml::") || name.ends_with("config/yaml.rs"), "{name} uses serde_yaml");
+        assert!(!text.contains("unsafe {") || name.contains("crates/kernels/"), "{name} has unsafe code");
+        assert!(text.lines().count() <= 420, "{name} is longer than a file should be");
+    }
+}

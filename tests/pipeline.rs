@@ -1,0 +1,182 @@
+//! The whole way on the smoke base: run, rerun, report; interruptions and threads change no bit.
+
+mod support;
+
+use polars::prelude::*;
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use support::*;
+
+const GRID: &str = "experiments/grids/table2.yaml";
+
+fn ablate(results: &Path, more: &[&str]) -> std::process::Output {
+    let mut arguments = vec!["ablate", GRID, "--base", "fashion-smoke", "--results", results.to_str().unwrap()];
+    arguments.extend(more);
+    run(&arguments)
+}
+
+#[test]
+fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = ablate(dir.path(), &["--jobs", "2"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let table = stdout(&first);
+    assert!(table.lines().all(|l| l.chars().count() <= 80 || l.contains('/') || l.starts_with('[')), "{table}");
+    for row in ["mu", "eps", "fixed-large", "learned", "simple", "vlb"] {
+        assert!(table.contains(row), "{table}");
+    }
+    let report = dir.path().join("table2-fashion-smoke");
+    for name in
+        ["samples", "progressive", "metrics", "training-loss", "loss-per-t", "bound-terms", "weights", "schedule-beta", "schedule-snr"]
+    {
+        let picture = image::open(report.join(format!("figures/{name}.png"))).unwrap().to_rgb8();
+        // Something is drawn: many colours, not a blank sheet.
+        let colours: std::collections::HashSet<_> = picture.pixels().map(|p| p.0).collect();
+        assert!(colours.len() > 10, "{name} has {} colours", colours.len());
+    }
+    let page = fs::read_to_string(report.join("README.md")).unwrap();
+    assert!(page.contains("| 9.46 ± 0.11 | 3.17 |") && page.contains("fashion-classifier"), "{page}");
+
+    // The tables say what the records say.
+    let metrics = CsvReadOptions::default().try_into_reader_with_file_path(Some(report.join("metrics.csv"))).unwrap().finish().unwrap();
+    assert_eq!(metrics.height(), 6 * 4);
+    let parquet = ParquetReader::new(fs::File::open(report.join("terms.parquet")).unwrap()).finish().unwrap();
+    assert_eq!(parquet.height(), 6 * 40);
+    for (i, job) in jobs(GRID, &[]).iter().enumerate() {
+        let (record, training) = numbers(dir.path(), job);
+        let bits = record["metrics"]["bits-per-dim"]["value"].as_f64().unwrap();
+        let bound = &record["bound"];
+        let parts: f64 = ["prior", "variance_mismatch", "mean_error", "decoder"].iter().map(|k| bound[k].as_f64().unwrap()).sum();
+        assert!((bits - parts).abs() < 1e-9 * bits.abs(), "{bits} {parts}");
+        let in_table = metrics.column("value").unwrap().f64().unwrap().get(4 * i + 2).unwrap();
+        assert_eq!(in_table, bits);
+        assert_eq!(training["steps"], 40);
+        assert_eq!(training["curve"].as_array().unwrap().len(), 40);
+    }
+
+    let started = Instant::now();
+    let second = ablate(dir.path(), &[]);
+    assert_eq!((second.status.code(), stdout(&second)), (Some(0), table));
+    assert!(stderr(&second).contains("6 jobs, 6 done, 0 to do"));
+    assert!(started.elapsed() < Duration::from_secs(30));
+
+    // Table 1's rows are there already.
+    let table1 = run(&["ablate", "experiments/grids/table1.yaml", "--base", "fashion-smoke", "--results", dir.path().to_str().unwrap()]);
+    assert!(stderr(&table1).contains("2 jobs, 2 done, 0 to do"), "{}", stderr(&table1));
+
+    // A checkpoint can be sampled from and evaluated.
+    let job = &jobs(GRID, &[])[5];
+    let checkpoint = dir.path().join("training").join(job["training_id"].as_str().unwrap()).join("checkpoint.safetensors");
+    let out = dir.path().join("s.png");
+    let sampled = run(&[
+        "sample",
+        checkpoint.to_str().unwrap(),
+        "--count",
+        "4",
+        "--set",
+        "sampler={kind: ddim, steps: 5}",
+        "-o",
+        out.to_str().unwrap(),
+    ]);
+    assert!(sampled.status.success(), "{}", stderr(&sampled));
+    assert_eq!(image::open(&out).unwrap().width(), 2 * 57 + 1);
+    let evaluated = run(&["eval", checkpoint.to_str().unwrap(), "--images", "20", "--json"]);
+    let evaluated: Value = serde_json::from_str(&stdout(&evaluated)).unwrap();
+    assert_eq!(evaluated["bits_per_dim"]["value"], numbers(dir.path(), job).0["metrics"]["bits-per-dim"]["value"]);
+}
+
+fn start(results: &Path, job: &Value, threads: usize) -> Child {
+    let mut child = ddpm()
+        .args(["run", "-", "--checkpoint-every", "0", "--results", results.to_str().unwrap()])
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(job_text(job).as_bytes()).unwrap();
+    child
+}
+
+/// `kill -9` in mid-training, several times, and other numbers of threads: the same bits as an undisturbed run.
+#[test]
+fn neither_kills_nor_threads_change_a_bit() {
+    // Dropout, flips, two shards and a learned variance: every random stream is used.
+    let sets = ["training.optimiser.clip_shards=2", "steps=60", "evaluation.held_out=4", "evaluation.train=4", "sampling.count=10"];
+    let job = &jobs(GRID, &sets)[3];
+    let undisturbed = tempfile::tempdir().unwrap();
+    assert!(start(undisturbed.path(), job, 2).wait().unwrap().success());
+    let expected = numbers(undisturbed.path(), job);
+
+    let single = tempfile::tempdir().unwrap();
+    assert!(start(single.path(), job, 1).wait().unwrap().success());
+    assert_eq!(numbers(single.path(), job), expected);
+
+    let killed = tempfile::tempdir().unwrap();
+    let checkpoint = killed.path().join("training").join(job["training_id"].as_str().unwrap()).join("checkpoint.safetensors");
+    let mut kills = 0;
+    for wait in [30, 90, 60] {
+        let mut child = start(killed.path(), job, 2);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !checkpoint.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        kills += usize::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "the job was over before it could be killed");
+    assert!(!killed.path().join("runs").join(job["id"].as_str().unwrap()).join("record.json").exists());
+    assert!(start(killed.path(), job, 2).wait().unwrap().success());
+    assert_eq!(numbers(killed.path(), job), expected);
+}
+
+#[test]
+fn one_training_is_done_by_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = &jobs(GRID, &["steps=2000"])[5];
+    let mut first = start(dir.path(), job, 1);
+    let lock = dir.path().join("training").join(job["training_id"].as_str().unwrap()).join("lock");
+    while !lock.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let second = start(dir.path(), job, 1).wait_with_output().unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains("another process is at work on this training"), "{}", stderr(&second));
+}
+
+/// A rate that no network survives: the job ends early, the table has a dash with its reason, and that is a result (exit 0).
+#[test]
+fn divergence_is_a_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let sets =
+        ["--set", "learning_rate=1.0e+30", "--set", "training.optimiser.clip_norm=1.0e+30", "--set", "training.optimiser.warmup_steps=0"];
+    let output = ablate(dir.path(), &sets);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("– [1]") && stdout(&output).contains("training diverged at step"), "{}", stdout(&output));
+}
+
+/// A job whose process dies leaves a record that says so, the others go on, and the exit code is 3.
+#[test]
+fn a_crash_costs_one_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = &jobs(GRID, &[])[0];
+    let training = dir.path().join("training").join(job["training_id"].as_str().unwrap());
+    fs::create_dir_all(&training).unwrap();
+    fs::write(training.join("checkpoint.safetensors"), b"not a checkpoint").unwrap();
+    let output = ablate(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("1 jobs are not done:") && stderr(&output).contains("cannot be resumed from"), "{}", stderr(&output));
+    fs::remove_file(training.join("checkpoint.safetensors")).unwrap();
+    let again = ablate(dir.path(), &[]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(stderr(&again).contains("6 jobs, 5 done, 1 to do"));
+}

@@ -1,0 +1,61 @@
+//! What the tests that cross crates share. Each test file includes it and uses some of it.
+#![allow(dead_code)]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// The built program.
+pub fn ddpm() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
+    command.current_dir(root());
+    command
+}
+
+pub fn run(arguments: &[&str]) -> Output {
+    ddpm().args(arguments).output().unwrap()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The jobs of a grid on the smoke base with `sets`, as `plan --json` lists them.
+pub fn jobs(grid: &str, sets: &[&str]) -> Vec<Value> {
+    let mut arguments = vec!["plan", grid, "--base", "fashion-smoke", "--json"];
+    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    let output = run(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let plan: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    plan["jobs"].as_array().unwrap().clone()
+}
+
+/// A job as `ddpm run` reads it.
+pub fn job_text(job: &Value) -> String {
+    serde_json::json!({ "id": job["id"], "training_id": job["training_id"], "config": job["config"], "seed": job["seed"] }).to_string()
+}
+
+/// A record without what may differ between runs: times and machine.
+pub fn numbers(results: &Path, job: &Value) -> (Value, Value) {
+    let read = |path: PathBuf| -> Value {
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut value: Value = serde_json::from_str(&text).unwrap();
+        for key in ["wall_s", "machine"] {
+            value.as_object_mut().unwrap().remove(key);
+        }
+        value
+    };
+    (
+        read(results.join("runs").join(job["id"].as_str().unwrap()).join("record.json")),
+        read(results.join("training").join(job["training_id"].as_str().unwrap()).join("training.json")),
+    )
+}
