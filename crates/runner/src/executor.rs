@@ -111,6 +111,7 @@ impl Local<'_> {
             outcome: Outcome::Failed { reason: reason.clone() },
             metrics: BTreeMap::new(),
             blanks: Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect(),
+            real: BTreeMap::new(),
             bound: None,
             terms: Vec::new(),
             progressive: Vec::new(),
@@ -143,7 +144,8 @@ struct Screen {
 impl Screen {
     fn new(jobs: usize) -> Screen {
         let (bars, terminal) = (MultiProgress::new(), std::io::stderr().is_terminal());
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} jobs, {elapsed} so far").expect("a valid template");
+        let style =
+            ProgressStyle::with_template("{bar:24} {pos}/{len} jobs, {elapsed} so far, about {eta} left").expect("a valid template");
         let all = bars.add(ProgressBar::new(jobs as u64).with_style(style));
         all.enable_steady_tick(Duration::from_millis(500));
         Screen { bars, all, terminal }

@@ -65,7 +65,7 @@ impl GaussianData {
         variance_mismatch(log_posterior, log_sigma2) + mean_error(process.posterior_mean_coef_x0(t).powi(2) * spread, log_sigma2)
     }
 
-    /// E[L_T] in nats: KL(q(x_T | x_0) || N(0, 1)) averaged over the data.
+    /// The expected L_T in nats: KL(q(x_T | x_0) || N(0, 1)) averaged over the data.
     pub fn expected_prior_term(&self, process: &Process) -> f64 {
         let q = process.q_marginal(0.0, process.timesteps());
         let mean_squared = process.alpha_bar(process.timesteps()) * (self.mean * self.mean + self.std * self.std);

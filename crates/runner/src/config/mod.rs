@@ -1,4 +1,4 @@
-//! Configurations: a tree of what was typed, checked into what runs. After [`Config::check`] the type is the proof.
+//! Configurations: a tree of what was typed, checked into what runs. After [`Config::checked`] the type is the proof.
 
 mod error;
 pub mod paths;
@@ -45,8 +45,36 @@ pub struct TrainingConfig {
     pub flip: bool,
     /// What the network computes in.
     pub precision: Precision,
+    /// What becomes of the learning rate towards the end. The paper: nothing.
+    #[serde(default)]
+    pub decay: Decay,
     /// Adam, warm-up, clipping, moving average.
     pub optimiser: Optimiser,
+}
+
+/// How the learning rate falls over the whole training, after and on top of the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// It does not: the authors.
+    #[default]
+    None,
+    /// In a straight line to 0.
+    Linear,
+    /// Along half a cosine to 0.
+    Cosine,
+}
+
+impl Decay {
+    /// The share of the rate at step `step` (from 0) of `steps`: 1 at first.
+    pub fn share(self, step: u64, steps: u64) -> f64 {
+        let u = step as f64 / steps as f64;
+        match self {
+            Decay::None => 1.0,
+            Decay::Linear => 1.0 - u,
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * u).cos()),
+        }
+    }
 }
 
 /// What the network computes in. Master weights, moments and averages are always f32.

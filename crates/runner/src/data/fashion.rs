@@ -46,3 +46,27 @@ fn idx(name: &str, compressed: &[u8], dims: &[u32]) -> Result<Vec<u8>> {
     ensure!(data.len() == expected, "embedded {name}: expected {expected} bytes, got {}", data.len());
     Ok(data)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Read from the same files by Python's gzip module: `data[16:][image * 784 + row * 28 + column]`. The first image is an ankle
+    /// boot, which a transposed reading would lay on its side.
+    #[test]
+    fn images_and_labels_are_what_another_program_reads() {
+        let data = load().unwrap();
+        assert_eq!(data.train.labels[..10], [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]);
+        let at = |row: usize, column: usize| data.train.pixels[row * 28 + column];
+        assert_eq!([at(10, 20), at(20, 10), at(20, 24), at(24, 20)], [157, 126, 247, 0]);
+        assert_eq!(data.held_out.labels[0], 6);
+        assert_eq!(data.held_out.pixels[..784].iter().map(|v| *v as u32).sum::<u32>(), 88_086);
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let error = |bytes: &[u8], dims: &[u32]| format!("{:#}", idx("t10k-labels-idx1-ubyte.gz", bytes, dims).unwrap_err());
+        assert!(error(&LABELS[1..], &[10_000]).contains("which SHA256SUMS does not list"));
+        assert!(error(LABELS, &[9_999]).contains("expected the header"));
+    }
+}

@@ -52,8 +52,8 @@ impl Metric {
     /// Its heading in tables and figures, with the direction that is better.
     pub fn heading(self) -> &'static str {
         match self {
-            Metric::BitsPerDim => "bits/dim, held out ↓",
-            Metric::BitsPerDimTrain => "bits/dim, train ↓",
+            Metric::BitsPerDim => "bits/dim ↓",
+            Metric::BitsPerDimTrain => "bits/dim (train) ↓",
             Metric::Fid => "FID ↓",
             Metric::InceptionScore => "IS ↑",
         }

@@ -3,7 +3,7 @@
 use super::Entry;
 use super::plot::{Axis, Bars, Chart, Line, Panel, both, shortened};
 use super::tables::Frames;
-use crate::grid::Experiment;
+use crate::grid::{Experiment, words};
 use anyhow::Result;
 use ddpm_core::Process;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub fn loss_per_t(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
     let chart = Chart {
         title: "Error of the predicted noise on held-out images",
         x: Axis { label: "t", log: true },
-        y: Axis { label: "mean (ε − ε̂)²", log: true },
+        y: Axis { label: "mean (ε − ε_θ)²", log: true },
         lines: lines(entries, points),
     };
     Ok(of(chart.write(dir, "loss-per-t")?, "Mean squared error of the noise that the network implies, at each t."))
@@ -72,11 +72,13 @@ pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
         };
         let points: Vec<(f64, f64)> = (1..=process.timesteps()).map(|t| (t as f64, weight(t))).collect();
         if !drawn.iter().any(|l| l.points == points) {
-            drawn.push(Line { label: cell.label(), points });
+            let kind = words(&serde_json::json!(d.objective));
+            let of = if d.objective.sees_variance() { String::new() } else { format!(" on {}", words(&serde_json::json!(d.prediction))) };
+            drawn.push(Line { label: format!("{kind}{of}"), points });
         }
     }
     let chart = Chart {
-        title: "Weight of ‖ε − ε̂‖² in each objective",
+        title: "Weight of ‖ε − ε_θ‖² in each objective",
         x: Axis { label: "t", log: true },
         y: Axis { label: "weight (relative within a line)", log: true },
         lines: drawn,

@@ -2,7 +2,7 @@
 
 use super::Entry;
 use super::figures::Drawn;
-use super::tables::{Summary, markdown};
+use super::tables::{Summary, markdown, number};
 use crate::commands::duration;
 use crate::data::Dataset;
 use crate::grid::Experiment;
@@ -36,6 +36,11 @@ pub fn page(experiment: &Experiment, entries: &[Entry], summary: &Summary, drawn
     );
     let protocols: BTreeSet<&str> = entries.iter().flat_map(|e| e.record.metrics.values().map(|m| m.protocol.as_str())).collect();
     text.extend(protocols.iter().map(|p| format!("- {p}.\n")));
+    if let Some(real) = entries.iter().map(|e| &e.record.real).find(|real| !real.is_empty()) {
+        let scores = real.iter().map(|(m, v)| format!("{} {}", m.heading(), number(v.value, v.std_err, m.digits())));
+        let n = real.values().map(|v| v.n).max().unwrap_or_default();
+        text += &format!("- For scale: {n} real held-out images score {}.\n", scores.collect::<Vec<_>>().join(", "));
+    }
     let replicates = file.seeds.len();
     text += &match replicates {
         1 => "- One seed: ± is the uncertainty of the measurement, not of training anew.\n".to_string(),

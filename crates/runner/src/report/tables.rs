@@ -148,7 +148,8 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
     Ok(summary)
 }
 
-fn number(mean: f64, error: Option<f64>, digits: usize) -> String {
+/// A number with its uncertainty.
+pub fn number(mean: f64, error: Option<f64>, digits: usize) -> String {
     let error = error.map_or(String::new(), |e| format!(" ± {e:.digits$}"));
     format!("{mean:.digits$}{error}")
 }

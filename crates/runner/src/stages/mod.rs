@@ -39,6 +39,7 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration)
         outcome: training.outcome.clone(),
         metrics: BTreeMap::new(),
         blanks: BTreeMap::new(),
+        real: BTreeMap::new(),
         bound: None,
         terms: Vec::new(),
         progressive: Vec::new(),
@@ -67,7 +68,9 @@ fn measure(store: &Store, job: &Job, data: &Dataset, weights: &Weights, record: 
     atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.shape, 8, 2))?)?;
     let columns = samples.progressive_steps.len();
     atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.shape, columns, 2))?)?;
-    for (metric, result) in samples.scores(data, features.as_ref(), job.seed)? {
+    let scores = samples.scores(data, features.as_ref(), job.seed)?;
+    record.real.extend(scores.real);
+    for (metric, result) in scores.samples {
         match result {
             Ok(measured) => drop(record.metrics.insert(metric, measured)),
             Err(reason) => drop(record.blanks.insert(metric, reason)),

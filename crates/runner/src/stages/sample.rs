@@ -1,7 +1,7 @@
 //! Sampling with the averaged weights, and the scores that samples get.
 
 use crate::config::SamplingConfig;
-use crate::data::Dataset;
+use crate::data::{Dataset, Images};
 use crate::metrics::features::{CLASSES, FeatureNet, Features};
 use crate::metrics::frechet::frechet_distance;
 use crate::metrics::inception_score::over_splits;
@@ -88,38 +88,57 @@ pub fn sample(
     })
 }
 
+/// Scores of samples, and of real held-out images by the same measure: what a perfect sampler would get.
+pub struct Scores {
+    /// Each measured, or the reason why not.
+    pub samples: Vec<(Metric, Result<Measured, String>)>,
+    /// Of the held-out images.
+    pub real: Vec<(Metric, Measured)>,
+}
+
 impl Samples {
-    /// FID to the training images and inception score, each measured or with the reason why not.
-    pub fn scores(&self, data: &Dataset, net: Option<&FeatureNet>, seed: u64) -> Result<Vec<(Metric, Result<Measured, String>)>> {
-        let blank = |reason: String| Ok(vec![(Metric::Fid, Err(reason.clone())), (Metric::InceptionScore, Err(reason))]);
-        if self.rms.is_nan() || self.rms > LARGEST_RMS {
-            return blank(format!("samples out of range: root mean square {:.2e}, images have at most 1", self.rms));
-        }
+    /// FID to the training images and inception score.
+    pub fn scores(&self, data: &Dataset, net: Option<&FeatureNet>, seed: u64) -> Result<Scores> {
+        let blank = |reason: String| vec![(Metric::Fid, Err(reason.clone())), (Metric::InceptionScore, Err(reason))];
         let Some(net) = net else {
             let ImageShape { height, width, channels } = data.shape;
-            return blank(format!("no feature network for {height}x{width} images of {channels} channels"));
+            let reason = format!("no feature network for {height}x{width} images of {channels} channels");
+            return Ok(Scores { samples: blank(reason), real: Vec::new() });
         };
-        let samples = net.see(&picture::from_bytes(&self.bytes, data.shape)?)?;
-        let train: Vec<usize> = (0..data.train.len(data.shape)).collect();
-        let reference = net.see(&data.train.tensor(data.shape, &train, |_| false)?)?;
-        let reference = Moments::of(reference.dim, reference.iter());
-        let fid = frechet_distance(&Moments::of(samples.dim, samples.iter()), &reference)?;
-        let protocol = format!("{} features; {} samples, averaged weights, 8-bit", net.name, samples.n());
-        let fid = Measured {
-            value: fid,
-            std_err: Some(bootstrap(&samples, &reference, seed)?),
-            n: samples.n(),
-            protocol: format!("fid: {protocol}; {} training images; standard error of {BOOTSTRAPS} resamplings", train.len()),
+        let all = |images: &Images| -> Result<Features> {
+            let indices: Vec<usize> = (0..images.len(data.shape)).collect();
+            net.see(&images.tensor(data.shape, &indices, |_| false)?)
         };
-        let (score, deviation) = over_splits(&samples.probabilities, CLASSES, SPLITS);
-        let score = Measured {
-            value: score,
-            std_err: Some(deviation),
-            n: samples.n(),
-            protocol: format!("inception-score: {protocol}; {SPLITS} splits, standard deviation over them"),
-        };
-        Ok(vec![(Metric::Fid, Ok(fid)), (Metric::InceptionScore, Ok(score))])
+        let (train, held_out) = (all(&data.train)?, all(&data.held_out)?);
+        let (n, reference) = (train.n(), Moments::of(train.dim, train.iter()));
+        let real = measure(&held_out, &reference, n, &format!("{} features; {} held-out images", net.name, held_out.n()), seed)?;
+        if self.rms.is_nan() || self.rms > LARGEST_RMS {
+            let reason = format!("samples out of range: root mean square {:.2e}, images have at most 1", self.rms);
+            return Ok(Scores { samples: blank(reason), real });
+        }
+        let features = net.see(&picture::from_bytes(&self.bytes, data.shape)?)?;
+        let what = format!("{} features; {} samples, averaged weights, 8-bit", net.name, features.n());
+        let samples = measure(&features, &reference, n, &what, seed)?.into_iter().map(|(m, v)| (m, Ok(v))).collect();
+        Ok(Scores { samples, real })
     }
+}
+
+/// FID to `reference`, the moments of `n` training images, and inception score.
+fn measure(features: &Features, reference: &Moments, n: usize, what: &str, seed: u64) -> Result<Vec<(Metric, Measured)>> {
+    let fid = Measured {
+        value: frechet_distance(&Moments::of(features.dim, features.iter()), reference)?,
+        std_err: Some(bootstrap(features, reference, seed)?),
+        n: features.n(),
+        protocol: format!("fid: {what}; against {n} training images; ± standard error of {BOOTSTRAPS} resamplings"),
+    };
+    let (score, deviation) = over_splits(&features.probabilities, CLASSES, SPLITS);
+    let score = Measured {
+        value: score,
+        std_err: Some(deviation),
+        n: features.n(),
+        protocol: format!("inception-score: {what}; ± standard deviation over {SPLITS} splits"),
+    };
+    Ok(vec![(Metric::Fid, fid), (Metric::InceptionScore, score)])
 }
 
 /// Standard deviation of the distance over samples drawn again with replacement.

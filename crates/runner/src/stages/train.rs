@@ -72,6 +72,7 @@ pub fn train(
     reporter.begin();
     while training.step() < config.steps {
         let step = training.step();
+        training.scale_rate(config.decay.share(step, config.steps));
         let (loss, norm) = batches.step(&unet, &mut training, step)?;
         if !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS) {
             outcome =

@@ -123,6 +123,8 @@ pub struct Record {
     pub metrics: BTreeMap<Metric, Measured>,
     /// Scores that could not be had, with the reason.
     pub blanks: BTreeMap<Metric, String>,
+    /// Scores of real held-out images by the same measure: what a perfect sampler would get.
+    pub real: BTreeMap<Metric, Measured>,
     /// The bound on held-out images and what it is made of.
     pub bound: Option<Bound>,
     /// The bound on held-out images, step by step.
