@@ -1,8 +1,8 @@
 //! One step's term of the variational bound for one image, in f64 from the network's numbers: what bits/dim are added up from.
 
 use crate::diffusion::Diffusion;
+use ddpm_core::Prediction;
 use ddpm_core::likelihood::{DecoderCdf, bits, decoder_log_likelihood, mean_error, variance_mismatch};
-use ddpm_core::{Prediction, ReverseVariance};
 
 /// L_{t-1} of one image and what it is made of, in bits/dim; `total` is the sum of the three parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,13 +42,8 @@ pub struct Observed<'a> {
 }
 
 impl Diffusion {
-    /// The term of one observed image under this set-up's reverse variance.
-    pub fn term(&self, seen: &Observed) -> Term {
-        self.term_with(seen, self.setup.variance)
-    }
-
-    /// The same under another fixed variance.
-    pub fn term_with(&self, seen: &Observed, variance: ReverseVariance) -> Term {
+    /// The term of one observed image.
+    pub fn term(&self, seen: &Observed, decoder: DecoderCdf) -> Term {
         let &Observed { t, x0, xt, output, channels } = seen;
         let (process, prediction) = (&self.process, self.setup.prediction);
         let per_pixel = self.out_channels(channels);
@@ -58,7 +53,7 @@ impl Diffusion {
         let (a, s) = process.q_sample_coefficients(t);
         let (c_x0, c_xt) = (process.posterior_mean_coef_x0(t), process.posterior_mean_coef_xt(t));
         let log_posterior = process.log_sigma2_small(t);
-        let log_sigma2 = variance.log_sigma2(process, t);
+        let log_sigma2 = self.setup.variance.log_sigma2(process, t);
         let mut sum = Term::default();
         for i in 0..x0.len() {
             let at = i / channels * per_pixel + i % channels;
@@ -68,7 +63,7 @@ impl Diffusion {
             let mean = if prediction == Prediction::Mu { y } else { c_x0 * x0_hat + c_xt * xt };
             let log_sigma2 = log_sigma2.at(second);
             if t == 1 {
-                sum.decoder -= decoder_log_likelihood(x0, mean, 0.5 * log_sigma2, DecoderCdf::Tanh);
+                sum.decoder -= decoder_log_likelihood(x0, mean, 0.5 * log_sigma2, decoder);
             } else {
                 sum.variance_mismatch += variance_mismatch(log_posterior, log_sigma2);
                 sum.mean_error += mean_error((c_x0 * x0 + c_xt * xt - mean).powi(2), log_sigma2);

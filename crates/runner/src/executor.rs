@@ -68,7 +68,7 @@ impl Local<'_> {
         let dir = self.store.run(&job.id);
         let bar = screen.begin(&job.id);
         let mut child = Command::new(&self.program)
-            .args(["run", "-", "--results"])
+            .args(["run", "-", "--leashed", "--results"])
             .arg(self.store.root())
             .args(["--checkpoint-every", &self.checkpoint_every.to_string()])
             .env("RAYON_NUM_THREADS", self.threads.to_string())
@@ -78,11 +78,10 @@ impl Local<'_> {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("{}: cannot be started", self.program.display()))?;
-        let stdin = child.stdin.take().expect("piped");
-        serde_json::to_writer(&stdin, job)
-            .and_then(|()| (&stdin).flush().map_err(serde_json::Error::io))
-            .context("the job's process does not read")?;
-        drop(stdin);
+        // Held open until the job is over: when this process ends, however it ends, the job's process sees that and ends too.
+        // One that dies before it reads says so on stderr.
+        let mut leash = child.stdin.take().expect("piped");
+        let _ = writeln!(leash, "{}", serde_json::to_string(job)?);
         let started = Instant::now();
         let said = watch(&mut child, || {
             if let Some(p) = progress::of(&dir) {
@@ -90,8 +89,8 @@ impl Local<'_> {
             }
         })?;
         let status = child.wait()?;
-        let recorded = self.store.record(&job.id)?.is_some_and(|r| r.format == FORMAT && !matches!(r.outcome, Outcome::Failed { .. }));
-        if !status.success() || !recorded {
+        drop(leash);
+        if !matches!(self.store.done(&job.id), Ok(Some(_))) {
             let last = said.trim().lines().last().unwrap_or("it said nothing").to_string();
             self.failed(job, format!("the job's process ended with {status}: {last}"), started.elapsed().as_secs_f64())?;
         }
@@ -112,8 +111,7 @@ impl Local<'_> {
             metrics: BTreeMap::new(),
             blanks: Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect(),
             real: BTreeMap::new(),
-            bound: None,
-            terms: Vec::new(),
+            bounds: BTreeMap::new(),
             progressive: Vec::new(),
             evaluations: 0,
             wall_s,

@@ -109,10 +109,11 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// Measured now, on a job's own network and batch (at most 8 images), the better of two passes after one to warm up.
+    /// Measured now, on a job's own network and batch (fewer images where that would take long), the best of three passes.
     pub fn measure(job: &Job, data: &Dataset) -> Result<Speed> {
         let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
-        let n = job.config.training.batch.min(8);
+        // Three training steps of about a teraflop together.
+        let n = job.config.training.batch.min((1e12 / (18.0 * unet.macs() as f64)) as usize).max(1);
         let indices: Vec<usize> = (0..n).collect();
         let x0 = data.train.tensor(data.shape, &indices, |_| false)?;
         let batch = diffusion.batch(

@@ -19,13 +19,11 @@ pub struct Progress {
     pub images_per_s: f64,
     /// Mean loss of the last point of the curve.
     pub loss: Option<f64>,
-    /// The process.
-    pub pid: u32,
 }
 
 /// Writes a job's progress at most twice a second. It is a courtesy: what cannot be written is not an error.
 pub struct Reporter {
-    path: PathBuf,
+    path: Option<PathBuf>,
     last: Option<Instant>,
     stage: Instant,
 }
@@ -33,7 +31,12 @@ pub struct Reporter {
 impl Reporter {
     /// Into `dir`.
     pub fn new(dir: &Path) -> Reporter {
-        Reporter { path: dir.join("progress.json"), last: None, stage: Instant::now() }
+        Reporter { path: Some(dir.join("progress.json")), last: None, stage: Instant::now() }
+    }
+
+    /// Nowhere.
+    pub fn silent() -> Reporter {
+        Reporter { path: None, last: None, stage: Instant::now() }
     }
 
     /// A new stage begins: rates count from here.
@@ -44,23 +47,26 @@ impl Reporter {
 
     /// `images` have passed since the stage began.
     pub fn tell(&mut self, stage: &str, done: u64, total: u64, images: u64, loss: Option<f64>) {
+        let Some(path) = &self.path else { return };
         if self.last.is_some_and(|last| last.elapsed() < Duration::from_millis(500)) {
             return;
         }
         self.last = Some(Instant::now());
         let images_per_s = images as f64 / self.stage.elapsed().as_secs_f64().max(1e-9);
-        let progress = Progress { stage: stage.into(), done, total, images_per_s, loss, pid: std::process::id() };
-        let part = self.path.with_extension("part");
+        let progress = Progress { stage: stage.into(), done, total, images_per_s, loss };
+        let part = path.with_extension("part");
         if let Ok(text) = serde_json::to_string(&progress)
             && fs::write(&part, text).is_ok()
         {
-            let _ = fs::rename(&part, &self.path);
+            let _ = fs::rename(&part, path);
         }
     }
 
     /// Nothing more will be told.
     pub fn end(&self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

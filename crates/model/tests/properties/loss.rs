@@ -95,7 +95,7 @@ proptest! {
         let (x0, xt, output) = (single(&batch.x0), single(&batch.xt), single(&output));
         for image in 0..3 {
             let of = |v: &[f32], n: usize| v[image * n..(image + 1) * n].to_vec();
-            let term = d.term(&Observed { t, x0: &of(&x0, 8), xt: &of(&xt, 8), output: &of(&output, 4 * out_channels), channels: 2 });
+            let term = d.term(&Observed { t, x0: &of(&x0, 8), xt: &of(&xt, 8), output: &of(&output, 4 * out_channels), channels: 2 }, DecoderCdf::Tanh);
             prop_assert!((term.total() - training[image]).abs() < 2e-4 * (1.0 + training[image].abs()), "{term:?} {}", training[image]);
             prop_assert!(term.mse_x0 < 0.05 * 0.05);
             if t > 1 {

@@ -6,6 +6,7 @@ use crate::config::ConfigError;
 use crate::exit::Exit;
 use crate::progress::Reporter;
 use crate::stages::{BoundOf, bound};
+use crate::store::Split;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 pub struct Eval {
     /// The checkpoint of a training
     checkpoint: PathBuf,
-    /// How many images; the checkpoint's evaluation.held_out where absent
+    /// How many images; as many as the checkpoint's evaluation says where absent
     #[arg(long)]
     images: Option<usize>,
     /// Measure training images instead of held-out ones
@@ -33,14 +34,16 @@ impl Eval {
     pub fn run(self) -> Result<Exit> {
         let opened = open(&self.checkpoint, &self.set)?;
         let (images, split) = if self.train { (&opened.data.train, "train") } else { (&opened.data.held_out, "held-out") };
-        let n = self.images.unwrap_or(opened.config.evaluation.held_out);
+        let evaluation = &opened.config.evaluation;
+        let n = self.images.unwrap_or(if self.train { evaluation.train } else { evaluation.held_out });
         let there = images.len(opened.data.shape);
         if n == 0 || n > there {
             return Err(ConfigError::new("--images", "", format!("expected 1 to {there}, got {n}")).into());
         }
-        let what = BoundOf { images, shape: opened.data.shape, n, batch: opened.config.evaluation.batch, split };
-        let mut reporter = Reporter::new(&std::env::temp_dir());
-        let (measured, bound, terms) = bound(&opened.unet, &opened.weights, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
+        let what = BoundOf { images, shape: opened.data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
+        let mut reporter = Reporter::silent();
+        let (measured, Split { bound, terms }) =
+            bound(&opened.unet, &opened.weights, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
         if self.json {
             print(&format!("{}\n", serde_json::to_string_pretty(&json!({ "bits_per_dim": measured, "bound": bound, "terms": terms }))?));
             return Ok(Exit::Ok);

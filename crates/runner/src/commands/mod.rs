@@ -100,8 +100,7 @@ impl ExperimentArgs {
             let (train, held_out) = (data.train.len(data.shape), data.held_out.len(data.shape));
             cell.config.check_images(&self.grid.display().to_string(), data.shape, train, held_out)?;
         }
-        let features = FeatureNet::embedded(data.shape)?.map_or_else(|| "none".into(), |net| net.name);
-        let jobs = jobs(&experiment.cells, &experiment.file.seeds, &data.digest, &features);
+        let jobs = jobs(&experiment.cells, &experiment.file.seeds, &data.digest, &FeatureNet::name_for(data.shape)?);
         Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
     }
 }

@@ -1,11 +1,13 @@
 //! `ddpm run`: one job, in this process.
 
 use super::{Unusable, print};
+use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::job::Job;
+use crate::metrics::features::FeatureNet;
 use crate::stages;
 use crate::store::Store;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,23 +22,43 @@ pub struct Run {
     /// Seconds between checkpoints
     #[arg(long, default_value_t = 30)]
     checkpoint_every: u64,
+    /// Read one line, and stop when standard input is closed: with the process that started this one
+    #[arg(long)]
+    leashed: bool,
 }
 
 impl Run {
     pub fn run(self) -> Result<Exit> {
         let origin = self.job.display().to_string();
-        let text = if self.job.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(&self.job) };
+        let text = match (self.leashed, self.job.as_os_str() == "-") {
+            (true, _) => first_line(),
+            (false, true) => std::io::read_to_string(std::io::stdin()),
+            (false, false) => std::fs::read_to_string(&self.job),
+        };
         let text = text.with_context(|| format!("{origin}: cannot be read")).context(Unusable)?;
-        let job: Job = serde_json::from_str(&text).with_context(|| format!("{origin}: is not a job"))?;
-        ensure!(
-            ![&job.id, &job.training_id].iter().any(|id| id.contains(['/', '\\']) || id.starts_with('.')),
-            "{origin}: a name leaves the results folder"
-        );
-        let config = crate::config::Config::checked(&serde_json::to_value(&job.config)?, &origin)?;
+        let wrong = |problem: String| ConfigError::new(&origin, "", problem);
+        let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
+        let config = Config::checked(&serde_json::to_value(&job.config)?, &origin)?;
         let data = config.data.load().context(Unusable)?;
         config.check_images(&origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))?;
+        // A name says what the numbers depend on; one that says something else would fill another job's place.
+        let named = Job::new(config, job.seed, &data.digest, &FeatureNet::name_for(data.shape)?);
+        if (&named.id, &named.training_id) != (&job.id, &job.training_id) {
+            return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
+        }
         let record = stages::run(&Store::new(&self.results), &job, &data, Duration::from_secs(self.checkpoint_every))?;
         print(&format!("{}\n", serde_json::to_string(&record.metrics)?));
         Ok(Exit::Ok)
     }
+}
+
+/// The first line of standard input; a thread waits for its end and then ends the process.
+fn first_line() -> std::io::Result<String> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(Exit::Failure as i32);
+    });
+    Ok(line)
 }

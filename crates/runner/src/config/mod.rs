@@ -8,6 +8,7 @@ pub mod yaml;
 pub use error::ConfigError;
 
 use crate::data::DataSource;
+use ddpm_core::likelihood::DecoderCdf;
 use ddpm_core::{Sampler, Setup};
 use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::Optimiser;
@@ -107,6 +108,9 @@ pub struct EvaluationConfig {
     pub train: usize,
     /// Images in a pass.
     pub batch: usize,
+    /// The decoder's distribution function: `tanh` as the authors, or the exact `erf`. Training always has theirs.
+    #[serde(default)]
+    pub decoder: DecoderCdf,
 }
 
 /// Largest number of anything that is counted in images or steps: far above any use, far below an overflow.

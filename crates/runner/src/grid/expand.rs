@@ -24,6 +24,11 @@ impl Cell {
         let words: Vec<String> = self.axes.iter().map(|(_, v)| words(v)).collect();
         if words.is_empty() { "the base".into() } else { words.join(", ") }
     }
+
+    /// The value of one of the names that vary, in words; empty where this cell leaves it to the base.
+    pub fn value(&self, name: &str) -> String {
+        self.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| words(v))
+    }
 }
 
 /// A typed value in a few words.

@@ -48,6 +48,11 @@ impl FeatureNet {
         Ok(Some(FeatureNet { classifier, weights, name: format!("fashion-classifier {}", &sha256(WEIGHTS)[..8]) }))
     }
 
+    /// The network's name for images of `shape`, or `none`: part of what a job's scores depend on.
+    pub fn name_for(shape: ImageShape) -> Result<String> {
+        Ok(FeatureNet::embedded(shape)?.map_or_else(|| "none".into(), |net| net.name))
+    }
+
     /// The recipe and accuracy stored with the weights, as JSON text.
     pub fn description() -> Result<String> {
         Ok(checkpoint::description(WEIGHTS)?)
@@ -73,6 +78,12 @@ impl Features {
     /// Each image's features.
     pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
         self.rows.chunks(self.dim)
+    }
+
+    /// The first `n` images, where there are as many.
+    pub fn first(&self, n: usize) -> Option<Features> {
+        let part = |numbers: &[f32], width: usize| numbers.get(..n * width).map(<[f32]>::to_vec);
+        Some(Features { dim: self.dim, rows: part(&self.rows, self.dim)?, probabilities: part(&self.probabilities, CLASSES)? })
     }
 
     /// Number of images.

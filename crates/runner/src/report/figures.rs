@@ -40,7 +40,7 @@ pub fn training_loss(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
 }
 
 pub fn loss_per_t(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
-    let points = |e: &Entry| e.record.terms.iter().filter_map(|t| Some((t.t as f64, t.mse_eps?))).collect();
+    let points = |e: &Entry| e.terms().iter().filter_map(|t| Some((t.t as f64, t.mse_eps?))).collect();
     let chart = Chart {
         title: "Error of the predicted noise on held-out images",
         x: Axis { label: "t", log: true },
@@ -51,7 +51,7 @@ pub fn loss_per_t(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
 }
 
 pub fn bound_terms(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
-    let points = |e: &Entry| e.record.terms.iter().map(|t| (t.t as f64, t.variance_mismatch + t.mean_error + t.decoder)).collect();
+    let points = |e: &Entry| e.terms().iter().map(|t| (t.t as f64, t.variance_mismatch + t.mean_error + t.decoder)).collect();
     let chart = Chart {
         title: "Terms of the variational bound on held-out images",
         x: Axis { label: "t", log: true },

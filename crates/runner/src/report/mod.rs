@@ -9,8 +9,9 @@ mod tables;
 use crate::data::Dataset;
 use crate::grid::{Cell, Experiment, Figure};
 use crate::job::Job;
+use crate::metrics::Metric;
 use crate::plan::records;
-use crate::store::{Record, Store, TrainingRecord, atomic};
+use crate::store::{Record, Store, TermAt, TrainingRecord, atomic};
 use anyhow::Result;
 
 /// One job's records beside its cell.
@@ -20,6 +21,13 @@ struct Entry<'a> {
     place: usize,
     record: Record,
     training: Option<TrainingRecord>,
+}
+
+impl Entry<'_> {
+    /// The bound's terms on held-out images.
+    fn terms(&self) -> &[TermAt] {
+        self.record.bounds.get(&Metric::BitsPerDim).map_or(&[], |split| &split.terms)
+    }
 }
 
 /// Writes tables, figures and page of an experiment into `ROOT/NAME/`; returns the table as text for a terminal.

@@ -3,8 +3,9 @@
 use super::Entry;
 use crate::grid::{Experiment, belongs, words};
 use crate::metrics::Metric;
-use crate::store::atomic;
+use crate::store::{Split, TermAt, atomic};
 use anyhow::Result;
+use ddpm_core::likelihood::Bound;
 use polars::prelude::*;
 use std::path::Path;
 
@@ -12,7 +13,9 @@ use std::path::Path;
 pub struct Frames {
     /// A row for each job and metric.
     pub metrics: DataFrame,
-    /// A row for each job and step of the bound.
+    /// A row for each job and bits/dim: what the bound is made of.
+    pub bounds: DataFrame,
+    /// A row for each job, bits/dim and step.
     pub terms: DataFrame,
     /// A row for each job and point of its training curve.
     pub curves: DataFrame,
@@ -20,12 +23,12 @@ pub struct Frames {
 
 impl Frames {
     pub fn of(experiment: &Experiment, entries: &[Entry]) -> Result<Frames> {
-        Ok(Frames { metrics: metrics(experiment, entries)?, terms: terms(entries)?, curves: curves(entries)? })
+        Ok(Frames { metrics: metrics(experiment, entries)?, bounds: bounds(entries)?, terms: terms(entries)?, curves: curves(entries)? })
     }
 
     /// Each as CSV and as Parquet.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        for (name, frame) in [("metrics", &self.metrics), ("terms", &self.terms), ("curves", &self.curves)] {
+        for (name, frame) in [("metrics", &self.metrics), ("bounds", &self.bounds), ("terms", &self.terms), ("curves", &self.curves)] {
             let (mut csv, mut parquet, mut frame) = (Vec::new(), Vec::new(), frame.clone());
             CsvWriter::new(&mut csv).finish(&mut frame)?;
             ParquetWriter::new(&mut parquet).finish(&mut frame)?;
@@ -53,8 +56,8 @@ impl Frames {
 fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
     let rows: Vec<(&Entry, Metric)> = entries.iter().flat_map(|e| Metric::ALL.map(|m| (e, m))).collect();
     let mut columns = vec![Column::new("cell".into(), rows.iter().map(|(e, _)| e.place as u32).collect::<Vec<_>>())];
-    for (i, (name, _)) in experiment.cells[0].axes.iter().enumerate() {
-        let values: Vec<String> = rows.iter().map(|(e, _)| e.cell.axes.get(i).map_or_else(String::new, |(_, v)| words(v))).collect();
+    for name in axis_names(experiment) {
+        let values: Vec<String> = rows.iter().map(|(e, _)| e.cell.value(&name)).collect();
         columns.push(Column::new(name.as_str().into(), values));
     }
     let of = |f: &dyn Fn(&crate::metrics::Measured) -> Option<f64>| -> Vec<Option<f64>> {
@@ -74,18 +77,41 @@ fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
     Ok(DataFrame::new_infer_height(columns)?)
 }
 
-fn terms(entries: &[Entry]) -> Result<DataFrame> {
-    let rows: Vec<_> = entries.iter().flat_map(|e| e.record.terms.iter().map(move |t| (e, t))).collect();
-    let of = |f: fn(&crate::store::TermAt) -> f64| rows.iter().map(|(_, t)| f(t)).collect::<Vec<f64>>();
+/// What each bits/dim of a job is made of.
+fn bounds_of<'a>(entry: &'a Entry<'a>) -> impl Iterator<Item = (Metric, &'a Split)> {
+    entry.record.bounds.iter().map(|(metric, split)| (*metric, split))
+}
+
+fn bounds(entries: &[Entry]) -> Result<DataFrame> {
+    let rows: Vec<_> = entries.iter().flat_map(|e| bounds_of(e).map(move |(metric, split)| (e, metric, split.bound))).collect();
+    let of = |f: fn(&Bound) -> f64| rows.iter().map(|(_, _, b)| f(b)).collect::<Vec<f64>>();
     Ok(DataFrame::new_infer_height(vec![
-        Column::new("cell".into(), rows.iter().map(|(e, _)| e.place as u32).collect::<Vec<_>>()),
-        Column::new("seed".into(), rows.iter().map(|(e, _)| e.record.seed).collect::<Vec<_>>()),
-        Column::new("t".into(), rows.iter().map(|(_, t)| t.t as u32).collect::<Vec<_>>()),
+        Column::new("cell".into(), rows.iter().map(|(e, _, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("label".into(), rows.iter().map(|(e, _, _)| e.cell.label()).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.iter().map(|(e, _, _)| e.record.seed).collect::<Vec<_>>()),
+        Column::new("metric".into(), rows.iter().map(|(_, m, _)| m.name()).collect::<Vec<_>>()),
+        Column::new("prior".into(), of(|b| b.prior)),
+        Column::new("variance_mismatch".into(), of(|b| b.variance_mismatch)),
+        Column::new("mean_error".into(), of(|b| b.mean_error)),
+        Column::new("decoder".into(), of(|b| b.decoder)),
+        Column::new("total".into(), of(Bound::total)),
+    ])?)
+}
+
+fn terms(entries: &[Entry]) -> Result<DataFrame> {
+    let of_entry = |e| bounds_of(e).flat_map(move |(metric, split)| split.terms.iter().map(move |t| (e, metric, t)));
+    let rows: Vec<(&Entry, Metric, &TermAt)> = entries.iter().flat_map(of_entry).collect();
+    let of = |f: fn(&TermAt) -> f64| rows.iter().map(|(_, _, t)| f(t)).collect::<Vec<f64>>();
+    Ok(DataFrame::new_infer_height(vec![
+        Column::new("cell".into(), rows.iter().map(|(e, _, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.iter().map(|(e, _, _)| e.record.seed).collect::<Vec<_>>()),
+        Column::new("metric".into(), rows.iter().map(|(_, m, _)| m.name()).collect::<Vec<_>>()),
+        Column::new("t".into(), rows.iter().map(|(_, _, t)| t.t as u32).collect::<Vec<_>>()),
         Column::new("variance_mismatch".into(), of(|t| t.variance_mismatch)),
         Column::new("mean_error".into(), of(|t| t.mean_error)),
         Column::new("decoder".into(), of(|t| t.decoder)),
         Column::new("mse_x0".into(), of(|t| t.mse_x0)),
-        Column::new("mse_eps".into(), rows.iter().map(|(_, t)| t.mse_eps).collect::<Vec<_>>()),
+        Column::new("mse_eps".into(), rows.iter().map(|(_, _, t)| t.mse_eps).collect::<Vec<_>>()),
     ])?)
 }
 
@@ -98,6 +124,17 @@ fn curves(entries: &[Entry]) -> Result<DataFrame> {
         Column::new("loss".into(), rows.iter().map(|(_, p)| p.loss).collect::<Vec<_>>()),
         Column::new("gradient_norm".into(), rows.iter().map(|(_, p)| p.gradient_norm).collect::<Vec<_>>()),
     ])?)
+}
+
+/// Everything that varies in some cell, in the grid's order: rows of a paired axis need not all set the same paths.
+fn axis_names(experiment: &Experiment) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in experiment.cells.iter().flat_map(|c| &c.axes) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 /// The table that a person reads.
@@ -114,13 +151,7 @@ pub struct Summary {
 
 pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<Summary> {
     let file = &experiment.file;
-    // Rows of a paired axis need not all set the same paths.
-    let mut axes: Vec<String> = Vec::new();
-    for (name, _) in experiment.cells.iter().flat_map(|c| &c.axes) {
-        if !axes.contains(name) {
-            axes.push(name.clone());
-        }
-    }
+    let axes = axis_names(experiment);
     let mut published: Vec<Metric> = Vec::new();
     for row in file.paper.iter().flat_map(|p| &p.rows) {
         published
@@ -131,8 +162,7 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
     summary.headings.extend(file.metrics.iter().map(|m| m.heading().to_string()));
     summary.headings.extend(published.iter().map(|m| format!("paper: {}", m.heading())));
     for (place, cell) in experiment.cells.iter().enumerate() {
-        let value = |name: &String| cell.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| words(v));
-        let mut row: Vec<String> = axes.iter().map(value).collect();
+        let mut row: Vec<String> = axes.iter().map(|name| cell.value(name)).collect();
         for metric in &file.metrics {
             row.push(match frames.mean(place, *metric)? {
                 Some((mean, error)) => number(mean, error, metric.digits()),

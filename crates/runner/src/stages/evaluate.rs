@@ -3,10 +3,10 @@
 use crate::data::Images;
 use crate::metrics::Measured;
 use crate::progress::Reporter;
-use crate::store::TermAt;
+use crate::store::{Split, TermAt};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use ddpm_core::likelihood::{Bound, bits, prior_term};
+use ddpm_core::likelihood::{Bound, DecoderCdf, bits, prior_term};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::bound::{Observed, Term};
 use ddpm_model::network::ImageShape;
@@ -25,11 +25,13 @@ pub struct BoundOf<'a> {
     pub n: usize,
     /// Images in a pass.
     pub batch: usize,
+    /// The decoder's distribution function.
+    pub decoder: DecoderCdf,
     /// The split's name, for the protocol.
     pub split: &'a str,
 }
 
-/// The bound in bits/dim with its standard error over images, what it is made of, and its terms by step (t = 1 first).
+/// The bound in bits/dim with its standard error over images, and what it is made of.
 pub fn bound(
     unet: &UNet,
     weights: &Weights,
@@ -37,7 +39,7 @@ pub fn bound(
     of: &BoundOf,
     seed: u64,
     reporter: &mut Reporter,
-) -> Result<(Measured, Bound, Vec<TermAt>)> {
+) -> Result<(Measured, Split)> {
     let (timesteps, len) = (diffusion.process.timesteps(), of.shape.len());
     let random = Random::new(seed, Stream::Evaluation);
     let mut sums = vec![Term::default(); timesteps];
@@ -59,8 +61,9 @@ pub fn bound(
             let output = unet.forward(weights, &batch.xt, &batch.t, Pass::default())?.flatten_all()?.to_vec1::<f32>()?;
             let noisy = batch.xt.flatten_all()?.to_vec1::<f32>()?;
             let seen = clean.par_chunks(len).zip(noisy.par_chunks(len)).zip(output.par_chunks(output.len() / n));
-            let terms: Vec<Term> =
-                seen.map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.shape.channels })).collect();
+            let terms: Vec<Term> = seen
+                .map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.shape.channels }, of.decoder))
+                .collect();
             for (term, image) in terms.iter().zip(&mut images) {
                 add(&mut sums[t - 1], term);
                 *image += term.total();
@@ -85,11 +88,16 @@ pub fn bound(
         std_err: (of.n > 1).then(|| (variance / n).sqrt()),
         n: of.n,
         protocol: format!(
-            "bits-per-dim: first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, averaged weights",
-            of.n, of.split
+            "bits-per-dim: first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, {} decoder, averaged weights",
+            of.n,
+            of.split,
+            match of.decoder {
+                DecoderCdf::Tanh => "tanh",
+                DecoderCdf::Erf => "erf",
+            }
         ),
     };
-    Ok((measured, bound, terms))
+    Ok((measured, Split { bound, terms }))
 }
 
 fn add(sum: &mut Term, term: &Term) {

@@ -9,6 +9,7 @@ pub use evaluate::{BoundOf, bound};
 pub use sample::{Samples, sample};
 pub use train::{Described, train};
 
+use crate::config::yaml;
 use crate::data::Dataset;
 use crate::job::Job;
 use crate::metrics::Metric;
@@ -24,8 +25,13 @@ use std::time::{Duration, Instant};
 /// Does one job from wherever it stands and leaves its record.
 pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration) -> Result<Record> {
     let _lock = store.lock(&job.training_id)?;
+    if let Ok(Some(record)) = store.done(&job.id) {
+        // Another process did it while this one waited.
+        return Ok(record);
+    }
     let dir = store.run(&job.id);
     std::fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
+    atomic::write(&dir.join("config.yaml"), yaml::to_string(&job.config).as_bytes())?;
     let mut reporter = Reporter::new(&dir);
     let (training, weights) = train(store, job, data, checkpoint_every, &mut reporter)?;
     let started = Instant::now();
@@ -40,8 +46,7 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration)
         metrics: BTreeMap::new(),
         blanks: BTreeMap::new(),
         real: BTreeMap::new(),
-        bound: None,
-        terms: Vec::new(),
+        bounds: BTreeMap::new(),
         progressive: Vec::new(),
         evaluations: 0,
         wall_s: 0.0,
@@ -85,15 +90,13 @@ fn measure(store: &Store, job: &Job, data: &Dataset, weights: &Weights, record: 
             record.blanks.insert(metric, "no images were asked for".into());
             continue;
         }
-        let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, split };
-        let (measured, bound, terms) = bound(&unet, weights, &diffusion, &what, job.seed, reporter)?;
-        match measured.value.is_finite() {
-            true => drop(record.metrics.insert(metric, measured)),
-            false => drop(record.blanks.insert(metric, "the bound is not finite".into())),
-        }
-        if metric == Metric::BitsPerDim {
-            record.bound = Some(bound).filter(|b| b.total().is_finite());
-            record.terms = if record.bound.is_some() { terms } else { Vec::new() };
+        let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
+        let (measured, split) = bound(&unet, weights, &diffusion, &what, job.seed, reporter)?;
+        if measured.value.is_finite() {
+            record.metrics.insert(metric, measured);
+            record.bounds.insert(metric, split);
+        } else {
+            record.blanks.insert(metric, "the bound is not finite".into());
         }
     }
     Ok(())

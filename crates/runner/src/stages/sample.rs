@@ -109,9 +109,18 @@ impl Samples {
             let indices: Vec<usize> = (0..images.len(data.shape)).collect();
             net.see(&images.tensor(data.shape, &indices, |_| false)?)
         };
+        if data.train.len(data.shape) < 2 || data.held_out.len(data.shape) == 0 {
+            let reason = "too few real images to compare with".to_string();
+            return Ok(Scores { samples: blank(reason), real: Vec::new() });
+        }
         let (train, held_out) = (all(&data.train)?, all(&data.held_out)?);
         let (n, reference) = (train.n(), Moments::of(train.dim, train.iter()));
-        let real = measure(&held_out, &reference, n, &format!("{} features; {} held-out images", net.name, held_out.n()), seed)?;
+        // As many as samples, since both scores depend on the number of images.
+        let count = self.bytes.len() / data.shape.len();
+        let real = match held_out.first(count) {
+            Some(some) => measure(&some, &reference, n, &format!("{} features; {count} held-out images", net.name), seed)?,
+            None => Vec::new(),
+        };
         if self.rms.is_nan() || self.rms > LARGEST_RMS {
             let reason = format!("samples out of range: root mean square {:.2e}, images have at most 1", self.rms);
             return Ok(Scores { samples: blank(reason), real });

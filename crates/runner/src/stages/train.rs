@@ -58,10 +58,13 @@ pub fn train(
 ) -> Result<(TrainingRecord, Weights)> {
     let config = &job.config.training;
     let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
+    let ended = store.training_record(&job.training_id)?.filter(|r| r.format == FORMAT);
+    if let Some(record) = ended.as_ref().filter(|r| matches!(r.outcome, Outcome::Diverged { .. })) {
+        // Nothing is sampled from it, so it needs no checkpoint.
+        return Ok((record.clone(), Weights(Vec::new())));
+    }
     let (mut training, mut described) = begin(store, job, data, &unet)?;
-    if let Some(record) = store.training_record(&job.training_id)?
-        && record.format == FORMAT
-    {
+    if let Some(record) = ended.filter(|r| r.steps == described.step) {
         return Ok((record, training.average()?));
     }
     let mut batches = Batches::new(data, &diffusion, job);
@@ -93,7 +96,10 @@ pub fn train(
             saved = Instant::now();
         }
     }
-    save(store, &training, &described)?;
+    // A diverged state is of no use, and resuming from it would not repeat what happened.
+    if outcome == (Outcome::Finished {}) {
+        save(store, &training, &described)?;
+    }
     let record = TrainingRecord {
         format: FORMAT,
         id: job.training_id.clone(),
@@ -132,6 +138,7 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
         let described: Described = serde_json::from_str(&checkpoint::description(&bytes)?)?;
         ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
         ensure!(described.format == FORMAT, "has format {}, this program writes {FORMAT}", described.format);
+        ensure!(described.data == data.digest, "was trained on data of digest {}, these have {}", described.data, data.digest);
         let states = checkpoint::read_states(&bytes, unet.parameters())?;
         Ok((Training::resume(unet.parameters(), optimiser, states, described.step)?, described))
     };

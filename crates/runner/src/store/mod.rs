@@ -6,12 +6,12 @@
 pub mod atomic;
 mod record;
 
-pub use record::{FORMAT, Machine, Outcome, Point, Record, TermAt, TrainingRecord};
+pub use record::{FORMAT, Machine, Outcome, Point, Record, Split, TermAt, TrainingRecord};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The results folder.
@@ -51,22 +51,25 @@ impl Store {
         read_json(&self.run(id).join("record.json"))
     }
 
+    /// The record of a job that need not be done again.
+    pub fn done(&self, id: &str) -> Result<Option<Record>> {
+        Ok(self.record(id)?.filter(|r| r.format == FORMAT && !matches!(r.outcome, Outcome::Failed { .. })))
+    }
+
     /// A training's record; none while it has not ended.
     pub fn training_record(&self, id: &str) -> Result<Option<TrainingRecord>> {
         read_json(&self.training(id).join("training.json"))
     }
 
-    /// Takes a training for this process until the guard is dropped or the process ends, however it ends.
+    /// Takes a training for this process until the guard is dropped or the process ends, however it ends. Waits where another
+    /// process has it.
     pub fn lock(&self, training_id: &str) -> Result<File> {
         let dir = self.training(training_id);
         fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
         let path = dir.join("lock");
         let file = File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => bail!("{}: another process is at work on this training", path.display()),
-            Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("{}: cannot be locked", path.display())),
-        }
+        file.lock().with_context(|| format!("{}: cannot be locked", path.display()))?;
+        Ok(file)
     }
 }
 

@@ -101,6 +101,16 @@ pub struct TermAt {
     pub mse_eps: Option<f64>,
 }
 
+/// What a bound is made of, means over images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// By kind.
+    pub bound: Bound,
+    /// By step, t = 1 first.
+    pub terms: Vec<TermAt>,
+}
+
 /// What a job leaves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,12 +133,10 @@ pub struct Record {
     pub metrics: BTreeMap<Metric, Measured>,
     /// Scores that could not be had, with the reason.
     pub blanks: BTreeMap<Metric, String>,
-    /// Scores of real held-out images by the same measure: what a perfect sampler would get.
+    /// Scores of as many real held-out images by the same measure, where there are as many: for scale.
     pub real: BTreeMap<Metric, Measured>,
-    /// The bound on held-out images and what it is made of.
-    pub bound: Option<Bound>,
-    /// The bound on held-out images, step by step.
-    pub terms: Vec<TermAt>,
+    /// What the bounds are made of, for each bits/dim.
+    pub bounds: BTreeMap<Metric, Split>,
     /// Steps at which the predicted x_0 in `progressive.png` was taken, left to right.
     pub progressive: Vec<usize>,
     /// Network evaluations for one sample.
