@@ -1,5 +1,7 @@
 # Each recipe is one line of the ordinary tools; CI calls the same ones.
 
+set positional-arguments
+
 release := "cargo build --release --locked -p ddpm-runner"
 ddpm := "target/release/ddpm"
 
@@ -9,15 +11,15 @@ default:
 
 # Train, sample, score and tabulate an experiment: `just ablate`, `just ablate schedules`, `just ablate table2 cifar10-paper`
 ablate grid="table2" base="" *flags="":
-    {{release}} && {{ddpm}} ablate experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} --jobs 2 {{flags}}
+    {{release}} && shift $(($# < 2 ? $# : 2)) && {{ddpm}} ablate experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} --jobs 2 "$@"
 
 # List an experiment's jobs, their state and their cost; run nothing
 plan grid="table2" base="" *flags="":
-    {{release}} && {{ddpm}} plan experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} {{flags}}
+    {{release}} && shift $(($# < 2 ? $# : 2)) && {{ddpm}} plan experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} "$@"
 
 # Draw tables and pictures again from what is stored
 report grid="table2" base="" *flags="":
-    {{release}} && {{ddpm}} report experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} {{flags}}
+    {{release}} && shift $(($# < 2 ? $# : 2)) && {{ddpm}} report experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} "$@"
 
 # All tests, in the profile that the program is built in
 test:
@@ -39,4 +41,5 @@ data:
 check:
     cargo fmt --all -- --check
     cargo clippy --release --locked --workspace --all-targets -- -D warnings
+    cargo clippy --release --locked -p ddpm-runner --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps

@@ -76,7 +76,7 @@ fn missing_data_end_with_5_and_name_the_file() {
 
 #[test]
 fn the_plan_lists_six_jobs_with_their_whole_configurations() {
-    let output = run(&["plan", "experiments/grids/table2.yaml", "--base", "fashion-cpu", "--json"]);
+    let output = run(&["plan", "experiments/grids/table2.yaml", "--base", "fashion-cpu", "--json", "--results", NOWHERE]);
     let plan: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     let jobs = plan["jobs"].as_array().unwrap();
     assert_eq!(jobs.len(), 6);
@@ -88,7 +88,7 @@ fn the_plan_lists_six_jobs_with_their_whole_configurations() {
         assert!(job["cost"]["train_flops"].as_f64().unwrap() > 1e12 && job["estimated_s"].as_f64().unwrap() > 1.0);
         assert_eq!(job["state"]["state"], "missing");
     }
-    let text = stdout(&run(&["plan", "experiments/grids/table2.yaml"]));
+    let text = stdout(&run(&["plan", "experiments/grids/table2.yaml", "--results", NOWHERE]));
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
 }
 

@@ -7,7 +7,7 @@ use ddpm_runner::grid::Experiment;
 use ddpm_runner::job::Job;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 fn base() -> Value {
@@ -116,7 +116,7 @@ fn the_nearest_name_is_suggested() {
     assert!(error("diffusion.schedule", json!("jsd")).contains("prediction eps needs alpha_bar > 0"));
     assert!(
         error("sampling.sampler", json!({ "kind": "ddim", "eta": 2.0 }))
-            .contains("sampling.sampler: eta: expected a number in [0, 1], got 2")
+            .contains("sampling.sampler.eta: expected a number in [0, 1], got 2")
     );
     assert!(error("sampling.count", json!(5)).contains("sampling.count"));
 }
@@ -164,6 +164,32 @@ fn mistakes_in_a_grid_are_reported_where_they_stand() {
     assert!(error("grid: {steps: [1, 2], training.batch: [4, oops]}").starts_with("g.yaml: grid.training.batch[1]"));
     assert!(error(&format!("grid: {{}}\nseeds: {:?}", (0..20_000).collect::<Vec<u32>>())).contains("more than 10000 jobs"));
     assert!(error("grid: [").contains("not valid YAML"));
+    assert!(error("grid:\n  steps: [1]\n  steps: [2]").contains("duplicate entry"));
+    assert_eq!(error("grid: {learning_rate: [.nan]}"), "g.yaml: a number is infinite or not a number");
+    // A value may be set in one place only, and each cell runs once.
+    assert_eq!(error("grid: {steps: [1], training.steps: [2]}"), "g.yaml: grid.training.steps[0]: grid.steps[0] sets steps too");
+    assert_eq!(
+        error("grid: {schedule: [linear, quad], diffusion.schedule.beta_end: [0.01]}"),
+        "g.yaml: grid.diffusion.schedule.beta_end[0]: grid.schedule[0] sets diffusion.schedule.beta_end too"
+    );
+    assert_eq!(error("grid: {steps: [1, 1]}"), "g.yaml: grid: the cells 1 and 1 are one configuration");
+    assert_eq!(error("grid: {steps: [1]}\nexclude: [{steps: 2}]"), "g.yaml: exclude[0]: agrees with no value of any axis");
+    assert_eq!(
+        error("grid: {variance: [fixed-large, learned]}"),
+        "g.yaml: diffusion: objective simple does not train a learned variance: choose objective hybrid or vlb, or a fixed variance (in the cell learned)"
+    );
+    assert_eq!(error("set: {learning_rate: -1}\ngrid: {steps: [1]}"), "g.yaml: set.learning_rate: expected a positive number, got -1");
+    let paper = |row: &str| error(&format!("grid: {{steps: [1]}}\npaper: {{source: s, rows: [{row}]}}"));
+    assert_eq!(
+        paper("{cell: {step: 1}, says: {}}"),
+        "g.yaml: paper.rows[0].cell.step: neither an axis nor a path of the configuration (did you mean steps?)"
+    );
+    assert_eq!(paper("{cell: {steps: 2}, says: {}}"), "g.yaml: paper.rows[0].cell: agrees with no cell");
+    assert!(paper("{cell: {steps: 1}, says: {fidd: '1'}}").contains("unknown name fidd (did you mean fid?)"));
+    assert_eq!(paper("{cell: {steps: 1}, say: {}}"), "g.yaml: paper.rows[0].say: unknown key (did you mean says?)");
+    let (_dir, path) = folder("question: q\ngrid: {steps: [1]}");
+    let flagged = Experiment::read(&path, Some("b"), &["training.steps=3".into()]).unwrap_err().to_string();
+    assert_eq!(flagged, "--set training.steps=3: grid.steps[0] varies it");
 }
 
 fn shuffled_grid(axes: usize) -> impl Strategy<Value = (Vec<usize>, usize)> {
@@ -242,11 +268,13 @@ fn shipped_experiments_are_whole() {
     for grid in folder("grids") {
         for base in ["fashion-cpu", "fashion-smoke", "cifar10-paper", "cifar10-small"] {
             let read = Experiment::read(&grid, Some(base), &[]);
-            // The resolutions named in `skips` belong to the 14x14 network.
-            if Path::new("skips.yaml").file_name() == grid.file_name() && base.starts_with("cifar10") {
-                continue;
-            }
             let experiment = read.unwrap_or_else(|e| panic!("{e}"));
+            let side = if base.starts_with("cifar10") { 32 } else { 28 };
+            // The resolutions named in `skips` belong to the 14x14 network.
+            let fits = !(grid.ends_with("skips.yaml") && side == 32);
+            let image = ddpm_model::network::ImageShape { height: side, width: side, channels: if side == 32 { 3 } else { 1 } };
+            let checked = experiment.cells.iter().try_for_each(|c| c.config.check_images("t", image, 50_000, 10_000));
+            assert_eq!(checked.is_ok(), fits, "{} {checked:?}", experiment.name);
             cells.push((experiment.name.clone(), experiment.cells.len()));
         }
     }
@@ -257,6 +285,16 @@ fn shipped_experiments_are_whole() {
             .unwrap();
     let image = ddpm_model::network::ImageShape { height: 32, width: 32, channels: 3 };
     assert_eq!(paper.unet(image).parameter_count(), 35_746_307);
+}
+
+#[test]
+fn the_rate_falls_to_nothing_as_named() {
+    use ddpm_runner::config::Decay;
+    let shares = |decay: Decay| [0, 500, 999].map(|step| decay.share(step, 1000));
+    assert_eq!(shares(Decay::None), [1.0; 3]);
+    assert_eq!(shares(Decay::Linear), [1.0, 0.5, 1.0 - 0.999]);
+    let [first, middle, last] = shares(Decay::Cosine);
+    assert!(first == 1.0 && (middle - 0.5).abs() < 1e-12 && (0.0..1e-5).contains(&last));
 }
 
 /// The rows of Table 1 are cells of Table 2.

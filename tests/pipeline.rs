@@ -45,11 +45,12 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
     let metrics = CsvReadOptions::default().try_into_reader_with_file_path(Some(report.join("metrics.csv"))).unwrap().finish().unwrap();
     assert_eq!(metrics.height(), 6 * 4);
     let parquet = ParquetReader::new(fs::File::open(report.join("terms.parquet")).unwrap()).finish().unwrap();
-    assert_eq!(parquet.height(), 6 * 40);
+    // Both splits' terms at each of 40 steps.
+    assert_eq!(parquet.height(), 6 * 2 * 40);
     for (i, job) in jobs(GRID, &[]).iter().enumerate() {
         let (record, training) = numbers(dir.path(), job);
         let bits = record["metrics"]["bits-per-dim"]["value"].as_f64().unwrap();
-        let bound = &record["bound"];
+        let bound = &record["bounds"]["bits-per-dim"]["bound"];
         let parts: f64 = ["prior", "variance_mismatch", "mean_error", "decoder"].iter().map(|k| bound[k].as_f64().unwrap()).sum();
         assert!((bits - parts).abs() < 1e-9 * bits.abs(), "{bits} {parts}");
         let in_table = metrics.column("value").unwrap().f64().unwrap().get(4 * i + 2).unwrap();
@@ -117,40 +118,63 @@ fn neither_kills_nor_threads_change_a_bit() {
     assert_eq!(numbers(single.path(), job), expected);
 
     let killed = tempfile::tempdir().unwrap();
-    let checkpoint = killed.path().join("training").join(job["training_id"].as_str().unwrap()).join("checkpoint.safetensors");
-    let mut kills = 0;
-    for wait in [30, 90, 60] {
+    let training = killed.path().join("training").join(job["training_id"].as_str().unwrap());
+    for _ in 0..3 {
         let mut child = start(killed.path(), job, 2);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !checkpoint.exists() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        std::thread::sleep(Duration::from_millis(wait));
-        kills += usize::from(child.try_wait().unwrap().is_none());
+        await_progress(&training, step_of(&training) + 3);
+        assert!(
+            child.try_wait().unwrap().is_none() && !training.join("training.json").exists(),
+            "the training was over before it could be killed"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    assert!(kills > 0, "the job was over before it could be killed");
-    assert!(!killed.path().join("runs").join(job["id"].as_str().unwrap()).join("record.json").exists());
+    assert!(step_of(&training) < 60);
     assert!(start(killed.path(), job, 2).wait().unwrap().success());
     assert_eq!(numbers(killed.path(), job), expected);
+
+    // The parent of all jobs killed: its job's process ends with it, and the next ablate finishes the same numbers.
+    let orphaned = tempfile::tempdir().unwrap();
+    let training = orphaned.path().join("training").join(job["training_id"].as_str().unwrap());
+    let mut arguments =
+        vec!["ablate", GRID, "--base", "fashion-smoke", "--checkpoint-every", "0", "--results", orphaned.path().to_str().unwrap()];
+    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    let mut parent = ddpm().args(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    await_progress(&training, 3);
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    let again = run(&arguments);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert_eq!(numbers(orphaned.path(), job), expected);
 }
 
-#[test]
-fn one_training_is_done_by_one_process() {
-    let dir = tempfile::tempdir().unwrap();
-    let job = &jobs(GRID, &["steps=2000"])[5];
-    let mut first = start(dir.path(), job, 1);
-    let lock = dir.path().join("training").join(job["training_id"].as_str().unwrap()).join("lock");
-    while !lock.exists() {
-        std::thread::sleep(Duration::from_millis(5));
+/// The step of a training's checkpoint, 0 where there is none.
+fn step_of(training: &Path) -> u64 {
+    let Ok(bytes) = fs::read(training.join("checkpoint.safetensors")) else { return 0 };
+    let described: Value = serde_json::from_str(&ddpm_model::checkpoint::description(&bytes).unwrap()).unwrap();
+    described["step"].as_u64().unwrap()
+}
+
+fn await_progress(training: &Path, step: u64) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while step_of(training) < step {
+        assert!(Instant::now() < deadline, "no checkpoint at step {step}");
+        std::thread::sleep(Duration::from_millis(2));
     }
-    std::thread::sleep(Duration::from_millis(200));
-    let second = start(dir.path(), job, 1).wait_with_output().unwrap();
-    first.kill().unwrap();
-    first.wait().unwrap();
-    assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains("another process is at work on this training"), "{}", stderr(&second));
+}
+
+/// Two processes at the same job: one does it, the other waits and finds it done.
+#[test]
+fn a_job_is_done_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = &jobs(GRID, &[])[5];
+    let (mut first, mut second) = (start(dir.path(), job, 1), start(dir.path(), job, 1));
+    assert!(first.wait().unwrap().success() && second.wait().unwrap().success());
+    let made = |name: &str| fs::metadata(dir.path().join("runs").join(job["id"].as_str().unwrap()).join(name)).unwrap().modified().unwrap();
+    // Its parts were written before its record, and nothing was written again after it.
+    assert!(made("samples.png") <= made("record.json"));
+    let third = start(dir.path(), job, 1).wait().unwrap();
+    assert!(third.success() && made("samples.png") <= made("record.json"));
 }
 
 /// A rate that no network survives: the job ends early, the table has a dash with its reason, and that is a result (exit 0).

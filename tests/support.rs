@@ -10,6 +10,9 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
+/// A results folder that does not exist and that nothing makes.
+pub const NOWHERE: &str = "target/no-results";
+
 /// The built program.
 pub fn ddpm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
@@ -31,7 +34,8 @@ pub fn stderr(output: &Output) -> String {
 
 /// The jobs of a grid on the smoke base with `sets`, as `plan --json` lists them.
 pub fn jobs(grid: &str, sets: &[&str]) -> Vec<Value> {
-    let mut arguments = vec!["plan", grid, "--base", "fashion-smoke", "--json"];
+    // A results folder that is not there: the tests do not depend on what was run before.
+    let mut arguments = vec!["plan", grid, "--base", "fashion-smoke", "--json", "--results", NOWHERE];
     sets.iter().for_each(|set| arguments.extend(["--set", set]));
     let output = run(&arguments);
     assert!(output.status.success(), "{}", stderr(&output));

@@ -9,6 +9,10 @@ fn main() {
         println!("cargo:rerun-if-changed={log}");
     }
     println!("cargo:rerun-if-changed=build.rs");
+    // Changes that are not committed count too.
+    for sources in ["../core/src", "../kernels/src", "../model/src", "src"] {
+        println!("cargo:rerun-if-changed={sources}");
+    }
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_string())

@@ -17,7 +17,6 @@ const GROUPS: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Classifier {
     parameters: Vec<Parameter>,
-    macs: u64,
     stem: Conv,
     levels: Vec<(Option<Conv>, Block)>,
     norm: Norm,
@@ -38,6 +37,13 @@ pub struct Seen {
     pub features: Tensor,
     /// `[B, classes]`.
     pub logits: Tensor,
+}
+
+impl Seen {
+    /// `[B, classes]`: what the logits say of each class, summing to 1.
+    pub fn probabilities(&self) -> Result<Tensor> {
+        Ok(candle_nn::ops::softmax(&self.logits, D::Minus1)?)
+    }
 }
 
 impl Classifier {
@@ -64,17 +70,12 @@ impl Classifier {
         }
         let norm = b.norm("norm", map.channels, GROUPS);
         let logits = b.dense("logits", map.channels, classes);
-        Classifier { parameters: b.parameters, macs: b.macs, stem, levels, norm, logits }
+        Classifier { parameters: b.parameters, stem, levels, norm, logits }
     }
 
     /// The parameters in their fixed order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
-    }
-
-    /// Multiply-accumulates of one image's forward pass.
-    pub fn macs(&self) -> u64 {
-        self.macs
     }
 
     /// Features and logits of `[B, H, W, C]` in [-1, 1]. `dropout` (masks, step, probability) falls on the features in training.

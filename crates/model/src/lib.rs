@@ -18,6 +18,11 @@ pub mod parameters;
 pub mod sampling;
 pub mod unet;
 
+/// The tensors that this crate's functions take and give, for whoever calls them.
+pub mod tensor {
+    pub use candle_core::{D, DType, Device, Error, Result, Tensor};
+}
+
 pub use diffusion::Diffusion;
 pub use error::Error;
 pub use network::Network;

@@ -1,5 +1,6 @@
 //! Doing jobs: one process for each, so that a crash costs one job.
 
+use crate::commands::duration;
 use crate::data::Dataset;
 use crate::job::Job;
 use crate::metrics::Metric;
@@ -85,7 +86,7 @@ impl Local<'_> {
         let started = Instant::now();
         let said = watch(&mut child, || {
             if let Some(p) = progress::of(&dir) {
-                screen.update(&bar, &p);
+                screen.update(&bar, &job.id, &p);
             }
         })?;
         let status = child.wait()?;
@@ -94,7 +95,7 @@ impl Local<'_> {
             let last = said.trim().lines().last().unwrap_or("it said nothing").to_string();
             self.failed(job, format!("the job's process ended with {status}: {last}"), started.elapsed().as_secs_f64())?;
         }
-        screen.end(&bar, self.store.record(&job.id)?.as_ref());
+        screen.end(&bar, &job.id, self.store.record(&job.id).ok().flatten().as_ref());
         Ok(())
     }
 
@@ -137,16 +138,18 @@ struct Screen {
     bars: MultiProgress,
     all: ProgressBar,
     terminal: bool,
+    started: Instant,
+    /// Share done of each running job, by name.
+    running: Mutex<BTreeMap<String, f64>>,
 }
 
 impl Screen {
     fn new(jobs: usize) -> Screen {
         let (bars, terminal) = (MultiProgress::new(), std::io::stderr().is_terminal());
-        let style =
-            ProgressStyle::with_template("{bar:24} {pos}/{len} jobs, {elapsed} so far, about {eta} left").expect("a valid template");
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} jobs, {elapsed} so far{msg}").expect("a valid template");
         let all = bars.add(ProgressBar::new(jobs as u64).with_style(style));
         all.enable_steady_tick(Duration::from_millis(500));
-        Screen { bars, all, terminal }
+        Screen { bars, all, terminal, started: Instant::now(), running: Mutex::default() }
     }
 
     fn begin(&self, id: &str) -> ProgressBar {
@@ -156,13 +159,28 @@ impl Screen {
         self.bars.insert_before(&self.all, ProgressBar::new(1).with_style(style).with_prefix(short))
     }
 
-    fn update(&self, bar: &ProgressBar, p: &progress::Progress) {
+    fn update(&self, bar: &ProgressBar, id: &str, p: &progress::Progress) {
+        // About how a job's time is shared out: most of it is training.
+        let part = p.done as f64 / p.total.max(1) as f64;
+        let share = match p.stage.as_str() {
+            "train" => 0.75 * part,
+            "sample" => 0.75 + 0.15 * part,
+            _ => 0.9 + 0.1 * part,
+        };
+        let mut running = self.running.lock().expect("no worker panics");
+        running.insert(id.to_string(), share);
+        let done = self.all.position() as f64 + running.values().sum::<f64>();
+        let left = self.started.elapsed().as_secs_f64() * (self.all.length().unwrap_or(1) as f64 / done.max(1e-6) - 1.0);
+        if done > 0.02 {
+            self.all.set_message(format!(", about {} left", duration(left)));
+        }
         let loss = p.loss.map_or(String::new(), |l| format!(" loss {l:.4}"));
         bar.set_message(format!("{} {:.0}%{loss} {:.0} img/s", p.stage, 100.0 * p.done as f64 / p.total.max(1) as f64, p.images_per_s));
     }
 
-    fn end(&self, bar: &ProgressBar, record: Option<&Record>) {
+    fn end(&self, bar: &ProgressBar, id: &str, record: Option<&Record>) {
         bar.finish_and_clear();
+        self.running.lock().expect("no worker panics").remove(id);
         self.all.inc(1);
         let Some(record) = record else { return };
         let how = match &record.outcome {

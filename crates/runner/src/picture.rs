@@ -1,22 +1,22 @@
 //! Images as pictures.
 
 use anyhow::Result;
-use candle_core::Tensor;
 use ddpm_model::network::ImageShape;
+use ddpm_model::tensor::Tensor;
 use image::{ImageFormat, Rgb, RgbImage};
 use std::io::Cursor;
 
 /// Rounds `[B, H, W, C]` in [-1, 1] to bytes, clipping what is outside. Numbers that are not finite become 0.
-pub fn to_bytes(images: &Tensor) -> candle_core::Result<Vec<u8>> {
+pub fn to_bytes(images: &Tensor) -> ddpm_model::tensor::Result<Vec<u8>> {
     let numbers = images.flatten_all()?.to_vec1::<f32>()?;
     Ok(numbers.iter().map(|v| ((v + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8).collect())
 }
 
 /// Bytes as [-1, 1] again, `[n, H, W, C]`.
-pub fn from_bytes(bytes: &[u8], shape: ImageShape) -> candle_core::Result<Tensor> {
+pub fn from_bytes(bytes: &[u8], shape: ImageShape) -> ddpm_model::tensor::Result<Tensor> {
     let numbers: Vec<f32> = bytes.iter().map(|b| *b as f32 / 127.5 - 1.0).collect();
     let n = bytes.len() / shape.len();
-    Tensor::from_vec(numbers, (n, shape.height, shape.width, shape.channels), &candle_core::Device::Cpu)
+    Tensor::from_vec(numbers, (n, shape.height, shape.width, shape.channels), &ddpm_model::tensor::Device::Cpu)
 }
 
 /// Images in rows of `columns`, each pixel `scale` wide, a line of white between them.

@@ -5,10 +5,10 @@ use crate::job::Job;
 use crate::progress::{self, Progress};
 use crate::store::{FORMAT, Outcome, Record, Store};
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
 use ddpm_kernels::random::Stream;
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::parameters::Weights;
+use ddpm_model::tensor::{DType, Device, Tensor};
 use ddpm_model::unet::Pass;
 use serde::Serialize;
 use std::time::Instant;
@@ -41,7 +41,11 @@ pub enum State {
 impl State {
     /// Of a job in the store.
     pub fn of(store: &Store, job: &Job) -> Result<State> {
-        if let Some(record) = store.record(&job.id)?.filter(|r| r.format == FORMAT) {
+        let record = match store.record(&job.id) {
+            Ok(record) => record,
+            Err(e) => return Ok(State::Failed { reason: format!("{e:#}") }),
+        };
+        if let Some(record) = record.filter(|r| r.format == FORMAT) {
             return Ok(match record.outcome {
                 Outcome::Failed { reason } => State::Failed { reason },
                 outcome => State::Done { outcome },
@@ -148,7 +152,10 @@ impl Speed {
 pub fn records(store: &Store, jobs: &[(usize, Job)]) -> Result<Vec<(usize, Record)>> {
     let mut found = Vec::new();
     for (cell, job) in jobs {
-        if let Some(record) = store.record(&job.id)?.filter(|r| r.format == FORMAT) {
+        // What cannot be read is shown as not run, and `status` says why.
+        if let Ok(Some(record)) = store.record(&job.id)
+            && record.format == FORMAT
+        {
             found.push((*cell, record));
         }
     }

@@ -1,6 +1,9 @@
 //! x_0 from a mixture of Gaussians in one dimension: several modes, and still an exact score.
 
+use crate::likelihood::{mean_error, normal_mass, variance_mismatch};
+use crate::parameterisation::Prediction;
 use crate::process::{Gaussian, Process};
+use crate::sampler::Step;
 use std::f64::consts::PI;
 
 /// One mode.
@@ -62,6 +65,61 @@ impl MixtureData {
         let mean = parts.iter().map(|(r, (m, _))| r * m).sum();
         let variance = parts.iter().map(|(r, (m, v))| r * (v + (m - mean) * (m - mean))).sum();
         Gaussian { mean, variance }
+    }
+
+    /// E[L_{t-1}] in nats with the optimal mean and reverse variance `exp(log_sigma2)`; at t = 1 the density -ln p(x_0 | x_1). Exact but
+    /// for the quadrature over x_t.
+    pub fn expected_term(&self, process: &Process, t: usize, log_sigma2: f64) -> f64 {
+        let spread = self.mean_spread(process, t);
+        if t == 1 {
+            return 0.5 * ((2.0 * PI).ln() + log_sigma2) + mean_error(spread, log_sigma2);
+        }
+        let log_posterior = process.posterior_variance(t).ln();
+        variance_mismatch(log_posterior, log_sigma2) + mean_error(process.posterior_mean_coef_x0(t).powi(2) * spread, log_sigma2)
+    }
+
+    /// E[Var(x_0 | x_t)]: what no network can know of x_0 from x_t.
+    pub fn mean_spread(&self, process: &Process, t: usize) -> f64 {
+        // Trapezoids over all that has mass: for smooth integrands that vanish at both ends they converge faster than any power.
+        let modes = self.modes(process, t);
+        let reach = |side: f64| modes.iter().map(|(_, q)| side * q.mean + 10.0 * q.variance.sqrt()).fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = (-reach(-1.0), reach(1.0));
+        let narrowest = modes.iter().map(|(_, q)| q.variance.sqrt()).fold(f64::INFINITY, f64::min);
+        let n = (8.0 * (high - low) / narrowest).ceil() as usize;
+        let h = (high - low) / n as f64;
+        (0..=n).map(|i| low + i as f64 * h).map(|x| self.density(process, t, x) * self.x0_given_xt(process, t, x).variance * h).sum()
+    }
+
+    /// The law of a sampler's output that starts from N(0, 1) and has the optimal network of `prediction`, unclipped: the masses of the
+    /// cells between neighbouring `edges` (ascending, at least 2). Exact as the cells shrink: a cell's mass moves as its middle does.
+    pub fn sampler_law(&self, process: &Process, steps: &[Step], prediction: Prediction, edges: &[f64]) -> Vec<f64> {
+        // Nine standard deviations hold all of a normal's mass that f64 can tell from all.
+        let cells = |mean: f64, sigma: f64| {
+            let from = edges.partition_point(|e| *e < mean - 9.0 * sigma).saturating_sub(1);
+            let to = (edges.partition_point(|e| *e < mean + 9.0 * sigma) + 1).min(edges.len());
+            let share = move |e: &[f64]| normal_mass((e[0] - mean) / sigma, (e[1] - mean) / sigma);
+            edges[from..to].windows(2).enumerate().map(move |(i, e)| (from + i, share(e)))
+        };
+        let middles: Vec<f64> = edges.windows(2).map(|e| 0.5 * (e[0] + e[1])).collect();
+        let mut masses = vec![0.0; middles.len()];
+        cells(0.0, 1.0).for_each(|(cell, share)| masses[cell] = share);
+        for step in steps {
+            let mut next = vec![0.0; masses.len()];
+            for (x, mass) in middles.iter().zip(&masses).filter(|(_, mass)| **mass > 1e-15) {
+                let x0 = self.x0_given_xt(process, step.t, *x).mean;
+                let reading = prediction.from_x0(process, step.t);
+                let output = reading.xt * x + reading.output * x0;
+                let mean = step.xt * x + step.x0 * x0 + step.output * output;
+                let sigma = step.noise.sigma(0.0);
+                if sigma > 0.0 {
+                    cells(mean, sigma).for_each(|(cell, share)| next[cell] += mass * share);
+                } else if let Some(cell) = edges.windows(2).position(|e| e[0] <= mean && mean < e[1]) {
+                    next[cell] += mass;
+                }
+            }
+            masses = next;
+        }
+        masses
     }
 
     /// E[eps | x_t]: the optimal noise prediction.

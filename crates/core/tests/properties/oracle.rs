@@ -1,7 +1,7 @@
 use crate::common::*;
 use ddpm_core::likelihood::gaussian_kl;
 use ddpm_core::oracle::{Component, GaussianData, MixtureData};
-use ddpm_core::{Prediction, Process, ReverseVariance};
+use ddpm_core::{BetaScale, Prediction, Process, ReverseVariance, Sampler, Schedule};
 use proptest::prelude::*;
 
 fn gaussian() -> impl Strategy<Value = GaussianData> {
@@ -62,6 +62,25 @@ proptest! {
         prop_assert!(near(one.score(p, t, xt), data.score(p, t, xt), 1e-9));
         let q = data.marginal(p, t);
         prop_assert!(near(one.density(p, t, xt).ln(), log_normal(xt, q.mean, q.variance), 1e-9));
+    }
+
+    #[test]
+    fn one_mode_has_the_gaussian_oracles_bound(at in any_at(), data in gaussian(), log_sigma2 in -6.0f64..0.0) {
+        let (p, t) = (&at.process, at.t);
+        let one = MixtureData { components: vec![Component { weight: 1.0, mean: data.mean, std: data.std }] };
+        prop_assert!(near(one.mean_spread(p, t), data.x0_given_xt(p, t, 0.3).variance, 1e-9));
+        prop_assert!(near(one.expected_term(p, t, log_sigma2), data.expected_term(p, t, log_sigma2), 1e-7));
+    }
+
+    #[test]
+    fn what_is_known_and_what_is_not_make_up_the_variance(at in any_at(), data in mixture()) {
+        // Var(x_0) = E[Var(x_0 | x_t)] + Var(E[x_0 | x_t]), the latter by quadrature here.
+        let (p, t) = (&at.process, at.t);
+        prop_assume!(p.alpha_bar(t) < 0.99);
+        let mean = integral(-8.0, 8.0, |x| x * data_density(&data, x));
+        let variance = integral(-8.0, 8.0, |x| (x - mean).powi(2) * data_density(&data, x));
+        let explained = integral(-8.0, 8.0, |xt| data.density(p, t, xt) * (data.x0_given_xt(p, t, xt).mean - mean).powi(2));
+        prop_assert!(near(data.mean_spread(p, t) + explained, variance, 1e-6));
     }
 
     #[test]
@@ -164,4 +183,50 @@ fn at_step_0_the_marginal_is_the_data() {
     assert!(close(q.mean, 0.3, 1e-15) && close(q.variance, 0.25, 1e-15));
     // The entropy of N(0, 1): ln sqrt(2 pi e).
     assert!(close(GaussianData { mean: 0.0, std: 1.0 }.entropy(), 1.4189385332046727, 1e-12));
+}
+
+fn edges() -> Vec<f64> {
+    (0..=350).map(|i| -7.0 + i as f64 / 25.0).collect()
+}
+
+/// With the oracle as its network the sampler gives the data back: two modes come out as two modes, in their shares.
+#[test]
+fn the_sampler_reproduces_a_mixture() {
+    let data =
+        MixtureData { components: vec![Component { weight: 0.3, mean: -0.9, std: 0.2 }, Component { weight: 0.7, mean: 0.6, std: 0.3 }] };
+    let edges = edges();
+    let expected: Vec<f64> = edges.windows(2).map(|e| integral(e[0], e[1], |x| data_density(&data, x))).collect();
+    for sampler in [Sampler::ancestral(), Sampler::Ddim { eta: 1.0, clip: false, steps: None }] {
+        // Total variation from the data, of chains of T steps.
+        let off = |timesteps: usize| {
+            let process = Process::from_schedule(&Schedule::named("linear").unwrap(), timesteps, BetaScale::Per1000Steps).unwrap();
+            let steps = sampler.plan(&process, Prediction::Eps, ReverseVariance::FixedLarge).unwrap();
+            // Without the last step, which takes the last noise away and moves mass by less than a cell.
+            let law = data.sampler_law(&process, &steps[..steps.len() - 1], Prediction::Eps, &edges);
+            assert!(close(law.iter().sum(), 1.0, 1e-5));
+            let left: f64 = law.iter().zip(&edges).filter(|(_, edge)| **edge < -0.2).map(|(mass, _)| mass).sum();
+            assert!((left - 0.3).abs() < 0.02, "{left}");
+            law.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0
+        };
+        let (coarse, fine) = (off(30), off(120));
+        assert!(fine < coarse / 2.0 && fine < 0.05, "{sampler:?}: {coarse} then {fine}");
+    }
+}
+
+/// The law on cells is the Gaussian oracle's where there is one mode, whatever the network predicts.
+#[test]
+fn one_mode_has_the_gaussian_oracles_sampler_law() {
+    let data = GaussianData { mean: 0.3, std: 0.5 };
+    let one = MixtureData { components: vec![Component { weight: 2.0, mean: 0.3, std: 0.5 }] };
+    let process = Process::from_schedule(&Schedule::named("linear").unwrap(), 50, BetaScale::Per1000Steps).unwrap();
+    for prediction in Prediction::ALL {
+        let mut steps = Sampler::Ancestral { clip: false, steps: None }.plan(&process, prediction, ReverseVariance::FixedSmall).unwrap();
+        steps.pop();
+        let law = data.sampler_law(&process, &steps, prediction);
+        let masses = one.sampler_law(&process, &steps, prediction, &edges());
+        let middles: Vec<f64> = edges().windows(2).map(|e| (e[0] + e[1]) / 2.0).collect();
+        let mean: f64 = masses.iter().zip(&middles).map(|(m, x)| m * x).sum();
+        let variance: f64 = masses.iter().zip(&middles).map(|(m, x)| m * (x - mean).powi(2)).sum();
+        assert!(near(mean, law.mean, 1e-3) && near(variance, law.variance, 5e-3), "{prediction:?}: {mean} {variance} {law:?}");
+    }
 }

@@ -29,7 +29,6 @@ pub enum Stream {
     /// Forward-process noise of evaluated images; the step is t.
     Evaluation = 8,
     /// Anything that trains the feature classifier.
-    /// Anything that trains the feature classifier.
     Classifier = 9,
     /// Resampling for standard errors; the step is the resample.
     Bootstrap = 10,

@@ -1,11 +1,11 @@
 //! `ddpm ablate` and `ddpm report`.
 
-use super::{ExperimentArgs, Loaded};
+use super::{ExperimentArgs, Loaded, Unusable};
 use crate::executor::{Executor, Local};
 use crate::exit::Exit;
 use crate::job::Job;
 use crate::plan::State;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -42,6 +42,7 @@ impl Ablate {
                 threads: (cores / workers).max(1),
                 checkpoint_every: self.checkpoint_every,
             };
+            std::fs::create_dir_all(loaded.store.root()).context(loaded.store.root().display().to_string()).context(Unusable)?;
             executor.execute(&outstanding)?;
         }
         finish(&loaded)

@@ -1,15 +1,18 @@
 //! `ddpm eval`: the bound of a checkpoint.
 
-use super::print;
 use super::sample::open;
+use super::{number, print};
 use crate::config::ConfigError;
 use crate::exit::Exit;
+use crate::metrics::features::FeatureNet;
+use crate::metrics::{Measured, Metric};
 use crate::progress::Reporter;
-use crate::stages::{BoundOf, bound};
+use crate::stages::{BoundOf, bound, sample};
 use crate::store::Split;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -25,6 +28,9 @@ pub struct Eval {
     /// Set a value of the checkpoint's configuration: path=value
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
+    /// Also make and score this many samples (FID and IS in the project's own features)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    samples: Option<u32>,
     /// Print JSON, with the terms of every step
     #[arg(long)]
     json: bool,
@@ -44,12 +50,23 @@ impl Eval {
         let mut reporter = Reporter::silent();
         let (measured, Split { bound, terms }) =
             bound(&opened.unet, &opened.weights, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
+        let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
+        if let Some(count) = self.samples {
+            let mut sampling = opened.config.sampling.clone();
+            sampling.count = count as usize;
+            let net = FeatureNet::embedded(opened.data.shape)?;
+            let made = sample(&opened.unet, &opened.weights, &opened.config.diffusion(), &sampling, opened.seed, &mut reporter)?;
+            scores.extend(made.scores(&opened.data, net.as_ref(), opened.seed)?.samples);
+        }
         if self.json {
-            print(&format!("{}\n", serde_json::to_string_pretty(&json!({ "bits_per_dim": measured, "bound": bound, "terms": terms }))?));
+            let scores: BTreeMap<_, _> = scores.iter().map(|(m, v)| (m.name(), v)).collect();
+            print(&format!(
+                "{}\n",
+                serde_json::to_string_pretty(&json!({ "bits_per_dim": measured, "bound": bound, "terms": terms, "scores": scores }))?
+            ));
             return Ok(Exit::Ok);
         }
-        let error = measured.std_err.map_or(String::new(), |e| format!(" ± {e:.4}"));
-        print(&format!("{:.4}{error} bits/dim on {n} {split} images\n", measured.value));
+        print(&format!("{} bits/dim on {n} {split} images\n", number(measured.value, measured.std_err, 4)));
         for (name, part) in [
             ("prior L_T", bound.prior),
             ("variance mismatch", bound.variance_mismatch),
@@ -57,6 +74,12 @@ impl Eval {
             ("decoder L_0", bound.decoder),
         ] {
             print(&format!("  {name:<18} {part:.6}\n"));
+        }
+        for (metric, score) in scores {
+            match score {
+                Ok(m) => print(&format!("{} {} ({})\n", metric.heading(), number(m.value, m.std_err, metric.digits()), m.protocol)),
+                Err(reason) => print(&format!("{} – {reason}\n", metric.heading())),
+            }
         }
         Ok(Exit::Ok)
     }

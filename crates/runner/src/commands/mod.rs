@@ -143,6 +143,12 @@ pub fn main(cli: Cli) -> Exit {
     })
 }
 
+/// A number with its uncertainty.
+pub fn number(mean: f64, error: Option<f64>, digits: usize) -> String {
+    let error = error.map_or(String::new(), |e| format!(" ± {e:.digits$}"));
+    format!("{mean:.digits$}{error}")
+}
+
 /// Prints to standard output; a reader that has gone away is not an error.
 fn print(text: &str) {
     use std::io::Write;

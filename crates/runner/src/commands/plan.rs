@@ -39,7 +39,7 @@ impl Plan {
         }
         print(&format!("{}\n{}\n\n", loaded.experiment.name, loaded.experiment.file.question));
         print(&format!("{:<8} {:>8} {:>9} {:>7}  {}\n", "state", "TFLOP", "time", "disk", "job"));
-        let (mut seconds, mut disk) = (0.0, 0);
+        let (mut seconds, mut disk, mut trainings) = (0.0, 0, Vec::new());
         for (cell, job, state, cost) in &rows {
             let flops = (cost.train_flops + cost.forward_flops) / 1e12;
             let time = speed.seconds(*cost);
@@ -50,10 +50,17 @@ impl Plan {
                 format!("{:>7}", size(cost.disk_bytes)),
             ];
             print(&format!("{}  {} (seed {})\n", row.join(" "), cell.label(), job.seed));
-            if !state.is_done() {
-                seconds += time;
-                disk += cost.disk_bytes;
-            }
+            let shared = trainings.contains(&&job.training_id);
+            let (train, disk_bytes) = match state {
+                State::Done { .. } => continue,
+                State::Partial { trained: true, .. } => (0.0, 0),
+                // Jobs that differ only in sampling share their training.
+                _ if shared => (0.0, 0),
+                State::Partial { .. } | State::Failed { .. } | State::Missing {} => (cost.train_flops, cost.disk_bytes),
+            };
+            trainings.push(&job.training_id);
+            seconds += speed.seconds(Cost { train_flops: train, ..*cost });
+            disk += disk_bytes;
         }
         print(&format!("\nleft to do: about {}, {}\n", duration(seconds), size(disk)));
         eprintln!("(speed measured just now: {:.0} GFLOP/s in training, {:.0} forward)", speed.train / 1e9, speed.forward / 1e9);

@@ -1,7 +1,7 @@
 //! `ddpm sample`: images from a checkpoint.
 
 use super::{Unusable, print};
-use crate::config::{Config, ConfigError, paths, yaml};
+use crate::config::{Config, paths};
 use crate::data::Dataset;
 use crate::exit::Exit;
 use crate::picture;
@@ -52,14 +52,13 @@ pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
         .context(Unusable)?;
     let mut tree = serde_json::to_value(&described.config)?;
     for flag in sets {
-        let wrong = |problem: String| ConfigError::new(&format!("--set {flag}"), "", problem);
-        let (name, value) = flag.split_once('=').ok_or_else(|| wrong("expected path=value".into()))?;
-        let path = paths::full(name.trim()).map_err(wrong)?;
-        paths::set(&mut tree, &path, yaml::parse(value, &format!("--set {flag}"))?, &origin)?;
+        let (path, value) = paths::flag(flag)?;
+        paths::set(&mut tree, &path, value, &format!("--set {flag}"))?;
     }
     let config = Config::checked(&tree, &origin)?;
     let data = config.data.load().context(Unusable)?;
     config.check_images(&origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))?;
+    ensure!(described.data == data.digest, "{origin}: was trained on data of digest {}, these have {}", described.data, data.digest);
     let unet = config.unet(data.shape);
     let states = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).context(Unusable)?;
     let training = ddpm_model::optimiser::Training::resume(unet.parameters(), config.training.optimiser.clone(), states, described.step)?;

@@ -14,8 +14,8 @@ pub struct ScheduleArgs {
     #[arg(long, value_parser = Schedule::KINDS)]
     kind: String,
     /// T
-    #[arg(long, default_value_t = 1000)]
-    timesteps: usize,
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    timesteps: u32,
     /// Multiply beta_start and beta_end by 1000/T, as Improved DDPM
     #[arg(long)]
     per_1000_steps: bool,
@@ -46,13 +46,13 @@ impl ScheduleArgs {
     pub fn run(self) -> Result<Exit> {
         let schedule = Schedule::named(&self.kind).expect("clap has checked the kind");
         let scale = if self.per_1000_steps { BetaScale::Per1000Steps } else { BetaScale::AsGiven };
-        let process =
-            Process::from_schedule(&schedule, self.timesteps, scale).map_err(|e| ConfigError::new("ddpm schedule", "", e.to_string()))?;
+        let process = Process::from_schedule(&schedule, self.timesteps as usize, scale)
+            .map_err(|e| ConfigError::new("ddpm schedule", "", e.to_string()))?;
         let mut text = match self.format {
             Format::Csv => format!("t,{}\n", COLUMNS.join(",")),
             Format::Json => String::new(),
         };
-        for t in 1..=self.timesteps {
+        for t in 1..=self.timesteps as usize {
             let row = coefficients(&process, t);
             match self.format {
                 // 17 significant digits: what a double needs to be read back as itself.

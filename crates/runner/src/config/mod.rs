@@ -113,6 +113,20 @@ pub struct EvaluationConfig {
     pub decoder: DecoderCdf,
 }
 
+/// A complaint about one key of the section at `path`, with the key in the path.
+fn placed(path: &str, error: &ddpm_model::Error) -> (String, String) {
+    match error {
+        ddpm_model::Error::Network { key, expected, got } => (format!("{path}.{key}"), format!("expected {expected}, got {got}")),
+        ddpm_model::Error::Setup(ddpm_core::Error::Parameter { name, expected, got }) => {
+            (format!("{path}.{name}"), format!("expected {expected}, got {got}"))
+        }
+        ddpm_model::Error::Setup(ddpm_core::Error::Subsequence { expected, got }) => {
+            (format!("{path}.steps"), format!("expected {expected}, got {got}"))
+        }
+        other => (path.to_string(), other.to_string()),
+    }
+}
+
 /// Largest number of anything that is counted in images or steps: far above any use, far below an overflow.
 const MAX_COUNT: u64 = 1_000_000_000;
 
@@ -147,16 +161,23 @@ impl Config {
         if self.diffusion.timesteps > 1_000_000 {
             return Err(("diffusion.timesteps".into(), format!("expected at most 1000000, got {}", self.diffusion.timesteps)));
         }
-        t.optimiser.check(t.batch).map_err(|e| ("training.optimiser".into(), e.to_string()))?;
-        let process = self.diffusion.process().map_err(|e| ("diffusion".into(), e.to_string()))?;
+        t.optimiser.check(t.batch).map_err(|e| placed("training.optimiser", &e))?;
+        let process = self.diffusion.process().map_err(|e| match &e {
+            ddpm_core::Error::Parameter { name: "lambda", .. } => placed("diffusion.objective", &e.into()),
+            ddpm_core::Error::Parameter { .. } => placed("diffusion.schedule", &e.into()),
+            _ => ("diffusion".to_string(), e.to_string()),
+        })?;
         let plan = self.diffusion.sampling_plan(&process, &self.sampling.sampler);
-        plan.map_err(|e| ("sampling.sampler".into(), e.to_string()))?;
+        plan.map_err(|e| placed("sampling.sampler", &e.into()))?;
         Ok(())
     }
 
     /// Whether the network fits images of `image`, and the evaluation the number of images.
     pub fn check_images(&self, origin: &str, image: ImageShape, train: usize, held_out: usize) -> Result<(), ConfigError> {
-        self.network.check(image).map_err(|e| ConfigError::new(origin, "network", e.to_string()))?;
+        self.network.check(image).map_err(|e| {
+            let (path, problem) = placed("network", &e);
+            ConfigError::new(origin, &path, problem)
+        })?;
         for (path, asked, there) in [
             ("evaluation.held_out", self.evaluation.held_out, held_out),
             ("evaluation.train", self.evaluation.train, train),

@@ -1,7 +1,7 @@
 //! Paths in a configuration: short names for the usual axes, values that may be written short, and setting one by its path.
 
-use super::ConfigError;
 use super::strict::{join, suggestion};
+use super::{ConfigError, yaml};
 use serde_json::{Map, Value, json};
 
 /// Short names of the usual axes.
@@ -44,6 +44,19 @@ pub fn full(name: &str) -> Result<String, String> {
 /// A name for tables: the short one where there is one.
 pub fn short(path: &str) -> String {
     SHORT.iter().find(|(_, full)| *full == path).map_or(path, |(short, _)| short).to_string()
+}
+
+/// What a flag `path=value` sets: the full path and the value, read as YAML.
+pub fn flag(text: &str) -> Result<(String, Value), ConfigError> {
+    let origin = format!("--set {text}");
+    let wrong = |problem: String| ConfigError::new(&origin, "", problem);
+    let (name, value) = text.split_once('=').ok_or_else(|| wrong("expected path=value".into()))?;
+    Ok((full(name.trim()).map_err(wrong)?, yaml::parse(value, &origin)?))
+}
+
+/// Whether `path` is `prefix` or leads on from it.
+pub fn inside(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Sets the value at `path`, making maps on the way. Errors where the way leads through something that is not a map.

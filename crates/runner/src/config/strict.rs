@@ -6,8 +6,9 @@ use serde_json::Value;
 
 /// The typed value of `tree`. An unknown key, a wrong type or an unknown name is an error with its full path.
 pub fn typed<T: DeserializeOwned>(tree: &Value, origin: &str) -> Result<T, ConfigError> {
-    let Err((path, message)) = attempt::<T>(tree) else {
-        return attempt::<T>(tree).map_err(|(path, message)| ConfigError::new(origin, &path, message));
+    let (path, message) = match attempt::<T>(tree) {
+        Ok(value) => return Ok(value),
+        Err(complaint) => complaint,
     };
     // Inside a value chosen by its `kind` serde loses the path: find the key without which the complaint is another.
     let path = blame::<T>(tree, &path, &message).unwrap_or(path);

@@ -13,7 +13,23 @@ pub fn parse(text: &str, origin: &str) -> Result<Value, ConfigError> {
     if text.len() > MAX_BYTES {
         return Err(ConfigError::new(origin, "", format!("expected at most {MAX_BYTES} bytes of YAML, got {}", text.len())));
     }
-    serde_yaml::from_str(text).map_err(|e| ConfigError::new(origin, "", format!("not valid YAML: {e}")))
+    // The library's own tree first: it refuses a key that stands twice, where the JSON tree would keep the last.
+    let wrong = |e: &dyn std::fmt::Display| ConfigError::new(origin, "", format!("not valid YAML: {e}"));
+    let tree: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| wrong(&e))?;
+    if !finite(&tree) {
+        return Err(ConfigError::new(origin, "", "a number is infinite or not a number"));
+    }
+    serde_json::to_value(tree).map_err(|e| wrong(&e))
+}
+
+fn finite(tree: &serde_yaml::Value) -> bool {
+    match tree {
+        serde_yaml::Value::Number(n) => n.as_f64().is_none_or(f64::is_finite),
+        serde_yaml::Value::Sequence(items) => items.iter().all(finite),
+        serde_yaml::Value::Mapping(map) => map.iter().all(|(k, v)| finite(k) && finite(v)),
+        serde_yaml::Value::Tagged(tagged) => finite(&tagged.value),
+        serde_yaml::Value::Null | serde_yaml::Value::Bool(_) | serde_yaml::Value::String(_) => true,
+    }
 }
 
 /// A YAML file as a tree.

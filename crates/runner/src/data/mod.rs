@@ -5,8 +5,8 @@ mod fashion;
 mod folder;
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
 use ddpm_model::network::ImageShape;
+use ddpm_model::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ impl Images {
     }
 
     /// The images at `indices` in [-1, 1] (byte / 127.5 - 1, as the authors), each mirrored where `flip` says so: `[n, H, W, C]`.
-    pub fn tensor(&self, shape: ImageShape, indices: &[usize], flip: impl Fn(usize) -> bool) -> candle_core::Result<Tensor> {
+    pub fn tensor(&self, shape: ImageShape, indices: &[usize], flip: impl Fn(usize) -> bool) -> ddpm_model::tensor::Result<Tensor> {
         let mut numbers = Vec::with_capacity(indices.len() * shape.len());
         for (place, &index) in indices.iter().enumerate() {
             let image = &self.pixels[index * shape.len()..(index + 1) * shape.len()];

@@ -1,9 +1,9 @@
 //! The expansion of a grid: pure, ordered (last axis fastest), capped.
 
-use super::GridFile;
-use crate::config::paths::{full, set, short};
+use super::{GridFile, PaperRow};
+use crate::config::paths::{self, full, set, short};
 use crate::config::strict::join;
-use crate::config::{Config, ConfigError, yaml};
+use crate::config::{Config, ConfigError};
 use serde_json::{Map, Value};
 
 /// Most jobs that a grid may have.
@@ -49,6 +49,8 @@ pub fn words(value: &Value) -> String {
 struct Choice {
     sets: Vec<(String, Value)>,
     place: String,
+    /// Whether it is a map of several paths.
+    paired: bool,
 }
 
 /// The cells of `file` over the base's `tree`, each checked. Errors say where the value stands.
@@ -76,6 +78,7 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
         let problem = format!("{} values times {} seeds are more than {MAX_JOBS} jobs: split the grid", sizes.join(" x "), seeds.len());
         return Err(at("grid".into(), problem));
     }
+    apart(&axes, flags, origin)?;
     let excluded =
         file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
     let mut cells = Vec::new();
@@ -84,7 +87,7 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
         let chosen: Vec<&Choice> = axes.iter().zip(&places).map(|(axis, i)| &axis[*i]).collect();
         let sets: Vec<&(String, Value)> = chosen.iter().flat_map(|c| &c.sets).collect();
         if !excluded.iter().any(|condition| agrees(condition, &sets)) {
-            cells.push(cell(&shared, &chosen, origin, flags)?);
+            cells.push(cell(&shared, &chosen, file, origin, flags)?);
         }
         // An odometer: the last axis turns fastest.
         let Some(turned) = (0..axes.len()).rev().find(|&i| places[i] + 1 < axes[i].len()) else { break };
@@ -94,10 +97,46 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
     if cells.is_empty() {
         return Err(at("exclude".into(), "leaves no cell".into()));
     }
+    for (i, cell) in cells.iter().enumerate() {
+        if let Some(twin) = cells[..i].iter().find(|other| other.config == cell.config) {
+            return Err(at("grid".into(), format!("the cells {} and {} are one configuration", twin.label(), cell.label())));
+        }
+    }
+    for (i, condition) in excluded.iter().enumerate() {
+        let meets = axes.iter().flatten().any(|choice| agrees(&condition[..1], &choice.sets.iter().collect::<Vec<_>>()));
+        if !meets {
+            return Err(at(format!("exclude[{i}]"), "agrees with no value of any axis".into()));
+        }
+    }
+    for (i, row) in file.paper.iter().flat_map(|p| &p.rows).enumerate() {
+        let wanted = condition(&row.cell, &format!("paper.rows[{i}].cell"), origin)?;
+        if !cells.iter().any(|cell| belongs(cell, &wanted)) {
+            return Err(at(format!("paper.rows[{i}].cell"), "agrees with no cell".into()));
+        }
+    }
     Ok(cells)
 }
 
-fn cell(shared: &Value, chosen: &[&Choice], origin: &str, flags: &[String]) -> Result<Cell, ConfigError> {
+/// No path may be set by two axes, or by an axis and a flag: the table would name a value that did not run.
+fn apart(axes: &[Vec<Choice>], flags: &[String], origin: &str) -> Result<(), ConfigError> {
+    let clash = |a: &str, b: &str| paths::inside(a, b) || paths::inside(b, a);
+    for (i, axis) in axes.iter().enumerate() {
+        for (choice, (path, _)) in axis.iter().flat_map(|c| c.sets.iter().map(move |s| (c, s))) {
+            for flag in flags {
+                if clash(path, &paths::flag(flag)?.0) {
+                    return Err(ConfigError::new(&format!("--set {flag}"), "", format!("{} varies it", choice.place)));
+                }
+            }
+            let others = axes[..i].iter().flatten().flat_map(|c| c.sets.iter().map(move |s| (c, s)));
+            if let Some((other, _)) = others.into_iter().find(|(_, (p, _))| clash(path, p)) {
+                return Err(ConfigError::new(origin, &choice.place, format!("{} sets {} too", other.place, short(path))));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cell(shared: &Value, chosen: &[&Choice], file: &GridFile, origin: &str, flags: &[String]) -> Result<Cell, ConfigError> {
     let mut tree = shared.clone();
     let mut axes = Vec::new();
     for choice in chosen {
@@ -107,37 +146,34 @@ fn cell(shared: &Value, chosen: &[&Choice], origin: &str, flags: &[String]) -> R
         }
     }
     for flag in flags {
-        let wrong = |problem: String| ConfigError::new(&format!("--set {flag}"), "", problem);
-        let (name, value) = flag.split_once('=').ok_or_else(|| wrong("expected path=value".into()))?;
-        let path = full(name.trim()).map_err(wrong)?;
-        set(&mut tree, &path, yaml::parse(value, &format!("--set {flag}"))?, &format!("--set {flag}"))?;
+        let (path, value) = paths::flag(flag)?;
+        set(&mut tree, &path, value, &format!("--set {flag}"))?;
     }
-    let config = Config::checked(&tree, origin).map_err(|error| locate(error, chosen, flags))?;
+    let config = Config::checked(&tree, origin).map_err(|error| locate(error, chosen, file, flags))?;
     Ok(Cell { axes, config })
 }
 
-/// An error in the resolved configuration as one in the file, where an axis or a flag brought the value.
-fn locate(error: ConfigError, chosen: &[&Choice], flags: &[String]) -> ConfigError {
-    for flag in flags {
-        let path = flag.split_once('=').and_then(|(name, _)| full(name.trim()).ok());
-        if path.is_some_and(|path| inside(&error.path, &path)) {
-            return ConfigError { origin: format!("--set {flag}"), ..error };
-        }
+/// An error in the resolved configuration as one in the file, where an axis, the file's own `set` or a flag brought the value.
+/// Elsewhere it is a matter of the whole cell, which is named.
+fn locate(error: ConfigError, chosen: &[&Choice], file: &GridFile, flags: &[String]) -> ConfigError {
+    let touches = |path: &str| paths::inside(&error.path, path);
+    if let Some(flag) = flags.iter().find(|f| paths::flag(f).is_ok_and(|(path, _)| touches(&path))) {
+        return ConfigError { origin: format!("--set {flag}"), ..error };
     }
     for choice in chosen {
-        for (path, _) in &choice.sets {
-            if inside(&error.path, path) {
-                let rest = &error.path[path.len()..];
-                let name = if choice.sets.len() == 1 && !choice.place.contains(".*") { String::new() } else { format!(".{}", short(path)) };
-                return ConfigError { path: format!("{}{name}{rest}", choice.place.replace(".*", "")), ..error };
-            }
+        if let Some((path, _)) = choice.sets.iter().find(|(path, _)| touches(path)) {
+            let name = if choice.paired { format!(".{}", short(path)) } else { String::new() };
+            return ConfigError { path: format!("{}{name}{}", choice.place, &error.path[path.len()..]), ..error };
         }
     }
-    error
-}
-
-fn inside(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('['))
+    for name in file.set.keys() {
+        if let Some(path) = full(name).ok().filter(|path| touches(path)) {
+            return ConfigError { path: format!("set.{name}{}", &error.path[path.len()..]), ..error };
+        }
+    }
+    let values: Vec<String> = chosen.iter().flat_map(|c| &c.sets).map(|(_, v)| words(v)).collect();
+    let cell = if values.is_empty() { String::new() } else { format!(" (in the cell {})", values.join(", ")) };
+    ConfigError { problem: format!("{}{cell}", error.problem), ..error }
 }
 
 /// An axis's values. A name that is no path may hold maps, each of which sets several paths at once.
@@ -150,7 +186,7 @@ fn choices(name: &str, values: &Value, origin: &str) -> Result<Vec<Choice>, Conf
         Ok(path) => Ok(values
             .iter()
             .enumerate()
-            .map(|(i, value)| Choice { sets: vec![(path.clone(), value.clone())], place: format!("{place}[{i}]") })
+            .map(|(i, value)| Choice { sets: vec![(path.clone(), value.clone())], place: format!("{place}[{i}]"), paired: false })
             .collect()),
         Err(problem) => values
             .iter()
@@ -158,7 +194,7 @@ fn choices(name: &str, values: &Value, origin: &str) -> Result<Vec<Choice>, Conf
             .map(|(i, value)| {
                 let here = format!("{place}[{i}]");
                 let map = value.as_object().ok_or_else(|| error(&place, problem.clone()))?;
-                Ok(Choice { sets: condition(map, &here, origin)?, place: format!("{here}.*") })
+                Ok(Choice { sets: condition(map, &here, origin)?, place: here, paired: true })
             })
             .collect(),
     }
@@ -178,9 +214,14 @@ fn agrees(condition: &[(String, Value)], sets: &[&(String, Value)]) -> bool {
     condition.iter().all(|(path, value)| sets.iter().any(|(p, v)| p == path && same(v, value)))
 }
 
-/// Whether a cell has all the values that a published row names.
-pub fn belongs(cell: &Cell, row: &Map<String, Value>) -> bool {
+/// Whether a cell has all the values that a published row names, by full path.
+fn belongs(cell: &Cell, wanted: &[(String, Value)]) -> bool {
     let sets: Vec<(String, Value)> = cell.axes.iter().map(|(name, v)| (full(name).unwrap_or_else(|_| name.clone()), v.clone())).collect();
-    let wanted = condition(row, "", "").unwrap_or_default();
-    !wanted.is_empty() && agrees(&wanted, &sets.iter().collect::<Vec<_>>())
+    agrees(wanted, &sets.iter().collect::<Vec<_>>())
+}
+
+/// The published row of a cell.
+pub fn published<'a>(file: &'a GridFile, cell: &Cell) -> Option<&'a PaperRow> {
+    let of = |row: &&PaperRow| condition(&row.cell, "", "").is_ok_and(|wanted| belongs(cell, &wanted));
+    file.paper.iter().flat_map(|p| &p.rows).find(of)
 }

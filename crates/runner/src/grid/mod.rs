@@ -2,12 +2,13 @@
 
 mod expand;
 
-pub use expand::{Cell, MAX_JOBS, belongs, words};
+pub use expand::{Cell, MAX_JOBS, published, words};
 
 use crate::config::{ConfigError, strict, yaml};
 use crate::metrics::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What a grid file holds.
@@ -61,7 +62,7 @@ pub struct PaperRow {
     #[serde(default)]
     pub name: Option<String>,
     /// What it says, as printed.
-    pub says: Map<String, Value>,
+    pub says: BTreeMap<Metric, String>,
 }
 
 /// The pictures that a report can draw.

@@ -2,12 +2,11 @@
 
 use crate::data::sha256;
 use anyhow::{Context, Result, ensure};
-use candle_core::{D, Tensor};
-use candle_nn::ops::softmax;
+use ddpm_model::checkpoint;
 use ddpm_model::classifier::Classifier;
 use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
-use ddpm_model::{Error, checkpoint};
+use ddpm_model::tensor::Tensor;
 
 /// Written by `ddpm classifier`; its description holds the recipe and the accuracy that it reached.
 const WEIGHTS: &[u8] = include_bytes!("../../data/fashion-mnist/classifier.safetensors");
@@ -67,8 +66,7 @@ impl FeatureNet {
             let part = self.classifier.forward(&self.weights, &images.narrow(0, first, BATCH.min(n - first))?, None)?;
             seen.dim = part.features.dim(1)?;
             seen.rows.extend(part.features.flatten_all()?.to_vec1::<f32>()?);
-            let probabilities = softmax(&part.logits, D::Minus1).map_err(Error::from)?;
-            seen.probabilities.extend(probabilities.flatten_all()?.to_vec1::<f32>()?);
+            seen.probabilities.extend(part.probabilities()?.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(seen)
     }

@@ -3,7 +3,7 @@
 use super::Entry;
 use super::plot::{Axis, Bars, Chart, Line, Panel, both, shortened};
 use super::tables::Frames;
-use crate::grid::{Experiment, words};
+use crate::grid::Experiment;
 use anyhow::Result;
 use ddpm_core::Process;
 use std::path::Path;
@@ -72,9 +72,7 @@ pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
         };
         let points: Vec<(f64, f64)> = (1..=process.timesteps()).map(|t| (t as f64, weight(t))).collect();
         if !drawn.iter().any(|l| l.points == points) {
-            let kind = words(&serde_json::json!(d.objective));
-            let of = if d.objective.sees_variance() { String::new() } else { format!(" on {}", words(&serde_json::json!(d.prediction))) };
-            drawn.push(Line { label: format!("{kind}{of}"), points });
+            drawn.push(Line { label: cell.label(), points });
         }
     }
     let chart = Chart {
@@ -85,7 +83,7 @@ pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
     };
     Ok(of(
         chart.write(dir, "weights")?,
-        "Weight that each objective puts on the error of the noise (eq. 12 for the bound); cells with equal weights share a line.",
+        "Weight that each objective puts on the error of the noise (eq. 12 for the bound); cells with equal weights share a line, under the first one's name.",
     ))
 }
 
@@ -119,7 +117,8 @@ pub fn schedules(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
 pub fn metrics(dir: &Path, experiment: &Experiment, frames: &Frames) -> Result<Drawn> {
     let mut panels = Vec::new();
     for metric in &experiment.file.metrics {
-        let bars = (0..experiment.cells.len()).map(|place| frames.mean(place, *metric)).collect::<Result<Vec<_>>>()?;
+        let bar = |place| Ok(frames.mean(place, *metric)?.map(|m| (m.value, m.error)));
+        let bars = (0..experiment.cells.len()).map(bar).collect::<Result<Vec<_>>>()?;
         if bars.iter().any(Option::is_some) {
             panels.push(Panel { heading: metric.heading().to_string(), bars, digits: metric.digits() });
         }

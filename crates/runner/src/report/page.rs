@@ -2,10 +2,12 @@
 
 use super::Entry;
 use super::figures::Drawn;
-use super::tables::{Summary, markdown, number};
-use crate::commands::duration;
+use super::tables::{Summary, markdown};
+use crate::commands::{duration, number};
+use crate::config::Config;
 use crate::data::Dataset;
 use crate::grid::Experiment;
+use crate::store::TrainingRecord;
 use std::collections::BTreeSet;
 
 pub fn page(experiment: &Experiment, entries: &[Entry], summary: &Summary, drawn: &Drawn, jobs: usize, data: &Dataset) -> String {
@@ -22,7 +24,10 @@ pub fn page(experiment: &Experiment, entries: &[Entry], summary: &Summary, drawn
         );
     }
     text += "\n## What the numbers are\n\n";
-    let c = &experiment.cells[0].config;
+    let of = |f: fn(&Config) -> String| {
+        let values: BTreeSet<String> = experiment.cells.iter().map(|c| f(&c.config)).collect();
+        values.into_iter().collect::<Vec<_>>().join(" or ")
+    };
     text += &format!(
         "- {} training images of {} ({}x{}, {} channels), {} steps of {} images, T = {}.\n",
         data.train.len(data.shape),
@@ -30,12 +35,10 @@ pub fn page(experiment: &Experiment, entries: &[Entry], summary: &Summary, drawn
         data.shape.height,
         data.shape.width,
         data.shape.channels,
-        c.training.steps,
-        c.training.batch,
-        c.diffusion.timesteps
+        of(|c| c.training.steps.to_string()),
+        of(|c| c.training.batch.to_string()),
+        of(|c| c.diffusion.timesteps.to_string())
     );
-    let protocols: BTreeSet<&str> = entries.iter().flat_map(|e| e.record.metrics.values().map(|m| m.protocol.as_str())).collect();
-    text.extend(protocols.iter().map(|p| format!("- {p}.\n")));
     if let Some(real) = entries.iter().map(|e| &e.record.real).find(|real| !real.is_empty()) {
         let scores = real.iter().map(|(m, v)| format!("{} {}", m.heading(), number(v.value, v.std_err, m.digits())));
         let n = real.values().map(|v| v.n).max().unwrap_or_default();
@@ -49,21 +52,25 @@ pub fn page(experiment: &Experiment, entries: &[Entry], summary: &Summary, drawn
     let mut trainings: Vec<_> = entries.iter().filter_map(|e| e.training.as_ref()).collect();
     trainings.sort_by(|a, b| a.id.cmp(&b.id));
     trainings.dedup_by(|a, b| a.id == b.id);
-    if let Some(first) = trainings.first() {
+    if !trainings.is_empty() {
+        let of = |f: fn(&TrainingRecord) -> String| {
+            let values: BTreeSet<String> = trainings.iter().map(|t| f(t)).collect();
+            values.into_iter().collect::<Vec<_>>().join(" or ")
+        };
         let train_s: f64 = trainings.iter().map(|t| t.wall_s).sum();
         let rest_s: f64 = entries.iter().map(|e| e.record.wall_s).sum();
         text += &format!(
-            "- {} parameters; {} of training in {} trainings, {} of sampling and scoring, on {} with {} threads, commit {}.\n",
-            first.parameters,
-            duration(train_s),
+            "- {} parameters; {} trainings of together {}, and {} of sampling and scoring, on {}, {} threads for a job, commit {}.\n",
+            of(|t| t.parameters.to_string()),
             trainings.len(),
+            duration(train_s),
             duration(rest_s),
-            first.machine.device,
-            first.machine.threads,
-            first.machine.commit
+            of(|t| t.machine.device.clone()),
+            of(|t| t.machine.threads.to_string()),
+            of(|t| t.machine.commit.clone())
         );
     }
-    text += "\nTables: `metrics`, `terms` and `curves` beside this page, as CSV and Parquet.\n\n## Pictures\n";
+    text += "\nTables: `metrics`, `bounds`, `terms` and `curves` beside this page, as CSV and Parquet.\n\n## Pictures\n";
     text.extend(drawn.iter().map(|(path, caption)| format!("\n{caption}\n\n![{caption}]({path})\n")));
     text
 }

@@ -89,7 +89,11 @@ impl Chart<'_> {
         self.lines.retain(|line| !line.points.is_empty());
         match self.lines.is_empty() {
             true => Ok(None),
-            false => both(dir, name, (WIDTH, HEIGHT), self).map(Some),
+            false => {
+                // The legend may need more room than the lines.
+                let height = HEIGHT.max(80 + 22 * self.lines.len() as u32);
+                both(dir, name, (WIDTH, height), self).map(Some)
+            }
         }
     }
 

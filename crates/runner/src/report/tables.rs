@@ -1,7 +1,8 @@
 //! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
 
 use super::Entry;
-use crate::grid::{Experiment, belongs, words};
+use crate::commands::number;
+use crate::grid::{self, Experiment};
 use crate::metrics::Metric;
 use crate::store::{Split, TermAt, atomic};
 use anyhow::Result;
@@ -38,19 +39,31 @@ impl Frames {
         Ok(())
     }
 
-    /// Mean over a cell's replicates of a metric, and its uncertainty: the replicates' standard error where there are several, the
-    /// measurement's own where there is one. None where no replicate has the metric.
-    pub fn mean(&self, place: usize, metric: Metric) -> Result<Option<(f64, Option<f64>)>> {
+    /// A cell's replicates of a metric, brought together. None where no replicate has it.
+    pub fn mean(&self, place: usize, metric: Metric) -> Result<Option<Mean>> {
         let cells = self.metrics.column("cell")?.as_materialized_series().equal(place as u32)?;
         let names = self.metrics.column("metric")?.as_materialized_series().equal(metric.name())?;
         let rows = self.metrics.filter(&(cells & names))?;
         let values = rows.column("value")?.f64()?.drop_nulls();
-        let Some(mean) = values.mean() else { return Ok(None) };
-        if values.len() > 1 {
-            return Ok(Some((mean, values.std(1).map(|s| s / (values.len() as f64).sqrt()))));
-        }
-        Ok(Some((mean, rows.column("std_err")?.f64()?.drop_nulls().get(0))))
+        let (of, n) = (rows.height(), values.len());
+        let Some(value) = values.mean() else { return Ok(None) };
+        let error = match (of, n) {
+            (1, _) => rows.column("std_err")?.f64()?.drop_nulls().get(0),
+            (_, 1) => None,
+            _ => values.std(1).map(|s| s / (n as f64).sqrt()),
+        };
+        Ok(Some(Mean { value, error, n, of }))
     }
+}
+
+/// Replicates brought together.
+pub struct Mean {
+    pub value: f64,
+    /// Of one replicate the measurement's own uncertainty, of several the standard error of their mean.
+    pub error: Option<f64>,
+    /// Replicates that have the metric, of how many.
+    pub n: usize,
+    pub of: usize,
 }
 
 fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
@@ -147,6 +160,8 @@ pub struct Summary {
     pub axes: usize,
     /// Why cells are blank, in the order of their marks.
     pub notes: Vec<String>,
+    /// What each metric's numbers are.
+    pub protocols: Vec<String>,
 }
 
 pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<Summary> {
@@ -154,34 +169,46 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
     let axes = axis_names(experiment);
     let mut published: Vec<Metric> = Vec::new();
     for row in file.paper.iter().flat_map(|p| &p.rows) {
-        published
-            .extend(file.metrics.iter().filter(|m| row.says.contains_key(m.name()) && !published.contains(m)).copied().collect::<Vec<_>>());
+        published.extend(file.metrics.iter().filter(|m| row.says.contains_key(m) && !published.contains(m)).copied().collect::<Vec<_>>());
     }
     published.sort_by_key(|m| file.metrics.iter().position(|other| other == m));
-    let mut summary = Summary { headings: axes.clone(), rows: Vec::new(), axes: axes.len(), notes: Vec::new() };
+    let mut summary = Summary { headings: axes.clone(), rows: Vec::new(), axes: axes.len(), notes: Vec::new(), protocols: Vec::new() };
     summary.headings.extend(file.metrics.iter().map(|m| m.heading().to_string()));
     summary.headings.extend(published.iter().map(|m| format!("paper: {}", m.heading())));
+    let named = file.paper.iter().flat_map(|p| &p.rows).any(|row| row.name.is_some());
+    if named {
+        summary.headings.push("paper's row".into());
+    }
     for (place, cell) in experiment.cells.iter().enumerate() {
         let mut row: Vec<String> = axes.iter().map(|name| cell.value(name)).collect();
         for metric in &file.metrics {
             row.push(match frames.mean(place, *metric)? {
-                Some((mean, error)) => number(mean, error, metric.digits()),
+                Some(mean) => {
+                    let some = if mean.n < mean.of { format!(" ({} of {} seeds)", mean.n, mean.of) } else { String::new() };
+                    format!("{}{some}", number(mean.value, mean.error, metric.digits()))
+                }
                 None => blank(&mut summary.notes, entries, place, *metric),
             });
         }
-        let paper = file.paper.iter().flat_map(|p| &p.rows).find(|row| belongs(cell, &row.cell));
+        let paper = grid::published(file, cell);
         for metric in &published {
-            row.push(paper.and_then(|p| p.says.get(metric.name())).map_or_else(String::new, words));
+            row.push(paper.and_then(|p| p.says.get(metric)).cloned().unwrap_or_default());
+        }
+        if named {
+            row.push(paper.and_then(|p| p.name.clone()).unwrap_or_default());
         }
         summary.rows.push(row);
     }
+    for metric in &file.metrics {
+        let mut protocols: Vec<&str> = entries.iter().filter_map(|e| e.record.metrics.get(metric)).map(|m| m.protocol.as_str()).collect();
+        protocols.sort_unstable();
+        protocols.dedup();
+        let unlike = if protocols.len() > 1 { "UNLIKE PROTOCOLS, not comparable: " } else { "" };
+        if !protocols.is_empty() {
+            summary.protocols.push(format!("{}: {unlike}{}", metric.heading(), protocols.join(" | ")));
+        }
+    }
     Ok(summary)
-}
-
-/// A number with its uncertainty.
-pub fn number(mean: f64, error: Option<f64>, digits: usize) -> String {
-    let error = error.map_or(String::new(), |e| format!(" ± {e:.digits$}"));
-    format!("{mean:.digits$}{error}")
 }
 
 /// A dash with the mark of its reason.
@@ -201,10 +228,11 @@ pub fn markdown(summary: &Summary) -> String {
     let rule: Vec<String> = (0..summary.headings.len()).map(|i| if i < summary.axes { "---".into() } else { "---:".into() }).collect();
     let rows: String = summary.rows.iter().map(|row| line(row)).collect();
     let notes: String = summary.notes.iter().enumerate().map(|(i, note)| format!("\n[{}] {note}\n", i + 1)).collect();
-    format!("{}{}{rows}{notes}", line(&summary.headings), line(&rule))
+    let protocols: String = summary.protocols.iter().map(|p| format!("- {p}\n")).collect();
+    format!("{}{}{rows}{notes}\n{protocols}", line(&summary.headings), line(&rule))
 }
 
-/// For a terminal of 80 columns: columns from the right are left out until it fits; the page has them all.
+/// For a terminal of 80 columns: columns from the right are left out, and named, until it fits.
 pub fn terminal(summary: &Summary) -> String {
     let width = |text: &str| text.chars().count();
     let widths: Vec<usize> = (0..summary.headings.len())
@@ -225,5 +253,9 @@ pub fn terminal(summary: &Summary) -> String {
     text += &format!("{}\n", "─".repeat(widths[..shown].iter().map(|w| w + 2).sum::<usize>() - 2));
     text.extend(summary.rows.iter().map(|row| line(row)));
     text.extend(summary.notes.iter().enumerate().map(|(i, note)| format!("[{}] {note}\n", i + 1)));
+    if shown < widths.len() {
+        text += &format!("On the page only: {}.\n", summary.headings[shown..].join(", "));
+    }
+    text.extend(summary.protocols.iter().map(|p| format!("{p}\n")));
     text
 }

@@ -2,13 +2,13 @@
 
 use crate::data::Dataset;
 use anyhow::{Result, ensure};
-use candle_core::{D, Device, Tensor};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::checkpoint;
 use ddpm_model::classifier::Classifier;
 use ddpm_model::optimiser::{EpsilonMode, Optimiser, Training};
 use ddpm_model::parameters::Weights;
+use ddpm_model::tensor::{D, Device, Tensor};
 use serde::Serialize;
 
 const BATCH: usize = 100;

@@ -5,12 +5,12 @@ use crate::metrics::Measured;
 use crate::progress::Reporter;
 use crate::store::{Split, TermAt};
 use anyhow::Result;
-use candle_core::{Device, Tensor};
 use ddpm_core::likelihood::{Bound, DecoderCdf, bits, prior_term};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::bound::{Observed, Term};
 use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
+use ddpm_model::tensor::{Device, Tensor};
 use ddpm_model::unet::Pass;
 use ddpm_model::{Diffusion, UNet};
 use rayon::prelude::*;
@@ -88,7 +88,7 @@ pub fn bound(
         std_err: (of.n > 1).then(|| (variance / n).sqrt()),
         n: of.n,
         protocol: format!(
-            "bits-per-dim: first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, {} decoder, averaged weights",
+            "first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, {} decoder, averaged weights",
             of.n,
             of.split,
             match of.decoder {

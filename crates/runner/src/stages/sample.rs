@@ -10,12 +10,12 @@ use crate::metrics::{Measured, Metric};
 use crate::picture;
 use crate::progress::Reporter;
 use anyhow::Result;
-use candle_core::Tensor;
 use ddpm_core::sampler::even_steps;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
 use ddpm_model::sampling::Walk;
+use ddpm_model::tensor::Tensor;
 use ddpm_model::{Diffusion, UNet};
 
 /// Splits of the inception score: the paper's.
@@ -138,14 +138,14 @@ fn measure(features: &Features, reference: &Moments, n: usize, what: &str, seed:
         value: frechet_distance(&Moments::of(features.dim, features.iter()), reference)?,
         std_err: Some(bootstrap(features, reference, seed)?),
         n: features.n(),
-        protocol: format!("fid: {what}; against {n} training images; ± standard error of {BOOTSTRAPS} resamplings"),
+        protocol: format!("{what}; against {n} training images; ± standard error of {BOOTSTRAPS} resamplings"),
     };
     let (score, deviation) = over_splits(&features.probabilities, CLASSES, SPLITS);
     let score = Measured {
         value: score,
         std_err: Some(deviation),
         n: features.n(),
-        protocol: format!("inception-score: {what}; ± standard deviation over {SPLITS} splits"),
+        protocol: format!("{what}; ± standard deviation over {SPLITS} splits"),
     };
     Ok(vec![(Metric::Fid, fid), (Metric::InceptionScore, score)])
 }
