@@ -252,10 +252,29 @@ pub fn terminal(summary: &Summary) -> String {
     let mut text = line(&summary.headings);
     text += &format!("{}\n", "─".repeat(widths[..shown].iter().map(|w| w + 2).sum::<usize>() - 2));
     text.extend(summary.rows.iter().map(|row| line(row)));
-    text.extend(summary.notes.iter().enumerate().map(|(i, note)| format!("[{}] {note}\n", i + 1)));
+    text.extend(summary.notes.iter().enumerate().map(|(i, note)| wrapped(&format!("[{}] {note}", i + 1))));
     if shown < widths.len() {
-        text += &format!("On the page only: {}.\n", summary.headings[shown..].join(", "));
+        text += &wrapped(&format!("On the page only: {}.", summary.headings[shown..].join(", ")));
     }
-    text.extend(summary.protocols.iter().map(|p| format!("{p}\n")));
+    text.extend(summary.protocols.iter().map(|p| wrapped(p)));
     text
+}
+
+/// A paragraph in lines of at most 80 characters, later ones indented.
+fn wrapped(paragraph: &str) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for word in paragraph.split(' ') {
+        let n = word.chars().count();
+        if column > 0 && column + 1 + n > 80 {
+            text += "\n   ";
+            column = 3;
+        }
+        if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text += word;
+        column += n;
+    }
+    text + "\n"
 }
