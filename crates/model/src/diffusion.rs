@@ -29,7 +29,7 @@ pub struct Batch {
     pub xt: Tensor,
 }
 
-/// A loss: its mean over the batch, to be differentiated, and each image's share, to be logged.
+/// A loss: its mean over the batch, to be differentiated, and each image's share, to see where it comes from.
 #[derive(Clone, Debug)]
 pub struct Loss {
     /// A scalar.

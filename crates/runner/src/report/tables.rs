@@ -79,6 +79,7 @@ fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
     let text = |f: &dyn Fn(&Entry, Metric) -> Option<String>| -> Vec<Option<String>> { rows.iter().map(|(e, m)| f(e, *m)).collect() };
     columns.extend([
         Column::new("seed".into(), rows.iter().map(|(e, _)| e.record.seed).collect::<Vec<_>>()),
+        Column::new("evaluations".into(), rows.iter().map(|(e, _)| e.record.evaluations as u32).collect::<Vec<_>>()),
         Column::new("metric".into(), rows.iter().map(|(_, m)| m.name()).collect::<Vec<_>>()),
         Column::new("value".into(), of(&|m| Some(m.value))),
         Column::new("std_err".into(), of(&|m| m.std_err)),
@@ -179,8 +180,19 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
     if named {
         summary.headings.push("paper's row".into());
     }
+    // What a sample costs, where cells differ in it.
+    let mut costs: Vec<usize> = entries.iter().map(|e| e.record.evaluations).filter(|n| *n > 0).collect();
+    costs.sort_unstable();
+    costs.dedup();
+    if costs.len() > 1 {
+        summary.headings.insert(axes.len(), "evaluations".into());
+    }
     for (place, cell) in experiment.cells.iter().enumerate() {
         let mut row: Vec<String> = axes.iter().map(|name| cell.value(name)).collect();
+        if costs.len() > 1 {
+            let cost = entries.iter().find(|e| e.place == place).map(|e| e.record.evaluations).filter(|n| *n > 0);
+            row.push(cost.map_or_else(String::new, |n| n.to_string()));
+        }
         for metric in &file.metrics {
             row.push(match frames.mean(place, *metric)? {
                 Some(mean) => {
