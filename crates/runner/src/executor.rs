@@ -164,8 +164,9 @@ impl Screen {
         let part = p.done as f64 / p.total.max(1) as f64;
         let share = match p.stage.as_str() {
             "train" => 0.75 * part,
-            "sample" => 0.75 + 0.15 * part,
-            _ => 0.9 + 0.1 * part,
+            "sample" => 0.75 + 0.12 * part,
+            "score" => 0.87,
+            _ => 0.92 + 0.08 * part,
         };
         let mut running = self.running.lock().expect("no worker panics");
         running.insert(id.to_string(), share);
@@ -175,7 +176,8 @@ impl Screen {
             self.all.set_message(format!(", about {} left", duration(left)));
         }
         let loss = p.loss.map_or(String::new(), |l| format!(" loss {l:.4}"));
-        bar.set_message(format!("{} {:.0}%{loss} {:.0} img/s", p.stage, 100.0 * p.done as f64 / p.total.max(1) as f64, p.images_per_s));
+        let rate = if p.images_per_s > 0.0 { format!(" {:.0}%{loss} {:.0} img/s", 100.0 * part, p.images_per_s) } else { String::new() };
+        bar.set_message(format!("{}{rate}", p.stage));
     }
 
     fn end(&self, bar: &ProgressBar, id: &str, record: Option<&Record>) {
@@ -185,7 +187,9 @@ impl Screen {
         let Some(record) = record else { return };
         let how = match &record.outcome {
             Outcome::Finished {} => {
-                let scores: Vec<String> = record.metrics.iter().map(|(m, v)| format!("{} {:.*}", m.name(), m.digits(), v.value)).collect();
+                // Without the arrow of the heading: a line of 80 columns holds all four.
+                let name = |m: &Metric| m.heading().trim_end_matches([' ', '↑', '↓']);
+                let scores: Vec<String> = record.metrics.iter().map(|(m, v)| format!("{} {:.*}", name(m), m.digits(), v.value)).collect();
                 scores.join(", ")
             }
             Outcome::Diverged { reason } | Outcome::Failed { reason } => reason.clone(),

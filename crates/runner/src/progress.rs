@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Where a job is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// `train`, `sample` or `evaluate`.
+    /// `train`, `sample`, `score` or `evaluate`.
     pub stage: String,
     /// Steps, samples or image evaluations done.
     pub done: u64,

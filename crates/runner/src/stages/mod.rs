@@ -73,6 +73,8 @@ fn measure(store: &Store, job: &Job, data: &Dataset, weights: &Weights, record: 
     atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.shape, 8, 2))?)?;
     let columns = samples.progressive_steps.len();
     atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.shape, columns, 2))?)?;
+    reporter.begin();
+    reporter.tell("score", 0, 1, 0, None);
     let scores = samples.scores(data, features.as_ref(), job.seed)?;
     record.real.extend(scores.real);
     for (metric, result) in scores.samples {
