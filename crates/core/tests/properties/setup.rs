@@ -1,3 +1,6 @@
+use serde::de::DeserializeOwned;
+use serde::de::value::{Error as ValueError, MapDeserializer};
+
 use ddpm_core::{BetaScale, Error, Objective, Prediction, ReverseVariance, Sampler, Schedule, Setup};
 
 fn setup(kind: &str, prediction: Prediction, variance: ReverseVariance, objective: Objective) -> Setup {
@@ -44,4 +47,19 @@ fn the_plan_is_the_samplers() {
     let plan = setup.sampling_plan(&process, &Sampler::ancestral()).unwrap();
     assert_eq!(plan, Sampler::ancestral().plan(&process, Prediction::Eps, ReverseVariance::FixedSmall).unwrap());
     assert_eq!(plan.len(), 50);
+}
+
+/// What a configuration leaves out is as published: each kind by its name alone.
+#[test]
+fn defaults_are_those_of_the_papers() {
+    fn of<T: DeserializeOwned>(kind: &str) -> T {
+        T::deserialize(MapDeserializer::<_, ValueError>::new([("kind", kind)].into_iter())).unwrap()
+    }
+    assert_eq!(of::<Sampler>("ancestral"), Sampler::Ancestral { clip: true, steps: None });
+    assert_eq!(of::<Sampler>("ddim"), Sampler::Ddim { eta: 0.0, clip: true, steps: None });
+    assert_eq!(of::<Sampler>("langevin"), Sampler::Langevin { step_size: 0.1, inner: 3, steps: None });
+    assert_eq!(of::<Objective>("hybrid"), Objective::Hybrid { lambda: 0.001 });
+    for kind in Schedule::KINDS {
+        assert_eq!(Some(of::<Schedule>(kind)), Schedule::named(kind));
+    }
 }
