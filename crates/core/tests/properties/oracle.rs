@@ -1,6 +1,7 @@
 use crate::common::*;
-use ddpm_core::likelihood::gaussian_kl;
+use ddpm_core::likelihood::{gaussian_kl, normal_mass};
 use ddpm_core::oracle::{Component, GaussianData, MixtureData};
+use ddpm_core::sampler::{Noise, Step};
 use ddpm_core::{BetaScale, Prediction, Process, ReverseVariance, Sampler, Schedule};
 use proptest::prelude::*;
 
@@ -228,5 +229,21 @@ fn one_mode_has_the_gaussian_oracles_sampler_law() {
         let mean: f64 = masses.iter().zip(&middles).map(|(m, x)| m * x).sum();
         let variance: f64 = masses.iter().zip(&middles).map(|(m, x)| m * (x - mean).powi(2)).sum();
         assert!(near(mean, law.mean, 1e-3) && near(variance, law.variance, 5e-3), "{prediction:?}: {mean} {variance} {law:?}");
+    }
+}
+
+/// A step without noise moves each cell's mass to where its middle goes, and what leaves the edges is gone.
+#[test]
+fn a_deterministic_step_moves_cells() {
+    let one = MixtureData { components: vec![Component { weight: 1.0, mean: 0.0, std: 1.0 }] };
+    let process = Process::new(vec![0.1, 0.2]).unwrap();
+    let edges: Vec<f64> = (0..=16).map(|i| -3.0 + 0.5 * i as f64).collect();
+    let mirror = Step { t: 1, xt: -1.0, x0: 0.0, output: 0.0, noise: Noise::Fixed(0.0) };
+    let law = one.sampler_law(&process, &[mirror], Prediction::Eps, &edges);
+    for (cell, mass) in law.iter().enumerate() {
+        let (low, high) = (edges[cell], edges[cell + 1]);
+        // The start's cells reach from -3 to 5, mirrored from -5 to 3.
+        let expected = if high <= 3.0 { normal_mass(-high, -low) } else { 0.0 };
+        assert!((mass - expected).abs() < 1e-12, "{low}..{high}: {mass} {expected}");
     }
 }
