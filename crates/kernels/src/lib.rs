@@ -9,8 +9,10 @@
 pub mod adam;
 pub mod conv2d;
 pub mod dropout;
+pub mod gemm;
 pub mod group_norm;
 pub mod random;
+pub mod scratch;
 pub mod simd;
 
 /// Which implementation of an operation runs.

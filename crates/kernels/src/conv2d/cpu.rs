@@ -1,131 +1,184 @@
-//! Convolution and its three gradients on slices, split by images. Sums over images run in a fixed order, so the number of threads
-//! changes no bit.
+//! Convolution and its three gradients over a batch. Work is split by images, or by parts of the result; no sum is split, so the
+//! number of threads changes no bit.
 
-use super::Resize;
-use super::gather::{Frame, Padded, fold_double, pad_forward, pad_gradient};
-use super::gemm::{Forward, Packed, WeightGradient, tile_width};
-use crate::simd::{Real, run};
+use super::geometry::Frame;
+use super::layer::Layer;
+use crate::gemm::pack::Kernels;
+use crate::gemm::{Format, width};
+use crate::scratch::{self, Scratch};
+use crate::simd::Real;
 use rayon::prelude::*;
 
-/// Images whose weight gradients are summed by one thread before the sums are added up.
-const IMAGES_PER_SUM: usize = 4;
+/// Bytes of planes and panels that a weight gradient works on at a time.
+const GROUP_BYTES: usize = 8 << 20;
 
-/// One convolution's sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    pub batch: usize,
-    pub input: Frame,
-    pub c_out: usize,
-    pub k: usize,
-    pub resize: Resize,
+/// Output pixels that one call of the product should have, so that a panel is read for many rows.
+const PIXELS: usize = 256;
+
+/// Where a pass's images come from.
+#[derive(Clone, Copy)]
+pub enum Source<'a, T> {
+    /// They are there, \[B, H, W, C\].
+    Plain(&'a [T]),
+    /// Image i is written by a call.
+    Made(&'a (dyn Fn(usize, &mut [T]) + Sync)),
 }
 
-impl Shape {
-    pub fn output(self) -> Frame {
-        let (h, w) = self.resize.output(self.input.h, self.input.w);
-        Frame { h, w, c: self.c_out }
+/// Images that one task takes: enough pixels, but not so many that a thread gets none.
+fn block(batch: usize, pixels: usize) -> usize {
+    PIXELS.div_ceil(pixels).min(batch.div_ceil(rayon::current_num_threads())).max(1)
+}
+
+impl<T: Real + Scratch> Source<'_, T> {
+    /// Calls `f` with image `image`.
+    fn with<R>(&self, image: usize, len: usize, f: impl FnOnce(&[T]) -> R) -> R {
+        match self {
+            Source::Plain(all) => f(&all[image * len..][..len]),
+            Source::Made(make) => scratch::with(len, |buffer: &mut [T]| {
+                make(image, buffer);
+                f(buffer)
+            }),
+        }
     }
-
-    pub fn weight_len(self) -> usize {
-        self.k * self.k * self.input.c * self.c_out
-    }
 }
 
-/// y. Shapes as in [`super::conv2d`]; `bias` has 1 or B rows.
-pub fn forward<T: Real>(shape: Shape, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
-    let (input, out, n) = (shape.input, shape.output(), shape.c_out);
-    let windows = Padded::forward(input, shape.k, shape.resize);
-    let packed = Packed::new(shape.k * windows.row_len(), n, |row, column| weight[row * n + column]);
-    let mut y = vec![T::default(); shape.batch * out.len()];
-    y.par_chunks_mut(out.len()).zip(x.par_chunks(input.len())).enumerate().for_each_init(
-        || vec![T::default(); windows.frame.len()],
-        |padded, (image, (y, x))| {
-            pad_forward(x, input, shape.k, shape.resize, padded);
-            let bias = if bias.len() == n { bias } else { &bias[image * n..(image + 1) * n] };
-            run(Forward { windows, padded, weight: &packed, bias: Some(bias), out: y });
-        },
-    );
-    y
-}
-
-/// dL/dx from dL/dy.
-pub fn input_gradient<T: Real>(shape: Shape, dy: &[T], weight: &[T]) -> Vec<T> {
-    let (input, out, k) = (shape.input, shape.output(), shape.k);
-    let windows = Padded::input_gradient(out, k, shape.resize, input);
-    // Flipped taps, channels exchanged: row (tap, c_out), column c_in.
-    let packed = Packed::new(k * k * out.c, input.c, |row, column| {
-        let (tap, c_out) = (row / out.c, row % out.c);
-        weight[((k * k - 1 - tap) * input.c + column) * out.c + c_out]
+/// y (+)= x w + bias. `packed` is from [`Layer::pack_forward`]; `bias` has one row, or one for each image.
+pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(
+    layer: &Layer<F>,
+    packed: &[F::Element],
+    source: Source<F::Number>,
+    bias: &[F::Number],
+    accumulate: bool,
+    y: &mut [F::Number],
+) {
+    let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.forward);
+    let batch = y.len() / out.len();
+    let block = block(batch, out.pixels());
+    let per_image = bias.len() > out.c;
+    y.par_chunks_mut(block * out.len()).enumerate().for_each(|(at, y)| {
+        let (first, n) = (at * block, y.len() / out.len());
+        let bias = if per_image { &bias[first * out.c..(first + n) * out.c] } else { bias };
+        scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
+            for (i, operand) in operands.chunks_exact_mut(ready.operand_len()).enumerate() {
+                source.with(first + i, input.len(), |image| ready.operand::<F>(image, input, operand));
+            }
+            ready.multiply::<F>(operands, packed, Some(bias), accumulate, y);
+        });
     });
-    let large = windows.out_h * windows.out_w * input.c;
-    let mut dx = vec![T::default(); shape.batch * input.len()];
-    dx.par_chunks_mut(input.len()).zip(dy.par_chunks(out.len())).for_each_init(
-        || (vec![T::default(); windows.frame.len()], vec![T::default(); large]),
-        |(padded, unfolded), (dx, dy)| {
-            pad_gradient(dy, out, k, shape.resize, input, padded);
-            match shape.resize {
-                Resize::Same | Resize::Halve => run(Forward { windows, padded, weight: &packed, bias: None, out: dx }),
-                Resize::Double => {
-                    run(Forward { windows, padded, weight: &packed, bias: None, out: unfolded });
-                    fold_double(unfolded, input, dx);
+}
+
+/// dL/dx from dL/dy, image by image to `sink` (image, gradient), which may change it. `packed` is from [`Layer::pack_input_gradient`].
+pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>>(
+    layer: &Layer<F>,
+    packed: &[F::Element],
+    dy: &[F::Number],
+    sink: &(dyn Fn(usize, &mut [F::Number]) + Sync),
+) {
+    let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.input_gradient);
+    let batch = dy.len() / out.len();
+    let block = block(batch, input.pixels());
+    dy.par_chunks(block * out.len()).enumerate().for_each(|(at, dy)| {
+        let n = dy.len() / out.len();
+        scratch::with(n * input.len(), |dx: &mut [F::Number]| {
+            scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
+                for (dy, operand) in dy.chunks_exact(out.len()).zip(operands.chunks_exact_mut(ready.operand_len())) {
+                    ready.operand::<F>(dy, out, operand);
                 }
+                ready.multiply::<F>(operands, packed, None, false, dx);
+            });
+            for (i, dx) in dx.chunks_exact_mut(input.len()).enumerate() {
+                sink(at * block + i, dx);
             }
-        },
-    );
-    dx
+        });
+    });
 }
 
-/// dL/dw from x and dL/dy.
-pub fn weight_gradient<T: Real>(shape: Shape, x: &[T], dy: &[T]) -> Vec<T> {
-    let (input, out, n) = (shape.input, shape.output(), shape.c_out);
-    let windows = Padded::forward(input, shape.k, shape.resize);
-    let (pixels, width) = (out.h * out.w, n.next_multiple_of(tile_width::<T>(1)));
-    let rows = shape.k * windows.row_len();
-    debug_assert_eq!(rows * n, shape.weight_len());
-    let sums: Vec<Vec<T>> = x
-        .par_chunks(input.len() * IMAGES_PER_SUM)
-        .zip(dy.par_chunks(out.len() * IMAGES_PER_SUM))
-        .map(|(x, dy)| {
-            let mut sum = vec![T::default(); rows * width];
-            let mut padded = vec![T::default(); windows.frame.len()];
-            let mut filled = vec![T::default(); if width == n { 0 } else { pixels * width }];
-            for (x, dy) in x.chunks(input.len()).zip(dy.chunks(out.len())) {
-                pad_forward(x, input, shape.k, shape.resize, &mut padded);
-                let gradient = if width == n {
-                    dy
-                } else {
-                    filled.chunks_mut(width).zip(dy.chunks(n)).for_each(|(to, from)| to[..n].copy_from_slice(from));
-                    &filled
-                };
-                run(WeightGradient { windows, padded: &padded, gradient, width, out: &mut sum });
-            }
-            sum
-        })
-        .collect();
-    let mut dw = vec![T::default(); rows * n];
-    for sum in &sums {
-        for (to, from) in dw.chunks_mut(n).zip(sum.chunks(width)) {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
-        }
-    }
-    dw
-}
-
-/// dL/dbias for each image, \[B, Co\], or summed over images, \[1, Co\].
-pub fn bias_gradient<T: Real>(shape: Shape, dy: &[T], per_image: bool) -> Vec<T> {
-    let (out, n) = (shape.output(), shape.c_out);
-    let mut db = vec![T::default(); shape.batch * n];
-    db.par_chunks_mut(n).zip(dy.par_chunks(out.len())).for_each(|(db, dy)| {
-        for pixel in dy.chunks(n) {
-            db.iter_mut().zip(pixel).for_each(|(to, from)| *to += *from);
+/// dL/dw: for each part of the weights, \[taps, c_in, c_out of the part\], overwritten.
+pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
+    layer: &Layer<F>,
+    source: Source<F::Number>,
+    dy: &[F::Number],
+    parts: &mut [&mut [F::Number]],
+) {
+    let (input, out, weighing) = (layer.shape.input, layer.shape.output(), &layer.weighing);
+    let (batch, width) = (dy.len() / out.len(), width::<F>(out.c));
+    let panels = out.c.div_ceil(width);
+    let bytes = size_of::<F::Element>() * (layer.planes_len() + weighing.phases * panels * layer.gradient_panel_len(1));
+    let group = (GROUP_BYTES / bytes).clamp(1, batch);
+    let each = input.c * width;
+    scratch::with(weighing.products.len() * panels * each, |sums: &mut [F::Number]| {
+        scratch::with(group * layer.planes_len(), |planes: &mut [F::Element]| {
+            scratch::with(weighing.phases * panels * layer.gradient_panel_len(group), |packed: &mut [F::Element]| {
+                for (g, dy) in dy.chunks(group * out.len()).enumerate() {
+                    let n = dy.len() / out.len();
+                    let planes = &mut planes[..n * layer.planes_len()];
+                    planes.par_chunks_mut(layer.planes_len()).enumerate().for_each(|(i, planes)| {
+                        source.with(g * group + i, input.len(), |image| layer.planes(image, planes));
+                    });
+                    let len = layer.gradient_panel_len(n);
+                    let packed = &mut packed[..weighing.phases * panels * len];
+                    packed.par_chunks_mut(len).enumerate().for_each(|(i, packed)| layer.gradient_panel(dy, i / panels, i % panels, packed));
+                    sums.par_chunks_mut(each).enumerate().for_each(|(i, sums)| {
+                        let (product, panel) = (i / panels, i % panels);
+                        let packed = &packed[(weighing.products[product].1 * panels + panel) * len..][..len];
+                        layer.weigh(product, planes, packed, n, g > 0, sums);
+                    });
+                }
+            });
+        });
+        let c_out = out.c / parts.len();
+        for (part, dw) in parts.iter_mut().enumerate() {
+            assert_eq!(dw.len(), layer.shape.k * layer.shape.k * input.c * c_out);
+            dw.par_chunks_mut(input.c * c_out).enumerate().for_each(|(tap, dw)| {
+                dw.fill(F::Number::default());
+                for (product, _) in weighing.products.iter().enumerate().filter(|(_, p)| p.2.contains(&tap)) {
+                    let sums = &sums[product * panels * each..][..panels * each];
+                    add_columns(sums, width, input.c, part * c_out, c_out, dw);
+                }
+            });
         }
     });
-    if per_image {
-        return db;
+}
+
+/// Adds columns `from..from + n` of panels \[panel\]\[row\]\[width\] to rows of `n` numbers.
+fn add_columns<T: Real>(panels: &[T], width: usize, rows: usize, from: usize, n: usize, out: &mut [T]) {
+    let mut at = 0;
+    while at < n {
+        let (panel, column) = ((from + at) / width, (from + at) % width);
+        let some = (width - column).min(n - at);
+        for (row, out) in out.chunks_exact_mut(n).enumerate().take(rows) {
+            let sums = &panels[(panel * rows + row) * width + column..][..some];
+            out[at..at + some].iter_mut().zip(sums).for_each(|(to, v)| *to += *v);
+        }
+        at += some;
     }
+}
+
+/// dL/dbias for each image, \[B, c\], of gradients of `frame`. Sixteen pixels at a time, so that f32 sums keep their digits.
+pub fn bias_gradient<T: Real>(frame: Frame, dy: &[T], db: &mut [T]) {
+    db.par_chunks_mut(frame.c).zip(dy.par_chunks(frame.len())).for_each(|(db, dy)| {
+        db.fill(T::default());
+        let mut part = vec![T::default(); frame.c];
+        for pixels in dy.chunks(16 * frame.c) {
+            part.fill(T::default());
+            for pixel in pixels.chunks_exact(frame.c) {
+                part.iter_mut().zip(pixel).for_each(|(to, v)| *to += *v);
+            }
+            db.iter_mut().zip(&part).for_each(|(to, v)| *to += *v);
+        }
+    });
+}
+
+/// Sum of rows of `n` numbers, in their order.
+pub fn sum_rows<T: Real>(rows: &[T], n: usize) -> Vec<T> {
     let mut sum = vec![T::default(); n];
-    for image in db.chunks(n) {
-        sum.iter_mut().zip(image).for_each(|(to, from)| *to += *from);
+    for row in rows.chunks_exact(n) {
+        sum.iter_mut().zip(row).for_each(|(to, v)| *to += *v);
     }
     sum
+}
+
+/// The weights of one convolution as kernels.
+pub fn kernels<'a, T>(parts: &'a [&'a [T]], c_in: usize, c_out: usize) -> Kernels<'a, T> {
+    Kernels { parts, c_in, c_out }
 }

@@ -1,9 +1,9 @@
 //! 3x3 and 1x1 convolution on `[B, H, W, C]`, with zero padding, stride 1 or 2, optional nearest upsampling before it, and a bias that
 //! may differ between images (so that a time embedding is added for free).
 
-mod cpu;
-mod gather;
-mod gemm;
+pub mod cpu;
+pub mod geometry;
+pub mod layer;
 pub(crate) mod op;
 mod reference;
 

@@ -1,9 +1,13 @@
 //! The convolution as candle operations: forward, and one for each gradient.
 
 use super::Resize;
-use super::cpu::{self, Shape};
-use super::gather::Frame;
-use crate::simd::Real;
+use super::cpu::{self, Source, kernels};
+use super::geometry::{Frame, Shape};
+use super::layer::Layer;
+use crate::gemm::pack::Grade;
+use crate::gemm::{F32, F64, Format};
+use crate::scratch::{self, Scratch};
+use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape as Dims, Tensor, WithDType, bail};
 
 pub struct Conv2d {
@@ -19,9 +23,9 @@ struct BiasGradient(Shape, bool);
 
 impl Conv2d {
     fn shape(&self, x: &Dims, weight: &Dims) -> Result<Shape> {
-        let (batch, h, w, c) = x.dims4()?;
+        let (_, h, w, c) = x.dims4()?;
         let (k, _, _, c_out) = weight.dims4()?;
-        Ok(Shape { batch, input: Frame { h, w, c }, c_out, k, resize: self.resize })
+        Ok(Shape { input: Frame { h, w, c }, c_out, k, resize: self.resize })
     }
 }
 
@@ -31,6 +35,46 @@ pub fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Resu
         Some((from, to)) => Ok(&storage.as_slice::<T>()?[from..to]),
         None => bail!("expected a contiguous tensor, got strides {:?} for {:?}", layout.stride(), layout.dims()),
     }
+}
+
+/// A format whose numbers and elements are one type of candle's.
+trait Plain: Format<Number: Scratch + WithDType, Element: Scratch> {}
+impl Plain for F32 {}
+impl Plain for F64 {}
+
+fn forward<F: Plain>(shape: Shape, x: &[F::Number], w: &[F::Number], bias: &[F::Number]) -> Vec<F::Number> {
+    let layer = Layer::<F>::new(shape, Grade::Single);
+    let mut y = vec![F::Number::default(); x.len() / shape.input.len() * shape.output().len()];
+    scratch::with(layer.forward.packed_len::<F>(), |packed: &mut [F::Element]| {
+        layer.pack_forward(kernels(&[w], shape.input.c, shape.c_out), packed);
+        cpu::forward(&layer, packed, Source::Plain(x), bias, false, &mut y);
+    });
+    y
+}
+
+fn input_gradient<F: Plain>(shape: Shape, dy: &[F::Number], w: &[F::Number]) -> Vec<F::Number> {
+    let layer = Layer::<F>::new(shape, Grade::Single);
+    let (len, batch) = (shape.input.len(), dy.len() / shape.output().len());
+    let images: Vec<std::sync::OnceLock<Vec<F::Number>>> = (0..batch).map(|_| Default::default()).collect();
+    scratch::with(layer.input_gradient.packed_len::<F>(), |packed: &mut [F::Element]| {
+        layer.pack_input_gradient(kernels(&[w], shape.input.c, shape.c_out), packed);
+        cpu::input_gradient(&layer, packed, dy, &|image, dx| drop(images[image].set(dx.to_vec())));
+    });
+    let mut dx = Vec::with_capacity(batch * len);
+    images.iter().for_each(|image| dx.extend(image.get().expect("every image has its gradient")));
+    dx
+}
+
+fn weight_gradient<F: Plain>(shape: Shape, x: &[F::Number], dy: &[F::Number]) -> Vec<F::Number> {
+    let mut dw = vec![F::Number::default(); shape.weight_len()];
+    cpu::weight_gradient(&Layer::<F>::new(shape, Grade::Single), Source::Plain(x), dy, &mut [&mut dw]);
+    dw
+}
+
+fn bias_gradient<F: Plain>(shape: Shape, dy: &[F::Number], per_image: bool) -> Vec<F::Number> {
+    let mut db = vec![F::Number::default(); dy.len() / shape.output().pixels()];
+    cpu::bias_gradient(shape.output(), dy, &mut db);
+    if per_image { db } else { cpu::sum_rows(&db, shape.c_out) }
 }
 
 fn dims(frame: Frame, batch: usize) -> Dims {
@@ -43,20 +87,12 @@ impl CustomOp3 for Conv2d {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout, b: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Dims)> {
-        fn go<T: Real + WithDType>(
-            s: Shape,
-            x: (&CpuStorage, &Layout),
-            w: (&CpuStorage, &Layout),
-            b: (&CpuStorage, &Layout),
-        ) -> Result<CpuStorage> {
-            Ok(T::to_cpu_storage_owned(cpu::forward::<T>(s, slice(x.0, x.1)?, slice(w.0, w.1)?, slice(b.0, b.1)?)))
-        }
         let shape = self.shape(lx.shape(), lw.shape())?;
         let y = match x {
-            CpuStorage::F64(_) => go::<f64>(shape, (x, lx), (w, lw), (b, lb))?,
-            _ => go::<f32>(shape, (x, lx), (w, lw), (b, lb))?,
+            CpuStorage::F64(_) => CpuStorage::F64(forward::<F64>(shape, slice(x, lx)?, slice(w, lw)?, slice(b, lb)?)),
+            _ => CpuStorage::F32(forward::<F32>(shape, slice(x, lx)?, slice(w, lw)?, slice(b, lb)?)),
         };
-        Ok((y, dims(shape.output(), shape.batch)))
+        Ok((y, dims(shape.output(), lx.dims()[0])))
     }
 
     fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
@@ -70,38 +106,37 @@ impl CustomOp3 for Conv2d {
 }
 
 macro_rules! gradient {
-    ($op:ty, $name:expr, |$self:ident, $a:ident, $b:ident| $numbers:expr, $dims:expr) => {
+    ($op:ty, $name:expr, |$self:ident, $a:ident, $b:ident, $batch:ident| $numbers:ident($($arg:expr),*), $dims:expr) => {
         impl CustomOp2 for $op {
             fn name(&self) -> &'static str {
                 $name
             }
             fn cpu_fwd(&self, a: &CpuStorage, la: &Layout, b: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Dims)> {
-                fn go<T: Real + WithDType>($self: &$op, $a: &[T], $b: &[T]) -> CpuStorage {
-                    T::to_cpu_storage_owned($numbers)
+                fn go<F: Plain>($self: &$op, $a: &[F::Number], $b: &[F::Number]) -> Vec<F::Number> {
+                    $numbers::<F>($($arg),*)
                 }
-                let $self = self;
+                let ($self, $batch) = (self, la.dims()[0]);
                 let storage = match a.dtype() {
-                    DType::F64 => go::<f64>(self, slice(a, la)?, slice(b, lb)?),
-                    _ => go::<f32>(self, slice(a, la)?, slice(b, lb)?),
+                    DType::F64 => CpuStorage::F64(go::<F64>(self, slice(a, la)?, slice(b, lb)?)),
+                    _ => CpuStorage::F32(go::<F32>(self, slice(a, la)?, slice(b, lb)?)),
                 };
+                let _ = $batch;
                 Ok((storage, $dims))
             }
         }
     };
 }
 
-use candle_core::backend::BackendStorage;
-
-gradient!(InputGradient, "conv2d-nhwc-dx", |op, dy, w| cpu::input_gradient::<T>(op.0, dy, w), dims(op.0.input, op.0.batch));
+gradient!(InputGradient, "conv2d-nhwc-dx", |op, dy, w, batch| input_gradient(op.0, dy, w), dims(op.0.input, batch));
 gradient!(
     WeightGradient,
     "conv2d-nhwc-dw",
-    |op, x, dy| cpu::weight_gradient::<T>(op.0, x, dy),
+    |op, x, dy, batch| weight_gradient(op.0, x, dy),
     Dims::from((op.0.k, op.0.k, op.0.input.c, op.0.c_out))
 );
 gradient!(
     BiasGradient,
     "conv2d-nhwc-db",
-    |op, dy, _same| cpu::bias_gradient::<T>(op.0, dy, op.1),
-    Dims::from((if op.1 { op.0.batch } else { 1 }, op.0.c_out))
+    |op, dy, _same, batch| bias_gradient(op.0, dy, op.1),
+    Dims::from((if op.1 { batch } else { 1 }, op.0.c_out))
 );

@@ -71,43 +71,6 @@ proptest! {
     }
 }
 
-/// Each instruction set, forced in turn, on the inner products that all passes share.
-#[test]
-fn every_instruction_set_agrees() {
-    use super::cpu::Shape;
-    use super::gather::{Frame, Padded, pad_forward};
-    use super::gemm::{Forward, Packed, WeightGradient, tile_width};
-    use crate::simd::{Isa, run_with};
-    for (c_in, c_out) in [(3, 5), (32, 32), (33, 70)] {
-        let shape = Shape { batch: 1, input: Frame { h: 7, w: 6, c: c_in }, c_out, k: 3, resize: Resize::Same };
-        let numbers = |step, n: usize| random(9, step, &[n], DType::F32).to_vec1::<f32>().unwrap();
-        let (x, w, dy) = (numbers(0, shape.input.len()), numbers(1, shape.weight_len()), numbers(2, shape.output().len()));
-        let windows = Padded::forward(shape.input, 3, Resize::Same);
-        let mut padded = vec![0f32; windows.frame.len()];
-        pad_forward(&x, shape.input, 3, Resize::Same, &mut padded);
-        let packed = Packed::new(9 * c_in, c_out, |r, c| w[r * c_out + c]);
-        let width = c_out.next_multiple_of(tile_width::<f32>(1));
-        let mut filled = vec![0f32; 42 * width];
-        filled.chunks_mut(width).zip(dy.chunks(c_out)).for_each(|(to, from)| to[..c_out].copy_from_slice(from));
-        let results: Vec<(Vec<f32>, Vec<f32>)> = Isa::ALL
-            .into_iter()
-            .filter(|isa| isa.is_available())
-            .map(|isa| {
-                // Poisoned: whatever is not written shows.
-                let mut out = vec![f32::NAN; 42 * c_out];
-                run_with(isa, Forward { windows, padded: &padded, weight: &packed, bias: None, out: &mut out });
-                let mut dw = vec![0f32; 9 * c_in * width];
-                run_with(isa, WeightGradient { windows, padded: &padded, gradient: &filled, width, out: &mut dw });
-                (out, dw)
-            })
-            .collect();
-        for (out, dw) in &results {
-            let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-3 * (1.0 + b.abs()));
-            assert!(near(out, &results[0].0) && near(dw, &results[0].1));
-        }
-    }
-}
-
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
     let t = |dims: &[usize]| random(0, 0, dims, DType::F32);

@@ -1,12 +1,12 @@
 //! Instruction sets: one small vector interface, chosen once per process, so that a kernel is written once.
 //!
 //! A kernel implements [`Job`] for every [`Simd`]; [`run`] compiles it for each instruction set and calls the best one that the
-//! processor has. `DDPM_ISA=portable|avx2|avx512` forces a lesser one, to test it.
+//! processor has. `DDPM_ISA` set to the name of a lesser one forces that, to test it.
 
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub(crate) mod x86;
 
-mod portable;
+pub(crate) mod portable;
 
 use std::sync::OnceLock;
 
@@ -22,6 +22,8 @@ where
     fn wide(self) -> f64;
     /// e^self, with a relative error of a few units in the last place, in code that vectorises.
     fn exp(self) -> Self;
+    /// self * b + c, rounded once where the processor does that in one instruction, else twice.
+    fn mul_add_if_cheap(self, b: Self, c: Self) -> Self;
     /// The vector types of each instruction set for this number type, called by [`run`].
     fn dispatch<J: Job<Self>>(isa: Isa, job: J) -> J::Output;
 }
@@ -57,6 +59,11 @@ pub unsafe trait Simd: Copy {
     /// # Safety
     /// The instruction set must exist on this processor.
     unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// a + b.
+    ///
+    /// # Safety
+    /// The instruction set must exist on this processor.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
 }
 
 /// A computation that is compiled once for each instruction set.
@@ -70,41 +77,49 @@ pub trait Job<T: Real> {
     unsafe fn run<S: Simd<T = T>>(self) -> Self::Output;
 }
 
-/// The instruction sets that the CPU kernels are compiled for, worst first.
+/// The instruction sets that the CPU kernels are compiled for, worst first. Each has what the ones before it have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
-    /// What the compiler may assume everywhere.
+    /// What the compiler may assume everywhere: SSE2 on x86-64, NEON on 64-bit Arm.
     Portable,
     /// AVX2 with fused multiply-add, 256-bit registers.
     Avx2,
     /// AVX-512 F, VL, BW and DQ, 512-bit registers.
     Avx512,
+    /// AVX-512 with products of bf16 pairs.
+    Avx512Bf16,
+    /// The matrix unit of Sapphire Rapids and later: tiles of 16 x 32 bf16.
+    AmxBf16,
 }
 
 impl Isa {
     /// All, worst first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::AmxBf16];
 
     /// Its name, as `DDPM_ISA` and `ddpm doctor` spell it.
     pub fn name(self) -> &'static str {
         match self {
+            Isa::Portable if cfg!(target_arch = "aarch64") => "neon",
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512-bf16",
+            Isa::AmxBf16 => "amx-bf16",
         }
     }
 
-    /// Whether this processor has it.
+    /// Whether this processor, and its operating system, have it.
     pub fn is_available(self) -> bool {
-        match self {
+        #[cfg(target_arch = "x86_64")]
+        return match self {
             Isa::Portable => true,
-            #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => has_avx512(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 | Isa::Avx512 => false,
-        }
+            Isa::Avx512Bf16 => has_avx512() && is_x86_feature_detected!("avx512bf16"),
+            Isa::AmxBf16 => Isa::Avx512Bf16.is_available() && crate::gemm::amx_is_usable(),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        return self == Isa::Portable;
     }
 
     /// The best one that exists here and that `DDPM_ISA` allows. Decided at the first call.
@@ -112,7 +127,7 @@ impl Isa {
         static ACTIVE: OnceLock<Isa> = OnceLock::new();
         *ACTIVE.get_or_init(|| {
             let limit = std::env::var("DDPM_ISA").ok().and_then(|name| Isa::ALL.into_iter().find(|isa| isa.name() == name));
-            let allowed = |isa: &Isa| isa.is_available() && limit.is_none_or(|limit| *isa <= limit);
+            let allowed = |isa: &Isa| limit.is_none_or(|limit| *isa <= limit) && isa.is_available();
             Isa::ALL.into_iter().rev().find(allowed).unwrap_or(Isa::Portable)
         })
     }
@@ -153,11 +168,15 @@ macro_rules! real {
             fn exp(self) -> Self {
                 $exp(self)
             }
+            #[inline(always)]
+            fn mul_add_if_cheap(self, b: Self, c: Self) -> Self {
+                if cfg!(target_arch = "aarch64") { self.mul_add(b, c) } else { self * b + c }
+            }
             fn dispatch<J: Job<Self>>(isa: Isa, job: J) -> J::Output {
                 // Safety: `run_with` has checked that the processor has `isa`.
                 #[cfg(target_arch = "x86_64")]
                 match isa {
-                    Isa::Avx512 => return unsafe { x86::with_avx512::<$t, x86::$avx512, J>(job) },
+                    Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => return unsafe { x86::with_avx512::<$t, x86::$avx512, J>(job) },
                     Isa::Avx2 => return unsafe { x86::with_avx2::<$t, x86::$avx2, J>(job) },
                     Isa::Portable => {}
                 }

@@ -27,6 +27,10 @@ unsafe impl<T: Real, const N: usize> Simd for Wide<T, N> {
     }
     #[inline(always)]
     unsafe fn mul_add(a: [T; N], b: [T; N], c: [T; N]) -> [T; N] {
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        std::array::from_fn(|i| a[i].mul_add_if_cheap(b[i], c[i]))
+    }
+    #[inline(always)]
+    unsafe fn add(a: [T; N], b: [T; N]) -> [T; N] {
+        std::array::from_fn(|i| a[i] + b[i])
     }
 }

@@ -1,0 +1,227 @@
+//! How each pass of a convolution is a product: which places and segments a window has, which taps meet them, and where results go.
+//!
+//! Nearest upsampling followed by 3x3 is four convolutions of 2x2, one for each place in a block of 2x2, whose taps are sums of the
+//! 3x3 taps; so no upsampled image is built, and 16 of 36 products are left. Its input gradient is one convolution of 4x4 with stride
+//! 2, and the input gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no product with a zero that was put in.
+
+use super::Resize;
+use crate::gemm::{Format, Segment};
+
+/// One image's size and channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+}
+
+impl Frame {
+    pub fn len(self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    pub fn pixels(self) -> usize {
+        self.h * self.w
+    }
+}
+
+/// One convolution's sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub input: Frame,
+    pub c_out: usize,
+    /// Width of the square window: 3 or 1.
+    pub k: usize,
+    pub resize: Resize,
+}
+
+/// Taps that are added up before they meet a factor.
+pub type Group = Vec<usize>;
+
+/// Windows of one kind: each output pixel's window begins at `from` in the operand and its result at `to` pixels in the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// (elements into the operand, pixels into the output).
+    pub places: Vec<(usize, usize)>,
+    /// Stretches of a window; rows count words of the packed weights.
+    pub segments: Vec<Segment>,
+    /// The weights' rows: one group for each pixel of the window.
+    pub groups: Vec<Group>,
+}
+
+/// One pass as runs over an operand: a padded copy of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pass {
+    /// Size of the padded copy; channels filled up to whole words.
+    pub frame: Frame,
+    /// Rows and columns of zeros before the image.
+    pub margin: usize,
+    pub runs: Vec<Run>,
+}
+
+/// Which taps of 3 meet pixel r of a window of 2 in phase a.
+const UP: [[&[usize]; 2]; 2] = [[&[0], &[1, 2]], [&[0, 1], &[2]]];
+/// Which taps of 3 meet row r of the window of 4 that an upsampled pixel's gradient comes from.
+const FOLD: [&[usize]; 4] = [&[2], &[1, 2], &[0, 1], &[0]];
+
+fn product(rows: &[usize], columns: &[usize]) -> Group {
+    rows.iter().flat_map(|dy| columns.iter().map(move |dx| dy * 3 + dx)).collect()
+}
+
+impl Shape {
+    pub fn output(self) -> Frame {
+        let (h, w) = self.resize.output(self.input.h, self.input.w);
+        Frame { h, w, c: self.c_out }
+    }
+
+    pub fn weight_len(self) -> usize {
+        self.k * self.k * self.input.c * self.c_out
+    }
+
+    /// y from x.
+    pub fn forward<F: Format>(self) -> Pass {
+        let (c, out) = (self.input.c.next_multiple_of(F::PER_WORD), self.output());
+        let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
+        let padded = |more: usize| Frame { h: self.input.h + more, w: self.input.w + more, c };
+        match (self.k, self.resize) {
+            (1, _) => Pass { frame: padded(0), margin: 0, runs: vec![grid(padded(0), 1).run(out, (0, 0), (1, 1), |_, _| vec![0])] },
+            (_, Resize::Same) => {
+                let run = grid(padded(2), 1).run(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
+                Pass { frame: padded(2), margin: 1, runs: vec![run] }
+            }
+            (_, Resize::Halve) => {
+                let run = grid(padded(1), 2).run(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
+                Pass { frame: padded(1), margin: 0, runs: vec![run] }
+            }
+            (_, Resize::Double) => {
+                let phase = |(a, b): (usize, usize)| {
+                    let run = grid(padded(2), 1).run(self.input, (a, b), (2, 2), |r, s| product(UP[a][r], UP[b][s]));
+                    self.input.spread(run, (a, b))
+                };
+                Pass { frame: padded(2), margin: 1, runs: PHASES.into_iter().map(phase).collect() }
+            }
+        }
+    }
+
+    /// dx from dy: groups name taps of the weights as they are, so a flipped window names them flipped.
+    pub fn input_gradient<F: Format>(self) -> Pass {
+        let (out, input) = (self.output(), self.input);
+        let c = out.c.next_multiple_of(F::PER_WORD);
+        let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
+        let padded = |more: usize| Frame { h: out.h + more, w: out.w + more, c };
+        match (self.k, self.resize) {
+            (1, _) => Pass { frame: padded(0), margin: 0, runs: vec![grid(padded(0), 1).run(input, (0, 0), (1, 1), |_, _| vec![0])] },
+            (_, Resize::Same) => {
+                let run = grid(padded(2), 1).run(input, (0, 0), (3, 3), |r, s| vec![(2 - r) * 3 + 2 - s]);
+                Pass { frame: padded(2), margin: 1, runs: vec![run] }
+            }
+            (_, Resize::Halve) => {
+                // Input 2 y is read by outputs y - 1 (tap 2) and y (tap 0), input 2 y + 1 by output y (tap 1).
+                let taps = |odd: usize, r: usize| if odd == 1 { 1 } else { 2 - 2 * r };
+                let phase = |(a, b): (usize, usize)| {
+                    let run = grid(padded(1), 1).run(out, (a, b), (2 - a, 2 - b), |r, s| vec![taps(a, r) * 3 + taps(b, s)]);
+                    out.spread(run, (a, b))
+                };
+                Pass { frame: padded(1), margin: 1, runs: PHASES.into_iter().map(phase).collect() }
+            }
+            (_, Resize::Double) => {
+                let run = grid(padded(2), 2).run(input, (0, 0), (4, 4), |r, s| product(FOLD[r], FOLD[s]));
+                Pass { frame: padded(2), margin: 1, runs: vec![run] }
+            }
+        }
+    }
+}
+
+/// The places of a block of 2x2.
+pub const PHASES: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
+
+impl Frame {
+    /// The run's results at `phase` of each block of 2x2 of an image twice as large.
+    fn spread(self, mut run: Run, (a, b): (usize, usize)) -> Run {
+        for (_, to) in &mut run.places {
+            let (y, x) = (*to / self.w, *to % self.w);
+            *to = (2 * y + a) * 2 * self.w + 2 * x + b;
+        }
+        run
+    }
+}
+
+/// Windows over a padded copy.
+struct Grid {
+    frame: Frame,
+    stride: usize,
+    words: usize,
+    per_word: usize,
+}
+
+impl Grid {
+    /// Windows of `size` for all pixels of `out`, shifted by `shift`.
+    fn run(&self, out: Frame, shift: (usize, usize), size: (usize, usize), taps: impl Fn(usize, usize) -> Group) -> Run {
+        let (row, pixel) = (self.frame.w * self.frame.c, self.frame.c);
+        debug_assert_eq!(pixel, self.words * self.per_word);
+        let place = |p: usize| {
+            let (y, x) = (p / out.w, p % out.w);
+            ((y * self.stride + shift.0) * row + (x * self.stride + shift.1) * pixel, p)
+        };
+        let segment = |r: usize| Segment { from: r * row, row: r * size.1 * self.words, words: size.1 * self.words };
+        Run {
+            places: (0..out.pixels()).map(place).collect(),
+            segments: (0..size.0).map(segment).collect(),
+            groups: (0..size.0).flat_map(|r| (0..size.1).map(move |s| (r, s))).map(|(r, s)| taps(r, s)).collect(),
+        }
+    }
+}
+
+/// The weight gradient: for each product, x shifted in its plane against one phase of dy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weighing {
+    /// Size of a channel's plane: rows and columns of the padded image, or of one of its four phases.
+    pub h: usize,
+    pub w: usize,
+    /// Planes of a channel: 1, or the image's four phases of 2x2 where the stride is 2.
+    pub planes: usize,
+    /// Rows and columns of zeros before the image.
+    pub margin: usize,
+    /// Elements of a channel, with room behind the last plane.
+    pub channel: usize,
+    /// Phases of dy: 1, or 4 where the image was doubled.
+    pub phases: usize,
+    /// Words of a phase's sum: its pixels in rows as long as the plane's.
+    pub words: usize,
+    /// (elements into a channel, phase of dy, taps that the product belongs to).
+    pub products: Vec<(usize, usize, Group)>,
+}
+
+impl Shape {
+    pub fn weighing<F: Format>(self) -> Weighing {
+        let (input, out) = (self.input, self.output());
+        let (h, w, planes, margin, phases) = match (self.k, self.resize) {
+            (1, _) => (input.h, input.w, 1, 0, 1),
+            (_, Resize::Same) => (input.h + 2, input.w + 2, 1, 1, 1),
+            (_, Resize::Halve) => (out.h + 1, out.w + 1, 4, 0, 1),
+            (_, Resize::Double) => (input.h + 2, input.w + 2, 1, 1, 4),
+        };
+        let rows = out.h * out.w / phases / if self.resize == Resize::Double { input.w } else { out.w };
+        // Whole tiles of the matrix unit, where pixels come in pairs.
+        let words = if F::PER_WORD == 1 { rows * w } else { (rows * w).next_multiple_of(32) / F::PER_WORD };
+        let plane = h * w;
+        let products: Vec<(usize, usize, Group)> = match (self.k, self.resize) {
+            (1, _) => vec![(0, 0, vec![0])],
+            (_, Resize::Same) => (0..9).map(|tap| ((tap / 3) * w + tap % 3, 0, vec![tap])).collect(),
+            (_, Resize::Halve) => (0..9)
+                .map(|tap| {
+                    let (dy, dx) = (tap / 3, tap % 3);
+                    (((dy % 2) * 2 + dx % 2) * plane + (dy / 2) * w + dx / 2, 0, vec![tap])
+                })
+                .collect(),
+            (_, Resize::Double) => (0..16)
+                .map(|i| {
+                    let ((a, b), (r, s)) = (PHASES[i / 4], PHASES[i % 4]);
+                    ((a + r) * w + b + s, i / 4, product(UP[a][r], UP[b][s]))
+                })
+                .collect(),
+        };
+        let reach = products.iter().map(|p| p.0).max().unwrap_or(0) + words * F::PER_WORD;
+        Weighing { h, w, planes, margin, channel: reach.max(planes * plane), phases, words, products }
+    }
+}

@@ -1,0 +1,226 @@
+//! A convolution made ready for a format: its passes as products, and the operands that they read.
+
+use super::geometry::{Frame, Pass, Run, Shape, Weighing};
+use crate::gemm::pack::{Grade, Kernels, pixels, planes};
+use crate::gemm::{Format, Place, Products, Segment, multiply, width};
+use crate::scratch;
+use rayon::prelude::*;
+
+/// One pass: its runs' segments over all copies of the factors.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub pass: Pass,
+    pub grade: Grade,
+    /// Columns of the result.
+    pub columns: usize,
+    /// For each run: all segments, and words in a column of its panels.
+    runs: Vec<(Vec<Segment>, usize)>,
+}
+
+/// A convolution in format `F`.
+#[derive(Clone, Debug)]
+pub struct Layer<F: Format> {
+    pub shape: Shape,
+    pub grade: Grade,
+    pub forward: Ready,
+    pub input_gradient: Ready,
+    pub weighing: Weighing,
+    format: std::marker::PhantomData<F>,
+}
+
+impl Ready {
+    fn new<F: Format>(pass: Pass, columns: usize, grade: Grade) -> Ready {
+        let words = pass.frame.c / F::PER_WORD;
+        let ready = |run: &Run| {
+            let rows = run.groups.len() * words;
+            (grade.segments(&run.segments, pass.frame.len(), rows), grade.copies() * rows)
+        };
+        Ready { runs: pass.runs.iter().map(ready).collect(), pass, grade, columns }
+    }
+
+    /// Elements of one image's operand.
+    pub fn operand_len(&self) -> usize {
+        self.grade.copies() * self.pass.frame.len()
+    }
+
+    fn panel_len<F: Format>(&self, run: usize) -> usize {
+        self.runs[run].1 * width::<F>(self.columns) * F::PER_WORD
+    }
+
+    /// Elements of all runs' packed weights.
+    pub fn packed_len<F: Format>(&self) -> usize {
+        let panels = self.columns.div_ceil(width::<F>(self.columns));
+        (0..self.runs.len()).map(|run| panels * self.panel_len::<F>(run)).sum()
+    }
+
+    /// Packs weights with `panel`, run by run and panel by panel.
+    fn pack<F: Format>(&self, out: &mut [F::Element], panel: impl Fn(&Run, usize, &mut [F::Element]) + Sync) {
+        let panels = self.columns.div_ceil(width::<F>(self.columns));
+        let mut rest = out;
+        for (i, run) in self.pass.runs.iter().enumerate() {
+            let len = self.panel_len::<F>(i);
+            let (now, later) = rest.split_at_mut(panels * len);
+            now.par_chunks_mut(len).enumerate().for_each(|(at, out)| panel(run, at, out));
+            rest = later;
+        }
+    }
+
+    /// Whether an image is its own operand.
+    pub fn is_plain<F: Format>(&self) -> bool {
+        F::PER_WORD == 1 && self.grade == Grade::Single && self.pass.runs.len() == 1 && self.pass.runs[0].groups.len() == 1
+    }
+
+    /// The padded copies of an image of `frame`. Every element of `out` is written.
+    pub fn operand<F: Format>(&self, image: &[F::Number], frame: Frame, out: &mut [F::Element]) {
+        let (to, margin, zero) = (self.pass.frame, self.pass.margin, F::Element::default());
+        assert_eq!((image.len(), out.len()), (frame.len(), self.operand_len()));
+        for (copy, out) in out.chunks_exact_mut(to.len()).enumerate() {
+            for (y, row) in out.chunks_exact_mut(to.w * to.c).enumerate() {
+                if y < margin || y >= margin + frame.h {
+                    row.fill(zero);
+                    continue;
+                }
+                if to.c > frame.c {
+                    row.fill(zero);
+                } else {
+                    row[..margin * to.c].fill(zero);
+                    row[(margin + frame.w) * to.c..].fill(zero);
+                }
+                let from = &image[(y - margin) * frame.w * frame.c..][..frame.w * frame.c];
+                pixels::<F>(from, frame.c, copy, to.c, margin * to.c, row);
+            }
+        }
+    }
+
+    /// The product for images whose operands stand one after the other. `bias` has one row, or one for each image.
+    pub fn multiply<F: Format>(
+        &self,
+        operands: &[F::Element],
+        packed: &[F::Element],
+        bias: Option<&[F::Number]>,
+        accumulate: bool,
+        out: &mut [F::Number],
+    ) {
+        let images = operands.len() / self.operand_len();
+        let (out_len, rows) = (out.len() / images, bias.map_or(1, |b| b.len() / self.columns));
+        assert!(rows == 1 || rows == images, "{rows} rows of bias for {images} images");
+        let mut at = 0;
+        for (i, (run, (segments, words))) in self.pass.runs.iter().zip(&self.runs).enumerate() {
+            let len = self.panel_len::<F>(i) * self.columns.div_ceil(width::<F>(self.columns));
+            scratch::with(images * run.places.len(), |places: &mut [Place]| {
+                for (image, places) in places.chunks_mut(run.places.len()).enumerate() {
+                    let bias = if rows == 1 { 0 } else { image * self.columns };
+                    for (place, (from, to)) in places.iter_mut().zip(&run.places) {
+                        *place = Place { from: image * self.operand_len() + from, to: image * out_len + to * self.columns, bias };
+                    }
+                }
+                let (a, b) = (operands, &packed[at..at + len]);
+                multiply(Products::<F> { a, places, segments, b, rows: *words, columns: self.columns, bias, accumulate, out: &mut *out });
+            });
+            at += len;
+        }
+    }
+}
+
+impl<F: Format> Layer<F> {
+    pub fn new(shape: Shape, grade: Grade) -> Layer<F> {
+        let forward = Ready::new::<F>(shape.forward::<F>(), shape.c_out, grade);
+        let input_gradient = Ready::new::<F>(shape.input_gradient::<F>(), shape.input.c, grade);
+        Layer { shape, grade, forward, input_gradient, weighing: shape.weighing::<F>(), format: std::marker::PhantomData }
+    }
+
+    /// The weights as the forward pass reads them: `forward.packed_len` elements.
+    pub fn pack_forward(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
+        let grade = self.grade;
+        self.forward.pack::<F>(out, |run, panel, out| kernels.forward_panel::<F>(&run.groups, panel, grade, out));
+    }
+
+    /// The weights as the input gradient reads them: `input_gradient.packed_len` elements.
+    pub fn pack_input_gradient(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
+        let grade = self.grade;
+        self.input_gradient.pack::<F>(out, |run, panel, out| kernels.transposed_panel::<F>(&run.groups, panel, grade, out));
+    }
+
+    /// Elements of one image's channels as the weight gradient reads them.
+    pub fn planes_len(&self) -> usize {
+        self.grade.copies() * self.shape.input.c * self.weighing.channel
+    }
+
+    /// An image's channels, each a plane with zeros around it (four where the stride is 2). Every element of `out` is written.
+    pub fn planes(&self, image: &[F::Number], out: &mut [F::Element]) {
+        let (frame, weighing) = (self.shape.input, &self.weighing);
+        assert_eq!((image.len(), out.len()), (frame.len(), self.planes_len()));
+        out.fill(F::Element::default());
+        let (plane, halves) = (weighing.h * weighing.w, weighing.planes == 4);
+        for (copy, out) in out.chunks_exact_mut(frame.c * weighing.channel).enumerate() {
+            for (y, row) in image.chunks_exact(frame.w * frame.c).enumerate() {
+                if halves {
+                    let at = |x: usize| ((y % 2) * 2 + x % 2) * plane + y / 2 * weighing.w + x / 2;
+                    planes::<F>(row, frame.c, copy, weighing.channel, at, out);
+                } else {
+                    let first = (y + weighing.margin) * weighing.w + weighing.margin;
+                    planes::<F>(row, frame.c, copy, weighing.channel, |x| first + x, out);
+                }
+            }
+        }
+    }
+
+    /// Elements of one panel of `images` output gradients.
+    pub fn gradient_panel_len(&self, images: usize) -> usize {
+        self.grade.copies() * images * self.weighing.words * width::<F>(self.shape.c_out) * F::PER_WORD
+    }
+
+    /// One panel of output gradients: `phase`'s pixels in rows as long as the planes', image after image.
+    pub fn gradient_panel(&self, dy: &[F::Number], phase: usize, panel: usize, out: &mut [F::Element]) {
+        let (frame, weighing, width) = (self.shape.output(), &self.weighing, width::<F>(self.shape.c_out));
+        let images = dy.len() / frame.len();
+        out.fill(F::Element::default());
+        let step = if weighing.phases == 4 { 2 } else { 1 };
+        let first = panel * width;
+        let n = width.min(frame.c - first);
+        let words = images * weighing.words;
+        for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
+            for (dy, out) in dy.chunks_exact(frame.len()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
+                for y in 0..frame.h / step {
+                    for x in 0..frame.w / step {
+                        let pixel = (y * step + phase / 2 % 2) * frame.w + x * step + phase % 2;
+                        let from = &dy[pixel * frame.c + first..][..n];
+                        let p = y * weighing.w + x;
+                        let to = &mut out[p / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
+                        if F::PER_WORD == 1 {
+                            to.iter_mut().zip(from).for_each(|(to, v)| *to = F::round(*v));
+                        } else {
+                            for (j, v) in from.iter().enumerate() {
+                                to[j * F::PER_WORD + p % F::PER_WORD] = if copy == 0 { F::round(*v) } else { F::rest(*v) };
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One product of the weight gradient in one panel: \[c_in, width\], over `images` images.
+    pub fn weigh(
+        &self,
+        product: usize,
+        planes: &[F::Element],
+        panel: &[F::Element],
+        images: usize,
+        accumulate: bool,
+        out: &mut [F::Number],
+    ) {
+        let (weighing, c, width) = (&self.weighing, self.shape.input.c, width::<F>(self.shape.c_out));
+        let shift = weighing.products[product].0;
+        let (a_len, words) = (c * weighing.channel, images * weighing.words);
+        let each = |i: usize| Segment { from: i * self.planes_len() + shift, row: i * weighing.words, words: weighing.words };
+        let segments = self.grade.segments(&(0..images).map(each).collect::<Vec<_>>(), a_len, words);
+        scratch::with(c, |places: &mut [Place]| {
+            for (i, place) in places.iter_mut().enumerate() {
+                *place = Place { from: i * weighing.channel, to: i * width, bias: 0 };
+            }
+            let (rows, bias) = (self.grade.copies() * words, None);
+            multiply(Products::<F> { a: planes, places, segments: &segments, b: panel, rows, columns: width, bias, accumulate, out });
+        });
+    }
+}

@@ -1,0 +1,181 @@
+//! The matrix unit of Sapphire Rapids and later processors (AMX), in inline assembly: its intrinsics are not stable in Rust.
+
+use super::tiles::Unit;
+use std::arch::asm;
+use std::sync::OnceLock;
+
+/// Linux's request for a process to use tile data.
+const ARCH_PRCTL: usize = 158;
+const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
+const XFEATURE_XTILEDATA: usize = 18;
+
+/// Whether the processor has the unit, the system grants it, and it multiplies as it should.
+pub fn is_usable() -> bool {
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| exists() && granted() && multiplies())
+}
+
+fn exists() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
+    const OSXSAVE: u32 = 1 << 27;
+    const TILE_STATE: u32 = 1 << 17 | 1 << 18;
+    if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE == 0 || __cpuid_count(7, 0).edx & TILES_AND_BF16 != TILES_AND_BF16 {
+        return false;
+    }
+    let state: u32;
+    // Safety: OSXSAVE says that the instruction exists; it reads a register and changes no memory.
+    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") state, out("edx") _, options(nomem, nostack, preserves_flags)) };
+    state & TILE_STATE == TILE_STATE
+}
+
+#[cfg(target_os = "linux")]
+fn granted() -> bool {
+    let result: isize;
+    // Safety: arch_prctl with this request touches no memory of ours; the kernel clobbers rcx and r11.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL as isize => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn granted() -> bool {
+    false
+}
+
+/// A product whose result is exact in f32, on the unit and by hand: if they differ, the unit is not what this code takes it for.
+fn multiplies() -> bool {
+    use super::format::{Bf16, Format};
+    use super::kernel::{Place, Products, Segment};
+    let (rows, words) = (40, 32);
+    let a: Vec<u16> = (0..rows * 2 * words).map(|i| Bf16::round((i * 7 % 13) as f32 - 6.0)).collect();
+    let b: Vec<u16> = (0..32 * 2 * words).map(|i| Bf16::round((i * 5 % 11) as f32 - 5.0)).collect();
+    let places: Vec<Place> = (0..rows).map(|row| Place { from: row * 2 * words, to: row * 32, bias: 0 }).collect();
+    let segments = [Segment { from: 0, row: 0, words }];
+    let mut out = vec![0f32; rows * 32];
+    let products = Products {
+        a: &a,
+        places: &places,
+        segments: &segments,
+        b: &b,
+        rows: words,
+        columns: 32,
+        bias: None,
+        accumulate: false,
+        out: &mut out,
+    };
+    // Safety: the unit exists and the system has granted it.
+    unsafe { super::tiles::run::<Amx>(products) };
+    out.iter().enumerate().all(|(at, sum)| {
+        let (row, column) = (at / 32, at % 32);
+        let factors = |k: usize| Bf16::widen(a[row * 2 * words + k]) * Bf16::widen(b[(k / 2 * 32 + column) * 2 + k % 2]);
+        *sum == (0..2 * words).map(factors).sum::<f32>()
+    })
+}
+
+/// The processor's unit. A thread's tiles are its own.
+pub struct Amx;
+
+/// Palette 1; 16 rows of 64 bytes in each of eight tiles.
+#[repr(C, align(64))]
+struct Shape {
+    palette: u8,
+    start: u8,
+    reserved: [u8; 14],
+    bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+static SHAPE: Shape = Shape {
+    palette: 1,
+    start: 0,
+    reserved: [0; 14],
+    bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+// Safety: every instruction works on tiles, which Rust's own code never uses, and on the memory that the trait's callers promise.
+// Tiles are named as clobbered so that the compiler knows that they change.
+unsafe impl Unit for Amx {
+    #[inline(always)]
+    unsafe fn configure() {
+        // Safety: reads 64 bytes of a static of that size.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const SHAPE, options(nostack, preserves_flags)) };
+    }
+    #[inline(always)]
+    unsafe fn release() {
+        // Safety: the caller has configured the unit.
+        unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
+    }
+    #[inline(always)]
+    unsafe fn zero() {
+        // Safety: the caller has configured the unit.
+        unsafe {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                options(nostack, preserves_flags, nomem)
+            );
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_a(second: bool, p: *const u16, stride: usize) {
+        // Safety: the caller promises 16 rows of 64 bytes, `stride` elements apart.
+        unsafe {
+            if second {
+                asm!("tileloadd tmm5, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm5") _, options(nostack, preserves_flags, readonly));
+            } else {
+                asm!("tileloadd tmm4, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm4") _, options(nostack, preserves_flags, readonly));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_b(second: bool, p: *const u16, stride: usize) {
+        // Safety: the caller promises 16 rows of 64 bytes, `stride` elements apart.
+        unsafe {
+            if second {
+                asm!("tileloadd tmm7, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm7") _, options(nostack, preserves_flags, readonly));
+            } else {
+                asm!("tileloadd tmm6, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm6") _, options(nostack, preserves_flags, readonly));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot(narrow: bool) {
+        // Safety: the caller has configured the unit.
+        unsafe {
+            if narrow {
+                asm!(
+                    "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
+                    out("tmm0") _, out("tmm2") _, options(nostack, preserves_flags, nomem)
+                );
+            } else {
+                asm!(
+                    "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, options(nostack, preserves_flags, nomem)
+                );
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32) {
+        // Safety: the caller promises room for four tiles of 1024 bytes.
+        unsafe {
+            asm!(
+                "tilestored [{p} + {s}*1], tmm0", "tilestored [{p} + {s}*1 + 1024], tmm1",
+                "tilestored [{p} + {s}*1 + 2048], tmm2", "tilestored [{p} + {s}*1 + 3072], tmm3",
+                p = in(reg) p, s = in(reg) 64usize, options(nostack, preserves_flags)
+            );
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The product itself: out\[row, n\] (+)= bias\[n\] + sum_k a\[row, k\] b\[k, n\].
+//!
+//! Rows of `a` are not a matrix's: each begins at a place of its own and continues in segments, so that a window of a padded image is a
+//! row without being copied. `b` is packed in panels of a few columns. A tile of the result stays in registers while the sum runs.
+
+use super::format::{Dot, Format};
+
+/// Where a row begins in `a`, where its result goes in `out`, and where its bias begins. In elements and numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub from: usize,
+    pub to: usize,
+    pub bias: usize,
+}
+
+/// A stretch of the sum: `words` words from `from` elements behind a row's beginning, against the rows of `b` from `row` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub from: usize,
+    pub row: usize,
+    pub words: usize,
+}
+
+/// Rows of a panel's part that is meant to stay in the second-level cache while all rows of `a` pass by.
+const CHUNK: usize = 1536;
+
+/// A product.
+#[derive(Debug)]
+pub struct Products<'a, F: Format> {
+    pub a: &'a [F::Element],
+    pub places: &'a [Place],
+    pub segments: &'a [Segment],
+    /// Panels of [`width`] columns, each `rows` words a column; the last one filled up with zeros.
+    pub b: &'a [F::Element],
+    /// Words in a column of a panel.
+    pub rows: usize,
+    /// Columns of the result that begin with the first panel given.
+    pub columns: usize,
+    /// Added to each row, from the row's place on.
+    pub bias: Option<&'a [F::Number]>,
+    /// Whether `out` is added to.
+    pub accumulate: bool,
+    pub out: &'a mut [F::Number],
+}
+
+/// Sums in 64 bytes.
+pub const fn line<F: Format>() -> usize {
+    64 / size_of::<F::Number>()
+}
+
+/// Columns of a panel: two 64-byte lines of sums, or one where that is enough.
+pub fn width<F: Format>(columns: usize) -> usize {
+    if columns <= line::<F>() { line::<F>() } else { 2 * line::<F>() }
+}
+
+/// Elements of the packed panels of a \[rows, columns\] matrix.
+pub fn panels_len<F: Format>(rows: usize, columns: usize) -> usize {
+    columns.next_multiple_of(width::<F>(columns)) * rows * F::PER_WORD
+}
+
+impl<F: Format> Products<'_, F> {
+    /// What the pointers of every implementation rely on.
+    pub fn check(&self) {
+        let reach = self.segments.iter().map(|s| s.from + s.words * F::PER_WORD).max().unwrap_or(0);
+        let rows = self.segments.iter().map(|s| s.row + s.words).max().unwrap_or(0);
+        assert!(rows <= self.rows, "segments reach row {rows} of {}", self.rows);
+        assert_eq!(self.b.len(), panels_len::<F>(self.rows, self.columns), "panels of {} x {}", self.rows, self.columns);
+        let (mut from, mut to, mut bias) = (0, 0, 0);
+        for place in self.places {
+            (from, to, bias) = (from.max(place.from), to.max(place.to), bias.max(place.bias));
+        }
+        if self.places.is_empty() {
+            return;
+        }
+        assert!(from + reach <= self.a.len(), "rows reach {} of {}", from + reach, self.a.len());
+        assert!(to + self.columns <= self.out.len(), "results reach {} of {}", to + self.columns, self.out.len());
+        assert!(self.bias.is_none_or(|b| bias + self.columns <= b.len()), "a bias is too short");
+    }
+
+    /// Where the stretch of segments from `first` on ends that fits the cache; at least one segment.
+    pub fn chunk_end(&self, first: usize) -> usize {
+        let (mut words, mut end) = (self.segments[first].words, first + 1);
+        while end < self.segments.len() && words + self.segments[end].words <= CHUNK {
+            words += self.segments[end].words;
+            end += 1;
+        }
+        end
+    }
+
+    /// Runs with the vectors of `D`.
+    ///
+    /// # Safety
+    /// The instruction set of `D` must exist on this processor, and the caller must be compiled for it.
+    #[inline(always)]
+    pub unsafe fn run<D: Dot<F>>(mut self) {
+        self.check();
+        let registers = width::<F>(self.columns) / D::LANES;
+        let n = self.places.len();
+        let waste = |rows: usize| n.div_ceil(rows) * rows - n;
+        let wide = D::LANES == line::<F>();
+        // Safety (all): the caller's promise; registers that a tile has not enough columns for take turns inside a panel.
+        unsafe {
+            match (registers, wide) {
+                (1, _) => self.tiles::<D, 8, 1>(),
+                (_, true) if waste(12) <= waste(8) && waste(12) <= waste(7) => self.tiles::<D, 12, 2>(),
+                (_, true) if waste(7) < waste(8) => self.tiles::<D, 7, 2>(),
+                (_, true) => self.tiles::<D, 8, 2>(),
+                // 256-bit registers: 16 of them.
+                (2 | 4, _) if waste(5) < waste(6) && waste(5) < waste(4) => self.tiles::<D, 5, 2>(),
+                (2 | 4, _) if waste(4) < waste(6) => self.tiles::<D, 4, 2>(),
+                (2 | 4, _) => self.tiles::<D, 6, 2>(),
+                _ => self.tiles::<D, 4, 2>(),
+            }
+        }
+    }
+
+    /// All tiles of `MR` rows by `NV` registers.
+    #[inline(always)]
+    unsafe fn tiles<D: Dot<F>, const MR: usize, const NV: usize>(&mut self) {
+        let (columns, width, last) = (self.columns, width::<F>(self.columns), self.places.len().wrapping_sub(1));
+        for panel in 0..columns.div_ceil(width) {
+            let mut end = 0;
+            while end < self.segments.len() {
+                let first = end;
+                end = self.chunk_end(first);
+                let (segments, accumulate) = (&self.segments[first..end], self.accumulate || first > 0);
+                let bias = self.bias.filter(|_| first == 0);
+                for row in (0..self.places.len()).step_by(MR) {
+                    // Rows past the end repeat the last one; their results are dropped.
+                    let places: [Place; MR] = std::array::from_fn(|i| self.places[(row + i).min(last)]);
+                    let valid = (self.places.len() - row).min(MR);
+                    for inner in (0..width).step_by(NV * D::LANES) {
+                        let column = panel * width + inner;
+                        if column >= columns {
+                            break;
+                        }
+                        // Safety: `check` has compared every place, segment and panel with the slices.
+                        unsafe {
+                            let b = self.b.as_ptr().add((panel * self.rows * width + inner) * F::PER_WORD);
+                            let sums = sum::<F, D, MR, NV>(self.a.as_ptr(), &places, segments, b, width);
+                            for (i, sums) in sums.iter().enumerate().take(valid) {
+                                let Place { to, bias: from, .. } = places[i];
+                                let bias = bias.map(|bias| &bias[from + column..from + columns]);
+                                finish::<F, D, NV>(sums, &mut self.out[to + column..to + columns], bias, accumulate);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A tile's sums over `segments`.
+///
+/// # Safety
+/// The instruction set of `D`; every place and segment inside `a`; every segment's rows behind `b`, `width` words apart.
+#[inline(always)]
+unsafe fn sum<F: Format, D: Dot<F>, const MR: usize, const NV: usize>(
+    a: *const F::Element,
+    places: &[Place; MR],
+    segments: &[Segment],
+    b: *const F::Element,
+    width: usize,
+) -> [[D::V; NV]; MR] {
+    // Safety: the caller's promise.
+    unsafe {
+        let mut sums = [[D::zero(); NV]; MR];
+        for segment in segments {
+            let pointers: [*const F::Element; MR] = std::array::from_fn(|i| a.add(places[i].from + segment.from));
+            let mut line = b.add(segment.row * width * F::PER_WORD);
+            for k in 0..segment.words {
+                let words: [D::W; NV] = std::array::from_fn(|j| D::line(line.add(j * D::LANES * F::PER_WORD)));
+                for i in 0..MR {
+                    let word = D::spread(pointers[i].add(k * F::PER_WORD));
+                    for j in 0..NV {
+                        sums[i][j] = D::dot(word, words[j], sums[i][j]);
+                    }
+                }
+                line = line.add(width * F::PER_WORD);
+            }
+        }
+        sums
+    }
+}
+
+/// Writes one row of a tile: `out` is what is left of the row, which may be shorter than the tile.
+///
+/// # Safety
+/// The instruction set of `D`.
+#[inline(always)]
+unsafe fn finish<F: Format, D: Dot<F>, const NV: usize>(
+    sums: &[D::V; NV],
+    out: &mut [F::Number],
+    bias: Option<&[F::Number]>,
+    accumulate: bool,
+) {
+    if out.len() >= NV * D::LANES {
+        // Safety: as long as the tile's row; the bias as long as `out`.
+        unsafe {
+            for (j, v) in sums.iter().enumerate() {
+                let to = out.as_mut_ptr().add(j * D::LANES);
+                let mut v = *v;
+                if let Some(bias) = bias {
+                    v = D::add(v, D::load(bias.as_ptr().add(j * D::LANES)));
+                }
+                if accumulate {
+                    v = D::add(v, D::load(to));
+                }
+                D::store(to, v);
+            }
+        }
+        return;
+    }
+    let mut spill = [F::Number::default(); 64];
+    // Safety: a tile's row is at most 32 numbers.
+    unsafe {
+        for (j, v) in sums.iter().enumerate() {
+            D::store(spill.as_mut_ptr().add(j * D::LANES), *v);
+        }
+    }
+    for (i, to) in out.iter_mut().enumerate() {
+        let v = spill[i] + bias.map_or(F::Number::default(), |bias| bias[i]);
+        *to = if accumulate { *to + v } else { v };
+    }
+}

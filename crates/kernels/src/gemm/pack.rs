@@ -1,0 +1,216 @@
+//! Factors in the order in which the product reads them: panels of columns, rows of words.
+
+use super::format::Format;
+use super::kernel::{Segment, width};
+
+/// How closely a format's product follows its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// Each number is one element.
+    Single,
+    /// Each number is an element and what its rounding lost; of the four products the smallest is left out. With bf16 the error is
+    /// about 2^-16 of the factors: f32-grade on a unit that knows bf16 only.
+    Split,
+}
+
+impl Grade {
+    /// Copies of a factor: rounded numbers, and what that lost.
+    pub fn copies(self) -> usize {
+        match self {
+            Grade::Single => 1,
+            Grade::Split => 2,
+        }
+    }
+
+    /// The segments over all copies, where the second copy of `a` is `a_len` elements and that of `b` `rows` rows behind the first.
+    pub fn segments(self, segments: &[Segment], a_len: usize, rows: usize) -> Vec<Segment> {
+        let all = |a: usize, b: usize| segments.iter().map(move |s| Segment { from: s.from + a * a_len, row: s.row + b * rows, ..*s });
+        match self {
+            Grade::Single => segments.to_vec(),
+            Grade::Split => all(0, 0).chain(all(0, 1)).chain(all(1, 0)).collect(),
+        }
+    }
+}
+
+/// Rounds for copy `copy`.
+#[inline(always)]
+fn element<F: Format>(copy: usize, v: F::Number) -> F::Element {
+    if copy == 0 { F::round(v) } else { F::rest(v) }
+}
+
+/// Numbers of a block that is turned round in cache.
+const BLOCK: usize = 32;
+
+/// Kernels \[taps, c_in, c_out\] whose outputs stand side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernels<'a, T> {
+    pub parts: &'a [&'a [T]],
+    pub c_in: usize,
+    /// Outputs of each part.
+    pub c_out: usize,
+}
+
+impl<T: crate::simd::Real> Kernels<'_, T> {
+    /// Outputs of all parts.
+    pub fn outputs(&self) -> usize {
+        self.parts.len() * self.c_out
+    }
+
+    /// Adds outputs `from..` of a tap's input channel to `out`; past the last output nothing is added.
+    fn add_row(&self, tap: usize, ci: usize, from: usize, out: &mut [T]) {
+        let end = (from + out.len()).min(self.outputs());
+        let mut at = from;
+        while at < end {
+            let (part, column) = (at / self.c_out, at % self.c_out);
+            let n = (self.c_out - column).min(end - at);
+            let row = &self.parts[part][(tap * self.c_in + ci) * self.c_out + column..][..n];
+            out[at - from..][..n].iter_mut().zip(row).for_each(|(to, w)| *to += *w);
+            at += n;
+        }
+    }
+
+    /// One panel of \[(group, c_in), outputs\]; each group of taps is added up.
+    pub fn forward_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
+        let (width, words) = (width::<F>(self.outputs()), self.c_in.div_ceil(F::PER_WORD));
+        let rows = groups.len() * words;
+        debug_assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
+        for (g, taps) in groups.iter().enumerate() {
+            for word in 0..words {
+                for e in 0..F::PER_WORD {
+                    let ci = word * F::PER_WORD + e;
+                    let mut line = [T::default(); BLOCK];
+                    for tap in taps.iter().filter(|_| ci < self.c_in) {
+                        self.add_row(*tap, ci, panel * width, &mut line[..width]);
+                    }
+                    for copy in 0..grade.copies() {
+                        let to = &mut out[(copy * rows + g * words + word) * width * F::PER_WORD..][..width * F::PER_WORD];
+                        for (j, v) in line[..width].iter().enumerate() {
+                            to[j * F::PER_WORD + e] = element::<F>(copy, *v);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One panel of \[(group, outputs), c_in\]; each group of taps is added up.
+    pub fn transposed_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
+        let (width, words) = (width::<F>(self.c_in), self.outputs().div_ceil(F::PER_WORD));
+        let rows = groups.len() * words;
+        debug_assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
+        for (g, taps) in groups.iter().enumerate() {
+            for from in (0..self.outputs()).step_by(BLOCK) {
+                let mut block = [[T::default(); BLOCK]; BLOCK];
+                for (j, line) in block.iter_mut().enumerate().take(width.min(self.c_in - panel * width)) {
+                    for tap in taps {
+                        self.add_row(*tap, panel * width + j, from, line);
+                    }
+                }
+                let n = (self.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
+                for copy in 0..grade.copies() {
+                    for word in 0..n {
+                        let row = copy * rows + g * words + from / F::PER_WORD + word;
+                        let to = &mut out[row * width * F::PER_WORD..][..width * F::PER_WORD];
+                        for (j, line) in block[..width].iter().enumerate() {
+                            for e in 0..F::PER_WORD {
+                                to[j * F::PER_WORD + e] = element::<F>(copy, line[word * F::PER_WORD + e]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A matrix by rows, or by columns where `turned`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a, T> {
+    pub data: &'a [T],
+    /// Numbers between the beginnings of stored rows.
+    pub stride: usize,
+    pub turned: bool,
+}
+
+impl<T: crate::simd::Real> Matrix<'_, T> {
+    /// Rows of words: \[copies\]\[rows\]\[words\], each row filled up with zeros to whole words.
+    pub fn rows<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
+        let row_len = columns.next_multiple_of(F::PER_WORD);
+        for (copy, out) in out.chunks_exact_mut(rows * row_len).enumerate().take(grade.copies()) {
+            if row_len > columns {
+                out.fill(F::Element::default());
+            }
+            if !self.turned {
+                for (out, row) in out.chunks_exact_mut(row_len).zip(self.data.chunks(self.stride)) {
+                    out.iter_mut().zip(&row[..columns]).for_each(|(to, v)| *to = element::<F>(copy, *v));
+                }
+                continue;
+            }
+            for first in (0..rows).step_by(BLOCK) {
+                let n = (rows - first).min(BLOCK);
+                for column in 0..columns {
+                    let from = &self.data[column * self.stride + first..][..n];
+                    for (i, v) in from.iter().enumerate() {
+                        out[(first + i) * row_len + column] = element::<F>(copy, *v);
+                    }
+                }
+            }
+        }
+    }
+
+    /// All panels of the \[rows, columns\] matrix.
+    pub fn panels<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
+        let (width, words) = (width::<F>(columns), rows.div_ceil(F::PER_WORD));
+        out.fill(F::Element::default());
+        for (panel, out) in out.chunks_exact_mut(grade.copies() * words * width * F::PER_WORD).enumerate() {
+            let first = panel * width;
+            let n = width.min(columns.saturating_sub(first));
+            for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
+                if !self.turned {
+                    for row in 0..rows {
+                        let to = &mut out[row / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
+                        let from = &self.data[row * self.stride + first..][..n];
+                        for (j, v) in from.iter().enumerate() {
+                            to[j * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
+                        }
+                    }
+                    continue;
+                }
+                for from in (0..rows).step_by(BLOCK) {
+                    let block = (rows - from).min(BLOCK);
+                    for j in 0..n {
+                        let line = &self.data[(first + j) * self.stride + from..][..block];
+                        for (i, v) in line.iter().enumerate() {
+                            let row = from + i;
+                            out[(row / F::PER_WORD * width + j) * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies a row of pixels, \[n, c\], to places of pixels, `pixel` elements apart from `at` on; what lies between stays.
+pub fn pixels<F: Format>(row: &[F::Number], c: usize, copy: usize, pixel: usize, at: usize, out: &mut [F::Element]) {
+    if F::PER_WORD == 1 && pixel == c {
+        out[at..at + row.len()].iter_mut().zip(row).for_each(|(to, v)| *to = element::<F>(copy, *v));
+        return;
+    }
+    for (x, from) in row.chunks_exact(c).enumerate() {
+        out[at + x * pixel..][..c].iter_mut().zip(from).for_each(|(to, v)| *to = element::<F>(copy, *v));
+    }
+}
+
+/// Copies a row of pixels, \[n, c\], to the channels' planes: pixel x of channel i to `at(x)` of plane i, planes `stride` elements apart.
+pub fn planes<F: Format>(row: &[F::Number], c: usize, copy: usize, stride: usize, at: impl Fn(usize) -> usize, out: &mut [F::Element]) {
+    for first in (0..c).step_by(16) {
+        let n = (c - first).min(16);
+        for (x, pixel) in row.chunks_exact(c).enumerate() {
+            let at = at(x);
+            for (i, v) in pixel[first..first + n].iter().enumerate() {
+                out[(first + i) * stride + at] = element::<F>(copy, *v);
+            }
+        }
+    }
+}

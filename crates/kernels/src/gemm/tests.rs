@@ -1,0 +1,167 @@
+//! The product in every format, on every instruction set and on the emulated matrix unit, against sums in f64.
+
+use super::pack::{Grade, Matrix};
+use super::*;
+use crate::random::{Random, Stream};
+use crate::simd::Isa;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+struct Case {
+    rows: usize,
+    columns: usize,
+    /// Words of each segment.
+    segments: Vec<usize>,
+    bias: bool,
+    accumulate: bool,
+    seed: u64,
+}
+
+fn cases(words: impl Strategy<Value = usize>) -> impl Strategy<Value = Case> {
+    (1usize..40, 1usize..80, prop::collection::vec(words, 1..4), any::<bool>(), any::<bool>(), any::<u64>())
+        .prop_map(|(rows, columns, segments, bias, accumulate, seed)| Case { rows, columns, segments, bias, accumulate, seed })
+}
+
+/// Factors and places of a case; rows of `a` overlap and lie at uneven distances, segments leave gaps.
+struct Made<F: Format> {
+    a: Vec<F::Element>,
+    b: Vec<F::Element>,
+    places: Vec<Place>,
+    segments: Vec<Segment>,
+    rows: usize,
+    bias: Vec<F::Number>,
+    before: Vec<F::Number>,
+    exact: Vec<f64>,
+}
+
+const GAP: usize = 3;
+
+fn made<F: Format>(case: &Case) -> Made<F> {
+    use crate::simd::Real;
+    let random = Random::new(case.seed, Stream::Evaluation);
+    let numbers =
+        |step: u64, n: usize| -> Vec<F::Number> { (0..n).map(|i| F::Number::of(2.0 * random.uniform(step, i as u64) - 1.0)).collect() };
+    let k: usize = case.segments.iter().sum();
+    let reach = (k + GAP * case.segments.len()) * F::PER_WORD;
+    let froms: Vec<usize> = (0..case.rows).map(|row| row * 4 + usize::from(random.word(9, row as u64) & 1 == 1)).collect();
+    let a: Vec<F::Element> = numbers(0, reach + 4 * case.rows + 2).into_iter().map(F::round).collect();
+    let matrix = numbers(1, k * F::PER_WORD * case.columns);
+    let mut b = vec![F::Element::default(); panels_len::<F>(k, case.columns)];
+    Matrix { data: &matrix, stride: case.columns, turned: false }.panels::<F>(k * F::PER_WORD, case.columns, Grade::Single, &mut b);
+    let (mut from, mut row, mut segments) = (0, 0, Vec::new());
+    for words in &case.segments {
+        segments.push(Segment { from, row, words: *words });
+        from += (words + GAP) * F::PER_WORD;
+        row += words;
+    }
+    let places: Vec<Place> =
+        froms.iter().enumerate().map(|(i, from)| Place { from: *from, to: i * case.columns, bias: i * case.columns }).collect();
+    let (bias, before) = (numbers(2, case.rows * case.columns), numbers(3, case.rows * case.columns));
+    let exact = (0..case.rows * case.columns)
+        .map(|at| {
+            let (i, n) = (at / case.columns, at % case.columns);
+            let mut sum = 0.0;
+            for s in &segments {
+                for e in 0..s.words * F::PER_WORD {
+                    let factor = F::widen(F::round(matrix[(s.row * F::PER_WORD + e) * case.columns + n]));
+                    sum += F::widen(a[froms[i] + s.from + e]).wide() * factor.wide();
+                }
+            }
+            sum + if case.bias { bias[at].wide() } else { 0.0 } + if case.accumulate { before[at].wide() } else { 0.0 }
+        })
+        .collect();
+    Made { a, b, places, segments, rows: k, bias, before, exact }
+}
+
+/// Runs a case with `run` on a poisoned result and gives the largest error.
+fn error<F: Format>(case: &Case, run: impl Fn(Products<F>)) -> f64 {
+    use crate::simd::Real;
+    let made = made::<F>(case);
+    let mut out: Vec<F::Number> = if case.accumulate { made.before.clone() } else { vec![F::Number::of(f64::NAN); made.before.len()] };
+    run(Products {
+        a: &made.a,
+        places: &made.places,
+        segments: &made.segments,
+        b: &made.b,
+        rows: made.rows,
+        columns: case.columns,
+        bias: case.bias.then_some(&made.bias[..]),
+        accumulate: case.accumulate,
+        out: &mut out,
+    });
+    // A NaN must not vanish in a maximum.
+    out.iter().zip(&made.exact).map(|(o, e)| (o.wide() - e).abs()).fold(0.0, |m, v| if v <= m { m } else { v })
+}
+
+fn here() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn every_instruction_set_multiplies_f32(case in cases(1usize..70)) {
+        for isa in here() {
+            let error = error::<F32>(&case, |p| multiply_with(isa, p));
+            prop_assert!(error < 1e-4, "{}: {error}", isa.name());
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_multiplies_f64(case in cases(1usize..70)) {
+        for isa in here() {
+            let error = error::<F64>(&case, |p| multiply_with(isa, p));
+            prop_assert!(error < 1e-12, "{}: {error}", isa.name());
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_multiplies_bf16(case in cases(1usize..70)) {
+        for isa in here() {
+            let error = error::<Bf16>(&case, |p| multiply_with(isa, p));
+            prop_assert!(error < 1e-4, "{}: {error}", isa.name());
+        }
+    }
+
+    #[test]
+    fn tiles_multiply_bf16(case in cases((1usize..4).prop_map(|n| 16 * n))) {
+        // Safety: the emulated unit exists everywhere.
+        let error = error::<Bf16>(&case, |p| unsafe { tiles::run::<tiles::emulated::Emulated>(p) });
+        prop_assert!(error < 1e-4, "{error}");
+    }
+
+    #[test]
+    fn bf16_is_the_nearest(bits: u32) {
+        let v = f32::from_bits(bits);
+        let rounded = Bf16::widen(Bf16::round(v));
+        if v.is_nan() {
+            prop_assert!(rounded.is_nan());
+        } else if v.abs() < 3.38e38 {
+            // Both neighbours of the result are at least as far away.
+            for other in [Bf16::round(v).wrapping_add(1), Bf16::round(v).wrapping_sub(1)].map(Bf16::widen).into_iter().filter(|o| o.is_finite()) {
+                prop_assert!((rounded as f64 - v as f64).abs() <= (other as f64 - v as f64).abs());
+            }
+            prop_assert!((v as f64 - rounded as f64 - Bf16::widen(Bf16::rest(v)) as f64).abs() <= 2f64.powi(-16) * (v as f64).abs() + 1e-40);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "rows reach")]
+fn rows_that_leave_the_factor_are_refused() {
+    let (a, b, mut out) = (vec![0f32; 9], vec![0f32; panels_len::<F32>(10, 4)], vec![0f32; 4]);
+    let segments = [Segment { from: 0, row: 0, words: 10 }];
+    let places = [Place::default()];
+    multiply(Products::<F32> {
+        a: &a,
+        places: &places,
+        segments: &segments,
+        b: &b,
+        rows: 10,
+        columns: 4,
+        bias: None,
+        accumulate: false,
+        out: &mut out,
+    });
+}

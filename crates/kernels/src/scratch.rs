@@ -1,0 +1,33 @@
+//! Working memory that is kept: each thread takes a buffer, uses it and puts it back, so that steady work allocates nothing.
+
+use std::cell::RefCell;
+
+/// Numbers that buffers can be made of.
+pub trait Scratch: Copy + Default + 'static {
+    /// The calling thread's buffers that are not in use.
+    fn with_pool<R>(f: impl FnOnce(&RefCell<Vec<Vec<Self>>>) -> R) -> R;
+}
+
+macro_rules! scratch {
+    ($($t:ty),*) => {
+        $(impl Scratch for $t {
+            fn with_pool<R>(f: impl FnOnce(&RefCell<Vec<Vec<Self>>>) -> R) -> R {
+                thread_local!(static POOL: RefCell<Vec<Vec<$t>>> = const { RefCell::new(Vec::new()) });
+                POOL.with(f)
+            }
+        })*
+    };
+}
+
+scratch!(f32, f64, u16, crate::gemm::Place);
+
+/// Calls `f` with a buffer of `len` numbers, which hold anything. Of this thread's free buffers the last one used is taken.
+pub fn with<T: Scratch, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+    let mut buffer = T::with_pool(|pool| pool.borrow_mut().pop()).unwrap_or_default();
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+    let result = f(&mut buffer[..len]);
+    T::with_pool(|pool| pool.borrow_mut().push(buffer));
+    result
+}
