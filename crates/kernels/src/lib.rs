@@ -7,6 +7,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod adam;
+pub mod attention;
 pub mod conv2d;
 pub mod dropout;
 pub mod gemm;

@@ -1,14 +1,15 @@
 //! Named tensors in safetensors files, read strictly: every key of the file is used, and used once.
 
 use crate::error::{Error, Result};
+use crate::optimiser::ROWS;
 use crate::parameters::{Parameter, Weights};
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
 
-/// The rows of a training state by their prefix in a file.
-const ROWS: [&str; 4] = ["weight", "adam_m", "adam_v", "ema"];
+/// The rows of a training by their prefix in a file.
+const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", "ema"];
 
 /// The only key of the file's own metadata.
 const METADATA: &str = "ddpm";
@@ -56,28 +57,23 @@ pub fn from_bytes(bytes: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
     }
 }
 
-/// A training state's tensors, in the parameters' shapes.
-pub fn state_tensors(parameters: &[Parameter], states: &[Tensor]) -> Result<Vec<(String, Tensor)>> {
-    let mut tensors = Vec::with_capacity(parameters.len() * ROWS.len());
-    for (row, prefix) in ROWS.iter().enumerate() {
-        for (p, state) in parameters.iter().zip(states) {
-            tensors.push((format!("{prefix}.{}", p.name), state.narrow(0, row, 1)?.reshape(p.shape.as_slice())?));
-        }
+/// A training's tensors, in the parameters' shapes.
+pub fn state_tensors(parameters: &[Parameter], rows: &[Vec<f32>; ROWS]) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors = Vec::with_capacity(parameters.len() * PREFIXES.len());
+    for (row, prefix) in rows.iter().zip(PREFIXES) {
+        let named = parameters.iter().map(|p| format!("{prefix}.{}", p.name));
+        tensors.extend(named.zip(Weights::from_numbers(parameters, row)?.0));
     }
     Ok(tensors)
 }
 
-/// The states that [`state_tensors`] wrote.
-pub fn read_states(bytes: &[u8], parameters: &[Parameter]) -> Result<Vec<Tensor>> {
+/// The rows that [`state_tensors`] wrote.
+pub fn read_states(bytes: &[u8], parameters: &[Parameter]) -> Result<[Vec<f32>; ROWS]> {
     let names: Vec<(String, Vec<usize>)> =
-        ROWS.iter().flat_map(|prefix| parameters.iter().map(move |p| (format!("{prefix}.{}", p.name), p.shape.clone()))).collect();
-    let tensors = from_bytes(bytes, &names)?;
-    let n = parameters.len();
-    let stack = |i: usize| {
-        let rows: Vec<Tensor> = (0..ROWS.len()).map(|row| tensors[row * n + i].flatten_all()).collect::<candle_core::Result<_>>()?;
-        Tensor::stack(&rows, 0)
-    };
-    Ok((0..n).map(stack).collect::<candle_core::Result<_>>()?)
+        PREFIXES.iter().flat_map(|prefix| parameters.iter().map(move |p| (format!("{prefix}.{}", p.name), p.shape.clone()))).collect();
+    let mut tensors = from_bytes(bytes, &names)?.into_iter();
+    let mut row = || Weights(tensors.by_ref().take(parameters.len()).collect()).numbers();
+    Ok([row()?, row()?, row()?, row()?])
 }
 
 /// Weights alone, under their own names.

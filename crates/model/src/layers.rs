@@ -25,24 +25,29 @@ pub struct Builder {
 /// A 3x3 or 1x1 convolution with bias.
 #[derive(Clone, Debug)]
 pub struct Conv {
-    weight: usize,
-    bias: usize,
-    resize: Resize,
+    pub(crate) weight: usize,
+    pub(crate) bias: usize,
+    pub(crate) k: usize,
+    pub(crate) from: Map,
+    pub(crate) out: usize,
+    pub(crate) resize: Resize,
 }
 
 /// A dense layer with bias.
 #[derive(Clone, Debug)]
 pub struct Dense {
-    weight: usize,
-    bias: usize,
+    pub(crate) weight: usize,
+    pub(crate) bias: usize,
+    pub(crate) from: usize,
+    pub(crate) out: usize,
 }
 
 /// A group normalisation with scale and shift.
 #[derive(Clone, Debug)]
 pub struct Norm {
-    gamma: usize,
-    beta: usize,
-    groups: usize,
+    pub(crate) gamma: usize,
+    pub(crate) beta: usize,
+    pub(crate) groups: usize,
 }
 
 /// Sizes of a convolution's input feature map.
@@ -68,7 +73,7 @@ impl Builder {
         let bias = self.add(format!("{name}.bias"), vec![out], Init::Constant(0.0));
         let (h, w) = resize.output(from.height, from.width);
         self.macs += (k * k * from.channels * out * h * w) as u64;
-        Conv { weight, bias, resize }
+        Conv { weight, bias, k, from, out, resize }
     }
 
     /// A dense layer from `from` to `out` numbers.
@@ -77,7 +82,7 @@ impl Builder {
         let weight = self.add(format!("{name}.weight"), vec![1, 1, from, out], Init::Uniform { limit });
         let bias = self.add(format!("{name}.bias"), vec![out], Init::Constant(0.0));
         self.macs += (from * out) as u64;
-        Dense { weight, bias }
+        Dense { weight, bias, from, out }
     }
 
     /// A normalisation of `channels` in `groups`.
@@ -113,7 +118,10 @@ impl Dense {
 impl Norm {
     /// Normalised over each group of channels, with SiLU after it where asked. Shape as `x`.
     pub fn apply(&self, w: &Weights, x: &Tensor, silu: bool, kernel: Kernel) -> Result<Tensor> {
-        let spec = Spec { groups: self.groups, epsilon: EPSILON, silu };
-        Ok(group_norm(x, &w.0[self.gamma], &w.0[self.beta], spec, kernel)?)
+        Ok(group_norm(x, &w.0[self.gamma], &w.0[self.beta], self.spec(silu), kernel)?)
+    }
+
+    pub(crate) fn spec(&self, silu: bool) -> Spec {
+        Spec { groups: self.groups, epsilon: EPSILON, silu }
     }
 }

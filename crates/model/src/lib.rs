@@ -10,7 +10,10 @@ pub mod bound;
 pub mod checkpoint;
 pub mod classifier;
 pub mod diffusion;
+mod eager;
+pub mod engine;
 pub mod error;
+mod interpreter;
 pub mod layers;
 pub mod network;
 pub mod optimiser;
@@ -24,6 +27,8 @@ pub mod tensor {
 }
 
 pub use diffusion::Diffusion;
+pub use eager::Pass;
+pub use engine::{Engine, Precision};
 pub use error::Error;
 pub use network::Network;
 pub use unet::UNet;

@@ -2,10 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameter, Weights};
-use candle_core::{DType, Tensor, Var};
-use ddpm_kernels::adam::{Epsilon, Update, adam, sum_of_squares};
-use ddpm_kernels::random::Stream;
-use rayon::prelude::*;
+use candle_core::Tensor;
+use ddpm_kernels::adam::{Epsilon, State, Update, adam, add_scaled, sum_of_squares};
+use ddpm_kernels::random::{Random, Stream};
 use serde::{Deserialize, Serialize};
 
 /// The optimiser's configuration.
@@ -93,38 +92,38 @@ impl Optimiser {
     }
 }
 
-/// A network in training: variables that gradients are traced to, and beside each its master state.
+/// A network in training: every parameter's numbers one after the other, and beside them what Adam and the average need.
 pub struct Training {
     parameters: Vec<Parameter>,
     optimiser: Optimiser,
-    variables: Vec<Var>,
-    /// `[4, n]` for each parameter: value, first moment, second moment, moving average.
-    states: Vec<Tensor>,
+    /// Weights, first moments, second moments, moving average.
+    rows: [Vec<f32>; ROWS],
+    gradient: Vec<f32>,
+    /// The shards' clipped gradients added up, where there are several.
+    sum: Vec<f32>,
     /// Steps made so far.
     step: u64,
     rate_scale: f64,
 }
 
+/// Rows of numbers that a training keeps: weights, first moments, second moments, moving average.
+pub const ROWS: usize = 4;
+
 impl Training {
     /// As the network begins under `seed`: moments 0, average equal to the weights.
-    pub fn new(parameters: &[Parameter], optimiser: Optimiser, seed: u64, stream: Stream) -> Result<Training> {
-        let weights = Weights::initial(parameters, seed, stream, DType::F32)?;
-        let states = weights
-            .0
-            .iter()
-            .map(|w| {
-                let row = w.flatten_all()?.unsqueeze(0)?;
-                Tensor::cat(&[&row, &row.zeros_like()?, &row.zeros_like()?, &row], 0)
-            })
-            .collect::<candle_core::Result<_>>()?;
-        Training::resume(parameters, optimiser, states, 0)
+    pub fn new(parameters: &[Parameter], optimiser: Optimiser, seed: u64, stream: Stream) -> Training {
+        let random = Random::new(seed, stream);
+        let theta: Vec<f32> = parameters.iter().enumerate().flat_map(|(i, p)| p.initial(&random, i)).collect();
+        let zeros = vec![0f32; theta.len()];
+        Training::resume(parameters, optimiser, [theta.clone(), zeros.clone(), zeros, theta], 0)
     }
 
-    /// From saved states.
-    pub fn resume(parameters: &[Parameter], optimiser: Optimiser, states: Vec<Tensor>, step: u64) -> Result<Training> {
-        let parameters = parameters.to_vec();
-        let variables = rows(&parameters, &states, 0)?.variables()?;
-        Ok(Training { parameters, optimiser, variables, states, step, rate_scale: 1.0 })
+    /// From saved rows.
+    pub fn resume(parameters: &[Parameter], optimiser: Optimiser, rows: [Vec<f32>; ROWS], step: u64) -> Training {
+        let n: usize = parameters.iter().map(Parameter::len).sum();
+        assert!(rows.iter().all(|row| row.len() == n), "{n} numbers in each row");
+        let sum = vec![0f32; if optimiser.clip_shards > 1 { n } else { 0 }];
+        Training { parameters: parameters.to_vec(), optimiser, rows, gradient: vec![0f32; n], sum, step, rate_scale: 1.0 }
     }
 
     /// Steps made so far.
@@ -137,9 +136,9 @@ impl Training {
         self.rate_scale = share;
     }
 
-    /// The master states, `[4, n]` each.
-    pub fn states(&self) -> &[Tensor] {
-        &self.states
+    /// Weights, first moments, second moments and moving average, parameter after parameter.
+    pub fn rows(&self) -> &[Vec<f32>; ROWS] {
+        &self.rows
     }
 
     /// The parameters in order.
@@ -147,49 +146,60 @@ impl Training {
         &self.parameters
     }
 
-    /// The weights, traced.
-    pub fn weights(&self) -> Weights {
-        Weights::of_variables(&self.variables)
+    /// The weights.
+    pub fn weights(&self) -> &[f32] {
+        &self.rows[0]
     }
 
     /// The moving average of the weights: what samples and scores are made with.
-    pub fn average(&self) -> Result<Weights> {
-        rows(&self.parameters, &self.states, 3)
+    pub fn average(&self) -> &[f32] {
+        &self.rows[3]
     }
 
-    /// One step on the mean of the losses that `loss` gives for the shards 0..clip_shards, each clipped by itself.
-    /// Returns the norm of the gradient before clipping (its root mean square over shards).
-    pub fn update(&mut self, mut loss: impl FnMut(&Weights, usize) -> Result<Tensor>) -> Result<f64> {
-        let weights = self.weights();
+    /// The average alone; the rest is given up.
+    pub fn into_average(self) -> Vec<f32> {
+        let [_, _, _, average] = self.rows;
+        average
+    }
+
+    /// One step on the mean of the gradients that `gradient(weights, shard, out)` writes for the shards 0..clip_shards, each clipped by
+    /// itself. Returns the norm of the gradient before clipping (its root mean square over shards).
+    pub fn update(&mut self, mut gradient: impl FnMut(&[f32], usize, &mut [f32]) -> Result<()>) -> Result<f64> {
         let shards = self.optimiser.clip_shards;
-        let (mut sum, mut squares): (Option<Vec<Tensor>>, f64) = (None, 0.0);
+        let (mut squares, mut scale) = (0.0, 1.0);
+        self.sum.fill(0.0);
         for shard in 0..shards {
-            let gradients = self.gradients(&loss(&weights, shard)?)?;
-            let square = gradients.par_iter().map(sum_of_squares).collect::<candle_core::Result<Vec<f64>>>()?.iter().sum::<f64>();
+            gradient(&self.rows[0], shard, &mut self.gradient)?;
+            let square = sum_of_squares(&self.gradient);
             squares += square;
-            let scale =
-                self.optimiser.clip_norm.map_or(1.0, |limit| (limit / square.sqrt().max(f64::MIN_POSITIVE)).min(1.0)) / shards as f64;
-            let add = |(sum, g): (&Tensor, &Tensor)| sum + (g * scale)?;
-            sum = Some(match sum {
-                None if scale == 1.0 => gradients,
-                None => gradients.iter().map(|g| g * scale).collect::<candle_core::Result<_>>()?,
-                Some(sum) => sum.iter().zip(&gradients).map(add).collect::<candle_core::Result<_>>()?,
-            });
+            scale = self.optimiser.clip_norm.map_or(1.0, |limit| (limit / square.sqrt().max(f64::MIN_POSITIVE)).min(1.0)) / shards as f64;
+            if shards > 1 {
+                add_scaled(&mut self.sum, scale as f32, &self.gradient);
+            }
         }
-        self.apply(&sum.expect("at least one shard"))?;
+        self.apply(if shards > 1 { 1.0 } else { scale });
         Ok((squares / shards as f64).sqrt())
     }
 
-    /// Gradients in the parameters' order; one that is missing is an error, not a parameter that silently stays.
-    fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
-        let mut store = loss.backward()?;
-        let take = |(variable, parameter): (&Var, &Parameter)| {
-            store.remove(variable).ok_or_else(|| Error::NoGradient { name: parameter.name.clone() })
-        };
-        self.variables.iter().zip(&self.parameters).map(take).collect()
+    /// The same on the losses that `loss(weights, shard)` gives, differentiated by candle.
+    pub fn update_traced(&mut self, mut loss: impl FnMut(&Weights, usize) -> Result<Tensor>) -> Result<f64> {
+        let parameters = self.parameters.clone();
+        self.update(|weights, shard, out| {
+            let variables = Weights::from_numbers(&parameters, weights)?.variables()?;
+            let mut store = loss(&Weights::of_variables(&variables), shard)?.backward()?;
+            let mut rest = out;
+            for (variable, parameter) in variables.iter().zip(&parameters) {
+                // One that is missing is an error, not a parameter that silently stays.
+                let found = store.remove(variable).ok_or_else(|| Error::NoGradient { name: parameter.name.clone() })?;
+                let (now, later) = rest.split_at_mut(parameter.len());
+                now.copy_from_slice(&found.flatten_all()?.to_vec1::<f32>()?);
+                rest = later;
+            }
+            Ok(())
+        })
     }
 
-    fn apply(&mut self, gradients: &[Tensor]) -> Result<()> {
+    fn apply(&mut self, gradient_scale: f64) {
         let o = &self.optimiser;
         let update = Update {
             learning_rate: o.rate(self.step) * self.rate_scale,
@@ -201,21 +211,13 @@ impl Training {
                 EpsilonMode::Corrected => Epsilon::Corrected,
             },
             k: self.step + 1,
-            gradient_scale: 1.0,
+            gradient_scale,
             // The authors' first update copies.
             ema_decay: if self.step == 0 { 0.0 } else { o.ema_decay },
         };
-        self.states.par_iter().zip(gradients).zip(&self.variables).try_for_each(|((state, gradient), variable)| {
-            adam(state, gradient, update)?;
-            variable.set(&state.narrow(0, 0, 1)?.reshape(variable.dims())?)
-        })?;
+        let [theta, m, v, ema] = &mut self.rows;
+        let gradient = if self.sum.is_empty() { &self.gradient } else { &self.sum };
+        adam(&update, State { theta, m, v, ema }, gradient);
         self.step += 1;
-        Ok(())
     }
-}
-
-/// Row `row` of every state in its parameter's shape.
-fn rows(parameters: &[Parameter], states: &[Tensor], row: usize) -> Result<Weights> {
-    let shaped = |(p, s): (&Parameter, &Tensor)| s.narrow(0, row, 1)?.reshape(p.shape.as_slice());
-    Ok(Weights(parameters.iter().zip(states).map(shaped).collect::<candle_core::Result<_>>()?))
 }

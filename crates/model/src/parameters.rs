@@ -63,6 +63,26 @@ impl Weights {
         Ok(Weights(parameters.iter().enumerate().map(tensor).collect::<Result<_>>()?))
     }
 
+    /// Of numbers that stand one after the other.
+    pub fn from_numbers(parameters: &[Parameter], numbers: &[f32]) -> Result<Weights> {
+        let mut rest = numbers;
+        let mut next = |p: &Parameter| {
+            let (now, later) = rest.split_at(p.len());
+            rest = later;
+            Tensor::from_slice(now, p.shape.as_slice(), &Device::Cpu)
+        };
+        Ok(Weights(parameters.iter().map(&mut next).collect::<candle_core::Result<_>>()?))
+    }
+
+    /// All numbers, one parameter after the other.
+    pub fn numbers(&self) -> Result<Vec<f32>> {
+        let mut all = Vec::new();
+        for tensor in &self.0 {
+            all.extend(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+        }
+        Ok(all)
+    }
+
     /// The same numbers as variables, to be trained.
     pub fn variables(&self) -> Result<Vec<Var>> {
         Ok(self.0.iter().map(Var::from_tensor).collect::<candle_core::Result<_>>()?)

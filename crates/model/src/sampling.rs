@@ -1,9 +1,8 @@
 //! Walking from noise to images: core's step rules on tensors.
 
 use crate::diffusion::Diffusion;
+use crate::engine::Engine;
 use crate::error::Result;
-use crate::parameters::Weights;
-use crate::unet::{Pass, UNet};
 use candle_core::{Device, Tensor};
 use ddpm_core::sampler::{Noise, Step};
 use ddpm_core::{Linear, Sampler};
@@ -25,8 +24,7 @@ impl Linear for State {
 
 /// A sampler for one trained network.
 pub struct Walk<'a> {
-    unet: &'a UNet,
-    weights: &'a Weights,
+    engine: &'a mut Engine,
     diffusion: &'a Diffusion,
     steps: Vec<Step>,
     clips: bool,
@@ -42,9 +40,9 @@ pub struct Walked {
 
 impl<'a> Walk<'a> {
     /// Errors where the sampler does not fit the set-up.
-    pub fn new(unet: &'a UNet, weights: &'a Weights, diffusion: &'a Diffusion, sampler: &Sampler) -> Result<Walk<'a>> {
+    pub fn new(engine: &'a mut Engine, diffusion: &'a Diffusion, sampler: &Sampler) -> Result<Walk<'a>> {
         let steps = diffusion.setup.sampling_plan(&diffusion.process, sampler)?;
-        Ok(Walk { unet, weights, diffusion, steps, clips: sampler.clips() })
+        Ok(Walk { engine, diffusion, steps, clips: sampler.clips() })
     }
 
     /// Network evaluations for one image.
@@ -54,8 +52,8 @@ impl<'a> Walk<'a> {
 
     /// Images `first..first + count` of `seed`. The noise of an image does not depend on the batch that it is made in.
     /// `keep` lists steps whose predicted x_0 is wanted.
-    pub fn run(&self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Walked> {
-        let image = self.unet.image();
+    pub fn run(&mut self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Walked> {
+        let image = self.engine.unet().image();
         let random = Random::new(seed, Stream::Sample);
         let noise = |step: u64| {
             let numbers = random.normals(step, first, count, image.len());
@@ -64,7 +62,7 @@ impl<'a> Walk<'a> {
         let mut x = State(noise(0)?);
         let mut predictions = Vec::new();
         for (i, step) in self.steps.iter().enumerate() {
-            let output = self.unet.forward(self.weights, &x.0, &vec![step.t; count], Pass::default())?;
+            let output = self.engine.forward(&x.0, &vec![step.t; count])?;
             let (reading, second) = self.diffusion.split(&output, image.channels)?;
             let reading = State(reading);
             let mut x0 = self.diffusion.setup.prediction.to_x0(&self.diffusion.process, step.t).apply(&x, &reading)?;

@@ -1,15 +1,14 @@
 //! The authors' U-Net (`diffusion_tf/models/unet.py`), channels last.
 
+use crate::eager::{Eager, Pass};
 use crate::error::{Error, Result};
+use crate::interpreter::{Interpreter, Operand};
 use crate::layers::{Builder, Conv, Dense, Map, NEAR_ZERO, Norm};
 use crate::network::{ImageShape, Network, TimeEmbedding};
 use crate::parameters::{Parameter, Weights};
-use candle_core::{Device, Tensor};
-use candle_nn::ops::{silu, softmax};
+use candle_core::Tensor;
 use ddpm_core::embedding::timestep_embedding;
-use ddpm_kernels::Kernel;
 use ddpm_kernels::conv2d::Resize;
-use ddpm_kernels::dropout::Dropout;
 
 /// The network: what its layers are and where their parameters stand. It holds no numbers.
 #[derive(Clone, Debug)]
@@ -61,15 +60,6 @@ struct Attention {
     k: Conv,
     v: Conv,
     out: Conv,
-}
-
-/// How a pass is run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pass {
-    /// Which kernels.
-    pub kernel: Kernel,
-    /// The dropout stream at a training step; none outside training.
-    pub dropout: Option<(Dropout, u64)>,
 }
 
 /// Adds layers while it walks down and up.
@@ -204,7 +194,15 @@ impl UNet {
     }
 
     /// The output for noisy images `xt` `[B, H, W, C]` at steps `t` (1..=T, one for each image): `[B, H, W, out_channels]`.
+    /// Tensor by tensor, under candle's autograd: what [`crate::Engine`] is checked against.
     pub fn forward(&self, w: &Weights, xt: &Tensor, t: &[usize], pass: Pass) -> Result<Tensor> {
+        let x = self.prepare(xt, t)?;
+        let y = self.describe(&mut Eager::new(self, w, t, &x, pass), x)?;
+        self.finish(&y)
+    }
+
+    /// Checked images as the first layer reads them: pixels of a block as channels.
+    pub(crate) fn prepare(&self, xt: &Tensor, t: &[usize]) -> Result<Tensor> {
         let (b, h, width, c) = xt.dims4()?;
         let image = self.image;
         if (h, width, c, b) != (image.height, image.width, image.channels, t.len()) {
@@ -214,92 +212,105 @@ impl UNet {
                 got: format!("{:?}", xt.dims()),
             });
         }
-        let kernel = pass.kernel;
-        let time = self.embed(w, t, xt, kernel)?;
-        let at_input = match (&self.time_at_input, &time) {
-            (Some(dense), Some(time)) => Some(dense.apply(w, time, kernel)?),
-            _ => None,
-        };
-        let mut h = self.stem.apply(w, &space_to_depth(xt, self.network.block_size)?, at_input.as_ref(), kernel)?;
-        let mut skips = vec![h.clone()];
-        for layer in &self.down {
-            h = match layer {
-                Down::Block(block, attention) => self.block(w, &h, time.as_ref(), block, attention.as_ref(), pass)?,
-                Down::Halve(conv) => conv.apply(w, &h, None, kernel)?,
-            };
-            skips.push(h.clone());
-        }
-        let (first, attention, second) = &self.middle;
-        h = self.block(w, &h, time.as_ref(), first, Some(attention), pass)?;
-        h = self.block(w, &h, time.as_ref(), second, None, pass)?;
-        for layer in &self.up {
-            h = match layer {
-                Up::Block(kept, block, attention) => {
-                    let skip = skips.pop().expect("one for each block on the way up");
-                    let input = if *kept { Tensor::cat(&[&h, &skip], 3)? } else { h };
-                    self.block(w, &input, time.as_ref(), block, attention.as_ref(), pass)?
-                }
-                Up::Double(conv) => conv.apply(w, &h, None, kernel)?,
-            };
-        }
-        let out = self.out.apply(w, &self.norm.apply(w, &h, true, kernel)?, None, kernel)?;
-        depth_to_space(&out, self.network.block_size, self.out_channels)
+        space_to_depth(xt, self.network.block_size)
     }
 
-    /// `[B, 4 channels]`, after the SiLU that precedes every projection.
-    fn embed(&self, w: &Weights, t: &[usize], like: &Tensor, kernel: Kernel) -> Result<Option<Tensor>> {
-        let Some([first, second]) = &self.time else { return Ok(None) };
+    /// What the last layer leaves as images.
+    pub(crate) fn finish(&self, y: &Tensor) -> Result<Tensor> {
+        depth_to_space(y, self.network.block_size, self.out_channels)
+    }
+
+    /// The gradient of [`UNet::finish`].
+    pub(crate) fn finish_gradient(&self, dy: &Tensor) -> Result<Tensor> {
+        space_to_depth(dy, self.network.block_size)
+    }
+
+    /// Size of the feature maps that enter and leave the layers.
+    pub(crate) fn ends(&self) -> (Map, Map) {
+        (self.stem.from, Map { channels: self.out.out, ..self.out.from })
+    }
+
+    /// What the authors feed for each step: \[B, channels\]. Steps begin at 1 here and at 0 there.
+    pub(crate) fn embedding(&self, t: &[usize]) -> Result<Vec<f64>> {
         let mut numbers = Vec::with_capacity(t.len() * self.network.channels);
         for &t in t {
             assert!(t >= 1, "steps begin at 1");
             numbers.extend(timestep_embedding((t - 1) as f64, self.network.channels)?);
         }
-        let embedding = Tensor::from_vec(numbers, (t.len(), self.network.channels), &Device::Cpu)?.to_dtype(like.dtype())?;
-        let hidden = silu(&first.apply(w, &embedding, kernel)?)?;
-        Ok(Some(silu(&second.apply(w, &hidden, kernel)?)?))
+        Ok(numbers)
     }
 
-    fn block(
-        &self,
-        w: &Weights,
-        x: &Tensor,
-        time: Option<&Tensor>,
-        block: &ResBlock,
-        attention: Option<&Attention>,
-        pass: Pass,
-    ) -> Result<Tensor> {
-        let kernel = pass.kernel;
-        let time = match (&block.time, time) {
-            (Some(dense), Some(time)) => Some(dense.apply(w, time, kernel)?),
+    /// Probability that a feature is dropped.
+    pub(crate) fn dropout(&self) -> f64 {
+        self.network.dropout
+    }
+
+    /// The stream's step of dropout layer `layer` at training step `step`.
+    pub(crate) fn dropout_step(&self, step: u64, layer: u64) -> u64 {
+        step * self.dropout_layers + layer
+    }
+
+    /// The network, layer by layer, to whoever computes or records it.
+    pub(crate) fn describe<I: Interpreter>(&self, i: &mut I, x: I::Image) -> Result<I::Image> {
+        let time = match &self.time {
+            Some([first, second]) => Some(i.time(first, second)?),
+            None => None,
+        };
+        let at_input = match (&self.time_at_input, &time) {
+            (Some(dense), Some(time)) => Some(i.dense(dense, time)?),
             _ => None,
         };
-        let h = block.conv1.apply(w, &block.norm1.apply(w, x, true, kernel)?, time.as_ref(), kernel)?;
-        let mut h = block.norm2.apply(w, &h, true, kernel)?;
-        if let (Some((dropout, step)), true) = (pass.dropout, self.network.dropout > 0.0) {
-            h = dropout.apply(&h, step * self.dropout_layers + block.layer, self.network.dropout)?;
+        let mut h = i.conv(&[&self.stem], Operand::plain(&[x]), at_input.as_ref(), &[])?;
+        let mut skips = vec![h.clone()];
+        for layer in &self.down {
+            h = match layer {
+                Down::Block(block, attention) => self.block(i, &[h], time.as_ref(), block, attention.as_ref())?,
+                Down::Halve(conv) => i.conv(&[conv], Operand::plain(&[h]), None, &[])?,
+            };
+            skips.push(h.clone());
         }
-        let h = block.conv2.apply(w, &h, None, kernel)?;
-        let h = match &block.shortcut {
-            Some(conv) => (conv.apply(w, x, None, kernel)? + h)?,
-            None => (x + h)?,
-        };
-        match attention {
-            Some(attention) => attend(w, &h, attention, kernel),
-            None => Ok(h),
+        let (first, attention, second) = &self.middle;
+        h = self.block(i, &[h], time.as_ref(), first, Some(attention))?;
+        h = self.block(i, &[h], time.as_ref(), second, None)?;
+        for layer in &self.up {
+            h = match layer {
+                Up::Block(kept, block, attention) => {
+                    let skip = skips.pop().expect("one for each block on the way up");
+                    let parts = if *kept { vec![h, skip] } else { vec![h] };
+                    self.block(i, &parts, time.as_ref(), block, attention.as_ref())?
+                }
+                Up::Double(conv) => i.conv(&[conv], Operand::plain(&[h]), None, &[])?,
+            };
         }
+        i.conv(&[&self.out], Operand::normal(&[h], &self.norm, true), None, &[])
     }
-}
 
-/// Attention of one head over all pixels, added to its input. The sums run as matrix products, the softmax over whole rows.
-fn attend(w: &Weights, x: &Tensor, a: &Attention, kernel: Kernel) -> Result<Tensor> {
-    let (b, h, width, c) = x.dims4()?;
-    let normal = a.norm.apply(w, x, false, kernel)?;
-    let rows = |conv: &Conv| -> Result<Tensor> { Ok(conv.apply(w, &normal, None, kernel)?.reshape((b, h * width, c))?) };
-    let (q, k, v) = (rows(&a.q)?, rows(&a.k)?, rows(&a.v)?);
-    let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * (c as f64).powf(-0.5))?;
-    // candle's softmax_last_dim has no gradient; this one has.
-    let mixed = softmax(&scores, 2)?.matmul(&v)?.reshape((b, h, width, c))?;
-    Ok((x + a.out.apply(w, &mixed, None, kernel)?)?)
+    /// A residual block of the parts side by side, and attention after it where there is one.
+    fn block<I: Interpreter>(
+        &self,
+        i: &mut I,
+        parts: &[I::Image],
+        time: Option<&I::Vector>,
+        block: &ResBlock,
+        attention: Option<&Attention>,
+    ) -> Result<I::Image> {
+        let shift = match (&block.time, time) {
+            (Some(dense), Some(time)) => Some(i.dense(dense, time)?),
+            _ => None,
+        };
+        let h = i.conv(&[&block.conv1], Operand::normal(parts, &block.norm1, true), shift.as_ref(), &[])?;
+        let straight = match &block.shortcut {
+            Some(conv) => vec![i.conv(&[conv], Operand::plain(parts), None, &[])?],
+            None => parts.to_vec(),
+        };
+        let inner = [h];
+        let from = Operand { dropout: (self.network.dropout > 0.0).then_some(block.layer), ..Operand::normal(&inner, &block.norm2, true) };
+        let h = i.conv(&[&block.conv2], from, None, &straight)?;
+        let Some(a) = attention else { return Ok(h) };
+        let qkv = i.conv(&[&a.q, &a.k, &a.v], Operand::normal(std::slice::from_ref(&h), &a.norm, false), None, &[])?;
+        let mixed = i.attend(&qkv)?;
+        i.conv(&[&a.out], Operand::plain(&[mixed]), None, &[h])
+    }
 }
 
 /// `[B, H, W, C]` to `[B, H/s, W/s, s s C]`, TensorFlow's order: row in the block, column in the block, channel.

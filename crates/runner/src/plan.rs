@@ -6,10 +6,9 @@ use crate::progress::{self, Progress};
 use crate::store::{FORMAT, Outcome, Record, Store};
 use anyhow::Result;
 use ddpm_kernels::random::Stream;
+use ddpm_model::Engine;
 use ddpm_model::optimiser::{Optimiser, Training};
-use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{DType, Device, Tensor};
-use ddpm_model::unet::Pass;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -126,16 +125,18 @@ impl Speed {
             vec![1 + job.config.diffusion.timesteps / 2; n],
         )?;
         let whole = Optimiser { clip_shards: 1, ..job.config.training.optimiser.clone() };
-        let mut training = Training::new(unet.parameters(), whole, 0, Stream::Init)?;
-        let loss = |w: &Weights| diffusion.loss(&unet.forward(w, &batch.xt, &batch.t, Pass::default())?, &batch);
-        let weights = training.average()?;
+        let mut training = Training::new(unet.parameters(), whole, 0, Stream::Init);
+        let precision = job.config.training.precision;
+        let mut sampling = Engine::with_weights(&unet, precision, training.weights().to_vec())?;
+        let mut engine = Engine::new(&unet, precision)?;
         let (mut forward, mut train) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..3 {
             let start = Instant::now();
-            unet.forward(&weights, &batch.xt, &batch.t, Pass::default())?;
+            sampling.forward(&batch.xt, &batch.t)?;
             forward = forward.min(start.elapsed().as_secs_f64());
             let start = Instant::now();
-            training.update(|w, _| Ok(loss(w)?.mean))?;
+            let loss = |output: &Tensor| Ok(diffusion.loss(output, &batch)?.mean);
+            training.update(|w, _, gradient| engine.gradient(w, &batch.xt, &batch.t, None, loss, gradient))?;
             train = train.min(start.elapsed().as_secs_f64());
         }
         let flops = 2.0 * unet.macs() as f64 * n as f64;

@@ -1,6 +1,24 @@
 //! The update on slices.
 
 use super::{Epsilon, Update};
+use crate::simd::{Job, Simd, run};
+use rayon::prelude::*;
+
+/// Numbers that one task takes. Fixed, so that sums of parts do not depend on the number of threads.
+const PART: usize = 1 << 14;
+
+/// What is trained, number by number: four slices of one length.
+#[derive(Debug)]
+pub struct State<'a> {
+    /// The parameters.
+    pub theta: &'a mut [f32],
+    /// Adam's first moments.
+    pub m: &'a mut [f32],
+    /// Adam's second moments.
+    pub v: &'a mut [f32],
+    /// The parameters' moving average.
+    pub ema: &'a mut [f32],
+}
 
 /// The factors that are the same for all numbers of an update.
 struct Factors {
@@ -34,20 +52,70 @@ impl Factors {
     }
 }
 
-/// `state` is parameter, m, v and moving average, one after the other.
-pub fn adam(update: &Update, state: &mut [f32], gradient: &[f32]) {
-    let f = Factors::new(update);
+/// One update of all numbers by `gradient`.
+pub fn adam(update: &Update, state: State, gradient: &[f32]) {
     let n = gradient.len();
-    let (parameter, rest) = state.split_at_mut(n);
-    let (m, rest) = rest.split_at_mut(n);
-    let (v, ema) = rest.split_at_mut(n);
-    for ((((parameter, m), v), ema), g) in parameter.iter_mut().zip(m).zip(v).zip(ema).zip(gradient) {
-        let g = g * f.scale;
-        *m = f.beta1 * *m + (1.0 - f.beta1) * g;
-        *v = f.beta2 * *v + (1.0 - f.beta2) * g * g;
-        *parameter -= f.step * *m / (v.sqrt() * f.root + f.epsilon);
-        *ema = f.ema * *ema + (1.0 - f.ema) * *parameter;
+    assert_eq!([state.theta.len(), state.m.len(), state.v.len(), state.ema.len()], [n; 4], "one state for each gradient");
+    let f = Factors::new(update);
+    let moments = state.m.par_chunks_mut(PART).zip(state.v.par_chunks_mut(PART));
+    let weights = state.theta.par_chunks_mut(PART).zip(state.ema.par_chunks_mut(PART));
+    weights.zip(moments).zip(gradient.par_chunks(PART)).for_each(|(((theta, ema), (m, v)), gradient)| {
+        run(Step { f: &f, theta, m, v, ema, gradient });
+    });
+}
+
+struct Step<'a> {
+    f: &'a Factors,
+    theta: &'a mut [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    ema: &'a mut [f32],
+    gradient: &'a [f32],
+}
+
+impl Job<f32> for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = f32>>(self) {
+        let Step { f, theta, m, v, ema, gradient } = self;
+        for ((((theta, m), v), ema), g) in theta.iter_mut().zip(m).zip(v).zip(ema).zip(gradient) {
+            let g = g * f.scale;
+            *m = f.beta1 * *m + (1.0 - f.beta1) * g;
+            *v = f.beta2 * *v + (1.0 - f.beta2) * g * g;
+            *theta -= f.step * *m / (v.sqrt() * f.root + f.epsilon);
+            *ema = f.ema * *ema + (1.0 - f.ema) * *theta;
+        }
     }
+}
+
+/// Sum of squares, in f64 and in a fixed order.
+pub fn sum_of_squares(numbers: &[f32]) -> f64 {
+    let parts: Vec<f64> = numbers.par_chunks(PART).map(|part| run(Squares(part))).collect();
+    parts.iter().sum()
+}
+
+struct Squares<'a>(&'a [f32]);
+
+impl Job<f32> for Squares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = f32>>(self) -> f64 {
+        let mut sums = [0f64; 16];
+        for part in self.0.chunks(16) {
+            sums.iter_mut().zip(part).for_each(|(sum, v)| *sum += *v as f64 * *v as f64);
+        }
+        sums.iter().sum()
+    }
+}
+
+/// sum += scale numbers.
+pub fn add_scaled(sum: &mut [f32], scale: f32, numbers: &[f32]) {
+    assert_eq!(sum.len(), numbers.len());
+    sum.par_chunks_mut(PART).zip(numbers.par_chunks(PART)).for_each(|(sum, numbers)| {
+        sum.iter_mut().zip(numbers).for_each(|(to, v)| *to += scale * *v);
+    });
 }
 
 #[cfg(test)]
@@ -86,10 +154,11 @@ mod tests {
             let updates: Vec<Update> = (1..=gradients.len() as u64)
                 .map(|k| Update { learning_rate: lr, beta1: 0.9, beta2: 0.999, epsilon, epsilon_mode, k, gradient_scale: scale, ema_decay: decay })
                 .collect();
-            let mut state = [start as f32, 0.0, 0.0, start as f32];
+            let [mut theta_, mut m, mut v, mut ema_] = [[start as f32], [0.0], [0.0], [start as f32]];
             for (u, g) in updates.iter().zip(&gradients) {
-                adam(u, &mut state, &[*g as f32]);
+                adam(u, State { theta: &mut theta_, m: &mut m, v: &mut v, ema: &mut ema_ }, &[*g as f32]);
             }
+            let state = [theta_[0], m[0], v[0], ema_[0]];
             let (theta, ema) = oracle(&updates, start, &gradients);
             prop_assert!((state[0] as f64 - theta).abs() < 1e-4 * (lr * 20.0 + 0.1), "{} {theta}", state[0]);
             prop_assert!((state[3] as f64 - ema).abs() < 1e-4 * (lr * 20.0 + 0.1), "{} {ema}", state[3]);

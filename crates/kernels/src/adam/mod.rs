@@ -1,9 +1,8 @@
-//! Adam, and the exponential moving average of what it trains, in one pass over a parameter's state.
+//! Adam, and the exponential moving average of what it trains, in one pass over all numbers.
 
 mod cpu;
-mod op;
 
-use candle_core::{Result, Tensor};
+pub use cpu::{State, adam, add_scaled, sum_of_squares};
 
 /// How epsilon enters the update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +32,4 @@ pub struct Update {
     pub gradient_scale: f64,
     /// Decay of the moving average; 0 copies.
     pub ema_decay: f64,
-}
-
-/// Rows of a parameter's state.
-pub const ROWS: usize = 4;
-
-/// Updates `state`, \[4, n\]: the parameter, its first and second moment, and its moving average (in place), from `gradient` of n numbers.
-pub fn adam(state: &Tensor, gradient: &Tensor, update: Update) -> Result<()> {
-    let (rows, n) = state.dims2()?;
-    if rows != ROWS || gradient.elem_count() != n {
-        candle_core::bail!("adam: expected a state of [{ROWS}, {}], got {:?}", gradient.elem_count(), state.dims());
-    }
-    state.inplace_op2(&gradient.contiguous()?, &op::Adam(update))
-}
-
-/// Sum of squares, in f64 and in a fixed order.
-pub fn sum_of_squares(gradient: &Tensor) -> Result<f64> {
-    op::sum_of_squares(gradient)
 }

@@ -58,6 +58,16 @@ pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(
     y.par_chunks_mut(block * out.len()).enumerate().for_each(|(at, y)| {
         let (first, n) = (at * block, y.len() / out.len());
         let bias = if per_image { &bias[first * out.c..(first + n) * out.c] } else { bias };
+        if let (Source::Plain(all), true) = (source, ready.is_plain::<F>()) {
+            let operands = &all[first * input.len()..(first + n) * input.len()];
+            return ready.multiply::<F>(
+                F::as_elements(operands).expect("an image that is its own operand"),
+                packed,
+                Some(bias),
+                accumulate,
+                y,
+            );
+        }
         scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
             for (i, operand) in operands.chunks_exact_mut(ready.operand_len()).enumerate() {
                 source.with(first + i, input.len(), |image| ready.operand::<F>(image, input, operand));
@@ -67,17 +77,20 @@ pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(
     });
 }
 
-/// dL/dx from dL/dy, image by image to `sink` (image, gradient), which may change it. `packed` is from [`Layer::pack_input_gradient`].
-pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>>(
+/// dL/dx from dL/dy, given to `sink` image by image with that image's place in `sinks`. `packed` is from
+/// [`Layer::pack_input_gradient`].
+pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>, S: Send>(
     layer: &Layer<F>,
     packed: &[F::Element],
     dy: &[F::Number],
-    sink: &(dyn Fn(usize, &mut [F::Number]) + Sync),
+    sinks: &mut [S],
+    sink: impl Fn(usize, &mut S, &mut [F::Number]) + Sync,
 ) {
     let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.input_gradient);
     let batch = dy.len() / out.len();
+    assert_eq!(sinks.len(), batch, "one sink for each image");
     let block = block(batch, input.pixels());
-    dy.par_chunks(block * out.len()).enumerate().for_each(|(at, dy)| {
+    dy.par_chunks(block * out.len()).zip(sinks.par_chunks_mut(block)).enumerate().for_each(|(at, (dy, sinks))| {
         let n = dy.len() / out.len();
         scratch::with(n * input.len(), |dx: &mut [F::Number]| {
             scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
@@ -86,8 +99,8 @@ pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>>(
                 }
                 ready.multiply::<F>(operands, packed, None, false, dx);
             });
-            for (i, dx) in dx.chunks_exact_mut(input.len()).enumerate() {
-                sink(at * block + i, dx);
+            for (i, (dx, to)) in dx.chunks_exact_mut(input.len()).zip(sinks).enumerate() {
+                sink(at * block + i, to, dx);
             }
         });
     });

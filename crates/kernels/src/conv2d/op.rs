@@ -55,13 +55,12 @@ fn forward<F: Plain>(shape: Shape, x: &[F::Number], w: &[F::Number], bias: &[F::
 fn input_gradient<F: Plain>(shape: Shape, dy: &[F::Number], w: &[F::Number]) -> Vec<F::Number> {
     let layer = Layer::<F>::new(shape, Grade::Single);
     let (len, batch) = (shape.input.len(), dy.len() / shape.output().len());
-    let images: Vec<std::sync::OnceLock<Vec<F::Number>>> = (0..batch).map(|_| Default::default()).collect();
+    let mut dx = vec![F::Number::default(); batch * len];
+    let mut sinks: Vec<&mut [F::Number]> = dx.chunks_mut(len).collect();
     scratch::with(layer.input_gradient.packed_len::<F>(), |packed: &mut [F::Element]| {
         layer.pack_input_gradient(kernels(&[w], shape.input.c, shape.c_out), packed);
-        cpu::input_gradient(&layer, packed, dy, &|image, dx| drop(images[image].set(dx.to_vec())));
+        cpu::input_gradient(&layer, packed, dy, &mut sinks, |_, to, from| to.copy_from_slice(from));
     });
-    let mut dx = Vec::with_capacity(batch * len);
-    images.iter().for_each(|image| dx.extend(image.get().expect("every image has its gradient")));
     dx
 }
 

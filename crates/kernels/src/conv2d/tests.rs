@@ -1,6 +1,11 @@
 //! The fused convolution against the reference, forward and backward, in both number types and every instruction set.
 
+use super::cpu::{self, Source};
+use super::geometry::{Frame, Shape};
+use super::layer::Layer;
 use super::*;
+use crate::gemm::pack::Grade;
+use crate::gemm::{Bf16, Format};
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
 
@@ -79,4 +84,49 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[2, 2]), Resize::Same, Kernel::Fused).is_err());
     assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[1, 2]), Resize::Halve, Kernel::Fused).is_err());
     assert!(conv2d(&x, &t(&[1, 1, 2, 2]), &t(&[1, 2]), Resize::Double, Kernel::Fused).is_err());
+}
+
+/// y, dx and dw of the slice kernels in a format.
+fn in_format<F: Format<Number = f32, Element: Scratch>>(case: &Case, grade: Grade) -> [Vec<f32>; 3] {
+    let numbers = |step, dims: &[usize]| random(case.seed, step, dims, DType::F32).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out: case.c_out, k: case.k, resize: case.resize };
+    let (out, layer) = (shape.output(), Layer::<F>::new(shape, grade));
+    let x = numbers(0, &[case.batch, case.h, case.w, case.c_in]);
+    let (w, dy) = (numbers(1, &[case.k, case.k, case.c_in, case.c_out]), numbers(3, &[case.batch, out.h, out.w, out.c]));
+    // Poisoned: what is not written shows.
+    let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
+    let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
+    layer.pack_forward(cpu::kernels(&[&w], case.c_in, case.c_out), &mut packed);
+    cpu::forward(&layer, &packed, Source::Plain(&x), &vec![0.0; case.c_out], false, &mut y);
+    let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
+    layer.pack_input_gradient(cpu::kernels(&[&w], case.c_in, case.c_out), &mut packed);
+    let mut sinks: Vec<&mut [f32]> = dx.chunks_mut(shape.input.len()).collect();
+    cpu::input_gradient(&layer, &packed, &dy, &mut sinks, |_, to, from| to.copy_from_slice(from));
+    cpu::weight_gradient(&layer, Source::Plain(&x), &dy, &mut [&mut dw]);
+    [y, dx, dw]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// bf16 is off by up to 2^-9 in each factor; split in two parts by about 2^-17, and less than 2^-14 of the result's norm.
+    #[test]
+    fn bf16_and_its_split_follow_the_reference(case in cases()) {
+        let case = Case { bias_per_image: false, ..case };
+        let reference = {
+            let [x, w] = [(0, vec![case.batch, case.h, case.w, case.c_in]), (1, vec![case.k, case.k, case.c_in, case.c_out])]
+                .map(|(step, dims)| Var::from_tensor(&random(case.seed, step, &dims, DType::F32).to_dtype(DType::F64).unwrap()).unwrap());
+            let zeros = Tensor::zeros((1, case.c_out), DType::F64, &Device::Cpu).unwrap();
+            let y = conv2d(&x, &w, &zeros, case.resize, Kernel::Reference).unwrap();
+            let dy = random(case.seed, 3, y.dims(), DType::F32).to_dtype(DType::F64).unwrap();
+            let grads = (&y * dy).unwrap().sum_all().unwrap().backward().unwrap();
+            [y.detach(), grads.get(&x).unwrap().clone(), grads.get(&w).unwrap().clone()]
+        };
+        for (grade, bound) in [(Grade::Single, 2f64.powi(-7)), (Grade::Split, 2f64.powi(-14))] {
+            for (name, (found, exact)) in ["y", "dx", "dw"].iter().zip(in_format::<Bf16>(&case, grade).into_iter().zip(&reference)) {
+                let found = Tensor::from_vec(found, exact.dims(), &Device::Cpu).unwrap();
+                prop_assert!(distance(&found, exact) < bound, "{name} {grade:?}: {}", distance(&found, exact));
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Dropout with masks from the random stream: the same masks whatever the batch split, the device or the number of threads.
 
 use crate::random::{Random, Stream};
+use crate::simd::{Job, Real, Simd, run};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
@@ -17,25 +18,55 @@ impl Dropout {
         Dropout { random: Random::new(seed, Stream::Dropout), first }
     }
 
-    /// `x` with each number set to 0 with probability `p` in [0, 1), the others divided by 1 - p. `layer` is the stream's step:
-    /// training step times the network's dropout layers, plus the layer. Differentiable. Shape: as `x`, images first.
+    /// Image `image` of the batch, with each number set to 0 with probability `p` in [0, 1) and the others divided by 1 - p, in place.
+    /// `layer` is the stream's step: training step times the network's dropout layers, plus the layer.
+    pub fn drop_image<T: Real>(&self, image: usize, layer: u64, p: f64, numbers: &mut [T]) {
+        let start = ((self.first + image) * numbers.len()) as u64;
+        run(Drop { random: self.random, layer, start, p, numbers });
+    }
+
+    /// The same for all images of `x`, images first. Differentiable. Shape: as `x`.
     pub fn apply(&self, x: &Tensor, layer: u64, p: f64) -> Result<Tensor> {
-        let images = x.dim(0)?;
-        let each = x.elem_count() / images;
-        let (keep, dropped) = ((1.0 / (1.0 - p)) as f32, (p * 4_294_967_296.0) as u32);
-        let mut mask = vec![0f32; x.elem_count()];
-        mask.par_chunks_mut(each).enumerate().for_each(|(image, mask)| {
-            let start = ((self.first + image) * each) as u64;
-            let mut words = [0; 4];
-            for (i, m) in mask.iter_mut().enumerate() {
-                let index = start + i as u64;
-                if i == 0 || index.is_multiple_of(4) {
-                    words = self.random.block(layer, index / 4);
-                }
-                *m = if words[(index % 4) as usize] < dropped { 0.0 } else { keep };
-            }
-        });
+        let each = x.elem_count() / x.dim(0)?;
+        let mut mask = vec![1f32; x.elem_count()];
+        mask.par_chunks_mut(each).enumerate().for_each(|(image, mask)| self.drop_image(image, layer, p, mask));
         x * Tensor::from_vec(mask, x.dims(), x.device())?.to_dtype(x.dtype())?
+    }
+}
+
+struct Drop<'a, T> {
+    random: Random,
+    layer: u64,
+    start: u64,
+    p: f64,
+    numbers: &'a mut [T],
+}
+
+/// Blocks of four words that are made at a time.
+const BLOCKS: usize = 16;
+
+impl<T: Real> Job<T> for Drop<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>>(self) {
+        let (keep, dropped) = (T::of((1.0 / (1.0 - self.p)) as f32 as f64), (self.p * 4_294_967_296.0) as u32);
+        let mut rest = self.numbers;
+        let mut index = self.start;
+        while !rest.is_empty() {
+            let words = self.random.blocks::<BLOCKS>(self.layer, index / 4);
+            let mut factors = [T::default(); 4 * BLOCKS];
+            for block in 0..BLOCKS {
+                for (word, words) in words.iter().enumerate() {
+                    factors[4 * block + word] = if words[block] < dropped { T::default() } else { keep };
+                }
+            }
+            let skipped = (index % 4) as usize;
+            let n = rest.len().min(4 * BLOCKS - skipped);
+            let (now, later) = rest.split_at_mut(n);
+            now.iter_mut().zip(&factors[skipped..]).for_each(|(v, f)| *v = *v * *f);
+            (rest, index) = (later, index + n as u64);
+        }
     }
 }
 

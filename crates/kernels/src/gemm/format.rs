@@ -16,6 +16,8 @@ pub trait Format: Copy + Send + Sync + std::fmt::Debug + 'static {
     fn round(v: Self::Number) -> Self::Element;
     /// What rounding lost, rounded in its turn.
     fn rest(v: Self::Number) -> Self::Element;
+    /// Numbers that are their own elements.
+    fn as_elements(numbers: &[Self::Number]) -> Option<&[Self::Element]>;
     /// Back, exactly.
     fn widen(e: Self::Element) -> Self::Number;
     /// Runs a product with an instruction set that is available.
@@ -95,6 +97,10 @@ macro_rules! plain {
                 0.0
             }
             #[inline(always)]
+            fn as_elements(numbers: &[$t]) -> Option<&[$t]> {
+                Some(numbers)
+            }
+            #[inline(always)]
             fn widen(e: $t) -> $t {
                 e
             }
@@ -168,6 +174,10 @@ impl Format for Bf16 {
     #[inline(always)]
     fn rest(v: f32) -> u16 {
         Bf16::round(v - Bf16::widen(Bf16::round(v)))
+    }
+    #[inline(always)]
+    fn as_elements(_: &[f32]) -> Option<&[u16]> {
+        None
     }
     #[inline(always)]
     fn widen(e: u16) -> f32 {

@@ -4,6 +4,7 @@
 mod amx;
 pub mod format;
 pub mod kernel;
+pub mod matrix;
 pub mod pack;
 pub mod tiles;
 

@@ -1,64 +1,107 @@
-//! GroupNorm (+ SiLU) on slices, an image at a time.
+//! GroupNorm (+ SiLU) on slices, an image at a time. An image's channels may stand in several buffers: a concatenation that is read in
+//! place.
 
 use super::Spec;
-use crate::simd::{Job, Real, Simd, run};
-use rayon::prelude::*;
+use crate::simd::{Job, Real, run};
 
-/// y for images of `pixels` x `c` numbers.
-pub fn forward<T: Real>(spec: Spec, c: usize, pixels: usize, x: &[T], gamma: &[T], beta: &[T]) -> Vec<T> {
-    let mut y = vec![T::default(); x.len()];
-    y.par_chunks_mut(pixels * c).zip(x.par_chunks(pixels * c)).for_each(|(y, x)| run(Forward { spec, c, x, gamma, beta, y }));
-    y
+/// Pixels of an image and channels of a pixel, for each buffer that its channels stand in.
+pub type Parts<'a, T> = &'a [(&'a [T], usize)];
+
+/// Channels of all parts.
+pub fn channels<T>(parts: Parts<T>) -> usize {
+    parts.iter().map(|p| p.1).sum()
 }
 
-/// (dx, dgamma, dbeta).
-pub fn backward<T: Real>(spec: Spec, c: usize, pixels: usize, x: &[T], gamma: &[T], beta: &[T], dy: &[T]) -> (Vec<T>, Vec<T>, Vec<T>) {
-    let image = pixels * c;
-    let mut dx = vec![T::default(); x.len()];
-    let mut partial = vec![T::default(); x.len() / image * 2 * c];
-    dx.par_chunks_mut(image)
-        .zip(partial.par_chunks_mut(2 * c))
-        .zip(x.par_chunks(image).zip(dy.par_chunks(image)))
-        .for_each(|((dx, partial), (x, dy))| run(Backward { spec, c, x, gamma, beta, dy, dx, partial }));
-    let mut sums = vec![T::default(); 2 * c];
-    for image in partial.chunks(2 * c) {
-        sums.iter_mut().zip(image).for_each(|(to, from)| *to += *from);
-    }
-    let dbeta = sums.split_off(c);
-    (dx, sums, dbeta)
+/// y \[P, C\], and the statistics that the backward pass needs: means, then 1 / sqrt(variance + epsilon), for each channel.
+pub fn forward<T: Real>(spec: Spec, x: Parts<T>, gamma: &[T], beta: &[T], statistics: &mut [T], y: &mut [T]) {
+    run(Statistics { spec, x, out: statistics });
+    again(spec, x, gamma, beta, statistics, y);
 }
 
-struct Forward<'a, T> {
+/// y again, from the statistics.
+pub fn again<T: Real>(spec: Spec, x: Parts<T>, gamma: &[T], beta: &[T], statistics: &[T], y: &mut [T]) {
+    run(Normalise { spec, x, gamma, beta, statistics, y });
+}
+
+/// dy becomes dx; `partial` gets this image's dgamma, then dbeta.
+pub fn backward<T: Real>(spec: Spec, x: Parts<T>, gamma: &[T], beta: &[T], statistics: &[T], dy: &mut [T], partial: &mut [T]) {
+    run(Backward { spec, x, gamma, beta, statistics, dy, partial });
+}
+
+struct Statistics<'a, T> {
     spec: Spec,
-    c: usize,
-    x: &'a [T],
+    x: Parts<'a, T>,
+    out: &'a mut [T],
+}
+
+struct Normalise<'a, T> {
+    spec: Spec,
+    x: Parts<'a, T>,
     gamma: &'a [T],
     beta: &'a [T],
+    statistics: &'a [T],
     y: &'a mut [T],
 }
 
 struct Backward<'a, T> {
     spec: Spec,
-    c: usize,
-    x: &'a [T],
+    x: Parts<'a, T>,
     gamma: &'a [T],
     beta: &'a [T],
-    dy: &'a [T],
-    dx: &'a mut [T],
-    /// dgamma then dbeta of this image.
+    statistics: &'a [T],
+    dy: &'a mut [T],
     partial: &'a mut [T],
 }
 
-/// Sum over pixels of `f`, for each channel. Sixteen pixels at a time, so that f32 sums over large images keep their digits.
+/// Channels whose sums are kept in registers.
+const WIDE: usize = 64;
+/// Pixels that are summed before the sum joins the others, so that f32 sums over large images keep their digits.
+const STRIP: usize = 16;
+
+/// Sums over pixels of `f(channel, x, other)` for each of `c` channels, read with pixels `strides` apart.
 #[inline(always)]
-fn channel_sums<T: Real>(c: usize, n: usize, mut f: impl FnMut(usize, &mut [T])) -> Vec<T> {
-    let (mut sums, mut part) = (vec![T::default(); c], vec![T::default(); c]);
-    for start in (0..n).step_by(16) {
-        part.fill(T::default());
-        for p in start..(start + 16).min(n) {
-            f(p, &mut part);
+fn channel_sums<T: Real>(
+    c: usize,
+    x: &[T],
+    x_stride: usize,
+    other: &[T],
+    other_stride: usize,
+    sums: &mut [T],
+    f: impl Fn(usize, T, T) -> T + Copy,
+) {
+    let mut from = 0;
+    while from < c {
+        macro_rules! strip {
+            ($n:expr) => {{
+                let part = strip_sums::<T, $n>(&x[from..], x_stride, &other[from..], other_stride, |i, a, b| f(from + i, a, b));
+                sums[from..from + $n].copy_from_slice(&part);
+                from += $n;
+            }};
         }
-        sums.iter_mut().zip(&part).for_each(|(to, from)| *to += *from);
+        match c - from {
+            WIDE.. => strip!(WIDE),
+            16.. => strip!(16),
+            4.. => strip!(4),
+            _ => strip!(1),
+        }
+    }
+}
+
+/// For each of `N` channels, the sum over pixels of `f(channel, x, other)`.
+#[inline(always)]
+fn strip_sums<T: Real, const N: usize>(x: &[T], x_stride: usize, other: &[T], stride: usize, f: impl Fn(usize, T, T) -> T) -> [T; N] {
+    let mut sums = [T::default(); N];
+    for (x, other) in x.chunks(STRIP * x_stride).zip(other.chunks(STRIP * stride)) {
+        let mut part = [T::default(); N];
+        for (x, other) in x.chunks(x_stride).zip(other.chunks(stride)) {
+            let (x, other): (&[T; N], &[T; N]) = (x[..N].try_into().expect("N long"), other[..N].try_into().expect("N long"));
+            for i in 0..N {
+                part[i] += f(i, x[i], other[i]);
+            }
+        }
+        for i in 0..N {
+            sums[i] += part[i];
+        }
     }
     sums
 }
@@ -73,43 +116,57 @@ fn group_means<T: Real>(sums: &mut [T], groups: usize, pixels: usize) {
     }
 }
 
-/// (mean, 1 / sqrt(variance + epsilon)) for each channel.
-#[inline(always)]
-fn statistics<T: Real>(spec: Spec, c: usize, x: &[T]) -> (Vec<T>, Vec<T>) {
-    let n = x.len() / c;
-    let mut mean = channel_sums(c, n, |p, sums: &mut [T]| sums.iter_mut().zip(&x[p * c..][..c]).for_each(|(s, x)| *s += *x));
-    group_means(&mut mean, spec.groups, n);
-    let mut rstd = channel_sums(c, n, |p, sums: &mut [T]| {
-        for ((s, x), m) in sums.iter_mut().zip(&x[p * c..][..c]).zip(&mean) {
-            *s += (*x - *m) * (*x - *m);
-        }
-    });
-    group_means(&mut rstd, spec.groups, n);
-    rstd.iter_mut().for_each(|v| *v = T::of(1.0 / (v.wide() + spec.epsilon).sqrt()));
-    (mean, rstd)
-}
-
 #[inline(always)]
 fn sigmoid<T: Real>(u: T) -> T {
     T::of(1.0) / (T::of(1.0) + (-u).exp())
 }
 
-impl<T: Real> Job<T> for Forward<'_, T> {
+impl<T: Real> Job<T> for Statistics<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd<T = T>>(self) {
-        let c = self.c;
-        let (mean, rstd) = statistics(self.spec, c, self.x);
-        let scale: Vec<T> = rstd.iter().zip(self.gamma).map(|(r, g)| *r * *g).collect();
-        let shift: Vec<T> = self.beta.iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| *b - *m * *s).collect();
-        for (y, x) in self.y.chunks_mut(c).zip(self.x.chunks(c)) {
-            for ((y, x), (scale, shift)) in y.iter_mut().zip(x).zip(scale.iter().zip(&shift)) {
-                *y = *x * *scale + *shift;
+    unsafe fn run<S: crate::simd::Simd<T = T>>(self) {
+        let Statistics { spec, x, out } = self;
+        let pixels = x[0].0.len() / x[0].1;
+        let (mean, rstd) = out.split_at_mut(channels(x));
+        let mut from = 0;
+        for (part, c) in x {
+            channel_sums(*c, part, *c, part, *c, &mut mean[from..from + c], |_, x, _| x);
+            from += c;
+        }
+        group_means(mean, spec.groups, pixels);
+        from = 0;
+        for (part, c) in x {
+            let mean = &mean[from..from + c];
+            channel_sums(*c, part, *c, part, *c, &mut rstd[from..from + c], |i, x, _| (x - mean[i]) * (x - mean[i]));
+            from += c;
+        }
+        group_means(rstd, spec.groups, pixels);
+        rstd.iter_mut().for_each(|v| *v = T::of(1.0 / (v.wide() + spec.epsilon).sqrt()));
+    }
+}
+
+impl<T: Real> Job<T> for Normalise<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: crate::simd::Simd<T = T>>(self) {
+        let Normalise { spec, x, gamma, beta, statistics, y } = self;
+        let c = channels(x);
+        let (mean, rstd) = statistics.split_at(c);
+        let mut from = 0;
+        for (part, n) in x {
+            let (gamma, beta, mean, rstd) = (&gamma[from..from + n], &beta[from..from + n], &mean[from..from + n], &rstd[from..from + n]);
+            for (y, x) in y.chunks_exact_mut(c).zip(part.chunks_exact(*n)) {
+                let y = &mut y[from..from + n];
+                for i in 0..*n {
+                    y[i] = (x[i] - mean[i]) * rstd[i] * gamma[i] + beta[i];
+                }
+                if spec.silu {
+                    y.iter_mut().for_each(|y| *y = *y * sigmoid(*y));
+                }
             }
-            if self.spec.silu {
-                y.iter_mut().for_each(|y| *y = *y * sigmoid(*y));
-            }
+            from += n;
         }
     }
 }
@@ -118,46 +175,50 @@ impl<T: Real> Job<T> for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<S: Simd<T = T>>(self) {
-        let Backward { spec, c, x, gamma, beta, dy, dx, partial } = self;
-        let n = x.len() / c;
-        let (mean, rstd) = statistics(spec, c, x);
-        // Slices of exactly c, so that the compiler sees that no index below leaves them, and vectorises.
-        let (gamma, beta, mean, rstd) = (&gamma[..c], &beta[..c], &mean[..c], &rstd[..c]);
-        // du = dL/d(normalised * gamma + beta), kept in dx until the group means are known.
-        for p in 0..n {
-            let (x, dy, dx) = (&x[p * c..][..c], &dy[p * c..][..c], &mut dx[p * c..][..c]);
+    unsafe fn run<S: crate::simd::Simd<T = T>>(self) {
+        let Backward { spec, x, gamma, beta, statistics, dy, partial } = self;
+        let c = channels(x);
+        let pixels = dy.len() / c;
+        let (all_mean, all_rstd) = statistics.split_at(c);
+        let (dgamma, dbeta) = partial.split_at_mut(c);
+        // du = dL/d(normalised * gamma + beta) first, in place of dy.
+        let mut from = 0;
+        for (part, n) in x {
+            let n = *n;
+            let (mean, rstd, gamma, beta) =
+                (&all_mean[from..from + n], &all_rstd[from..from + n], &gamma[from..from + n], &beta[from..from + n]);
             if spec.silu {
-                for i in 0..c {
-                    let u = (x[i] - mean[i]) * rstd[i] * gamma[i] + beta[i];
-                    let s = sigmoid(u);
-                    dx[i] = dy[i] * s * (T::of(1.0) + u * (T::of(1.0) - s));
+                for (dy, x) in dy.chunks_exact_mut(c).zip(part.chunks_exact(n)) {
+                    let dy = &mut dy[from..from + n];
+                    for i in 0..n {
+                        let u = (x[i] - mean[i]) * rstd[i] * gamma[i] + beta[i];
+                        let s = sigmoid(u);
+                        dy[i] = dy[i] * s * (T::of(1.0) + u * (T::of(1.0) - s));
+                    }
                 }
-            } else {
-                dx.copy_from_slice(dy);
             }
+            channel_sums(n, part, n, &dy[from..], c, &mut dbeta[from..from + n], |_, _, d| d);
+            channel_sums(n, part, n, &dy[from..], c, &mut dgamma[from..from + n], |i, x, d| d * (x - mean[i]) * rstd[i]);
+            from += n;
         }
-        let dbeta = channel_sums(c, n, |p, sums: &mut [T]| sums.iter_mut().zip(&dx[p * c..][..c]).for_each(|(s, d)| *s += *d));
-        let dgamma = channel_sums(c, n, |p, sums: &mut [T]| {
-            let (x, dx, sums) = (&x[p * c..][..c], &dx[p * c..][..c], &mut sums[..c]);
-            for i in 0..c {
-                sums[i] += dx[i] * (x[i] - mean[i]) * rstd[i];
-            }
-        });
-        partial[..c].copy_from_slice(&dgamma);
-        partial[c..].copy_from_slice(&dbeta);
         // Means over the group of d = du * gamma, and of d * normalised.
         let mut mean_d: Vec<T> = dbeta.iter().zip(gamma).map(|(d, g)| *d * *g).collect();
         let mut mean_dx: Vec<T> = dgamma.iter().zip(gamma).map(|(d, g)| *d * *g).collect();
-        group_means(&mut mean_d, spec.groups, n);
-        group_means(&mut mean_dx, spec.groups, n);
-        let (mean_d, mean_dx) = (&mean_d[..c], &mean_dx[..c]);
-        for p in 0..n {
-            let (x, dx) = (&x[p * c..][..c], &mut dx[p * c..][..c]);
-            for i in 0..c {
-                let normal = (x[i] - mean[i]) * rstd[i];
-                dx[i] = rstd[i] * (dx[i] * gamma[i] - mean_d[i] - normal * mean_dx[i]);
+        group_means(&mut mean_d, spec.groups, pixels);
+        group_means(&mut mean_dx, spec.groups, pixels);
+        from = 0;
+        for (part, n) in x {
+            let n = *n;
+            let (mean, rstd, gamma) = (&all_mean[from..from + n], &all_rstd[from..from + n], &gamma[from..from + n]);
+            let (mean_d, mean_dx) = (&mean_d[from..from + n], &mean_dx[from..from + n]);
+            for (dy, x) in dy.chunks_exact_mut(c).zip(part.chunks_exact(n)) {
+                let dy = &mut dy[from..from + n];
+                for i in 0..n {
+                    let normal = (x[i] - mean[i]) * rstd[i];
+                    dy[i] = rstd[i] * (dy[i] * gamma[i] - mean_d[i] - normal * mean_dx[i]);
+                }
             }
+            from += n;
         }
     }
 }

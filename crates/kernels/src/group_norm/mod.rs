@@ -1,6 +1,6 @@
 //! GroupNorm over `[B, H, W, C]`, with SiLU after it where asked, forward and backward in one pass each.
 
-mod cpu;
+pub mod cpu;
 mod op;
 mod reference;
 

@@ -1,9 +1,11 @@
 //! GroupNorm as a candle operation.
 
 use super::{Spec, cpu};
+use crate::conv2d::cpu::sum_rows;
 use crate::conv2d::op::slice;
 use crate::simd::Real;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use rayon::prelude::*;
 
 pub struct GroupNorm {
     pub spec: Spec,
@@ -25,7 +27,15 @@ impl GroupNorm {
         let (sb, lb) = beta.storage_and_layout();
         let (sy, ly) = dy.storage_and_layout();
         let (x, gamma, beta, dy) = (numbers::<T>(&sx, lx)?, numbers::<T>(&sg, lg)?, numbers::<T>(&sb, lb)?, numbers::<T>(&sy, ly)?);
-        let (dx, dgamma, dbeta) = cpu::backward(self.spec, c, h * w, x, gamma, beta, dy);
+        let mut dx = dy.to_vec();
+        let mut partial = vec![T::default(); b * 2 * c];
+        dx.par_chunks_mut(h * w * c).zip(partial.par_chunks_mut(2 * c)).zip(x.par_chunks(h * w * c)).for_each(|((dx, partial), x)| {
+            let (parts, mut statistics, mut y) = ([(x, c)], vec![T::default(); 2 * c], vec![T::default(); x.len()]);
+            cpu::forward(self.spec, &parts, gamma, beta, &mut statistics, &mut y);
+            cpu::backward(self.spec, &parts, gamma, beta, &statistics, dx, partial);
+        });
+        let mut dgamma = sum_rows(&partial, 2 * c);
+        let dbeta = dgamma.split_off(c);
         let device = Device::Cpu;
         Ok((
             Some(Tensor::from_vec(dx, (b, h, w, c), &device)?),
@@ -56,7 +66,12 @@ impl CustomOp3 for GroupNorm {
             b: (&CpuStorage, &Layout),
         ) -> Result<CpuStorage> {
             let (_, h, w, c) = x.1.shape().dims4()?;
-            Ok(T::to_cpu_storage_owned(cpu::forward::<T>(spec, c, h * w, slice(x.0, x.1)?, slice(g.0, g.1)?, slice(b.0, b.1)?)))
+            let (x, gamma, beta) = (slice::<T>(x.0, x.1)?, slice::<T>(g.0, g.1)?, slice::<T>(b.0, b.1)?);
+            let mut y = vec![T::default(); x.len()];
+            y.par_chunks_mut(h * w * c).zip(x.par_chunks(h * w * c)).for_each(|(y, x)| {
+                cpu::forward(spec, &[(x, c)], gamma, beta, &mut vec![T::default(); 2 * c], y);
+            });
+            Ok(T::to_cpu_storage_owned(y))
         }
         let y = match x {
             CpuStorage::F64(_) => go::<f64>(self.spec, (x, lx), (g, lg), (b, lb))?,

@@ -54,6 +54,14 @@ impl Random {
         philox4x32_10([block as u32, step as u32, self.stream | (high << 8), (block >> 32) as u32], self.key)
     }
 
+    /// `N` blocks of `step` from block `first` on, word by word: \[4\]\[N\]. Blocks up to 2^32.
+    #[inline(always)]
+    pub fn blocks<const N: usize>(&self, step: u64, first: u64) -> [[u32; N]; 4] {
+        let high = (step >> 32) as u32;
+        let counters = std::array::from_fn(|i| (first + i as u64) as u32);
+        philox::philox4x32_10_lanes(counters, [step as u32, self.stream | (high << 8), (first >> 32) as u32], self.key)
+    }
+
     /// Word number `index` of `step`.
     pub fn word(&self, step: u64, index: u64) -> u32 {
         self.block(step, index / 4)[(index % 4) as usize]

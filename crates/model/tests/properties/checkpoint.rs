@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 fn saved() -> (UNet, Training, Vec<u8>) {
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
-    let training = Training::new(unet.parameters(), optimiser(), 9, Stream::Init).unwrap();
-    let tensors = state_tensors(unet.parameters(), training.states()).unwrap();
+    let training = Training::new(unet.parameters(), optimiser(), 9, Stream::Init);
+    let tensors = state_tensors(unet.parameters(), training.rows()).unwrap();
     let bytes = to_bytes(&tensors, "{\"step\": 7}").unwrap();
     (unet, training, bytes)
 }
@@ -18,10 +18,7 @@ fn saved() -> (UNet, Training, Vec<u8>) {
 fn a_state_comes_back_bit_for_bit() {
     let (unet, training, bytes) = saved();
     assert_eq!(description(&bytes).unwrap(), "{\"step\": 7}");
-    for (a, b) in training.states().iter().zip(&read_states(&bytes, unet.parameters()).unwrap()) {
-        assert_eq!(a.dims(), b.dims());
-        assert_eq!(numbers(a), numbers(b));
-    }
+    assert_eq!(&read_states(&bytes, unet.parameters()).unwrap(), training.rows());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod common;
 
 mod checkpoint;
+mod engine;
 mod loss;
 mod sampling;
 mod training;

@@ -3,9 +3,8 @@ use candle_core::{DType, Tensor};
 use ddpm_core::oracle::GaussianData;
 use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler};
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::UNet;
-use ddpm_model::parameters::Weights;
 use ddpm_model::sampling::Walk;
+use ddpm_model::{Engine, Precision, UNet};
 
 fn samplers() -> [Sampler; 5] {
     [
@@ -24,7 +23,8 @@ fn images_do_not_depend_on_the_batch_that_makes_them() {
         let unet = UNet::new(&tiny(), IMAGE, d.out_channels(2)).unwrap();
         let w = spread(unet.parameters(), 3, DType::F32);
         for sampler in samplers() {
-            let walk = Walk::new(&unet, &w, &d, &sampler).unwrap();
+            let mut engine = Engine::with_weights(&unet, Precision::F32, w.numbers().unwrap()).unwrap();
+            let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
             let whole = walk.run(8, 0, 5, &[1, 20]).unwrap();
             let parts: Vec<Tensor> = [(0, 2), (2, 3)].into_iter().map(|(first, n)| walk.run(8, first, n, &[]).unwrap().x0).collect();
             let parts = Tensor::cat(&parts, 0).unwrap();
@@ -40,12 +40,10 @@ fn images_do_not_depend_on_the_batch_that_makes_them() {
 fn tensors_walk_as_numbers_do() {
     let d = diffusion(Prediction::X0, ReverseVariance::FixedLarge, Objective::Simple {});
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
-    let nothing = Weights(
-        unet.parameters().iter().map(|p| Tensor::zeros(p.shape.as_slice(), DType::F32, &candle_core::Device::Cpu).unwrap()).collect(),
-    );
+    let mut engine = Engine::with_weights(&unet, Precision::F32, vec![0.0; unet.parameter_count()]).unwrap();
     let point = GaussianData { mean: 0.0, std: 0.0 };
     for sampler in samplers() {
-        let walk = Walk::new(&unet, &nothing, &d, &sampler).unwrap();
+        let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
         let steps = d.setup.sampling_plan(&d.process, &sampler).unwrap();
         assert_eq!(walk.evaluations(), steps.len());
         let got = numbers(&walk.run(8, 0, 3, &[]).unwrap().x0);
@@ -66,6 +64,6 @@ fn tensors_walk_as_numbers_do() {
 fn a_sampler_that_does_not_fit_is_an_error() {
     let d = diffusion(Prediction::Eps, ReverseVariance::Learned, Objective::Vlb {});
     let unet = UNet::new(&tiny(), IMAGE, 4).unwrap();
-    let w = spread(unet.parameters(), 3, DType::F32);
-    assert!(Walk::new(&unet, &w, &d, &Sampler::Ancestral { clip: true, steps: Some(5) }).is_err());
+    let mut engine = Engine::new(&unet, Precision::F32).unwrap();
+    assert!(Walk::new(&mut engine, &d, &Sampler::Ancestral { clip: true, steps: Some(5) }).is_err());
 }

@@ -2,9 +2,9 @@ use crate::common::*;
 use candle_core::{DType, Tensor};
 use ddpm_kernels::Kernel;
 use ddpm_kernels::random::Stream;
+use ddpm_model::Pass;
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::parameters::Weights;
-use ddpm_model::unet::Pass;
 use ddpm_model::{Network, UNet};
 use proptest::prelude::*;
 

@@ -38,7 +38,7 @@ pub struct Eval {
 
 impl Eval {
     pub fn run(self) -> Result<Exit> {
-        let opened = open(&self.checkpoint, &self.set)?;
+        let mut opened = open(&self.checkpoint, &self.set)?;
         let (images, split) = if self.train { (&opened.data.train, "train") } else { (&opened.data.held_out, "held-out") };
         let evaluation = &opened.config.evaluation;
         let n = self.images.unwrap_or(if self.train { evaluation.train } else { evaluation.held_out });
@@ -48,14 +48,13 @@ impl Eval {
         }
         let what = BoundOf { images, shape: opened.data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();
-        let (measured, Split { bound, terms }) =
-            bound(&opened.unet, &opened.weights, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
+        let (measured, Split { bound, terms }) = bound(&mut opened.engine, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
         let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
         if let Some(count) = self.samples {
             let mut sampling = opened.config.sampling.clone();
             sampling.count = count as usize;
             let net = FeatureNet::embedded(opened.data.shape)?;
-            let made = sample(&opened.unet, &opened.weights, &opened.config.diffusion(), &sampling, opened.seed, &mut reporter)?;
+            let made = sample(&mut opened.engine, &opened.config.diffusion(), &sampling, opened.seed, &mut reporter)?;
             scores.extend(made.scores(&opened.data, net.as_ref(), opened.seed)?.samples);
         }
         if self.json {

@@ -10,8 +10,7 @@ use crate::stages::{self, Described};
 use crate::store::atomic;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use ddpm_model::parameters::Weights;
-use ddpm_model::{UNet, checkpoint};
+use ddpm_model::{Engine, checkpoint};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -37,8 +36,8 @@ pub struct Opened {
     pub config: Config,
     pub seed: u64,
     pub data: Dataset,
-    pub unet: UNet,
-    pub weights: Weights,
+    /// With the moving average of the weights.
+    pub engine: Engine,
 }
 
 /// Reads a checkpoint, with `sets` over its configuration.
@@ -60,19 +59,19 @@ pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
     config.check_images(&origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))?;
     ensure!(described.data == data.digest, "{origin}: was trained on data of digest {}, these have {}", described.data, data.digest);
     let unet = config.unet(data.shape);
-    let states = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).context(Unusable)?;
-    let training = ddpm_model::optimiser::Training::resume(unet.parameters(), config.training.optimiser.clone(), states, described.step)?;
-    Ok(Opened { weights: training.average()?, seed: described.seed, config, data, unet })
+    let [_, _, _, average] = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).context(Unusable)?;
+    let engine = Engine::with_weights(&unet, config.training.precision, average)?;
+    Ok(Opened { engine, seed: described.seed, config, data })
 }
 
 impl Sample {
     pub fn run(self) -> Result<Exit> {
-        let opened = open(&self.checkpoint, &self.set)?;
+        let mut opened = open(&self.checkpoint, &self.set)?;
         let mut sampling = opened.config.sampling.clone();
         sampling.count = self.count as usize;
         let seed = self.seed.unwrap_or(opened.seed);
         let mut reporter = Reporter::silent();
-        let samples = stages::sample(&opened.unet, &opened.weights, &opened.config.diffusion(), &sampling, seed, &mut reporter)?;
+        let samples = stages::sample(&mut opened.engine, &opened.config.diffusion(), &sampling, seed, &mut reporter)?;
         ensure!(samples.rms.is_finite(), "the samples are not finite: the sampler left its range");
         let columns = (sampling.count as f64).sqrt().ceil() as usize;
         atomic::write(&self.out, &picture::png(&picture::grid(&samples.bytes, opened.data.shape, columns, 2))?).context(Unusable)?;

@@ -12,7 +12,7 @@ use ddpm_core::likelihood::DecoderCdf;
 use ddpm_core::{Sampler, Setup};
 use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::Optimiser;
-use ddpm_model::{Diffusion, Network, UNet};
+use ddpm_model::{Diffusion, Network, Precision, UNet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -76,14 +76,6 @@ impl Decay {
             Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * u).cos()),
         }
     }
-}
-
-/// What the network computes in. Master weights, moments and averages are always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// Single precision.
-    F32,
 }
 
 /// How samples are made.

@@ -46,7 +46,7 @@ pub fn train(data: &Dataset, epochs: u64, seed: u64, mut report: impl FnMut(u64,
         clip_shards: 1,
         ema_decay: 0.998,
     };
-    let mut training = Training::new(classifier.parameters(), optimiser, seed, Stream::Classifier)?;
+    let mut training = Training::new(classifier.parameters(), optimiser, seed, Stream::Classifier);
     // Parameters begin from the stream's first steps; what follows comes from steps far behind them.
     let random = Random::new(seed, Stream::Classifier);
     let dropout = Dropout::new(seed, 0);
@@ -65,7 +65,7 @@ pub fn train(data: &Dataset, epochs: u64, seed: u64, mut report: impl FnMut(u64,
             let rate = 1.0 - step as f64 / (epochs * batches) as f64;
             training.scale_rate(rate);
             let mut value = 0.0;
-            training.update(|w, _| {
+            training.update_traced(|w, _| {
                 let seen = classifier.forward(w, &images, Some((dropout, step, DROPOUT)))?;
                 let loss = Classifier::loss(&seen.logits, &labels, SMOOTHING)?;
                 value = loss.to_scalar::<f32>()? as f64;
@@ -73,9 +73,13 @@ pub fn train(data: &Dataset, epochs: u64, seed: u64, mut report: impl FnMut(u64,
             })?;
             sum += value;
         }
-        report(epoch + 1, sum / batches as f64, accuracy(&classifier, &training.average()?, data)?);
+        report(
+            epoch + 1,
+            sum / batches as f64,
+            accuracy(&classifier, &Weights::from_numbers(classifier.parameters(), training.average())?, data)?,
+        );
     }
-    let average = training.average()?;
+    let average = Weights::from_numbers(classifier.parameters(), training.average())?;
     let recipe = Recipe {
         command: format!("ddpm classifier --epochs {epochs} --seed {seed}"),
         data: data.digest.clone(),

@@ -9,10 +9,8 @@ use ddpm_core::likelihood::{Bound, DecoderCdf, bits, prior_term};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::bound::{Observed, Term};
 use ddpm_model::network::ImageShape;
-use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{Device, Tensor};
-use ddpm_model::unet::Pass;
-use ddpm_model::{Diffusion, UNet};
+use ddpm_model::{Diffusion, Engine};
 use rayon::prelude::*;
 
 /// Whose bound is measured.
@@ -32,14 +30,7 @@ pub struct BoundOf<'a> {
 }
 
 /// The bound in bits/dim with its standard error over images, and what it is made of.
-pub fn bound(
-    unet: &UNet,
-    weights: &Weights,
-    diffusion: &Diffusion,
-    of: &BoundOf,
-    seed: u64,
-    reporter: &mut Reporter,
-) -> Result<(Measured, Split)> {
+pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64, reporter: &mut Reporter) -> Result<(Measured, Split)> {
     let (timesteps, len) = (diffusion.process.timesteps(), of.shape.len());
     let random = Random::new(seed, Stream::Evaluation);
     let mut sums = vec![Term::default(); timesteps];
@@ -58,7 +49,7 @@ pub fn bound(
         for t in (1..=timesteps).rev() {
             let noise = Tensor::from_vec(random.normals(t as u64, first, n, len), x0.dims(), &Device::Cpu)?;
             let batch = diffusion.batch(x0.clone(), noise, vec![t; n])?;
-            let output = unet.forward(weights, &batch.xt, &batch.t, Pass::default())?.flatten_all()?.to_vec1::<f32>()?;
+            let output = engine.forward(&batch.xt, &batch.t)?.flatten_all()?.to_vec1::<f32>()?;
             let noisy = batch.xt.flatten_all()?.to_vec1::<f32>()?;
             let seen = clean.par_chunks(len).zip(noisy.par_chunks(len)).zip(output.par_chunks(output.len() / n));
             let terms: Vec<Term> = seen

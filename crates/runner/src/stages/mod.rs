@@ -18,7 +18,7 @@ use crate::picture;
 use crate::progress::Reporter;
 use crate::store::{FORMAT, Machine, Outcome, Record, Store, atomic, write_json};
 use anyhow::{Context, Result};
-use ddpm_model::parameters::Weights;
+use ddpm_model::Engine;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration)
     if let Outcome::Diverged { reason } = &training.outcome {
         record.blanks = Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect();
     } else {
-        measure(store, job, data, &weights, &mut record, &mut reporter)?;
+        measure(store, job, data, weights, &mut record, &mut reporter)?;
     }
     record.wall_s = started.elapsed().as_secs_f64();
     write_json(&dir.join("record.json"), &record)?;
@@ -63,10 +63,11 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration)
     Ok(record)
 }
 
-fn measure(store: &Store, job: &Job, data: &Dataset, weights: &Weights, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
+fn measure(store: &Store, job: &Job, data: &Dataset, weights: Vec<f32>, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
     let (unet, diffusion, dir) = (job.config.unet(data.shape), job.config.diffusion(), store.run(&job.id));
+    let mut engine = Engine::with_weights(&unet, job.config.training.precision, weights)?;
     let features = FeatureNet::embedded(data.shape)?;
-    let samples = sample(&unet, weights, &diffusion, &job.config.sampling, job.seed, reporter)?;
+    let samples = sample(&mut engine, &diffusion, &job.config.sampling, job.seed, reporter)?;
     record.evaluations = samples.evaluations;
     record.progressive = samples.progressive_steps.clone();
     let shown = samples.bytes.len().min(64 * data.shape.len());
@@ -93,7 +94,7 @@ fn measure(store: &Store, job: &Job, data: &Dataset, weights: &Weights, record: 
             continue;
         }
         let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
-        let (measured, split) = bound(&unet, weights, &diffusion, &what, job.seed, reporter)?;
+        let (measured, split) = bound(&mut engine, &diffusion, &what, job.seed, reporter)?;
         if measured.value.is_finite() {
             record.metrics.insert(metric, measured);
             record.bounds.insert(metric, split);

@@ -13,10 +13,9 @@ use anyhow::Result;
 use ddpm_core::sampler::even_steps;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::network::ImageShape;
-use ddpm_model::parameters::Weights;
 use ddpm_model::sampling::Walk;
 use ddpm_model::tensor::Tensor;
-use ddpm_model::{Diffusion, UNet};
+use ddpm_model::{Diffusion, Engine};
 
 /// Splits of the inception score: the paper's.
 const SPLITS: usize = 10;
@@ -43,15 +42,8 @@ pub struct Samples {
 }
 
 /// Makes `config.count` samples under `seed`.
-pub fn sample(
-    unet: &UNet,
-    weights: &Weights,
-    diffusion: &Diffusion,
-    config: &SamplingConfig,
-    seed: u64,
-    reporter: &mut Reporter,
-) -> Result<Samples> {
-    let walk = Walk::new(unet, weights, diffusion, &config.sampler)?;
+pub fn sample(engine: &mut Engine, diffusion: &Diffusion, config: &SamplingConfig, seed: u64, reporter: &mut Reporter) -> Result<Samples> {
+    let mut walk = Walk::new(engine, diffusion, &config.sampler)?;
     let visited = config.sampler.visited(diffusion.process.timesteps())?;
     let stops: Vec<usize> = even_steps(visited.len(), STOPS.min(visited.len()))?.into_iter().map(|place| visited[place - 1]).collect();
     let (mut bytes, mut squares, mut progressive) = (Vec::new(), 0.0, Vec::new());

@@ -10,10 +10,8 @@ use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::diffusion::Batch;
 use ddpm_model::optimiser::Training;
-use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{Device, Tensor};
-use ddpm_model::unet::Pass;
-use ddpm_model::{Diffusion, UNet, checkpoint};
+use ddpm_model::{Diffusion, Engine, UNet, checkpoint};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -48,26 +46,27 @@ pub struct Described {
     pub wall_s: f64,
 }
 
-/// The training's record and the moving average of its weights. Where the training has ended both are read, not computed.
+/// The training's record and the moving average of its weights, parameter after parameter. Where the training has ended both are read, not computed.
 pub fn train(
     store: &Store,
     job: &Job,
     data: &Dataset,
     checkpoint_every: Duration,
     reporter: &mut Reporter,
-) -> Result<(TrainingRecord, Weights)> {
+) -> Result<(TrainingRecord, Vec<f32>)> {
     let config = &job.config.training;
     let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
     let ended = store.training_record(&job.training_id)?.filter(|r| r.format == FORMAT);
     if let Some(record) = ended.as_ref().filter(|r| matches!(r.outcome, Outcome::Diverged { .. })) {
         // Nothing is sampled from it, so it needs no checkpoint.
-        return Ok((record.clone(), Weights(Vec::new())));
+        return Ok((record.clone(), Vec::new()));
     }
     let (mut training, mut described) = begin(store, job, data, &unet)?;
     if let Some(record) = ended.filter(|r| r.steps == described.step) {
-        return Ok((record, training.average()?));
+        return Ok((record, training.into_average()));
     }
     let mut batches = Batches::new(data, &diffusion, job);
+    let mut engine = Engine::new(&unet, config.precision)?;
     let every = (config.steps / POINTS).max(1);
     let mut outcome = Outcome::Finished {};
     let (started, before, first) = (Instant::now(), described.wall_s, described.step);
@@ -76,7 +75,7 @@ pub fn train(
     while training.step() < config.steps {
         let step = training.step();
         training.scale_rate(config.decay.share(step, config.steps));
-        let (loss, norm) = batches.step(&unet, &mut training, step)?;
+        let (loss, norm) = batches.step(&mut engine, &mut training, step)?;
         if !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS) {
             outcome =
                 Outcome::Diverged { reason: format!("training diverged at step {}: loss {loss:.3e}, gradient norm {norm:.3e}", step + 1) };
@@ -112,7 +111,7 @@ pub fn train(
         machine: Machine::here(),
     };
     write_json(&store.training(&job.training_id).join("training.json"), &record)?;
-    Ok((record, training.average()?))
+    Ok((record, training.into_average()))
 }
 
 /// The state to go on from: the checkpoint's, or the network's beginning.
@@ -131,7 +130,7 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
             open: (0.0, 0.0, 0),
             wall_s: 0.0,
         };
-        return Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init)?, described));
+        return Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), described));
     }
     let read = || -> Result<_> {
         let bytes = fs::read(&path)?;
@@ -139,14 +138,14 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
         ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
         ensure!(described.format == FORMAT, "has format {}, this program writes {FORMAT}", described.format);
         ensure!(described.data == data.digest, "was trained on data of digest {}, these have {}", described.data, data.digest);
-        let states = checkpoint::read_states(&bytes, unet.parameters())?;
-        Ok((Training::resume(unet.parameters(), optimiser, states, described.step)?, described))
+        let rows = checkpoint::read_states(&bytes, unet.parameters())?;
+        Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described))
     };
     read().with_context(|| format!("{}: cannot be resumed from; move it away to train anew", path.display()))
 }
 
 fn save(store: &Store, training: &Training, described: &Described) -> Result<()> {
-    let tensors = checkpoint::state_tensors(training.parameters(), training.states())?;
+    let tensors = checkpoint::state_tensors(training.parameters(), training.rows())?;
     let bytes = checkpoint::to_bytes(&tensors, &serde_json::to_string(described)?)?;
     atomic::write(&store.checkpoint(&described.training_id), &bytes)
 }
@@ -194,17 +193,19 @@ impl<'a> Batches<'a> {
     }
 
     /// One training step; the mean loss of its shards and the gradient's norm.
-    fn step(&mut self, unet: &UNet, training: &mut Training, step: u64) -> Result<(f64, f64)> {
+    fn step(&mut self, engine: &mut Engine, training: &mut Training, step: u64) -> Result<(f64, f64)> {
         let each = self.size / self.shards;
         let batches = (0..self.shards).map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
         let mut sum = 0.0;
-        let norm = training.update(|weights, shard| {
+        let norm = training.update(|weights, shard, gradient| {
             let batch = &batches[shard];
-            let pass = Pass { dropout: Some((Dropout::new(self.seed, shard * each), step)), ..Pass::default() };
-            let output = unet.forward(weights, &batch.xt, &batch.t, pass)?;
-            let loss = self.diffusion.loss(&output, batch)?;
-            sum += loss.mean.to_scalar::<f32>()? as f64;
-            Ok(loss.mean)
+            let loss = |output: &Tensor| {
+                let loss = self.diffusion.loss(output, batch)?.mean;
+                sum += loss.to_scalar::<f32>()? as f64;
+                Ok(loss)
+            };
+            let dropout = Some((Dropout::new(self.seed, shard * each), step));
+            engine.gradient(weights, &batch.xt, &batch.t, dropout, loss, gradient)
         })?;
         Ok((sum / self.shards as f64, norm))
     }

@@ -1,0 +1,54 @@
+//! The kernel against the reference, forward and backward, and where exponentials would overflow.
+
+use super::*;
+use crate::random::{Random, Stream};
+use candle_core::{DType, Device, Var};
+use proptest::prelude::*;
+
+fn random(seed: u64, step: u64, dims: &[usize], dtype: DType) -> Tensor {
+    let numbers = Random::new(seed, Stream::Evaluation).normals(step, 0, 1, dims.iter().product());
+    Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+}
+
+fn both(seed: u64, dims: [usize; 3], size: f64, dtype: DType, kernel: Kernel) -> [Vec<f64>; 2] {
+    let qkv = Var::from_tensor(&(random(seed, 0, &dims, dtype) * size).unwrap()).unwrap();
+    let out = attention(&qkv, kernel).unwrap();
+    let gradients = (&out * random(seed, 1, out.dims(), dtype)).unwrap().sum_all().unwrap().backward().unwrap();
+    let numbers = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    [numbers(&out), numbers(gradients.get(&qkv).unwrap())]
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied()).max(1e-30)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn fused_equals_reference(b in 1usize..4, pixels in 1usize..40, c in 1usize..40, size in 0.1f64..20.0, seed: u64) {
+        let reference = both(seed, [b, pixels, 3 * c], size, DType::F64, Kernel::Reference);
+        let f64s = both(seed, [b, pixels, 3 * c], size, DType::F64, Kernel::Fused);
+        let f32s = both(seed, [b, pixels, 3 * c], size, DType::F32, Kernel::Fused);
+        for i in 0..2 {
+            prop_assert!(distance(&f64s[i], &reference[i]) < 1e-11, "{i}: {}", distance(&f64s[i], &reference[i]));
+            // Scores of hundreds carry their rounding into exponents.
+            prop_assert!(distance(&f32s[i], &reference[i]) < 2e-6 * (1.0 + size * size) * (c as f64).sqrt(), "{i}: {}", distance(&f32s[i], &reference[i]));
+        }
+    }
+}
+
+/// More queries than have scores at a time, in a last block that is not full.
+#[test]
+fn blocks_of_queries_join() {
+    let reference = both(3, [1, 300, 12], 1.0, DType::F64, Kernel::Reference);
+    let fused = both(3, [1, 300, 12], 1.0, DType::F64, Kernel::Fused);
+    assert!(distance(&fused[0], &reference[0]) < 1e-12 && distance(&fused[1], &reference[1]) < 1e-12);
+}
+
+#[test]
+fn large_scores_do_not_overflow() {
+    let fused = both(1, [1, 9, 12], 1e4, DType::F32, Kernel::Fused);
+    assert!(fused.iter().flatten().all(|v| v.is_finite()));
+}

@@ -1,0 +1,75 @@
+//! The network tensor by tensor, with candle's autograd: slow, readable, and in f64 where asked. The engine's oracle.
+
+use crate::error::Result;
+use crate::interpreter::{Interpreter, Operand};
+use crate::layers::{Conv, Dense};
+use crate::parameters::Weights;
+use crate::unet::UNet;
+use candle_core::{Device, Tensor};
+use candle_nn::ops::silu;
+use ddpm_kernels::Kernel;
+use ddpm_kernels::attention::attention;
+use ddpm_kernels::dropout::Dropout;
+
+/// How a pass is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass {
+    /// Which kernels.
+    pub kernel: Kernel,
+    /// The dropout stream at a training step; none outside training.
+    pub dropout: Option<(Dropout, u64)>,
+}
+
+/// One pass over a batch.
+pub struct Eager<'a> {
+    unet: &'a UNet,
+    weights: &'a Weights,
+    t: &'a [usize],
+    like: Tensor,
+    pass: Pass,
+}
+
+impl<'a> Eager<'a> {
+    /// Images like `x` at steps `t`.
+    pub fn new(unet: &'a UNet, weights: &'a Weights, t: &'a [usize], x: &Tensor, pass: Pass) -> Eager<'a> {
+        Eager { unet, weights, t, like: x.clone(), pass }
+    }
+}
+
+fn beside(parts: &[Tensor]) -> Result<Tensor> {
+    Ok(if let [one] = parts { one.clone() } else { Tensor::cat(parts, 3)? })
+}
+
+impl Interpreter for Eager<'_> {
+    type Image = Tensor;
+    type Vector = Tensor;
+
+    fn time(&mut self, first: &Dense, second: &Dense) -> Result<Tensor> {
+        let (numbers, kernel) = (self.unet.embedding(self.t)?, self.pass.kernel);
+        let embedding = Tensor::from_vec(numbers, (self.t.len(), first.from), &Device::Cpu)?.to_dtype(self.like.dtype())?;
+        let hidden = silu(&first.apply(self.weights, &embedding, kernel)?)?;
+        Ok(silu(&second.apply(self.weights, &hidden, kernel)?)?)
+    }
+
+    fn dense(&mut self, dense: &Dense, x: &Tensor) -> Result<Tensor> {
+        dense.apply(self.weights, x, self.pass.kernel)
+    }
+
+    fn conv(&mut self, convs: &[&Conv], from: Operand<Tensor>, shift: Option<&Tensor>, plus: &[Tensor]) -> Result<Tensor> {
+        let kernel = self.pass.kernel;
+        let mut x = beside(from.parts)?;
+        if let Some((norm, silu)) = from.norm {
+            x = norm.apply(self.weights, &x, silu, kernel)?;
+        }
+        if let (Some((dropout, step)), Some(layer)) = (self.pass.dropout, from.dropout) {
+            x = dropout.apply(&x, self.unet.dropout_step(step, layer), self.unet.dropout())?;
+        }
+        let y = beside(&convs.iter().map(|conv| conv.apply(self.weights, &x, shift, kernel)).collect::<Result<Vec<_>>>()?)?;
+        if plus.is_empty() { Ok(y) } else { Ok((beside(plus)? + y)?) }
+    }
+
+    fn attend(&mut self, qkv: &Tensor) -> Result<Tensor> {
+        let (b, h, w, c) = qkv.dims4()?;
+        Ok(attention(&qkv.reshape((b, h * w, c))?, self.pass.kernel)?.reshape((b, h, w, c / 3))?)
+    }
+}

@@ -1,0 +1,159 @@
+//! The engine against its oracle: the same network tensor by tensor, in f64, with the reference kernels.
+
+use crate::common::*;
+use candle_core::{DType, Tensor};
+use ddpm_kernels::Kernel;
+use ddpm_kernels::dropout::Dropout;
+use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
+use ddpm_model::parameters::Weights;
+use ddpm_model::{Engine, Network, Pass, Precision, UNet};
+use proptest::prelude::*;
+
+const T: [usize; 5] = [3, 17, 1, 50, 8];
+
+/// Networks with every kind of layer; widths that are no multiples of a tile.
+fn networks() -> impl Strategy<Value = Network> {
+    let skips = prop_oneof![Just(Skips::All), Just(Skips::None), Just(Skips::Resolutions(vec![2])), Just(Skips::Resolutions(vec![1]))];
+    let time = prop_oneof![Just(TimeEmbedding::EveryBlock), Just(TimeEmbedding::InputOnly), Just(TimeEmbedding::None)];
+    let widths = prop_oneof![Just((4, 2)), Just((6, 3)), Just((18, 3)), Just((34, 17))];
+    (skips, time, 1usize..3, widths, any::<bool>(), prop::collection::vec(1usize..3, 2)).prop_map(
+        |(skips, time_embedding, blocks, (channels, groups), drop, multipliers)| Network {
+            skips,
+            time_embedding,
+            blocks,
+            channels,
+            groups,
+            multipliers,
+            dropout: if drop { 0.3 } else { 0.0 },
+            ..tiny()
+        },
+    )
+}
+
+fn sample(unet: &UNet, seed: u64, batch: usize) -> (Vec<f32>, Tensor, Tensor) {
+    let weights = spread(unet.parameters(), seed, DType::F32).numbers().unwrap();
+    let image = unet.image();
+    let dims = [batch, image.height, image.width, image.channels];
+    (weights, normal(seed, 1000, &dims, DType::F32), normal(seed, 1001, &dims, DType::F32))
+}
+
+/// (output, gradient of sum(output mix)) by the reference kernels in f64.
+fn oracle(unet: &UNet, weights: &[f32], x: &Tensor, mix: &Tensor, dropout: Option<(Dropout, u64)>) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
+    let w = Weights(Weights::from_numbers(unet.parameters(), weights).unwrap().0.iter().map(wide).collect());
+    let variables = w.variables().unwrap();
+    let t = &T[..x.dims()[0]];
+    let y = unet.forward(&Weights::of_variables(&variables), &wide(x), t, Pass { kernel: Kernel::Reference, dropout }).unwrap();
+    let gradients = (&y * wide(mix)).unwrap().sum_all().unwrap().backward().unwrap();
+    (numbers(&y), variables.iter().map(|v| numbers(gradients.get(v).unwrap())).collect())
+}
+
+fn gradient(engine: &mut Engine, weights: &[f32], x: &Tensor, mix: &Tensor, dropout: Option<(Dropout, u64)>) -> (Vec<f64>, Vec<f32>) {
+    // Poisoned: what is not written shows.
+    let (mut gradient, mut output) = (vec![f32::NAN; weights.len()], Vec::new());
+    let loss = |y: &Tensor| {
+        output = numbers(y);
+        Ok((y * mix)?.sum_all()?)
+    };
+    engine.gradient(weights, x, &T[..x.dims()[0]], dropout, loss, &mut gradient).unwrap();
+    (output, gradient)
+}
+
+/// ||a - b|| / ||b||, not a number where something is not.
+fn relative(a: impl Iterator<Item = f64>, b: &[f64]) -> f64 {
+    let norm = b.iter().map(|x| x * x).sum::<f64>().sqrt();
+    a.zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt() / norm.max(1e-6)
+}
+
+/// Largest relative errors of the output and of the whole gradient.
+fn errors(unet: &UNet, precision: Precision, seed: u64, batch: usize) -> (f64, f64) {
+    let (weights, x, mix) = sample(unet, seed, batch);
+    let dropout = Some((Dropout::new(seed, 3), 5));
+    let (y, gradients) = oracle(unet, &weights, &x, &mix, dropout);
+    let mut engine = Engine::new(unet, precision).unwrap();
+    let (output, gradient) = gradient(&mut engine, &weights, &x, &mix, dropout);
+    let all: Vec<f64> = gradients.into_iter().flatten().collect();
+    (relative(output.into_iter(), &y), relative(gradient.iter().map(|g| *g as f64), &all))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn f32_follows_the_oracle(network in networks(), seed: u64, batch in 1usize..5) {
+        let unet = UNet::new(&network, IMAGE, 2).unwrap();
+        let (output, gradient) = errors(&unet, Precision::F32, seed, batch);
+        prop_assert!(output < 1e-4 && gradient < 1e-4, "{output} {gradient}");
+    }
+
+    /// Every parameter by itself, so that a small gradient that is wrong does not hide behind a large one.
+    #[test]
+    fn every_parameter_has_its_gradient(network in networks(), seed: u64) {
+        let unet = UNet::new(&network, IMAGE, 2).unwrap();
+        let (weights, x, mix) = sample(&unet, seed, 3);
+        let (_, exact) = oracle(&unet, &weights, &x, &mix, None);
+        let mut engine = Engine::new(&unet, Precision::F32).unwrap();
+        let (_, gradient) = gradient(&mut engine, &weights, &x, &mix, None);
+        let typical = exact.iter().flatten().map(|g| g * g).sum::<f64>().sqrt() / (weights.len() as f64).sqrt();
+        let mut rest = &gradient[..];
+        for (p, exact) in unet.parameters().iter().zip(&exact) {
+            let (now, later) = rest.split_at(p.len());
+            rest = later;
+            for (a, b) in now.iter().zip(exact) {
+                prop_assert!((*a as f64 - b).abs() <= 1e-3 * (b.abs() + typical), "{}: {a} {b}", p.name);
+            }
+        }
+    }
+
+    /// Neither the number of threads, nor what the engine did before, nor weights packed before, change a bit.
+    #[test]
+    fn bits_do_not_depend_on_threads_or_history(network in networks(), seed: u64, precision in prop_oneof![Just(Precision::F32), Just(Precision::Bf16)]) {
+        let unet = UNet::new(&network, IMAGE, 2).unwrap();
+        let (weights, x, mix) = sample(&unet, seed, 5);
+        let dropout = Some((Dropout::new(seed, 0), 2));
+        let on = |threads: usize, before: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut engine = Engine::new(&unet, precision).unwrap();
+                for batch in (1..=before).rev() {
+                    let (weights, x, mix) = sample(&unet, seed + 1, batch);
+                    gradient(&mut engine, &weights, &x, &mix, dropout);
+                }
+                gradient(&mut engine, &weights, &x, &mix, dropout)
+            })
+        };
+        let first = on(1, 0);
+        for (threads, before) in [(2, 0), (3, 2), (1, 4)] {
+            prop_assert!(on(threads, before) == first);
+        }
+        let mut packed = Engine::with_weights(&unet, precision, weights.clone()).unwrap();
+        let plain = packed.forward(&x, &T).unwrap();
+        let again = packed.forward(&x, &T).unwrap();
+        prop_assert_eq!(numbers(&plain), numbers(&again));
+        let (kept, _) = gradient(&mut Engine::new(&unet, precision).unwrap(), &weights, &x, &mix, None);
+        prop_assert_eq!(numbers(&plain), kept);
+    }
+}
+
+/// bf16 keeps 8 bits: each factor is off by up to 2^-9, some twenty layers follow each other, and roundings add up as they are random.
+/// Ordinary widths, because a normalisation over a few nearly equal numbers magnifies any rounding.
+#[test]
+fn bf16_follows_the_oracle_to_its_digits() {
+    for seed in 0..6 {
+        let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, ..tiny() };
+        let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
+        let (output, gradient) = errors(&unet, Precision::Bf16, seed, 2);
+        assert!(output < 0.02 && gradient < 0.05, "{output} {gradient}");
+        // And it is bf16: f32 would be a thousand times nearer.
+        assert!(output > 1e-4, "{output}");
+    }
+}
+
+/// The paper's shapes: 32 pixels wide, groups that lie across the border of a concatenation, attention at 16x16.
+#[test]
+fn a_narrow_network_of_the_papers_shape_follows_the_oracle() {
+    let network = Network { channels: 32, ..Network::cifar10() };
+    let unet = UNet::new(&network, ImageShape { height: 32, width: 32, channels: 3 }, 3).unwrap();
+    let (output, gradient) = errors(&unet, Precision::F32, 4, 1);
+    assert!(output < 1e-4 && gradient < 1e-4, "{output} {gradient}");
+}
