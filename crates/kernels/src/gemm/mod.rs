@@ -6,10 +6,12 @@ pub mod format;
 pub mod kernel;
 pub mod matrix;
 pub mod pack;
+mod peak;
 pub mod tiles;
 
 pub use format::{Bf16, F32, F64, Format};
 pub use kernel::{Place, Products, Segment, line, panels_len, width};
+pub use peak::peak;
 
 use crate::simd::Isa;
 

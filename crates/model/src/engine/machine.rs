@@ -4,6 +4,7 @@
 //! the weight gradient: only feature maps are kept, each until the backward pass has passed its maker.
 
 use super::buffers::Buffers;
+use super::clock::{Clock, Part};
 use super::plan::{ConvStep, Plan, Step};
 use super::time::{Numbers, Time};
 use crate::parameters::Parameter;
@@ -42,6 +43,7 @@ pub struct Machine<F: Format> {
     statistics: Vec<Vec<Mutex<Vec<f32>>>>,
     time: Time,
     buffers: Buffers,
+    pub clock: Clock,
 }
 
 /// How one operand is made.
@@ -53,6 +55,7 @@ struct Making<'a> {
     statistics: &'a [Mutex<Vec<f32>>],
     numbers: &'a Numbers<'a>,
     drops: Option<Drops<'a>>,
+    clock: &'a Clock,
 }
 
 impl Making<'_> {
@@ -145,6 +148,7 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
             statistics,
             time: Time::default(),
             buffers: Buffers::default(),
+            clock: Clock::default(),
         }
     }
 
@@ -176,7 +180,7 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
         let numbers = Numbers { all: weights, offsets: &self.offsets };
         self.batch = batch;
         self.values[0] = x;
-        self.time.forward(&self.plan, &numbers, embedding, batch);
+        self.clock.time(Part::Time, || self.time.forward(&self.plan, &numbers, embedding, batch));
         for at in 0..self.plan.steps.len() {
             match &self.plan.steps[at] {
                 Step::Conv(step) => {
@@ -199,8 +203,10 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
                         statistics: &self.statistics[at],
                         numbers: &numbers,
                         drops,
+                        clock: &self.clock,
                     };
-                    let make = |image: usize, out: &mut [f32]| making.make(image, true, out);
+                    let clock = &self.clock;
+                    let make = |image: usize, out: &mut [f32]| clock.time(Part::ForwardOperands, || making.make(image, true, out));
                     let mut bias: Vec<f32> = step.convs.iter().flat_map(|c| numbers.of(c.bias)).copied().collect();
                     if let Some(shift) = step.shift {
                         let rows = self.time.shifts[shift].chunks(bias.len());
@@ -208,11 +214,11 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
                     }
                     let accumulate = !step.plus.is_empty();
                     if let (false, Some(packed)) = (keep, self.packed.get(at)) {
-                        conv::forward(layer, packed, making.source(&make), &bias, accumulate, &mut y);
+                        clock.time(Part::Forward, || conv::forward(layer, packed, making.source(&make), &bias, accumulate, &mut y));
                     } else {
                         scratch::with(layer.forward.packed_len::<F>(), |packed: &mut [F::Element]| {
-                            pack_forward(layer, step, &numbers, packed);
-                            conv::forward(layer, packed, making.source(&make), &bias, accumulate, &mut y);
+                            clock.time(Part::Pack, || pack_forward(layer, step, &numbers, packed));
+                            clock.time(Part::Forward, || conv::forward(layer, packed, making.source(&make), &bias, accumulate, &mut y));
                         });
                     }
                     self.values[step.out] = y;
@@ -222,7 +228,7 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
                     let mut y = self.buffers.take(batch * self.plan.len(*out));
                     let (each, grade) = (self.plan.len(*out), self.grade);
                     let images = y.par_chunks_mut(each).zip(self.values[*qkv].par_chunks(3 * each));
-                    images.for_each(|(y, qkv)| attention::forward::<F>(grade, c, qkv, y));
+                    self.clock.time(Part::Attention, || images.for_each(|(y, qkv)| attention::forward::<F>(grade, c, qkv, y)));
                     self.values[*out] = y;
                 }
             }
@@ -261,6 +267,7 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
                         statistics: &self.statistics[at],
                         numbers: &numbers,
                         drops,
+                        clock: &self.clock,
                     };
                     if let Some(shift) = step.shift {
                         dshifts[shift] = vec![0f32; batch * layer.shape.c_out];
@@ -270,22 +277,26 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
                     for (value, (buffer, _)) in step.parts.iter().zip(dparts) {
                         open[*value] = (buffer, true);
                     }
-                    pass_on(&self.plan, batch, &mut self.buffers, step, dy, &mut open);
+                    self.clock.time(Part::PassOn, || pass_on(&self.plan, batch, &mut self.buffers, step, dy, &mut open));
                 }
                 Step::Attend { qkv, out } => {
                     let (c, each, grade) = (self.plan.maps[*out].channels, self.plan.len(*out), self.grade);
                     let dy = std::mem::take(&mut open[*out]).0;
                     let mut dqkv = self.buffers.take(batch * 3 * each);
                     let images = dqkv.par_chunks_mut(3 * each).zip(self.values[*qkv].par_chunks(3 * each)).zip(dy.par_chunks(each));
-                    images.for_each(|((dqkv, qkv), dy)| attention::backward::<F>(grade, c, qkv, dy, dqkv));
+                    self.clock.time(Part::AttentionGradient, || {
+                        images.for_each(|((dqkv, qkv), dy)| attention::backward::<F>(grade, c, qkv, dy, dqkv));
+                    });
                     open[*qkv] = (dqkv, true);
                     self.buffers.put(dy);
                     self.buffers.put(std::mem::take(&mut self.values[*out]));
                 }
             }
         }
-        self.time.backward(&self.plan, &numbers, &dshifts, |parameter, numbers| {
-            gradient[self.offsets[parameter]..self.offsets[parameter + 1]].copy_from_slice(numbers);
+        self.clock.time(Part::Time, || {
+            self.time.backward(&self.plan, &numbers, &dshifts, |parameter, numbers| {
+                gradient[self.offsets[parameter]..self.offsets[parameter + 1]].copy_from_slice(numbers);
+            });
         });
         let images = std::mem::take(&mut self.values[0]);
         self.buffers.put(images);
@@ -341,19 +352,22 @@ fn backward_conv<F: Format<Number = f32, Element: Scratch>>(
 ) {
     let (step, batch) = (making.step, making.batch);
     let (input, out) = (layer.shape.input, layer.shape.output());
-    scratch::with(batch * out.c, |db: &mut [f32]| {
-        conv::bias_gradient(out, dy, db);
-        let sum = conv::sum_rows(db, out.c);
-        for (conv, sum) in step.convs.iter().zip(sum.chunks(step.convs[0].out)) {
-            gradient[offsets[conv.bias]..offsets[conv.bias + 1]].copy_from_slice(sum);
-        }
-        if let Some(dshift) = dshift {
-            dshift.copy_from_slice(db);
-        }
+    let clock = making.clock;
+    clock.time(Part::WeightGradient, || {
+        scratch::with(batch * out.c, |db: &mut [f32]| {
+            conv::bias_gradient(out, dy, db);
+            let sum = conv::sum_rows(db, out.c);
+            for (conv, sum) in step.convs.iter().zip(sum.chunks(step.convs[0].out)) {
+                gradient[offsets[conv.bias]..offsets[conv.bias + 1]].copy_from_slice(sum);
+            }
+            if let Some(dshift) = dshift {
+                dshift.copy_from_slice(db);
+            }
+        })
     });
     let again = |image: usize, out: &mut [f32]| making.make(image, false, out);
     let ranges = step.convs.iter().map(|c| (offsets[c.weight], offsets[c.weight + 1]));
-    conv::weight_gradient(layer, making.source(&again), dy, &mut pieces(gradient, ranges));
+    clock.time(Part::WeightGradient, || conv::weight_gradient(layer, making.source(&again), dy, &mut pieces(gradient, ranges)));
     if dparts.is_empty() {
         return;
     }
@@ -368,22 +382,25 @@ fn backward_conv<F: Format<Number = f32, Element: Scratch>>(
         }
         scratch::with(layer.input_gradient.packed_len::<F>(), |packed: &mut [F::Element]| {
             let weights: Vec<&[f32]> = step.convs.iter().map(|c| making.numbers.of(c.weight)).collect();
-            layer.pack_input_gradient(kernels(&weights, c, step.convs[0].out), packed);
-            conv::input_gradient(layer, packed, dy, &mut sinks, |image, (parts, partial), dz| {
-                if let (Some(drops), Some(layer)) = (making.drops, step.dropout) {
-                    drops.dropout.drop_image(image, (drops.step)(layer), drops.p, dz);
-                }
-                if let Some((layer, silu)) = &step.norm {
-                    let (gamma, beta) = (making.numbers.of(layer.gamma), making.numbers.of(layer.beta));
-                    let statistics = making.statistics[image].lock().expect("no image panics while it is made");
-                    norm::backward(layer.spec(*silu), &making.image(image), gamma, beta, &statistics, dz, partial);
-                }
-                let mut from = 0;
-                for ((to, add), (_, n)) in parts.iter_mut().zip(&begun).zip(&making.parts) {
-                    split(dz, c, from, *n, *add, to);
-                    from += n;
-                }
-            });
+            clock.time(Part::Pack, || layer.pack_input_gradient(kernels(&weights, c, step.convs[0].out), packed));
+            let sink = |image: usize, (parts, partial): &mut (Vec<&mut [f32]>, &mut [f32]), dz: &mut [f32]| {
+                clock.time(Part::InputGradientNorms, || {
+                    if let (Some(drops), Some(layer)) = (making.drops, step.dropout) {
+                        drops.dropout.drop_image(image, (drops.step)(layer), drops.p, dz);
+                    }
+                    if let Some((layer, silu)) = &step.norm {
+                        let (gamma, beta) = (making.numbers.of(layer.gamma), making.numbers.of(layer.beta));
+                        let statistics = making.statistics[image].lock().expect("no image panics while it is made");
+                        norm::backward(layer.spec(*silu), &making.image(image), gamma, beta, &statistics, dz, partial);
+                    }
+                    let mut from = 0;
+                    for ((to, add), (_, n)) in parts.iter_mut().zip(&begun).zip(&making.parts) {
+                        split(dz, c, from, *n, *add, to);
+                        from += n;
+                    }
+                })
+            };
+            clock.time(Part::InputGradient, || conv::input_gradient(layer, packed, dy, &mut sinks, sink));
         });
         if let Some((layer, _)) = &step.norm {
             let sums = conv::sum_rows(partial, 2 * c);

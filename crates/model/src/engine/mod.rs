@@ -1,6 +1,7 @@
 //! The network as a fixed plan over the kernels' slices: what trains and samples. [`UNet::forward`], tensor by tensor, is its oracle.
 
 mod buffers;
+mod clock;
 mod machine;
 mod plan;
 mod time;
@@ -125,6 +126,11 @@ impl Engine {
         };
         either!(&mut self.kind, machine => machine.backward(weights, dy, drops, gradient));
         Ok(())
+    }
+
+    /// Seconds by what they were spent on, since the last call.
+    pub fn breakdown(&self) -> Vec<(&'static str, f64)> {
+        either!(&self.kind, machine => machine.clock.read())
     }
 
     fn tensor(&self, y: Vec<f32>, batch: usize) -> Result<Tensor> {

@@ -1,6 +1,7 @@
 //! The command line: each command is the pipeline up to somewhere, and can be run again.
 
 mod ablate;
+mod bench;
 mod classifier;
 mod data;
 mod doctor;
@@ -57,6 +58,8 @@ enum Command {
     Eval(eval::Eval),
     /// Verify and describe a data set
     Data(data::Data),
+    /// Measure the speed and memory of training and sampling on this machine
+    Bench(bench::Bench),
     /// Say what this machine can do
     Doctor(doctor::Doctor),
     /// Train the feature network of the Fashion-MNIST scores
@@ -128,6 +131,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Sample(c) => c.run(),
         Command::Eval(c) => c.run(),
         Command::Data(c) => c.run(),
+        Command::Bench(c) => c.run(),
         Command::Doctor(c) => c.run(),
         Command::Classifier(c) => c.run(),
     };

@@ -16,7 +16,7 @@ const FILES: [(&str, &str); 6] = [
     ("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
 ];
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+pub const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
 const RECORDS: usize = 10_000;
 const RECORD: usize = 1 + 3 * 1024;
 

@@ -10,7 +10,7 @@ const IMAGES: &[u8] = include_bytes!("../../data/fashion-mnist/t10k-images-idx3-
 const LABELS: &[u8] = include_bytes!("../../data/fashion-mnist/t10k-labels-idx1-ubyte.gz");
 const SUMS: &str = include_str!("../../data/fashion-mnist/SHA256SUMS");
 const CLASSES: [&str; 10] = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
-const SHAPE: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
+pub const SHAPE: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
 /// The first 9,000 of the 10,000 images are trained on.
 const TRAIN: usize = 9_000;
 

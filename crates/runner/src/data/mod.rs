@@ -67,6 +67,15 @@ impl DataSource {
         }
     }
 
+    /// The shape of its images; only a folder has to be read for it.
+    pub fn image(&self) -> Result<ImageShape> {
+        match self {
+            DataSource::FashionMnist {} => Ok(fashion::SHAPE),
+            DataSource::Cifar10 { .. } => Ok(cifar10::SHAPE),
+            DataSource::Folder { .. } => Ok(self.load()?.shape),
+        }
+    }
+
     /// Its kind's name in a configuration.
     pub fn kind(&self) -> &'static str {
         match self {
