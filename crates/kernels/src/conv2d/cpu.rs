@@ -9,8 +9,11 @@ use crate::scratch::{self, Scratch};
 use crate::simd::Real;
 use rayon::prelude::*;
 
-/// Bytes of planes and panels that a weight gradient works on at a time.
+/// Bytes of channels and panels that a weight gradient works on at a time.
 const GROUP_BYTES: usize = 8 << 20;
+
+/// Input channels of a tap whose weight gradient is one task.
+const ROWS: usize = 64;
 
 /// Output pixels that one call of the product should have, so that a panel is read for many rows.
 const PIXELS: usize = 256;
@@ -116,31 +119,44 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     let (input, out, weighing) = (layer.shape.input, layer.shape.output(), &layer.weighing);
     let (batch, width) = (dy.len() / out.len(), width::<F>(out.c));
     let panels = out.c.div_ceil(width);
-    let bytes = size_of::<F::Element>() * (layer.planes_len() + weighing.phases * panels * layer.gradient_panel_len(1));
+    let bytes = size_of::<F::Element>() * (layer.channels_len() + weighing.phases * panels * layer.gradient_panel_len(1));
     let group = (GROUP_BYTES / bytes).clamp(1, batch);
+    // Where each tap is one product of one part, results go where they belong; else they are added up from panels.
+    let direct = parts.len() == 1 && weighing.phases == 1;
     let each = input.c * width;
-    scratch::with(weighing.products.len() * panels * each, |sums: &mut [F::Number]| {
-        scratch::with(group * layer.planes_len(), |planes: &mut [F::Element]| {
+    let sums_len = if direct { 0 } else { weighing.products.len() * panels * each };
+    scratch::with(sums_len, |sums: &mut [F::Number]| {
+        scratch::with(group * layer.channels_len(), |channels: &mut [F::Element]| {
             scratch::with(weighing.phases * panels * layer.gradient_panel_len(group), |packed: &mut [F::Element]| {
                 for (g, dy) in dy.chunks(group * out.len()).enumerate() {
-                    let n = dy.len() / out.len();
-                    let planes = &mut planes[..n * layer.planes_len()];
-                    planes.par_chunks_mut(layer.planes_len()).enumerate().for_each(|(i, planes)| {
-                        source.with(g * group + i, input.len(), |image| layer.planes(image, planes));
+                    let (n, later) = (dy.len() / out.len(), g > 0);
+                    let channels = &mut channels[..n * layer.channels_len()];
+                    channels.par_chunks_mut(layer.channels_len()).enumerate().for_each(|(i, channels)| {
+                        source.with(g * group + i, input.len(), |image| layer.channels(image, channels));
                     });
                     let len = layer.gradient_panel_len(n);
                     let packed = &mut packed[..weighing.phases * panels * len];
                     packed.par_chunks_mut(len).enumerate().for_each(|(i, packed)| layer.gradient_panel(dy, i / panels, i % panels, packed));
+                    if direct {
+                        let taps = parts[0].chunks_mut(input.c * out.c).enumerate();
+                        let tasks =
+                            taps.flat_map(|(tap, dw)| dw.chunks_mut(ROWS * out.c).enumerate().map(move |(block, dw)| (tap, block, dw)));
+                        let tasks: Vec<(usize, usize, &mut [F::Number])> = tasks.collect();
+                        tasks.into_par_iter().for_each(|(tap, block, dw)| {
+                            layer.weigh(tap, block * ROWS, (channels, packed, n), out.c, later, dw);
+                        });
+                        continue;
+                    }
                     sums.par_chunks_mut(each).enumerate().for_each(|(i, sums)| {
                         let (product, panel) = (i / panels, i % panels);
                         let packed = &packed[(weighing.products[product].1 * panels + panel) * len..][..len];
-                        layer.weigh(product, planes, packed, n, g > 0, sums);
+                        layer.weigh(product, 0, (channels, packed, n), width, later, sums);
                     });
                 }
             });
         });
         let c_out = out.c / parts.len();
-        for (part, dw) in parts.iter_mut().enumerate() {
+        for (part, dw) in parts.iter_mut().enumerate().filter(|_| !direct) {
             assert_eq!(dw.len(), layer.shape.k * layer.shape.k * input.c * c_out);
             dw.par_chunks_mut(input.c * c_out).enumerate().for_each(|(tap, dw)| {
                 dw.fill(F::Number::default());

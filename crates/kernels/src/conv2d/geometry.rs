@@ -172,56 +172,91 @@ impl Grid {
     }
 }
 
-/// The weight gradient: for each product, x shifted in its plane against one phase of dy.
+/// The weight gradient: for each product, x shifted against one phase of dy, summed over pixels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weighing {
-    /// Size of a channel's plane: rows and columns of the padded image, or of one of its four phases.
-    pub h: usize,
-    pub w: usize,
-    /// Planes of a channel: 1, or the image's four phases of 2x2 where the stride is 2.
-    pub planes: usize,
-    /// Rows and columns of zeros before the image.
-    pub margin: usize,
-    /// Elements of a channel, with room behind the last plane.
+    /// Planes of x's channels, where words are made of several pixels; else x is read from the forward pass's operand.
+    pub planes: Option<Planes>,
+    /// Elements from a channel to the next, and from a word of a channel to the next.
     pub channel: usize,
+    pub step: usize,
+    /// One image's sum.
+    pub segments: Vec<Segment>,
     /// Phases of dy: 1, or 4 where the image was doubled.
     pub phases: usize,
-    /// Words of a phase's sum: its pixels in rows as long as the plane's.
+    /// Pixels of a row in the panels of dy: its own, or as many as a plane's row has.
+    pub row: usize,
+    /// Words of a phase of an image.
     pub words: usize,
     /// (elements into a channel, phase of dy, taps that the product belongs to).
     pub products: Vec<(usize, usize, Group)>,
 }
 
+/// Channels as planes with zeros around them: one each, or the image's four phases of 2x2 where the stride is 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planes {
+    pub h: usize,
+    pub w: usize,
+    pub phases: usize,
+    pub margin: usize,
+}
+
 impl Shape {
-    pub fn weighing<F: Format>(self) -> Weighing {
-        let (input, out) = (self.input, self.output());
-        let (h, w, planes, margin, phases) = match (self.k, self.resize) {
-            (1, _) => (input.h, input.w, 1, 0, 1),
-            (_, Resize::Same) => (input.h + 2, input.w + 2, 1, 1, 1),
-            (_, Resize::Halve) => (out.h + 1, out.w + 1, 4, 0, 1),
-            (_, Resize::Double) => (input.h + 2, input.w + 2, 1, 1, 4),
-        };
-        let rows = out.h * out.w / phases / if self.resize == Resize::Double { input.w } else { out.w };
-        // Whole tiles of the matrix unit, where pixels come in pairs.
-        let words = if F::PER_WORD == 1 { rows * w } else { (rows * w).next_multiple_of(32) / F::PER_WORD };
-        let plane = h * w;
-        let products: Vec<(usize, usize, Group)> = match (self.k, self.resize) {
-            (1, _) => vec![(0, 0, vec![0])],
-            (_, Resize::Same) => (0..9).map(|tap| ((tap / 3) * w + tap % 3, 0, vec![tap])).collect(),
-            (_, Resize::Halve) => (0..9)
-                .map(|tap| {
-                    let (dy, dx) = (tap / 3, tap % 3);
-                    (((dy % 2) * 2 + dx % 2) * plane + (dy / 2) * w + dx / 2, 0, vec![tap])
-                })
-                .collect(),
+    /// (row, column) in the padded x, phase of dy, and taps of each product.
+    fn products(self) -> Vec<(usize, usize, usize, Group)> {
+        match (self.k, self.resize) {
+            (1, _) => vec![(0, 0, 0, vec![0])],
+            (_, Resize::Same | Resize::Halve) => (0..9).map(|tap| (tap / 3, tap % 3, 0, vec![tap])).collect(),
             (_, Resize::Double) => (0..16)
                 .map(|i| {
                     let ((a, b), (r, s)) = (PHASES[i / 4], PHASES[i % 4]);
-                    ((a + r) * w + b + s, i / 4, product(UP[a][r], UP[b][s]))
+                    (a + r, b + s, i / 4, product(UP[a][r], UP[b][s]))
                 })
                 .collect(),
+        }
+    }
+
+    pub fn weighing<F: Format>(self) -> Weighing {
+        let phases = if self.resize == Resize::Double { 4 } else { 1 };
+        let halves = self.resize == Resize::Halve;
+        // The grid that sums run over.
+        let (h, w) = if phases == 4 { (self.input.h, self.input.w) } else { (self.output().h, self.output().w) };
+        let rows = |step: usize, words: usize| (0..h).map(|y| Segment { from: y * step, row: y * words, words }).collect();
+        if F::PER_WORD == 1 {
+            let forward = self.forward::<F>();
+            let (c, stride) = (forward.frame.c, if halves { 2 } else { 1 });
+            let at = |(y, x, phase, taps): (usize, usize, usize, Group)| ((y * forward.frame.w + x) * c, phase, taps);
+            return Weighing {
+                planes: None,
+                channel: 1,
+                step: stride * c,
+                segments: rows(stride * forward.frame.w * c, w),
+                phases,
+                row: w,
+                words: h * w,
+                products: self.products().into_iter().map(at).collect(),
+            };
+        }
+        let planes = match (self.k, self.resize) {
+            (1, _) => Planes { h, w, phases: 1, margin: 0 },
+            (_, Resize::Halve) => Planes { h: h + 1, w: w + 1, phases: 4, margin: 0 },
+            _ => Planes { h: h + 2, w: w + 2, phases: 1, margin: 1 },
         };
-        let reach = products.iter().map(|p| p.0).max().unwrap_or(0) + words * F::PER_WORD;
-        Weighing { h, w, planes, margin, channel: reach.max(planes * plane), phases, words, products }
+        let at = |(y, x, phase, taps): (usize, usize, usize, Group)| match halves {
+            true => (((y % 2) * 2 + x % 2) * planes.h * planes.w + y / 2 * planes.w + x / 2, phase, taps),
+            false => (y * planes.w + x, phase, taps),
+        };
+        let products: Vec<_> = self.products().into_iter().map(at).collect();
+        // Row by row where a row is whole tiles of the matrix unit, else through the margins, against which dy has zeros.
+        let (segments, row, words) = if w.is_multiple_of(32) {
+            (rows(planes.w, w / F::PER_WORD), w, h * w / F::PER_WORD)
+        } else {
+            let words = (h * planes.w).next_multiple_of(32) / F::PER_WORD;
+            (vec![Segment { from: 0, row: 0, words }], planes.w, words)
+        };
+        let end = segments.iter().map(|s| s.from + s.words * F::PER_WORD).max().unwrap_or(0);
+        let reach = products.iter().map(|p| p.0).max().unwrap_or(0) + end;
+        let channel = reach.max(planes.phases * planes.h * planes.w);
+        Weighing { planes: Some(planes), channel, step: F::PER_WORD, segments, phases, row, words, products }
     }
 }

@@ -1,9 +1,10 @@
 //! A convolution made ready for a format: its passes as products, and the operands that they read.
 
-use super::geometry::{Frame, Pass, Run, Shape, Weighing};
-use crate::gemm::pack::{Grade, Kernels, pixels, planes};
+use super::geometry::{Frame, Pass, Planes, Run, Shape, Weighing};
+use crate::gemm::pack::{Grade, Kernels, element, pixels, planes};
 use crate::gemm::{Format, Place, Products, Segment, multiply, width};
 use crate::scratch;
+use crate::simd::compiled;
 use rayon::prelude::*;
 
 /// One pass: its runs' segments over all copies of the factors.
@@ -115,7 +116,18 @@ impl Ready {
                     }
                 }
                 let (a, b) = (operands, &packed[at..at + len]);
-                multiply(Products::<F> { a, places, segments, b, rows: *words, columns: self.columns, bias, accumulate, out: &mut *out });
+                multiply(Products::<F> {
+                    a,
+                    places,
+                    segments,
+                    step: F::PER_WORD,
+                    b,
+                    rows: *words,
+                    columns: self.columns,
+                    bias,
+                    accumulate,
+                    out: &mut *out,
+                });
             });
             at += len;
         }
@@ -142,24 +154,28 @@ impl<F: Format> Layer<F> {
     }
 
     /// Elements of one image's channels as the weight gradient reads them.
-    pub fn planes_len(&self) -> usize {
-        self.grade.copies() * self.shape.input.c * self.weighing.channel
+    pub fn channels_len(&self) -> usize {
+        match self.weighing.planes {
+            Some(_) => self.grade.copies() * self.shape.input.c * self.weighing.channel,
+            None => self.forward.operand_len(),
+        }
     }
 
-    /// An image's channels, each a plane with zeros around it (four where the stride is 2). Every element of `out` is written.
-    pub fn planes(&self, image: &[F::Number], out: &mut [F::Element]) {
-        let (frame, weighing) = (self.shape.input, &self.weighing);
-        assert_eq!((image.len(), out.len()), (frame.len(), self.planes_len()));
+    /// An image's channels as the weight gradient reads them. Every element of `out` is written.
+    pub fn channels(&self, image: &[F::Number], out: &mut [F::Element]) {
+        let frame = self.shape.input;
+        assert_eq!((image.len(), out.len()), (frame.len(), self.channels_len()));
+        let Some(Planes { h, w, phases, margin }) = self.weighing.planes else {
+            return self.forward.operand::<F>(image, frame, out);
+        };
+        let channel = self.weighing.channel;
         out.fill(F::Element::default());
-        let (plane, halves) = (weighing.h * weighing.w, weighing.planes == 4);
-        for (copy, out) in out.chunks_exact_mut(frame.c * weighing.channel).enumerate() {
+        for (copy, out) in out.chunks_exact_mut(frame.c * channel).enumerate() {
             for (y, row) in image.chunks_exact(frame.w * frame.c).enumerate() {
-                if halves {
-                    let at = |x: usize| ((y % 2) * 2 + x % 2) * plane + y / 2 * weighing.w + x / 2;
-                    planes::<F>(row, frame.c, copy, weighing.channel, at, out);
+                if phases == 4 {
+                    planes::<F>(row, frame.c, 2, copy, channel, ((y % 2) * 2 * h + y / 2) * w, h * w, out);
                 } else {
-                    let first = (y + weighing.margin) * weighing.w + weighing.margin;
-                    planes::<F>(row, frame.c, copy, weighing.channel, |x| first + x, out);
+                    planes::<F>(row, frame.c, 1, copy, channel, (y + margin) * w + margin, 0, out);
                 }
             }
         }
@@ -170,57 +186,69 @@ impl<F: Format> Layer<F> {
         self.grade.copies() * images * self.weighing.words * width::<F>(self.shape.c_out) * F::PER_WORD
     }
 
-    /// One panel of output gradients: `phase`'s pixels in rows as long as the planes', image after image.
+    /// One panel of output gradients: `phase`'s pixels row by row, image after image.
     pub fn gradient_panel(&self, dy: &[F::Number], phase: usize, panel: usize, out: &mut [F::Element]) {
-        let (frame, weighing, width) = (self.shape.output(), &self.weighing, width::<F>(self.shape.c_out));
-        let images = dy.len() / frame.len();
+        compiled((self, dy, phase, panel, out), gradient_panel::<F>);
+    }
+
+    /// Part of one product of the weight gradient, (+)=: rows of `columns` numbers, for input channels from `first` on, over `images`
+    /// images' channels and the panels of these columns.
+    pub fn weigh(
+        &self,
+        product: usize,
+        first: usize,
+        (channels, panels, images): (&[F::Element], &[F::Element], usize),
+        columns: usize,
+        accumulate: bool,
+        out: &mut [F::Number],
+    ) {
+        let (weighing, c) = (&self.weighing, self.shape.input.c);
+        let shift = weighing.products[product].0;
+        let (a_len, words) = (c * weighing.channel, images * weighing.words);
+        let mut segments = Vec::with_capacity(images * weighing.segments.len());
+        for image in 0..images {
+            let (from, row) = (image * self.channels_len() + shift, image * weighing.words);
+            segments.extend(weighing.segments.iter().map(|s| Segment { from: s.from + from, row: s.row + row, ..*s }));
+        }
+        let segments = self.grade.segments(&segments, a_len, words);
+        scratch::with(out.len() / columns, |places: &mut [Place]| {
+            for (i, place) in places.iter_mut().enumerate() {
+                *place = Place { from: (first + i) * weighing.channel, to: i * columns, bias: 0 };
+            }
+            let (rows, step) = (self.grade.copies() * words, weighing.step);
+            let (a, segments, bias) = (channels, &segments[..], None);
+            multiply(Products::<F> { a, places, segments, step, b: panels, rows, columns, bias, accumulate, out });
+        });
+    }
+}
+
+type PanelOf<'a, F> = (&'a Layer<F>, &'a [<F as Format>::Number], usize, usize, &'a mut [<F as Format>::Element]);
+
+#[inline(always)]
+fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
+    let (frame, weighing, width) = (layer.shape.output(), &layer.weighing, width::<F>(layer.shape.c_out));
+    let images = dy.len() / frame.len();
+    let step = if weighing.phases == 4 { 2 } else { 1 };
+    let first = panel * width;
+    let n = width.min(frame.c - first);
+    let (words, pixels) = (images * weighing.words, (frame.h / step, frame.w / step));
+    // Columns past the last and pixels past a row's end stay 0.
+    if n < width || weighing.words * F::PER_WORD > pixels.0 * pixels.1 {
         out.fill(F::Element::default());
-        let step = if weighing.phases == 4 { 2 } else { 1 };
-        let first = panel * width;
-        let n = width.min(frame.c - first);
-        let words = images * weighing.words;
-        for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
-            for (dy, out) in dy.chunks_exact(frame.len()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
-                for y in 0..frame.h / step {
-                    for x in 0..frame.w / step {
-                        let pixel = (y * step + phase / 2 % 2) * frame.w + x * step + phase % 2;
-                        let from = &dy[pixel * frame.c + first..][..n];
-                        let p = y * weighing.w + x;
-                        let to = &mut out[p / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
-                        if F::PER_WORD == 1 {
-                            to.iter_mut().zip(from).for_each(|(to, v)| *to = F::round(*v));
-                        } else {
-                            for (j, v) in from.iter().enumerate() {
-                                to[j * F::PER_WORD + p % F::PER_WORD] = if copy == 0 { F::round(*v) } else { F::rest(*v) };
-                            }
-                        }
+    }
+    for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
+        for (dy, out) in dy.chunks_exact(frame.len()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
+            for y in 0..pixels.0 {
+                for x in 0..pixels.1 {
+                    let pixel = (y * step + phase / 2 % 2) * frame.w + x * step + phase % 2;
+                    let from = &dy[pixel * frame.c + first..][..n];
+                    let p = y * weighing.row + x;
+                    let to = &mut out[p / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
+                    for (word, v) in to.chunks_exact_mut(F::PER_WORD).zip(from) {
+                        word[p % F::PER_WORD] = element::<F>(copy, *v);
                     }
                 }
             }
         }
-    }
-
-    /// One product of the weight gradient in one panel: \[c_in, width\], over `images` images.
-    pub fn weigh(
-        &self,
-        product: usize,
-        planes: &[F::Element],
-        panel: &[F::Element],
-        images: usize,
-        accumulate: bool,
-        out: &mut [F::Number],
-    ) {
-        let (weighing, c, width) = (&self.weighing, self.shape.input.c, width::<F>(self.shape.c_out));
-        let shift = weighing.products[product].0;
-        let (a_len, words) = (c * weighing.channel, images * weighing.words);
-        let each = |i: usize| Segment { from: i * self.planes_len() + shift, row: i * weighing.words, words: weighing.words };
-        let segments = self.grade.segments(&(0..images).map(each).collect::<Vec<_>>(), a_len, words);
-        scratch::with(c, |places: &mut [Place]| {
-            for (i, place) in places.iter_mut().enumerate() {
-                *place = Place { from: i * weighing.channel, to: i * width, bias: 0 };
-            }
-            let (rows, bias) = (self.grade.copies() * words, None);
-            multiply(Products::<F> { a: planes, places, segments: &segments, b: panel, rows, columns: width, bias, accumulate, out });
-        });
     }
 }

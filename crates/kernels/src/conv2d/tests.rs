@@ -6,6 +6,7 @@ use super::layer::Layer;
 use super::*;
 use crate::gemm::pack::Grade;
 use crate::gemm::{Bf16, Format};
+use crate::scratch::Scratch;
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
 

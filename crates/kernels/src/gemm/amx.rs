@@ -66,6 +66,7 @@ fn multiplies() -> bool {
         a: &a,
         places: &places,
         segments: &segments,
+        step: 2,
         b: &b,
         rows: words,
         columns: 32,

@@ -24,12 +24,17 @@ pub struct Segment {
 /// Rows of a panel's part that is meant to stay in the second-level cache while all rows of `a` pass by.
 const CHUNK: usize = 1536;
 
+/// The same where the words of a row lie apart, so that each brings a line of cache of which neighbouring rows use the rest.
+const SPREAD_CHUNK: usize = 128;
+
 /// A product.
 #[derive(Debug)]
 pub struct Products<'a, F: Format> {
     pub a: &'a [F::Element],
     pub places: &'a [Place],
     pub segments: &'a [Segment],
+    /// Elements from a word of a row to the next: [`Format::PER_WORD`] where rows lie in one piece.
+    pub step: usize,
     /// Panels of [`width`] columns, each `rows` words a column; the last one filled up with zeros.
     pub b: &'a [F::Element],
     /// Words in a column of a panel.
@@ -61,7 +66,8 @@ pub fn panels_len<F: Format>(rows: usize, columns: usize) -> usize {
 impl<F: Format> Products<'_, F> {
     /// What the pointers of every implementation rely on.
     pub fn check(&self) {
-        let reach = self.segments.iter().map(|s| s.from + s.words * F::PER_WORD).max().unwrap_or(0);
+        let end = |s: &Segment| if s.words == 0 { s.from } else { s.from + (s.words - 1) * self.step + F::PER_WORD };
+        let reach = self.segments.iter().map(end).max().unwrap_or(0);
         let rows = self.segments.iter().map(|s| s.row + s.words).max().unwrap_or(0);
         assert!(rows <= self.rows, "segments reach row {rows} of {}", self.rows);
         assert_eq!(self.b.len(), panels_len::<F>(self.rows, self.columns), "panels of {} x {}", self.rows, self.columns);
@@ -79,8 +85,9 @@ impl<F: Format> Products<'_, F> {
 
     /// Where the stretch of segments from `first` on ends that fits the cache; at least one segment.
     pub fn chunk_end(&self, first: usize) -> usize {
+        let limit = if self.step == F::PER_WORD { CHUNK } else { SPREAD_CHUNK };
         let (mut words, mut end) = (self.segments[first].words, first + 1);
-        while end < self.segments.len() && words + self.segments[end].words <= CHUNK {
+        while end < self.segments.len() && words + self.segments[end].words <= limit {
             words += self.segments[end].words;
             end += 1;
         }
@@ -137,7 +144,7 @@ impl<F: Format> Products<'_, F> {
                         // Safety: `check` has compared every place, segment and panel with the slices.
                         unsafe {
                             let b = self.b.as_ptr().add((panel * self.rows * width + inner) * F::PER_WORD);
-                            let sums = sum::<F, D, MR, NV>(self.a.as_ptr(), &places, segments, b, width);
+                            let sums = sum::<F, D, MR, NV>((self.a.as_ptr(), self.step), &places, segments, b, width);
                             for (i, sums) in sums.iter().enumerate().take(valid) {
                                 let Place { to, bias: from, .. } = places[i];
                                 let bias = bias.map(|bias| &bias[from + column..from + columns]);
@@ -157,7 +164,7 @@ impl<F: Format> Products<'_, F> {
 /// The instruction set of `D`; every place and segment inside `a`; every segment's rows behind `b`, `width` words apart.
 #[inline(always)]
 unsafe fn sum<F: Format, D: Dot<F>, const MR: usize, const NV: usize>(
-    a: *const F::Element,
+    (a, step): (*const F::Element, usize),
     places: &[Place; MR],
     segments: &[Segment],
     b: *const F::Element,
@@ -169,15 +176,17 @@ unsafe fn sum<F: Format, D: Dot<F>, const MR: usize, const NV: usize>(
         for segment in segments {
             let pointers: [*const F::Element; MR] = std::array::from_fn(|i| a.add(places[i].from + segment.from));
             let mut line = b.add(segment.row * width * F::PER_WORD);
-            for k in 0..segment.words {
+            let mut at = 0;
+            for _ in 0..segment.words {
                 let words: [D::W; NV] = std::array::from_fn(|j| D::line(line.add(j * D::LANES * F::PER_WORD)));
                 for i in 0..MR {
-                    let word = D::spread(pointers[i].add(k * F::PER_WORD));
+                    let word = D::spread(pointers[i].add(at));
                     for j in 0..NV {
                         sums[i][j] = D::dot(word, words[j], sums[i][j]);
                     }
                 }
                 line = line.add(width * F::PER_WORD);
+                at += step;
             }
         }
         sums

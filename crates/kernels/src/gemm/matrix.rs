@@ -17,14 +17,34 @@ pub fn product<F: Format<Number: Scratch, Element: Scratch>>(
 ) {
     let (words, copies) = (k.div_ceil(F::PER_WORD), grade.copies());
     let (row, rows) = (words * F::PER_WORD, copies * words);
-    scratch::with(copies * m * row, |left: &mut [F::Element]| {
+    let plain = F::as_elements(a.data).filter(|_| grade == Grade::Single);
+    scratch::with(if plain.is_some() { 0 } else { copies * m * row }, |left: &mut [F::Element]| {
         scratch::with(panels_len::<F>(rows, n), |right: &mut [F::Element]| {
             scratch::with(m, |places: &mut [Place]| {
-                a.rows::<F>(m, k, grade, left);
                 b.panels::<F>(k, n, grade, right);
-                places.iter_mut().enumerate().for_each(|(i, p)| *p = Place { from: i * row, to: i * stride, bias: 0 });
+                // Numbers that are their own elements are read where they are, along or across the rows.
+                let (left, from, step) = match plain {
+                    Some(all) if a.turned => (all, 1, a.stride),
+                    Some(all) => (all, a.stride, 1),
+                    None => {
+                        a.rows::<F>(m, k, grade, left);
+                        (&*left, row, F::PER_WORD)
+                    }
+                };
+                places.iter_mut().enumerate().for_each(|(i, p)| *p = Place { from: i * from, to: i * stride, bias: 0 });
                 let segments = grade.segments(&[Segment { from: 0, row: 0, words }], m * row, words);
-                multiply(Products::<F> { a: left, places, segments: &segments, b: right, rows, columns: n, bias: None, accumulate, out });
+                multiply(Products::<F> {
+                    a: left,
+                    places,
+                    segments: &segments,
+                    step,
+                    b: right,
+                    rows,
+                    columns: n,
+                    bias: None,
+                    accumulate,
+                    out,
+                });
             });
         });
     });

@@ -2,6 +2,7 @@
 
 use super::format::Format;
 use super::kernel::{Segment, width};
+use crate::simd::compiled;
 
 /// How closely a format's product follows its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Grade {
 
 /// Rounds for copy `copy`.
 #[inline(always)]
-fn element<F: Format>(copy: usize, v: F::Number) -> F::Element {
+pub fn element<F: Format>(copy: usize, v: F::Number) -> F::Element {
     if copy == 0 { F::round(v) } else { F::rest(v) }
 }
 
@@ -57,6 +58,7 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
     }
 
     /// Adds outputs `from..` of a tap's input channel to `out`; past the last output nothing is added.
+    #[inline(always)]
     fn add_row(&self, tap: usize, ci: usize, from: usize, out: &mut [T]) {
         let end = (from + out.len()).min(self.outputs());
         let mut at = from;
@@ -71,50 +73,70 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
 
     /// One panel of \[(group, c_in), outputs\]; each group of taps is added up.
     pub fn forward_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
-        let (width, words) = (width::<F>(self.outputs()), self.c_in.div_ceil(F::PER_WORD));
-        let rows = groups.len() * words;
-        debug_assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
-        for (g, taps) in groups.iter().enumerate() {
-            for word in 0..words {
-                for e in 0..F::PER_WORD {
-                    let ci = word * F::PER_WORD + e;
-                    let mut line = [T::default(); BLOCK];
-                    for tap in taps.iter().filter(|_| ci < self.c_in) {
-                        self.add_row(*tap, ci, panel * width, &mut line[..width]);
-                    }
-                    for copy in 0..grade.copies() {
-                        let to = &mut out[(copy * rows + g * words + word) * width * F::PER_WORD..][..width * F::PER_WORD];
-                        for (j, v) in line[..width].iter().enumerate() {
-                            to[j * F::PER_WORD + e] = element::<F>(copy, *v);
-                        }
-                    }
-                }
-            }
-        }
+        compiled((self, groups, panel, grade, out), forward_panel::<F>);
     }
 
     /// One panel of \[(group, outputs), c_in\]; each group of taps is added up.
     pub fn transposed_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
-        let (width, words) = (width::<F>(self.c_in), self.outputs().div_ceil(F::PER_WORD));
-        let rows = groups.len() * words;
-        debug_assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
-        for (g, taps) in groups.iter().enumerate() {
-            for from in (0..self.outputs()).step_by(BLOCK) {
-                let mut block = [[T::default(); BLOCK]; BLOCK];
-                for (j, line) in block.iter_mut().enumerate().take(width.min(self.c_in - panel * width)) {
-                    for tap in taps {
-                        self.add_row(*tap, panel * width + j, from, line);
-                    }
+        compiled((self, groups, panel, grade, out), transposed_panel::<F>);
+    }
+}
+
+type PanelOf<'a, F> = (&'a Kernels<'a, <F as Format>::Number>, &'a [Vec<usize>], usize, Grade, &'a mut [<F as Format>::Element]);
+
+#[inline(always)]
+fn forward_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
+    let (width, words) = (width::<F>(kernels.outputs()), kernels.c_in.div_ceil(F::PER_WORD));
+    let rows = groups.len() * words;
+    assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
+    for (g, taps) in groups.iter().enumerate() {
+        for word in 0..words {
+            let mut lines = [[F::Number::default(); BLOCK]; 2];
+            for (e, line) in lines.iter_mut().enumerate().take(F::PER_WORD) {
+                let ci = word * F::PER_WORD + e;
+                for tap in taps.iter().filter(|_| ci < kernels.c_in) {
+                    kernels.add_row(*tap, ci, panel * width, &mut line[..width]);
                 }
-                let n = (self.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
-                for copy in 0..grade.copies() {
-                    for word in 0..n {
-                        let row = copy * rows + g * words + from / F::PER_WORD + word;
-                        let to = &mut out[row * width * F::PER_WORD..][..width * F::PER_WORD];
-                        for (j, line) in block[..width].iter().enumerate() {
-                            for e in 0..F::PER_WORD {
-                                to[j * F::PER_WORD + e] = element::<F>(copy, line[word * F::PER_WORD + e]);
-                            }
+            }
+            for copy in 0..grade.copies() {
+                let to = &mut out[(copy * rows + g * words + word) * width * F::PER_WORD..][..width * F::PER_WORD];
+                interleave::<F>(copy, &lines, to);
+            }
+        }
+    }
+}
+
+/// Words of one number from each line.
+#[inline(always)]
+fn interleave<F: Format>(copy: usize, lines: &[[F::Number; BLOCK]; 2], to: &mut [F::Element]) {
+    for (j, word) in to.chunks_exact_mut(F::PER_WORD).enumerate() {
+        for (e, to) in word.iter_mut().enumerate() {
+            *to = element::<F>(copy, lines[e][j]);
+        }
+    }
+}
+
+#[inline(always)]
+fn transposed_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
+    let (width, words) = (width::<F>(kernels.c_in), kernels.outputs().div_ceil(F::PER_WORD));
+    let rows = groups.len() * words;
+    assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
+    for (g, taps) in groups.iter().enumerate() {
+        for from in (0..kernels.outputs()).step_by(BLOCK) {
+            let mut block = [[F::Number::default(); BLOCK]; BLOCK];
+            for (j, line) in block.iter_mut().enumerate().take(width.min(kernels.c_in - panel * width)) {
+                for tap in taps {
+                    kernels.add_row(*tap, panel * width + j, from, line);
+                }
+            }
+            let n = (kernels.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
+            for copy in 0..grade.copies() {
+                for word in 0..n {
+                    let row = copy * rows + g * words + from / F::PER_WORD + word;
+                    let to = &mut out[row * width * F::PER_WORD..][..width * F::PER_WORD];
+                    for (word_of, line) in to.chunks_exact_mut(F::PER_WORD).zip(&block) {
+                        for (e, to) in word_of.iter_mut().enumerate() {
+                            *to = element::<F>(copy, line[word * F::PER_WORD + e]);
                         }
                     }
                 }
@@ -135,55 +157,67 @@ pub struct Matrix<'a, T> {
 impl<T: crate::simd::Real> Matrix<'_, T> {
     /// Rows of words: \[copies\]\[rows\]\[words\], each row filled up with zeros to whole words.
     pub fn rows<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
-        let row_len = columns.next_multiple_of(F::PER_WORD);
-        for (copy, out) in out.chunks_exact_mut(rows * row_len).enumerate().take(grade.copies()) {
-            if row_len > columns {
-                out.fill(F::Element::default());
-            }
-            if !self.turned {
-                for (out, row) in out.chunks_exact_mut(row_len).zip(self.data.chunks(self.stride)) {
-                    out.iter_mut().zip(&row[..columns]).for_each(|(to, v)| *to = element::<F>(copy, *v));
-                }
-                continue;
-            }
-            for first in (0..rows).step_by(BLOCK) {
-                let n = (rows - first).min(BLOCK);
-                for column in 0..columns {
-                    let from = &self.data[column * self.stride + first..][..n];
-                    for (i, v) in from.iter().enumerate() {
-                        out[(first + i) * row_len + column] = element::<F>(copy, *v);
-                    }
-                }
-            }
-        }
+        compiled((self, rows, columns, grade, out), matrix_rows::<F>);
     }
 
     /// All panels of the \[rows, columns\] matrix.
     pub fn panels<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
-        let (width, words) = (width::<F>(columns), rows.div_ceil(F::PER_WORD));
-        out.fill(F::Element::default());
-        for (panel, out) in out.chunks_exact_mut(grade.copies() * words * width * F::PER_WORD).enumerate() {
-            let first = panel * width;
-            let n = width.min(columns.saturating_sub(first));
-            for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
-                if !self.turned {
-                    for row in 0..rows {
-                        let to = &mut out[row / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
-                        let from = &self.data[row * self.stride + first..][..n];
-                        for (j, v) in from.iter().enumerate() {
-                            to[j * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
-                        }
-                    }
-                    continue;
+        compiled((self, rows, columns, grade, out), matrix_panels::<F>);
+    }
+}
+
+type MatrixOf<'a, F> = (&'a Matrix<'a, <F as Format>::Number>, usize, usize, Grade, &'a mut [<F as Format>::Element]);
+
+#[inline(always)]
+fn matrix_rows<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
+    let row_len = columns.next_multiple_of(F::PER_WORD);
+    for (copy, out) in out.chunks_exact_mut(rows * row_len).enumerate().take(grade.copies()) {
+        if row_len > columns {
+            out.fill(F::Element::default());
+        }
+        if !m.turned {
+            for (out, row) in out.chunks_exact_mut(row_len).zip(m.data.chunks(m.stride)) {
+                out.iter_mut().zip(&row[..columns]).for_each(|(to, v)| *to = element::<F>(copy, *v));
+            }
+            continue;
+        }
+        for first in (0..rows).step_by(BLOCK) {
+            let n = (rows - first).min(BLOCK);
+            for column in 0..columns {
+                let from = &m.data[column * m.stride + first..][..n];
+                for (i, v) in from.iter().enumerate() {
+                    out[(first + i) * row_len + column] = element::<F>(copy, *v);
                 }
-                for from in (0..rows).step_by(BLOCK) {
-                    let block = (rows - from).min(BLOCK);
-                    for j in 0..n {
-                        let line = &self.data[(first + j) * self.stride + from..][..block];
-                        for (i, v) in line.iter().enumerate() {
-                            let row = from + i;
-                            out[(row / F::PER_WORD * width + j) * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
-                        }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn matrix_panels<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
+    let (width, words) = (width::<F>(columns), rows.div_ceil(F::PER_WORD));
+    out.fill(F::Element::default());
+    for (panel, out) in out.chunks_exact_mut(grade.copies() * words * width * F::PER_WORD).enumerate() {
+        let first = panel * width;
+        let n = width.min(columns.saturating_sub(first));
+        for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
+            if !m.turned {
+                for row in 0..rows {
+                    let to = &mut out[row / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
+                    let from = &m.data[row * m.stride + first..][..n];
+                    for (j, v) in from.iter().enumerate() {
+                        to[j * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
+                    }
+                }
+                continue;
+            }
+            for from in (0..rows).step_by(BLOCK) {
+                let block = (rows - from).min(BLOCK);
+                for j in 0..n {
+                    let line = &m.data[(first + j) * m.stride + from..][..block];
+                    for (i, v) in line.iter().enumerate() {
+                        let row = from + i;
+                        out[(row / F::PER_WORD * width + j) * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
                     }
                 }
             }
@@ -193,24 +227,71 @@ impl<T: crate::simd::Real> Matrix<'_, T> {
 
 /// Copies a row of pixels, \[n, c\], to places of pixels, `pixel` elements apart from `at` on; what lies between stays.
 pub fn pixels<F: Format>(row: &[F::Number], c: usize, copy: usize, pixel: usize, at: usize, out: &mut [F::Element]) {
-    if F::PER_WORD == 1 && pixel == c {
-        out[at..at + row.len()].iter_mut().zip(row).for_each(|(to, v)| *to = element::<F>(copy, *v));
+    compiled((row, c, copy, pixel, &mut out[at..]), copy_pixels::<F>);
+}
+
+type PixelsOf<'a, F> = (&'a [<F as Format>::Number], usize, usize, usize, &'a mut [<F as Format>::Element]);
+
+#[inline(always)]
+fn copy_pixels<F: Format>((row, c, copy, pixel, out): PixelsOf<F>) {
+    if pixel == c {
+        out[..row.len()].iter_mut().zip(row).for_each(|(to, v)| *to = element::<F>(copy, *v));
         return;
     }
     for (x, from) in row.chunks_exact(c).enumerate() {
-        out[at + x * pixel..][..c].iter_mut().zip(from).for_each(|(to, v)| *to = element::<F>(copy, *v));
+        out[x * pixel..][..c].iter_mut().zip(from).for_each(|(to, v)| *to = element::<F>(copy, *v));
     }
 }
 
-/// Copies a row of pixels, \[n, c\], to the channels' planes: pixel x of channel i to `at(x)` of plane i, planes `stride` elements apart.
-pub fn planes<F: Format>(row: &[F::Number], c: usize, copy: usize, stride: usize, at: impl Fn(usize) -> usize, out: &mut [F::Element]) {
-    for first in (0..c).step_by(16) {
-        let n = (c - first).min(16);
-        for (x, pixel) in row.chunks_exact(c).enumerate() {
-            let at = at(x);
-            for (i, v) in pixel[first..first + n].iter().enumerate() {
-                out[(first + i) * stride + at] = element::<F>(copy, *v);
+/// Copies a row of pixels, \[n, c\], to the channels' planes, which are `stride` elements apart: pixel x of channel i goes to
+/// i stride + at + x / `phases`, and where x is no multiple of `phases`, `other` elements further.
+#[allow(clippy::too_many_arguments)]
+pub fn planes<F: Format>(
+    row: &[F::Number],
+    c: usize,
+    phases: usize,
+    copy: usize,
+    stride: usize,
+    at: usize,
+    other: usize,
+    out: &mut [F::Element],
+) {
+    compiled((row, c, [phases, copy, stride, other], &mut out[at..]), copy_planes::<F>);
+}
+
+type PlanesOf<'a, F> = (&'a [<F as Format>::Number], usize, [usize; 4], &'a mut [<F as Format>::Element]);
+
+/// Pixels and channels of a block that is turned round in registers or the nearest cache.
+const TURN: usize = 16;
+
+#[inline(always)]
+fn copy_planes<F: Format>((row, c, [phases, copy, stride, other], out): PlanesOf<F>) {
+    let pixels = row.len() / c;
+    for first in (0..c).step_by(TURN) {
+        let n = (c - first).min(TURN);
+        let mut x = 0;
+        while x < pixels {
+            let m = if phases == 1 { (pixels - x).min(TURN) } else { 1 };
+            if (n, m) == (TURN, TURN) {
+                let mut block = [[F::Element::default(); TURN]; TURN];
+                for (i, pixel) in row[x * c..].chunks(c).take(TURN).enumerate() {
+                    let pixel: &[F::Number; TURN] = pixel[first..first + TURN].try_into().expect("a whole block");
+                    for j in 0..TURN {
+                        block[j][i] = element::<F>(copy, pixel[j]);
+                    }
+                }
+                for (j, line) in block.iter().enumerate() {
+                    out[(first + j) * stride + x..][..TURN].copy_from_slice(line);
+                }
+            } else {
+                for i in 0..m {
+                    let to = (x + i) / phases + (x + i) % phases * other;
+                    for (j, v) in row[(x + i) * c + first..][..n].iter().enumerate() {
+                        out[(first + j) * stride + to] = element::<F>(copy, *v);
+                    }
+                }
             }
+            x += m;
         }
     }
 }

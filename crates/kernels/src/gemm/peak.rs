@@ -27,6 +27,7 @@ pub fn peak<F: Format>() -> f64 {
                     a: &a,
                     places,
                     segments,
+                    step: F::PER_WORD,
                     b: &b,
                     rows: WORDS,
                     columns: COLUMNS,

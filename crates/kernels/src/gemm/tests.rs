@@ -12,14 +12,17 @@ struct Case {
     columns: usize,
     /// Words of each segment.
     segments: Vec<usize>,
+    /// Elements between the words of a row.
+    spread: usize,
     bias: bool,
     accumulate: bool,
     seed: u64,
 }
 
 fn cases(words: impl Strategy<Value = usize>) -> impl Strategy<Value = Case> {
-    (1usize..40, 1usize..80, prop::collection::vec(words, 1..4), any::<bool>(), any::<bool>(), any::<u64>())
-        .prop_map(|(rows, columns, segments, bias, accumulate, seed)| Case { rows, columns, segments, bias, accumulate, seed })
+    (1usize..40, 1usize..80, prop::collection::vec(words, 1..4), 0usize..4, any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
+        |(rows, columns, segments, spread, bias, accumulate, seed)| Case { rows, columns, segments, spread, bias, accumulate, seed },
+    )
 }
 
 /// Factors and places of a case; rows of `a` overlap and lie at uneven distances, segments leave gaps.
@@ -42,7 +45,8 @@ fn made<F: Format>(case: &Case) -> Made<F> {
     let numbers =
         |step: u64, n: usize| -> Vec<F::Number> { (0..n).map(|i| F::Number::of(2.0 * random.uniform(step, i as u64) - 1.0)).collect() };
     let k: usize = case.segments.iter().sum();
-    let reach = (k + GAP * case.segments.len()) * F::PER_WORD;
+    let step = F::PER_WORD + case.spread;
+    let reach = (k + GAP * case.segments.len()) * step;
     let froms: Vec<usize> = (0..case.rows).map(|row| row * 4 + usize::from(random.word(9, row as u64) & 1 == 1)).collect();
     let a: Vec<F::Element> = numbers(0, reach + 4 * case.rows + 2).into_iter().map(F::round).collect();
     let matrix = numbers(1, k * F::PER_WORD * case.columns);
@@ -51,7 +55,7 @@ fn made<F: Format>(case: &Case) -> Made<F> {
     let (mut from, mut row, mut segments) = (0, 0, Vec::new());
     for words in &case.segments {
         segments.push(Segment { from, row, words: *words });
-        from += (words + GAP) * F::PER_WORD;
+        from += (words + GAP) * step;
         row += words;
     }
     let places: Vec<Place> =
@@ -64,7 +68,7 @@ fn made<F: Format>(case: &Case) -> Made<F> {
             for s in &segments {
                 for e in 0..s.words * F::PER_WORD {
                     let factor = F::widen(F::round(matrix[(s.row * F::PER_WORD + e) * case.columns + n]));
-                    sum += F::widen(a[froms[i] + s.from + e]).wide() * factor.wide();
+                    sum += F::widen(a[froms[i] + s.from + e / F::PER_WORD * step + e % F::PER_WORD]).wide() * factor.wide();
                 }
             }
             sum + if case.bias { bias[at].wide() } else { 0.0 } + if case.accumulate { before[at].wide() } else { 0.0 }
@@ -82,6 +86,7 @@ fn error<F: Format>(case: &Case, run: impl Fn(Products<F>)) -> f64 {
         a: &made.a,
         places: &made.places,
         segments: &made.segments,
+        step: F::PER_WORD + case.spread,
         b: &made.b,
         rows: made.rows,
         columns: case.columns,
@@ -127,7 +132,7 @@ proptest! {
     #[test]
     fn tiles_multiply_bf16(case in cases((1usize..4).prop_map(|n| 16 * n))) {
         // Safety: the emulated unit exists everywhere.
-        let error = error::<Bf16>(&case, |p| unsafe { tiles::run::<tiles::emulated::Emulated>(p) });
+        let error = error::<Bf16>(&Case { spread: 0, ..case }, |p| unsafe { tiles::run::<tiles::emulated::Emulated>(p) });
         prop_assert!(error < 1e-4, "{error}");
     }
 
@@ -157,6 +162,7 @@ fn rows_that_leave_the_factor_are_refused() {
         a: &a,
         places: &places,
         segments: &segments,
+        step: 1,
         b: &b,
         rows: 10,
         columns: 4,

@@ -3,7 +3,7 @@
 //! Two by two tiles of the result stay in the unit, so that each loaded tile is used twice. The unit is a trait: the processor's is in
 //! `amx`, and one in plain code, in the tests, shows that everything around it is right on a machine that has none.
 
-use super::format::Bf16;
+use super::format::{Bf16, Format};
 use super::kernel::{Place, Products, width};
 use std::cell::RefCell;
 
@@ -54,9 +54,9 @@ pub unsafe trait Unit {
     unsafe fn store(p: *mut f32);
 }
 
-/// Whether the product is made of whole tiles: only the sums' length matters, since rows and columns are filled up.
+/// Whether the product is made of whole tiles: rows lie in one piece and sums have the right length; rows and columns are filled up.
 pub fn fits(products: &Products<Bf16>) -> bool {
-    products.segments.iter().all(|s| s.words.is_multiple_of(SIDE))
+    products.step == Bf16::PER_WORD && products.segments.iter().all(|s| s.words.is_multiple_of(SIDE))
 }
 
 thread_local! {
