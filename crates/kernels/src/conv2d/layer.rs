@@ -1,7 +1,8 @@
 //! A convolution made ready for a format: its passes as products, and the operands that they read.
 
 use super::geometry::{Frame, Pass, Planes, Run, Shape, Weighing};
-use crate::gemm::pack::{Grade, Kernels, element, pixels, planes};
+use crate::gemm::pack::{Grade, Kernels, pixels, planes};
+use crate::gemm::turn::{BLOCK, element, interleave, rounded};
 use crate::gemm::{Format, Place, Products, Segment, multiply, width};
 use crate::scratch;
 use crate::simd::compiled;
@@ -236,15 +237,25 @@ fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
     if n < width || weighing.words * F::PER_WORD > pixels.0 * pixels.1 {
         out.fill(F::Element::default());
     }
+    // Words of two pixels that never come from two rows.
+    let whole = pixels.1.is_multiple_of(F::PER_WORD) && weighing.row.is_multiple_of(F::PER_WORD);
     for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
         for (dy, out) in dy.chunks_exact(frame.len()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
+            let line = |y: usize, x: usize| &dy[((y * step + phase / 2 % 2) * frame.w + x * step + phase % 2) * frame.c + first..][..n];
             for y in 0..pixels.0 {
+                let row = &mut out[y * weighing.row / F::PER_WORD * width * F::PER_WORD..];
+                if whole {
+                    for x in (0..pixels.1).step_by(F::PER_WORD) {
+                        let a = rounded::<F>(copy, line(y, x));
+                        let b = if F::PER_WORD > 1 { rounded::<F>(copy, line(y, x + 1)) } else { [F::Element::default(); BLOCK] };
+                        interleave::<F>(&a, &b, &mut row[x * width..][..width * F::PER_WORD]);
+                    }
+                    continue;
+                }
                 for x in 0..pixels.1 {
-                    let pixel = (y * step + phase / 2 % 2) * frame.w + x * step + phase % 2;
-                    let from = &dy[pixel * frame.c + first..][..n];
                     let p = y * weighing.row + x;
                     let to = &mut out[p / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
-                    for (word, v) in to.chunks_exact_mut(F::PER_WORD).zip(from) {
+                    for (word, v) in to.chunks_exact_mut(F::PER_WORD).zip(line(y, x)) {
                         word[p % F::PER_WORD] = element::<F>(copy, *v);
                     }
                 }

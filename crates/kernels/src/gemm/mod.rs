@@ -8,6 +8,7 @@ pub mod matrix;
 pub mod pack;
 mod peak;
 pub mod tiles;
+pub mod turn;
 
 pub use format::{Bf16, F32, F64, Format};
 pub use kernel::{Place, Products, Segment, line, panels_len, width};

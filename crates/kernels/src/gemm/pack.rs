@@ -2,6 +2,7 @@
 
 use super::format::Format;
 use super::kernel::{Segment, width};
+use super::turn::{BLOCK, element, interleave, rounded, turn};
 use crate::simd::compiled;
 
 /// How closely a format's product follows its numbers.
@@ -33,15 +34,6 @@ impl Grade {
     }
 }
 
-/// Rounds for copy `copy`.
-#[inline(always)]
-pub fn element<F: Format>(copy: usize, v: F::Number) -> F::Element {
-    if copy == 0 { F::round(v) } else { F::rest(v) }
-}
-
-/// Numbers of a block that is turned round in cache.
-const BLOCK: usize = 32;
-
 /// Kernels \[taps, c_in, c_out\] whose outputs stand side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels<'a, T> {
@@ -57,18 +49,21 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
         self.parts.len() * self.c_out
     }
 
-    /// Adds outputs `from..` of a tap's input channel to `out`; past the last output nothing is added.
+    /// Outputs `from..` of an input channel, summed over taps, rounded; zeros past the last output.
     #[inline(always)]
-    fn add_row(&self, tap: usize, ci: usize, from: usize, out: &mut [T]) {
-        let end = (from + out.len()).min(self.outputs());
-        let mut at = from;
-        while at < end {
-            let (part, column) = (at / self.c_out, at % self.c_out);
-            let n = (self.c_out - column).min(end - at);
-            let row = &self.parts[part][(tap * self.c_in + ci) * self.c_out + column..][..n];
-            out[at - from..][..n].iter_mut().zip(row).for_each(|(to, w)| *to += *w);
-            at += n;
+    fn line<F: Format<Number = T>>(&self, copy: usize, taps: &[usize], ci: usize, from: usize) -> [F::Element; BLOCK] {
+        let n = BLOCK.min(self.outputs().saturating_sub(from));
+        let row = |tap: usize, part: usize| &self.parts[part][(tap * self.c_in + ci) * self.c_out..][..self.c_out];
+        if let ([tap], true) = (taps, from % self.c_out + n <= self.c_out && n > 0) {
+            return rounded::<F>(copy, &row(*tap, from / self.c_out)[from % self.c_out..][..n]);
         }
+        let mut sum = [T::default(); BLOCK];
+        for tap in taps {
+            for (at, to) in sum[..n].iter_mut().enumerate() {
+                *to += row(*tap, (from + at) / self.c_out)[(from + at) % self.c_out];
+            }
+        }
+        rounded::<F>(copy, &sum)
     }
 
     /// One panel of \[(group, c_in), outputs\]; each group of taps is added up.
@@ -89,29 +84,18 @@ fn forward_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
     let (width, words) = (width::<F>(kernels.outputs()), kernels.c_in.div_ceil(F::PER_WORD));
     let rows = groups.len() * words;
     assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
-    for (g, taps) in groups.iter().enumerate() {
-        for word in 0..words {
-            let mut lines = [[F::Number::default(); BLOCK]; 2];
-            for (e, line) in lines.iter_mut().enumerate().take(F::PER_WORD) {
-                let ci = word * F::PER_WORD + e;
-                for tap in taps.iter().filter(|_| ci < kernels.c_in) {
-                    kernels.add_row(*tap, ci, panel * width, &mut line[..width]);
-                }
-            }
-            for copy in 0..grade.copies() {
+    for copy in 0..grade.copies() {
+        for (g, taps) in groups.iter().enumerate() {
+            for word in 0..words {
+                let ci = word * F::PER_WORD;
+                let first = kernels.line::<F>(copy, taps, ci, panel * width);
+                let second = match F::PER_WORD > 1 && ci + 1 < kernels.c_in {
+                    true => kernels.line::<F>(copy, taps, ci + 1, panel * width),
+                    false => [F::Element::default(); BLOCK],
+                };
                 let to = &mut out[(copy * rows + g * words + word) * width * F::PER_WORD..][..width * F::PER_WORD];
-                interleave::<F>(copy, &lines, to);
+                interleave::<F>(&first, &second, to);
             }
-        }
-    }
-}
-
-/// Words of one number from each line.
-#[inline(always)]
-fn interleave<F: Format>(copy: usize, lines: &[[F::Number; BLOCK]; 2], to: &mut [F::Element]) {
-    for (j, word) in to.chunks_exact_mut(F::PER_WORD).enumerate() {
-        for (e, to) in word.iter_mut().enumerate() {
-            *to = element::<F>(copy, lines[e][j]);
         }
     }
 }
@@ -121,25 +105,17 @@ fn transposed_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>)
     let (width, words) = (width::<F>(kernels.c_in), kernels.outputs().div_ceil(F::PER_WORD));
     let rows = groups.len() * words;
     assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
-    for (g, taps) in groups.iter().enumerate() {
-        for from in (0..kernels.outputs()).step_by(BLOCK) {
-            let mut block = [[F::Number::default(); BLOCK]; BLOCK];
-            for (j, line) in block.iter_mut().enumerate().take(width.min(kernels.c_in - panel * width)) {
-                for tap in taps {
-                    kernels.add_row(*tap, panel * width + j, from, line);
+    let lines = width.min(kernels.c_in - panel * width);
+    let mut block = [[F::Element::default(); BLOCK]; BLOCK];
+    for copy in 0..grade.copies() {
+        for (g, taps) in groups.iter().enumerate() {
+            for from in (0..kernels.outputs()).step_by(BLOCK) {
+                for (j, line) in block.iter_mut().enumerate().take(lines) {
+                    *line = kernels.line::<F>(copy, taps, panel * width + j, from);
                 }
-            }
-            let n = (kernels.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
-            for copy in 0..grade.copies() {
-                for word in 0..n {
-                    let row = copy * rows + g * words + from / F::PER_WORD + word;
-                    let to = &mut out[row * width * F::PER_WORD..][..width * F::PER_WORD];
-                    for (word_of, line) in to.chunks_exact_mut(F::PER_WORD).zip(&block) {
-                        for (e, to) in word_of.iter_mut().enumerate() {
-                            *to = element::<F>(copy, line[word * F::PER_WORD + e]);
-                        }
-                    }
-                }
+                let n = (kernels.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
+                let row = copy * rows + g * words + from / F::PER_WORD;
+                turn::<F>(&block, n, width, width * F::PER_WORD, &mut out[row * width * F::PER_WORD..]);
             }
         }
     }
@@ -183,10 +159,15 @@ fn matrix_rows<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
         }
         for first in (0..rows).step_by(BLOCK) {
             let n = (rows - first).min(BLOCK);
-            for column in 0..columns {
-                let from = &m.data[column * m.stride + first..][..n];
-                for (i, v) in from.iter().enumerate() {
-                    out[(first + i) * row_len + column] = element::<F>(copy, *v);
+            for from in (0..columns).step_by(BLOCK) {
+                let m_rows = (columns - from).min(BLOCK);
+                let mut block = [[F::Element::default(); BLOCK]; BLOCK];
+                for (j, line) in block.iter_mut().enumerate().take(m_rows) {
+                    *line = rounded::<F>(copy, &m.data[(from + j) * m.stride + first..][..n]);
+                }
+                for i in 0..n {
+                    let to = &mut out[(first + i) * row_len + from..][..m_rows];
+                    to.iter_mut().zip(&block).for_each(|(to, line)| *to = line[i]);
                 }
             }
         }
@@ -196,30 +177,27 @@ fn matrix_rows<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
 #[inline(always)]
 fn matrix_panels<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
     let (width, words) = (width::<F>(columns), rows.div_ceil(F::PER_WORD));
-    out.fill(F::Element::default());
     for (panel, out) in out.chunks_exact_mut(grade.copies() * words * width * F::PER_WORD).enumerate() {
         let first = panel * width;
         let n = width.min(columns.saturating_sub(first));
         for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
             if !m.turned {
-                for row in 0..rows {
-                    let to = &mut out[row / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
-                    let from = &m.data[row * m.stride + first..][..n];
-                    for (j, v) in from.iter().enumerate() {
-                        to[j * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
-                    }
+                for (word, to) in out.chunks_exact_mut(width * F::PER_WORD).enumerate() {
+                    let row = word * F::PER_WORD;
+                    let line = |row: usize| rounded::<F>(copy, &m.data[row * m.stride + first..][..n]);
+                    let second = if F::PER_WORD > 1 && row + 1 < rows { line(row + 1) } else { [F::Element::default(); BLOCK] };
+                    interleave::<F>(&line(row), &second, to);
                 }
                 continue;
             }
+            let mut block = [[F::Element::default(); BLOCK]; BLOCK];
             for from in (0..rows).step_by(BLOCK) {
-                let block = (rows - from).min(BLOCK);
-                for j in 0..n {
-                    let line = &m.data[(first + j) * m.stride + from..][..block];
-                    for (i, v) in line.iter().enumerate() {
-                        let row = from + i;
-                        out[(row / F::PER_WORD * width + j) * F::PER_WORD + row % F::PER_WORD] = element::<F>(copy, *v);
-                    }
+                let some = (rows - from).min(BLOCK);
+                for (j, line) in block.iter_mut().enumerate().take(n) {
+                    *line = rounded::<F>(copy, &m.data[(first + j) * m.stride + from..][..some]);
                 }
+                let to = &mut out[from / F::PER_WORD * width * F::PER_WORD..];
+                turn::<F>(&block, some.div_ceil(F::PER_WORD), width, width * F::PER_WORD, to);
             }
         }
     }
@@ -276,8 +254,9 @@ fn copy_planes<F: Format>((row, c, [phases, copy, stride, other], out): PlanesOf
                 let mut block = [[F::Element::default(); TURN]; TURN];
                 for (i, pixel) in row[x * c..].chunks(c).take(TURN).enumerate() {
                     let pixel: &[F::Number; TURN] = pixel[first..first + TURN].try_into().expect("a whole block");
+                    let pixel = pixel.map(|v| element::<F>(copy, v));
                     for j in 0..TURN {
-                        block[j][i] = element::<F>(copy, pixel[j]);
+                        block[j][i] = pixel[j];
                     }
                 }
                 for (j, line) in block.iter().enumerate() {
