@@ -5,7 +5,7 @@ use crate::gemm::pack::{Grade, Kernels, pixels, planes};
 use crate::gemm::turn::{BLOCK, element, interleave, rounded};
 use crate::gemm::{Format, Place, Products, Segment, multiply, width};
 use crate::scratch;
-use crate::simd::compiled;
+use crate::simd::{bodies, compiled};
 use rayon::prelude::*;
 
 /// One pass: its runs' segments over all copies of the factors.
@@ -189,7 +189,7 @@ impl<F: Format> Layer<F> {
 
     /// One panel of output gradients: `phase`'s pixels row by row, image after image.
     pub fn gradient_panel(&self, dy: &[F::Number], phase: usize, panel: usize, out: &mut [F::Element]) {
-        compiled((self, dy, phase, panel, out), gradient_panel::<F>);
+        compiled::<_, GradientPanel<F>>((self, dy, phase, panel, out));
     }
 
     /// Part of one product of the weight gradient, (+)=: rows of `columns` numbers, for input channels from `first` on, over `images`
@@ -237,17 +237,21 @@ fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
     if n < width || weighing.words * F::PER_WORD > pixels.0 * pixels.1 {
         out.fill(F::Element::default());
     }
+    let [dy_at, dx_at] = [phase / 2 % 2, phase % 2];
     // Words of two pixels that never come from two rows.
     let whole = pixels.1.is_multiple_of(F::PER_WORD) && weighing.row.is_multiple_of(F::PER_WORD);
     for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
         for (dy, out) in dy.chunks_exact(frame.len()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
-            let line = |y: usize, x: usize| &dy[((y * step + phase / 2 % 2) * frame.w + x * step + phase % 2) * frame.c + first..][..n];
             for y in 0..pixels.0 {
                 let row = &mut out[y * weighing.row / F::PER_WORD * width * F::PER_WORD..];
                 if whole {
                     for x in (0..pixels.1).step_by(F::PER_WORD) {
-                        let a = rounded::<F>(copy, line(y, x));
-                        let b = if F::PER_WORD > 1 { rounded::<F>(copy, line(y, x + 1)) } else { [F::Element::default(); BLOCK] };
+                        let a = rounded::<F>(copy, &dy[((y * step + dy_at) * frame.w + x * step + dx_at) * frame.c + first..][..n]);
+                        let b = if F::PER_WORD > 1 {
+                            rounded::<F>(copy, &dy[((y * step + dy_at) * frame.w + (x + 1) * step + dx_at) * frame.c + first..][..n])
+                        } else {
+                            [F::Element::default(); BLOCK]
+                        };
                         interleave::<F>(&a, &b, &mut row[x * width..][..width * F::PER_WORD]);
                     }
                     continue;
@@ -255,11 +259,18 @@ fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
                 for x in 0..pixels.1 {
                     let p = y * weighing.row + x;
                     let to = &mut out[p / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
-                    for (word, v) in to.chunks_exact_mut(F::PER_WORD).zip(line(y, x)) {
+                    for (word, v) in to
+                        .chunks_exact_mut(F::PER_WORD)
+                        .zip(&dy[((y * step + dy_at) * frame.w + x * step + dx_at) * frame.c + first..][..n])
+                    {
                         word[p % F::PER_WORD] = element::<F>(copy, *v);
                     }
                 }
             }
         }
     }
+}
+
+bodies! {
+    GradientPanel = gradient_panel(PanelOf);
 }

@@ -3,7 +3,7 @@
 use super::format::Format;
 use super::kernel::{Segment, width};
 use super::turn::{BLOCK, element, interleave, rounded, turn};
-use crate::simd::compiled;
+use crate::simd::{bodies, compiled};
 
 /// How closely a format's product follows its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +68,12 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
 
     /// One panel of \[(group, c_in), outputs\]; each group of taps is added up.
     pub fn forward_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled((self, groups, panel, grade, out), forward_panel::<F>);
+        compiled::<_, ForwardPanel<F>>((self, groups, panel, grade, out));
     }
 
     /// One panel of \[(group, outputs), c_in\]; each group of taps is added up.
     pub fn transposed_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled((self, groups, panel, grade, out), transposed_panel::<F>);
+        compiled::<_, TransposedPanel<F>>((self, groups, panel, grade, out));
     }
 }
 
@@ -133,12 +133,12 @@ pub struct Matrix<'a, T> {
 impl<T: crate::simd::Real> Matrix<'_, T> {
     /// Rows of words: \[copies\]\[rows\]\[words\], each row filled up with zeros to whole words.
     pub fn rows<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled((self, rows, columns, grade, out), matrix_rows::<F>);
+        compiled::<_, MatrixRows<F>>((self, rows, columns, grade, out));
     }
 
     /// All panels of the \[rows, columns\] matrix.
     pub fn panels<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled((self, rows, columns, grade, out), matrix_panels::<F>);
+        compiled::<_, MatrixPanels<F>>((self, rows, columns, grade, out));
     }
 }
 
@@ -184,9 +184,12 @@ fn matrix_panels<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
             if !m.turned {
                 for (word, to) in out.chunks_exact_mut(width * F::PER_WORD).enumerate() {
                     let row = word * F::PER_WORD;
-                    let line = |row: usize| rounded::<F>(copy, &m.data[row * m.stride + first..][..n]);
-                    let second = if F::PER_WORD > 1 && row + 1 < rows { line(row + 1) } else { [F::Element::default(); BLOCK] };
-                    interleave::<F>(&line(row), &second, to);
+                    let line = rounded::<F>(copy, &m.data[row * m.stride + first..][..n]);
+                    let second = match F::PER_WORD > 1 && row + 1 < rows {
+                        true => rounded::<F>(copy, &m.data[(row + 1) * m.stride + first..][..n]),
+                        false => [F::Element::default(); BLOCK],
+                    };
+                    interleave::<F>(&line, &second, to);
                 }
                 continue;
             }
@@ -205,7 +208,7 @@ fn matrix_panels<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
 
 /// Copies a row of pixels, \[n, c\], to places of pixels, `pixel` elements apart from `at` on; what lies between stays.
 pub fn pixels<F: Format>(row: &[F::Number], c: usize, copy: usize, pixel: usize, at: usize, out: &mut [F::Element]) {
-    compiled((row, c, copy, pixel, &mut out[at..]), copy_pixels::<F>);
+    compiled::<_, CopyPixels<F>>((row, c, copy, pixel, &mut out[at..]));
 }
 
 type PixelsOf<'a, F> = (&'a [<F as Format>::Number], usize, usize, usize, &'a mut [<F as Format>::Element]);
@@ -234,7 +237,7 @@ pub fn planes<F: Format>(
     other: usize,
     out: &mut [F::Element],
 ) {
-    compiled((row, c, [phases, copy, stride, other], &mut out[at..]), copy_planes::<F>);
+    compiled::<_, CopyPlanes<F>>((row, c, [phases, copy, stride, other], &mut out[at..]));
 }
 
 type PlanesOf<'a, F> = (&'a [<F as Format>::Number], usize, [usize; 4], &'a mut [<F as Format>::Element]);
@@ -254,9 +257,10 @@ fn copy_planes<F: Format>((row, c, [phases, copy, stride, other], out): PlanesOf
                 let mut block = [[F::Element::default(); TURN]; TURN];
                 for (i, pixel) in row[x * c..].chunks(c).take(TURN).enumerate() {
                     let pixel: &[F::Number; TURN] = pixel[first..first + TURN].try_into().expect("a whole block");
-                    let pixel = pixel.map(|v| element::<F>(copy, v));
+                    let mut line = [F::Element::default(); TURN];
+                    line.iter_mut().zip(pixel).for_each(|(to, v)| *to = element::<F>(copy, *v));
                     for j in 0..TURN {
-                        block[j][i] = pixel[j];
+                        block[j][i] = line[j];
                     }
                 }
                 for (j, line) in block.iter().enumerate() {
@@ -273,4 +277,13 @@ fn copy_planes<F: Format>((row, c, [phases, copy, stride, other], out): PlanesOf
             x += m;
         }
     }
+}
+
+bodies! {
+    ForwardPanel = forward_panel(PanelOf);
+    TransposedPanel = transposed_panel(PanelOf);
+    MatrixRows = matrix_rows(MatrixOf);
+    MatrixPanels = matrix_panels(MatrixOf);
+    CopyPixels = copy_pixels(PixelsOf);
+    CopyPlanes = copy_planes(PlanesOf);
 }

@@ -142,18 +142,39 @@ fn has_avx512() -> bool {
         && is_x86_feature_detected!("fma")
 }
 
-/// Runs `body` compiled for the best instruction set: for loops that the compiler vectorises by itself. `body` must be a function that
-/// is `#[inline(always)]`, as must be what it calls; else it is compiled for the least instruction set, slower and no less right.
-pub fn compiled<A, R>(arguments: A, body: impl FnOnce(A) -> R) -> R {
+/// A computation in plain loops, which the compiler vectorises by itself for each instruction set.
+pub trait Body<A> {
+    /// The computation. It and all that it calls are `#[inline(always)]`, closures included: what is not inlined is compiled for the
+    /// least instruction set, slower and no less right.
+    fn run(arguments: A);
+}
+
+/// Runs `B` compiled for the best instruction set.
+pub fn compiled<A, B: Body<A>>(arguments: A) {
     #[cfg(target_arch = "x86_64")]
     match Isa::active() {
         Isa::Portable => {}
         // Safety: the active instruction set is available.
-        Isa::Avx2 => return unsafe { x86::body_avx2(arguments, body) },
-        Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => return unsafe { x86::body_avx512(arguments, body) },
+        Isa::Avx2 => return unsafe { x86::body_avx2::<A, B>(arguments) },
+        Isa::Avx512 | Isa::Avx512Bf16 | Isa::AmxBf16 => return unsafe { x86::body_avx512::<A, B>(arguments) },
     }
-    body(arguments)
+    B::run(arguments);
 }
+
+/// Names functions of one tuple as bodies.
+macro_rules! bodies {
+    ($($name:ident = $function:ident($arguments:ident);)*) => {
+        $(struct $name<F>(std::marker::PhantomData<F>);
+
+        impl<'a, F: Format> $crate::simd::Body<$arguments<'a, F>> for $name<F> {
+            #[inline(always)]
+            fn run(arguments: $arguments<'a, F>) {
+                $function::<F>(arguments);
+            }
+        })*
+    };
+}
+pub(crate) use bodies;
 
 /// Runs `job` with the best instruction set.
 pub fn run<T: Real, J: Job<T>>(job: J) -> J::Output {

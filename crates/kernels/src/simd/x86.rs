@@ -1,6 +1,6 @@
 //! AVX2 + FMA and AVX-512 vectors.
 
-use super::{Job, Real, Simd};
+use super::{Body, Job, Real, Simd};
 use std::arch::x86_64::*;
 
 macro_rules! vector {
@@ -62,20 +62,20 @@ pub unsafe fn with_avx512<T: Real, S: Simd<T = T>, J: Job<T>>(job: J) -> J::Outp
     unsafe { job.run::<S>() }
 }
 
-/// Compiles `body` for AVX2 and FMA.
+/// Compiles `B` for AVX2 and FMA.
 ///
 /// # Safety
 /// The processor must have both.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn body_avx2<A, R>(arguments: A, body: impl FnOnce(A) -> R) -> R {
-    body(arguments)
+pub unsafe fn body_avx2<A, B: Body<A>>(arguments: A) {
+    B::run(arguments);
 }
 
-/// Compiles `body` for AVX-512 F, VL, BW and DQ.
+/// Compiles `B` for AVX-512 F, VL, BW and DQ.
 ///
 /// # Safety
 /// The processor must have all four, and FMA.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-pub unsafe fn body_avx512<A, R>(arguments: A, body: impl FnOnce(A) -> R) -> R {
-    body(arguments)
+pub unsafe fn body_avx512<A, B: Body<A>>(arguments: A) {
+    B::run(arguments);
 }
