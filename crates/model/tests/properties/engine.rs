@@ -37,9 +37,21 @@ fn sample(unet: &UNet, seed: u64, batch: usize) -> (Vec<f32>, Tensor, Tensor) {
     (weights, normal(seed, 1000, &dims, DType::F32), normal(seed, 1001, &dims, DType::F32))
 }
 
+type Found = (Vec<f64>, Vec<Vec<f64>>);
+
 /// (output, gradient of sum(output mix)) by the reference kernels in f64.
-fn oracle(unet: &UNet, weights: &[f32], x: &Tensor, mix: &Tensor, dropout: Option<(Dropout, u64)>) -> (Vec<f64>, Vec<Vec<f64>>) {
-    let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
+fn oracle(unet: &UNet, weights: &[f32], x: &Tensor, mix: &Tensor, dropout: Option<(Dropout, u64)>) -> Found {
+    reference(DType::F64, unet, weights, x, mix, dropout)
+}
+
+/// The same in f32: how far it is from f64 says how much the network magnifies rounding. A normalisation over a few nearly equal
+/// numbers, as small networks on small images have, magnifies it a lot.
+fn rounded(unet: &UNet, weights: &[f32], x: &Tensor, mix: &Tensor, dropout: Option<(Dropout, u64)>) -> Found {
+    reference(DType::F32, unet, weights, x, mix, dropout)
+}
+
+fn reference(dtype: DType, unet: &UNet, weights: &[f32], x: &Tensor, mix: &Tensor, dropout: Option<(Dropout, u64)>) -> Found {
+    let wide = |t: &Tensor| t.to_dtype(dtype).unwrap();
     let w = Weights(Weights::from_numbers(unet.parameters(), weights).unwrap().0.iter().map(wide).collect());
     let variables = w.variables().unwrap();
     let t = &T[..x.dims()[0]];
@@ -65,15 +77,17 @@ fn relative(a: impl Iterator<Item = f64>, b: &[f64]) -> f64 {
     a.zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt() / norm.max(1e-6)
 }
 
-/// Largest relative errors of the output and of the whole gradient.
-fn errors(unet: &UNet, precision: Precision, seed: u64, batch: usize) -> (f64, f64) {
+/// Relative errors of the output and of the whole gradient: the engine's, and those of the reference in f32.
+fn errors(unet: &UNet, precision: Precision, seed: u64, batch: usize) -> [(f64, f64); 2] {
     let (weights, x, mix) = sample(unet, seed, batch);
     let dropout = Some((Dropout::new(seed, 3), 5));
     let (y, gradients) = oracle(unet, &weights, &x, &mix, dropout);
+    let (y32, gradients32) = rounded(unet, &weights, &x, &mix, dropout);
     let mut engine = Engine::new(unet, precision).unwrap();
     let (output, gradient) = gradient(&mut engine, &weights, &x, &mix, dropout);
     let all: Vec<f64> = gradients.into_iter().flatten().collect();
-    (relative(output.into_iter(), &y), relative(gradient.iter().map(|g| *g as f64), &all))
+    let ours = (relative(output.into_iter(), &y), relative(gradient.iter().map(|g| *g as f64), &all));
+    [ours, (relative(y32.into_iter(), &y), relative(gradients32.into_iter().flatten(), &all))]
 }
 
 proptest! {
@@ -82,8 +96,9 @@ proptest! {
     #[test]
     fn f32_follows_the_oracle(network in networks(), seed: u64, batch in 1usize..5) {
         let unet = UNet::new(&network, IMAGE, 2).unwrap();
-        let (output, gradient) = errors(&unet, Precision::F32, seed, batch);
-        prop_assert!(output < 1e-4 && gradient < 1e-4, "{output} {gradient}");
+        let [ours, reference] = errors(&unet, Precision::F32, seed, batch);
+        let near = |ours: f64, reference: f64| ours < 1e-5 + 10.0 * reference;
+        prop_assert!(near(ours.0, reference.0) && near(ours.1, reference.1), "{ours:?} {reference:?}");
     }
 
     /// Every parameter by itself, so that a small gradient that is wrong does not hide behind a large one.
@@ -92,15 +107,17 @@ proptest! {
         let unet = UNet::new(&network, IMAGE, 2).unwrap();
         let (weights, x, mix) = sample(&unet, seed, 3);
         let (_, exact) = oracle(&unet, &weights, &x, &mix, None);
+        let (_, rounded) = rounded(&unet, &weights, &x, &mix, None);
         let mut engine = Engine::new(&unet, Precision::F32).unwrap();
         let (_, gradient) = gradient(&mut engine, &weights, &x, &mix, None);
         let typical = exact.iter().flatten().map(|g| g * g).sum::<f64>().sqrt() / (weights.len() as f64).sqrt();
         let mut rest = &gradient[..];
-        for (p, exact) in unet.parameters().iter().zip(&exact) {
+        for ((p, exact), rounded) in unet.parameters().iter().zip(&exact).zip(&rounded) {
+            let magnified = exact.iter().zip(rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             let (now, later) = rest.split_at(p.len());
             rest = later;
             for (a, b) in now.iter().zip(exact) {
-                prop_assert!((*a as f64 - b).abs() <= 1e-3 * (b.abs() + typical), "{}: {a} {b}", p.name);
+                prop_assert!((*a as f64 - b).abs() <= 1e-4 * (b.abs() + typical) + 20.0 * magnified, "{}: {a} {b}", p.name);
             }
         }
     }
@@ -142,7 +159,7 @@ fn bf16_follows_the_oracle_to_its_digits() {
     for seed in 0..6 {
         let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, ..tiny() };
         let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
-        let (output, gradient) = errors(&unet, Precision::Bf16, seed, 2);
+        let [(output, gradient), _] = errors(&unet, Precision::Bf16, seed, 2);
         assert!(output < 0.02 && gradient < 0.05, "{output} {gradient}");
         // And it is bf16: f32 would be a thousand times nearer.
         assert!(output > 1e-4, "{output}");
@@ -154,6 +171,6 @@ fn bf16_follows_the_oracle_to_its_digits() {
 fn a_narrow_network_of_the_papers_shape_follows_the_oracle() {
     let network = Network { channels: 32, ..Network::cifar10() };
     let unet = UNet::new(&network, ImageShape { height: 32, width: 32, channels: 3 }, 3).unwrap();
-    let (output, gradient) = errors(&unet, Precision::F32, 4, 1);
+    let [(output, gradient), _] = errors(&unet, Precision::F32, 4, 1);
     assert!(output < 1e-4 && gradient < 1e-4, "{output} {gradient}");
 }

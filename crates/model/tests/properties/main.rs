@@ -1,6 +1,7 @@
 //! The tensors against the mathematics: counts of the authors' network, gradients against differences, losses against core's numbers.
 
 mod common;
+mod curve;
 
 mod checkpoint;
 mod engine;

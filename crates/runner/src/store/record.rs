@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the records and of what their numbers mean. Part of every job's digest.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
