@@ -29,9 +29,13 @@ test:
 math:
     cargo test --release --locked -p ddpm-core
 
-# Speed of the convolution kernels on this machine
-bench:
-    cargo run --release --locked -p ddpm-kernels --example conv_speed
+# Speed and memory of training and sampling on this machine; beside PyTorch where a Python that has torch is given: `just bench python3`
+bench python="" *flags:
+    {{release}} && {{ if python == "" { "target/release/ddpm bench train-step --breakdown && target/release/ddpm bench train-step --precision bf16 && target/release/ddpm bench forward --precision bf16 && target/release/ddpm bench train-step --base fashion-cpu" } else { python + " tests/peer/compare.py target/release/ddpm " + flags } }}
+
+# Speed of each kernel by itself
+bench-kernels *flags:
+    cargo bench --locked -p ddpm-kernels {{flags}}
 
 # Verify the embedded data set and show its first images
 data:

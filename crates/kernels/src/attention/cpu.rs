@@ -13,6 +13,18 @@ fn matrix<T>(data: &[T], stride: usize, turned: bool) -> Matrix<'_, T> {
     Matrix { data, stride, turned }
 }
 
+/// Sums that run side by side, so that the compiler can keep them in vectors.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn total<T: Real>(sums: [T; LANES]) -> T {
+    let mut total = sums[0];
+    for v in &sums[1..] {
+        total += *v;
+    }
+    total
+}
+
 /// Rows of \[n\] become softmax(scale row).
 struct Softmax<'a, T> {
     n: usize,
@@ -27,15 +39,24 @@ impl<T: Real> Job<T> for Softmax<'_, T> {
     unsafe fn run<S: Simd<T = T>>(self) {
         for row in self.rows.chunks_exact_mut(self.n) {
             // Shifted by the largest, so that no exponential overflows.
-            let top = row.iter().fold(row[0], |m, v| if *v > m { *v } else { m });
+            let mut tops = [row[0]; LANES];
+            for part in row.chunks(LANES) {
+                for (top, v) in tops.iter_mut().zip(part) {
+                    *top = if *v > *top { *v } else { *top };
+                }
+            }
+            let mut top = tops[0];
+            for v in tops {
+                top = if v > top { v } else { top };
+            }
             for v in row.iter_mut() {
                 *v = ((*v - top) * self.scale).exp();
             }
-            let mut sums = [T::default(); 16];
-            for part in row.chunks(16) {
+            let mut sums = [T::default(); LANES];
+            for part in row.chunks(LANES) {
                 sums.iter_mut().zip(part).for_each(|(s, v)| *s += *v);
             }
-            let factor = T::of(1.0) / sums.into_iter().sum::<T>();
+            let factor = T::of(1.0) / total(sums);
             row.iter_mut().for_each(|v| *v = *v * factor);
         }
     }
@@ -55,13 +76,13 @@ impl<T: Real> Job<T> for SoftmaxGradient<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>>(self) {
         for (p, dp) in self.p.chunks_exact(self.n).zip(self.dp.chunks_exact_mut(self.n)) {
-            let mut sums = [T::default(); 16];
-            for (p, dp) in p.chunks(16).zip(dp.chunks(16)) {
+            let mut sums = [T::default(); LANES];
+            for (p, dp) in p.chunks(LANES).zip(dp.chunks(LANES)) {
                 for ((s, p), dp) in sums.iter_mut().zip(p).zip(dp) {
                     *s += *p * *dp;
                 }
             }
-            let mean = sums.into_iter().sum::<T>();
+            let mean = total(sums);
             dp.iter_mut().zip(p).for_each(|(dp, p)| *dp = self.scale * *p * (*dp - mean));
         }
     }

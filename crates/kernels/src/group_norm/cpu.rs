@@ -53,57 +53,140 @@ struct Backward<'a, T> {
     partial: &'a mut [T],
 }
 
-/// Channels whose sums are kept in registers.
-const WIDE: usize = 64;
 /// Pixels that are summed before the sum joins the others, so that f32 sums over large images keep their digits.
 const STRIP: usize = 16;
 
-/// Sums over pixels of `f(channel, x, other)` for each of `c` channels, read with pixels `strides` apart.
-#[inline(always)]
-fn channel_sums<T: Real>(
-    c: usize,
-    x: &[T],
-    x_stride: usize,
-    other: &[T],
-    other_stride: usize,
-    sums: &mut [T],
-    f: impl Fn(usize, T, T) -> T + Copy,
-) {
-    let mut from = 0;
-    while from < c {
-        macro_rules! strip {
-            ($n:expr) => {{
-                let part = strip_sums::<T, $n>(&x[from..], x_stride, &other[from..], other_stride, |i, a, b| f(from + i, a, b));
-                sums[from..from + $n].copy_from_slice(&part);
-                from += $n;
-            }};
+/// Calls a function for blocks of channels whose numbers stay in registers while all pixels pass by.
+macro_rules! in_blocks {
+    ($c:expr, $function:ident::<$t:ident>($($argument:expr),*)) => {{
+        let mut from = 0;
+        while from < $c {
+            match $c - from {
+                32.. => { $function::<$t, 32>(from, $($argument),*); from += 32 }
+                16.. => { $function::<$t, 16>(from, $($argument),*); from += 16 }
+                4.. => { $function::<$t, 4>(from, $($argument),*); from += 4 }
+                _ => { $function::<$t, 1>(from, $($argument),*); from += 1 }
+            }
         }
-        match c - from {
-            WIDE.. => strip!(WIDE),
-            16.. => strip!(16),
-            4.. => strip!(4),
-            _ => strip!(1),
-        }
-    }
+    }};
 }
 
-/// For each of `N` channels, the sum over pixels of `f(channel, x, other)`.
+/// `N` numbers from `from` on.
 #[inline(always)]
-fn strip_sums<T: Real, const N: usize>(x: &[T], x_stride: usize, other: &[T], stride: usize, f: impl Fn(usize, T, T) -> T) -> [T; N] {
+fn some<T: Copy, const N: usize>(all: &[T], from: usize) -> [T; N] {
+    *all[from..].first_chunk().expect("a block lies inside its row")
+}
+
+/// Sums over pixels of x - centre, or of its square.
+#[inline(always)]
+fn sums<T: Real, const N: usize>(from: usize, x: &[T], c: usize, centre: Option<&[T]>, out: &mut [T]) {
     let mut sums = [T::default(); N];
-    for (x, other) in x.chunks(STRIP * x_stride).zip(other.chunks(STRIP * stride)) {
+    let (squared, centre) = match centre {
+        Some(all) => (true, some::<T, N>(all, from)),
+        None => (false, [T::default(); N]),
+    };
+    for strip in x.chunks(STRIP * c) {
         let mut part = [T::default(); N];
-        for (x, other) in x.chunks(x_stride).zip(other.chunks(stride)) {
-            let (x, other): (&[T; N], &[T; N]) = (x[..N].try_into().expect("N long"), other[..N].try_into().expect("N long"));
+        for pixel in strip.chunks_exact(c) {
+            let x = some::<T, N>(pixel, from);
             for i in 0..N {
-                part[i] += f(i, x[i], other[i]);
+                part[i] += if squared { (x[i] - centre[i]) * (x[i] - centre[i]) } else { x[i] };
             }
         }
         for i in 0..N {
             sums[i] += part[i];
         }
     }
-    sums
+    out[from..from + N].copy_from_slice(&sums);
+}
+
+/// y = silu?(x scale + shift).
+#[inline(always)]
+fn normalise<T: Real, const N: usize>(from: usize, x: &[T], n: usize, scale: &[T], shift: &[T], silu: bool, y: &mut [T], c: usize) {
+    let (scale, shift) = (some::<T, N>(scale, from), some::<T, N>(shift, from));
+    for (x, y) in x.chunks_exact(n).zip(y.chunks_mut(c)) {
+        let x = some::<T, N>(x, from);
+        let y = &mut y[from..from + N];
+        let mut u = [T::default(); N];
+        for i in 0..N {
+            u[i] = x[i] * scale[i] + shift[i];
+        }
+        if silu {
+            for v in &mut u {
+                *v = *v * sigmoid(*v);
+            }
+        }
+        y.copy_from_slice(&u);
+    }
+}
+
+/// What the backward pass knows of each channel.
+struct Channels<'a, T> {
+    mean: &'a [T],
+    rstd: &'a [T],
+    gamma: &'a [T],
+    beta: &'a [T],
+}
+
+/// dy becomes du = dL/d(normalised gamma + beta); sums over pixels of du normalised, and of du.
+#[inline(always)]
+fn unfold<T: Real, const N: usize>(
+    from: usize,
+    (x, n): (&[T], usize),
+    of: &Channels<T>,
+    silu: bool,
+    (dy, c): (&mut [T], usize),
+    dgamma: &mut [T],
+    dbeta: &mut [T],
+) {
+    let (mean, rstd) = (some::<T, N>(of.mean, from), some::<T, N>(of.rstd, from));
+    let (gamma, beta) = (some::<T, N>(of.gamma, from), some::<T, N>(of.beta, from));
+    let (mut with_normal, mut alone) = ([T::default(); N], [T::default(); N]);
+    for (x, dy) in x.chunks(STRIP * n).zip(dy.chunks_mut(STRIP * c)) {
+        let (mut part_with, mut part_alone) = ([T::default(); N], [T::default(); N]);
+        for (x, dy) in x.chunks_exact(n).zip(dy.chunks_mut(c)) {
+            let x = some::<T, N>(x, from);
+            let dy = &mut dy[from..from + N];
+            for i in 0..N {
+                let normal = (x[i] - mean[i]) * rstd[i];
+                if silu {
+                    let u = normal * gamma[i] + beta[i];
+                    let s = sigmoid(u);
+                    dy[i] = dy[i] * (s * (T::of(1.0) + u * (T::of(1.0) - s)));
+                }
+                part_with[i] += dy[i] * normal;
+                part_alone[i] += dy[i];
+            }
+        }
+        for i in 0..N {
+            with_normal[i] += part_with[i];
+            alone[i] += part_alone[i];
+        }
+    }
+    dgamma[from..from + N].copy_from_slice(&with_normal);
+    dbeta[from..from + N].copy_from_slice(&alone);
+}
+
+/// du becomes dx = rstd (du gamma - mean of d - normalised mean of d normalised).
+#[inline(always)]
+fn fold<T: Real, const N: usize>(
+    from: usize,
+    (x, n): (&[T], usize),
+    of: &Channels<T>,
+    mean_d: &[T],
+    mean_dx: &[T],
+    (dy, c): (&mut [T], usize),
+) {
+    let (mean, rstd, gamma) = (some::<T, N>(of.mean, from), some::<T, N>(of.rstd, from), some::<T, N>(of.gamma, from));
+    let (mean_d, mean_dx) = (some::<T, N>(mean_d, from), some::<T, N>(mean_dx, from));
+    for (x, dy) in x.chunks_exact(n).zip(dy.chunks_mut(c)) {
+        let x = some::<T, N>(x, from);
+        let dy = &mut dy[from..from + N];
+        for i in 0..N {
+            let normal = (x[i] - mean[i]) * rstd[i];
+            dy[i] = rstd[i] * (dy[i] * gamma[i] - mean_d[i] - normal * mean_dx[i]);
+        }
+    }
 }
 
 /// Each channel's value replaced by its group's mean value per pixel.
@@ -111,8 +194,11 @@ fn strip_sums<T: Real, const N: usize>(x: &[T], x_stride: usize, other: &[T], st
 fn group_means<T: Real>(sums: &mut [T], groups: usize, pixels: usize) {
     let per_group = sums.len() / groups;
     for group in sums.chunks_mut(per_group) {
-        let mean = T::of(group.iter().map(|v| v.wide()).sum::<f64>() / (per_group * pixels) as f64);
-        group.fill(mean);
+        let mut sum = 0.0;
+        for v in group.iter() {
+            sum += v.wide();
+        }
+        group.fill(T::of(sum / (per_group * pixels) as f64));
     }
 }
 
@@ -129,17 +215,16 @@ impl<T: Real> Job<T> for Statistics<'_, T> {
         let Statistics { spec, x, out } = self;
         let pixels = x[0].0.len() / x[0].1;
         let (mean, rstd) = out.split_at_mut(channels(x));
-        let mut from = 0;
-        for (part, c) in x {
-            channel_sums(*c, part, *c, part, *c, &mut mean[from..from + c], |_, x, _| x);
-            from += c;
+        let mut base = 0;
+        for (part, n) in x {
+            in_blocks!(*n, sums::<T>(part, *n, None, &mut mean[base..]));
+            base += n;
         }
         group_means(mean, spec.groups, pixels);
-        from = 0;
-        for (part, c) in x {
-            let mean = &mean[from..from + c];
-            channel_sums(*c, part, *c, part, *c, &mut rstd[from..from + c], |i, x, _| (x - mean[i]) * (x - mean[i]));
-            from += c;
+        base = 0;
+        for (part, n) in x {
+            in_blocks!(*n, sums::<T>(part, *n, Some(&mean[base..]), &mut rstd[base..]));
+            base += n;
         }
         group_means(rstd, spec.groups, pixels);
         rstd.iter_mut().for_each(|v| *v = T::of(1.0 / (v.wide() + spec.epsilon).sqrt()));
@@ -154,19 +239,14 @@ impl<T: Real> Job<T> for Normalise<'_, T> {
         let Normalise { spec, x, gamma, beta, statistics, y } = self;
         let c = channels(x);
         let (mean, rstd) = statistics.split_at(c);
-        let mut from = 0;
+        // In f64, so that a mean far from 0 costs no digits but those of x itself.
+        let wide = |i: usize| rstd[i].wide() * gamma[i].wide();
+        let scale: Vec<T> = (0..c).map(|i| T::of(wide(i))).collect();
+        let shift: Vec<T> = (0..c).map(|i| T::of(beta[i].wide() - mean[i].wide() * wide(i))).collect();
+        let mut base = 0;
         for (part, n) in x {
-            let (gamma, beta, mean, rstd) = (&gamma[from..from + n], &beta[from..from + n], &mean[from..from + n], &rstd[from..from + n]);
-            for (y, x) in y.chunks_exact_mut(c).zip(part.chunks_exact(*n)) {
-                let y = &mut y[from..from + n];
-                for i in 0..*n {
-                    y[i] = (x[i] - mean[i]) * rstd[i] * gamma[i] + beta[i];
-                }
-                if spec.silu {
-                    y.iter_mut().for_each(|y| *y = *y * sigmoid(*y));
-                }
-            }
-            from += n;
+            in_blocks!(*n, normalise::<T>(part, *n, &scale[base..], &shift[base..], spec.silu, &mut y[base..], c));
+            base += n;
         }
     }
 }
@@ -179,46 +259,25 @@ impl<T: Real> Job<T> for Backward<'_, T> {
         let Backward { spec, x, gamma, beta, statistics, dy, partial } = self;
         let c = channels(x);
         let pixels = dy.len() / c;
-        let (all_mean, all_rstd) = statistics.split_at(c);
+        let (mean, rstd) = statistics.split_at(c);
+        let of = |base: usize| Channels { mean: &mean[base..], rstd: &rstd[base..], gamma: &gamma[base..], beta: &beta[base..] };
         let (dgamma, dbeta) = partial.split_at_mut(c);
-        // du = dL/d(normalised * gamma + beta) first, in place of dy.
-        let mut from = 0;
+        let mut base = 0;
         for (part, n) in x {
-            let n = *n;
-            let (mean, rstd, gamma, beta) =
-                (&all_mean[from..from + n], &all_rstd[from..from + n], &gamma[from..from + n], &beta[from..from + n]);
-            if spec.silu {
-                for (dy, x) in dy.chunks_exact_mut(c).zip(part.chunks_exact(n)) {
-                    let dy = &mut dy[from..from + n];
-                    for i in 0..n {
-                        let u = (x[i] - mean[i]) * rstd[i] * gamma[i] + beta[i];
-                        let s = sigmoid(u);
-                        dy[i] = dy[i] * s * (T::of(1.0) + u * (T::of(1.0) - s));
-                    }
-                }
-            }
-            channel_sums(n, part, n, &dy[from..], c, &mut dbeta[from..from + n], |_, _, d| d);
-            channel_sums(n, part, n, &dy[from..], c, &mut dgamma[from..from + n], |i, x, d| d * (x - mean[i]) * rstd[i]);
-            from += n;
+            let known = of(base);
+            in_blocks!(*n, unfold::<T>((part, *n), &known, spec.silu, (&mut dy[base..], c), &mut dgamma[base..], &mut dbeta[base..]));
+            base += n;
         }
-        // Means over the group of d = du * gamma, and of d * normalised.
+        // Means over the group of d = du gamma, and of d normalised.
         let mut mean_d: Vec<T> = dbeta.iter().zip(gamma).map(|(d, g)| *d * *g).collect();
         let mut mean_dx: Vec<T> = dgamma.iter().zip(gamma).map(|(d, g)| *d * *g).collect();
         group_means(&mut mean_d, spec.groups, pixels);
         group_means(&mut mean_dx, spec.groups, pixels);
-        from = 0;
+        base = 0;
         for (part, n) in x {
-            let n = *n;
-            let (mean, rstd, gamma) = (&all_mean[from..from + n], &all_rstd[from..from + n], &gamma[from..from + n]);
-            let (mean_d, mean_dx) = (&mean_d[from..from + n], &mean_dx[from..from + n]);
-            for (dy, x) in dy.chunks_exact_mut(c).zip(part.chunks_exact(n)) {
-                let dy = &mut dy[from..from + n];
-                for i in 0..n {
-                    let normal = (x[i] - mean[i]) * rstd[i];
-                    dy[i] = rstd[i] * (dy[i] * gamma[i] - mean_d[i] - normal * mean_dx[i]);
-                }
-            }
-            from += n;
+            let known = of(base);
+            in_blocks!(*n, fold::<T>((part, *n), &known, &mean_d[base..], &mean_dx[base..], (&mut dy[base..], c)));
+            base += n;
         }
     }
 }

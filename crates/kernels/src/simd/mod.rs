@@ -230,7 +230,8 @@ fn exp_f32(x: f32) -> f32 {
     let x = x.clamp(-87.3, 88.0);
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a call.
     const ROUND: f32 = 12_582_912.0;
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     // ln 2 in two parts, the first exact in few bits.
     let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
     let p = 1.984_127e-4_f32;
@@ -241,7 +242,8 @@ fn exp_f32(x: f32) -> f32 {
     let p = p * r + 0.5;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
-    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    // The integer stands in the last bits of `shifted`: a conversion that saturates would not vectorise.
+    p * f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23)
 }
 
 #[cfg(test)]

@@ -5,28 +5,20 @@
 
 use super::buffers::Buffers;
 use super::clock::{Clock, Part};
+use super::operand::{Drops, Making, beside, split};
 use super::plan::{ConvStep, Plan, Step};
 use super::time::{Numbers, Time};
 use crate::parameters::Parameter;
 use ddpm_kernels::attention::cpu as attention;
-use ddpm_kernels::conv2d::cpu::{self as conv, Source, kernels};
+use ddpm_kernels::conv2d::cpu::{self as conv, kernels};
 use ddpm_kernels::conv2d::geometry::{Frame, Shape};
 use ddpm_kernels::conv2d::layer::Layer;
-use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::Format;
 use ddpm_kernels::gemm::pack::Grade;
 use ddpm_kernels::group_norm::cpu as norm;
 use ddpm_kernels::scratch::{self, Scratch};
 use rayon::prelude::*;
 use std::sync::Mutex;
-
-/// Masks of a training step: their stream, the step of each layer, and the probability.
-#[derive(Clone, Copy)]
-pub struct Drops<'a> {
-    pub dropout: Dropout,
-    pub step: &'a (dyn Fn(u64) -> u64 + Sync),
-    pub p: f64,
-}
 
 /// A plan's layers in format `F`, and the feature maps of the batch at hand.
 pub struct Machine<F: Format> {
@@ -44,78 +36,6 @@ pub struct Machine<F: Format> {
     time: Time,
     buffers: Buffers,
     pub clock: Clock,
-}
-
-/// How one operand is made.
-struct Making<'a> {
-    step: &'a ConvStep,
-    /// Buffers and channels of the parts.
-    parts: Vec<(&'a [f32], usize)>,
-    batch: usize,
-    statistics: &'a [Mutex<Vec<f32>>],
-    numbers: &'a Numbers<'a>,
-    drops: Option<Drops<'a>>,
-    clock: &'a Clock,
-}
-
-impl Making<'_> {
-    /// The parts of one image.
-    fn image(&self, image: usize) -> Vec<(&[f32], usize)> {
-        let one = |(all, c): &(&'_ [f32], usize)| {
-            let each = all.len() / self.batch;
-            (image * each, each, *c)
-        };
-        self.parts.iter().map(|part| (one(part), part.0)).map(|((from, each, c), all)| (&all[from..from + each], c)).collect()
-    }
-
-    /// Writes image `image` of the operand; `first` where the statistics are not known yet.
-    fn make(&self, image: usize, first: bool, out: &mut [f32]) {
-        let parts = self.image(image);
-        if let Some((layer, silu)) = &self.step.norm {
-            let (gamma, beta) = (self.numbers.of(layer.gamma), self.numbers.of(layer.beta));
-            let mut statistics = self.statistics[image].lock().expect("no image panics while it is made");
-            statistics.resize(2 * gamma.len(), 0.0);
-            if first {
-                norm::forward(layer.spec(*silu), &parts, gamma, beta, &mut statistics, out);
-            } else {
-                norm::again(layer.spec(*silu), &parts, gamma, beta, &statistics, out);
-            }
-        } else {
-            beside(&parts, out);
-        }
-        if let (Some(drops), Some(layer)) = (self.drops, self.step.dropout) {
-            drops.dropout.drop_image(image, (drops.step)(layer), drops.p, out);
-        }
-    }
-
-    /// What a product reads: the one part as it is, or images that are made.
-    fn source<'b>(&'b self, make: &'b (dyn Fn(usize, &mut [f32]) + Sync)) -> Source<'b, f32> {
-        match (&self.step.norm, &self.parts[..]) {
-            (None, [(one, _)]) => Source::Plain(one),
-            _ => Source::Made(make),
-        }
-    }
-}
-
-/// Copies parts side by side.
-fn beside(parts: &[(&[f32], usize)], out: &mut [f32]) {
-    let (total, mut from) = (norm::channels(parts), 0);
-    for (part, c) in parts {
-        out.chunks_exact_mut(total).zip(part.chunks_exact(*c)).for_each(|(to, v)| to[from..from + c].copy_from_slice(v));
-        from += c;
-    }
-}
-
-/// Channels `from..` of `all`, whose pixels have `total`, go to pixels of `c` channels.
-fn split(all: &[f32], total: usize, from: usize, c: usize, add: bool, out: &mut [f32]) {
-    for (to, v) in out.chunks_exact_mut(c).zip(all.chunks_exact(total)) {
-        let v = &v[from..from + c];
-        if add {
-            to.iter_mut().zip(v).for_each(|(to, v)| *to += *v);
-        } else {
-            to.copy_from_slice(v);
-        }
-    }
 }
 
 /// A gradient that is still being added up: its buffer, and whether it holds anything yet.

@@ -3,6 +3,7 @@
 mod buffers;
 mod clock;
 mod machine;
+mod operand;
 mod plan;
 mod time;
 
@@ -13,7 +14,8 @@ use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::pack::Grade;
 use ddpm_kernels::gemm::{Bf16, F32};
 use ddpm_kernels::simd::Isa;
-use machine::{Drops, Machine};
+use machine::Machine;
+use operand::Drops;
 use plan::Plan;
 use serde::{Deserialize, Serialize};
 

@@ -19,6 +19,11 @@ impl Doctor {
         print(&format!("program     {} at {}\n", env!("CARGO_PKG_VERSION"), env!("DDPM_COMMIT")));
         print(&format!("cores       {cores}, {} threads\n", rayon::current_num_threads()));
         print(&format!("kernels     {} in use, of {} (DDPM_ISA sets an upper limit)\n", Isa::active().name(), sets.join(", ")));
+        if let Some(unknown) = std::env::var("DDPM_ISA").ok().filter(|name| Isa::ALL.iter().all(|isa| isa.name() != name)) {
+            print(&format!("            DDPM_ISA={unknown:?} is none of them and is not heeded\n"));
+        }
+        let f32s = if Isa::active() == Isa::AmxBf16 { "three products of bf16 parts" } else { "plain f32" };
+        print(&format!("precision   f32 as {f32s}, bf16; feature maps and sums in f32\n"));
         print(&format!("devices     cpu\nreport      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
         let data = DataSource::FashionMnist {}.load()?;
         print(&format!(

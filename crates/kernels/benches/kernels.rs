@@ -1,0 +1,122 @@
+//! Each kernel by itself, on shapes of the paper's network and of the default base's. `just bench-kernels conv` runs those that match.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ddpm_kernels::adam::{Epsilon, State, Update, adam, sum_of_squares};
+use ddpm_kernels::attention::cpu as attention;
+use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::conv2d::cpu::{self as conv, Source, kernels};
+use ddpm_kernels::conv2d::geometry::{Frame, Shape};
+use ddpm_kernels::conv2d::layer::Layer;
+use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::gemm::pack::Grade;
+use ddpm_kernels::gemm::{Bf16, F32, Format};
+use ddpm_kernels::group_norm::{Spec, cpu as norm};
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_kernels::scratch::Scratch;
+
+fn numbers(step: u64, n: usize) -> Vec<f32> {
+    Random::new(0, Stream::Evaluation).normals(step, 0, 1, n)
+}
+
+/// (images, side, channels in, channels out, change of size).
+const CONVOLUTIONS: [(usize, usize, usize, usize, Resize); 6] = [
+    (8, 32, 128, 128, Resize::Same),
+    (8, 16, 256, 256, Resize::Same),
+    (8, 4, 256, 256, Resize::Same),
+    (8, 32, 128, 128, Resize::Halve),
+    (8, 16, 256, 256, Resize::Double),
+    (32, 14, 32, 32, Resize::Same),
+];
+
+fn convolutions<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, format: &str) {
+    let mut group = c.benchmark_group(format!("conv-{format}"));
+    for (batch, side, c_in, c_out, resize) in CONVOLUTIONS {
+        let shape = Shape { input: Frame { h: side, w: side, c: c_in }, c_out, k: 3, resize };
+        let (layer, out) = (Layer::<F>::new(shape, Grade::Single), shape.output());
+        let (x, w, dy) = (numbers(0, batch * shape.input.len()), numbers(1, shape.weight_len()), numbers(2, batch * out.len()));
+        let name = format!("{batch}x{side}x{side}x{c_in}-{c_out}-{resize:?}");
+        group.throughput(Throughput::Elements((2 * batch * out.pixels() * 9 * c_in * c_out) as u64));
+        let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
+        layer.pack_forward(kernels(&[&w], c_in, c_out), &mut packed);
+        let (mut y, bias) = (vec![0f32; dy.len()], vec![0f32; c_out]);
+        group.bench_function(BenchmarkId::new("forward", &name), |b| {
+            b.iter(|| conv::forward(&layer, &packed, Source::Plain(&x), &bias, false, &mut y));
+        });
+        let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
+        layer.pack_input_gradient(kernels(&[&w], c_in, c_out), &mut packed);
+        let mut dx = vec![0f32; x.len()];
+        group.bench_function(BenchmarkId::new("input-gradient", &name), |b| {
+            let mut sinks: Vec<&mut [f32]> = dx.chunks_mut(shape.input.len()).collect();
+            b.iter(|| conv::input_gradient(&layer, &packed, &dy, &mut sinks, |_, to, from| to.copy_from_slice(from)));
+        });
+        let mut dw = vec![0f32; w.len()];
+        group.bench_function(BenchmarkId::new("weight-gradient", &name), |b| {
+            b.iter(|| conv::weight_gradient(&layer, Source::Plain(&x), &dy, &mut [&mut dw]));
+        });
+    }
+}
+
+fn all_convolutions(c: &mut Criterion) {
+    convolutions::<F32>(c, "f32");
+    convolutions::<Bf16>(c, "bf16");
+}
+
+/// One image at a time, on one thread.
+fn norms(c: &mut Criterion) {
+    let mut group = c.benchmark_group("group-norm");
+    for (pixels, channels, groups) in [(1024, 128, 32), (256, 512, 32), (196, 32, 8)] {
+        let spec = Spec { groups, epsilon: 1e-6, silu: true };
+        let (x, gamma, beta) = (numbers(0, pixels * channels), numbers(1, channels), numbers(2, channels));
+        let (mut y, mut statistics, mut partial) = (vec![0f32; x.len()], vec![0f32; 2 * channels], vec![0f32; 2 * channels]);
+        group.throughput(Throughput::Elements(x.len() as u64));
+        let parts = [(&x[..], channels)];
+        group.bench_function(format!("forward/{pixels}x{channels}"), |b| {
+            b.iter(|| norm::forward(spec, &parts, &gamma, &beta, &mut statistics, &mut y));
+        });
+        let dy = numbers(3, x.len());
+        group.bench_function(format!("backward/{pixels}x{channels}"), |b| {
+            b.iter(|| {
+                y.copy_from_slice(&dy);
+                norm::backward(spec, &parts, &gamma, &beta, &statistics, &mut y, &mut partial);
+            });
+        });
+    }
+}
+
+fn attentions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("attention");
+    let (pixels, channels) = (256, 256);
+    let (qkv, dout) = (numbers(0, pixels * 3 * channels), numbers(1, pixels * channels));
+    let (mut out, mut dqkv) = (vec![0f32; dout.len()], vec![0f32; qkv.len()]);
+    group.bench_function("forward/f32", |b| b.iter(|| attention::forward::<F32>(Grade::Single, channels, &qkv, &mut out)));
+    group.bench_function("forward/bf16", |b| b.iter(|| attention::forward::<Bf16>(Grade::Single, channels, &qkv, &mut out)));
+    group.bench_function("backward/f32", |b| b.iter(|| attention::backward::<F32>(Grade::Single, channels, &qkv, &dout, &mut dqkv)));
+    group.bench_function("backward/bf16", |b| b.iter(|| attention::backward::<Bf16>(Grade::Single, channels, &qkv, &dout, &mut dqkv)));
+}
+
+fn elementwise(c: &mut Criterion) {
+    let mut group = c.benchmark_group("elementwise");
+    let n = 1 << 22;
+    group.throughput(Throughput::Elements(n as u64));
+    let gradient = numbers(0, n);
+    let [mut theta, mut m, mut v, mut ema] = [numbers(1, n), vec![0f32; n], vec![0f32; n], vec![0f32; n]];
+    let update = Update {
+        learning_rate: 2e-4,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        epsilon_mode: Epsilon::Hat,
+        k: 10,
+        gradient_scale: 0.5,
+        ema_decay: 0.9999,
+    };
+    group.bench_function("adam-and-average", |b| {
+        b.iter(|| adam(&update, State { theta: &mut theta, m: &mut m, v: &mut v, ema: &mut ema }, &gradient));
+    });
+    group.bench_function("sum-of-squares", |b| b.iter(|| sum_of_squares(&gradient)));
+    let mut x = numbers(2, n);
+    group.bench_function("dropout", |b| b.iter(|| Dropout::new(0, 0).drop_image(0, 1, 0.1, &mut x)));
+}
+
+criterion_group!(benches, all_convolutions, norms, attentions, elementwise);
+criterion_main!(benches);

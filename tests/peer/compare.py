@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Runs `ddpm bench` and the PyTorch peer beside it in turn, and prints the ratios as a Markdown table. Needs torch.
+
+usage: compare.py PROGRAM [--rounds N] [--quick] [-o results.json]
+A row is one kind of work. Ours is compared with the fastest of PyTorch's ways to do it. Rounds alternate, so that whatever else the
+machine does falls on both; a row's figure is the median over rounds of each run's median step.
+"""
+import argparse, json, os, platform, statistics, subprocess, sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LAST = ["--channels-last"]
+WORK = [  # name, ours, PyTorch's preset and batch and mode, PyTorch's ways
+    ("CIFAR-10 U-Net, train step, f32", ["train-step", "--precision", "f32"], ("cifar10", 8, "train"),
+     {"fp32": [], "fp32 channels_last": LAST}),
+    ("CIFAR-10 U-Net, train step, bf16", ["train-step", "--precision", "bf16"], ("cifar10", 8, "train"),
+     {"bf16 autocast": ["--dtype", "bf16"], "bf16 autocast channels_last": ["--dtype", "bf16"] + LAST,
+      "bf16 autocast channels_last compiled": ["--dtype", "bf16", "--compile"] + LAST}),
+    ("CIFAR-10 U-Net, forward, f32", ["forward", "--precision", "f32"], ("cifar10", 8, "forward"),
+     {"fp32": [], "fp32 channels_last": LAST}),
+    ("CIFAR-10 U-Net, forward, bf16", ["forward", "--precision", "bf16"], ("cifar10", 8, "forward"),
+     {"bf16 autocast channels_last": ["--dtype", "bf16"] + LAST,
+      "bf16 autocast channels_last compiled": ["--dtype", "bf16", "--compile"] + LAST}),
+    ("default base's network, train step", ["train-step", "--base", "fashion-cpu"], ("fashion-cpu", 32, "train"),
+     {"fp32": [], "fp32 channels_last": LAST, "fp32 compiled": ["--compile"], "bf16 autocast channels_last": ["--dtype", "bf16"] + LAST}),
+]
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(f"{' '.join(command)}: failed\n{done.stderr[-600:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("program")
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--quick", action="store_true", help="without compiled PyTorch, which takes minutes")
+    p.add_argument("-o", "--out")
+    a = p.parse_args()
+    rows = []
+    for name, ours, (preset, batch, mode), ways in WORK:
+        ways = {k: v for k, v in ways.items() if not (a.quick and "compiled" in k)}
+        mine, theirs = [], {k: [] for k in ways}
+        for _ in range(a.rounds):
+            mine.append(run([a.program, "bench", *ours, "--batch", str(batch), "--json"]))
+            for way, flags in ways.items():
+                peer = [sys.executable, os.path.join(HERE, "torch_bench.py"), "--preset", preset, "--batch", str(batch), "--mode", mode]
+                theirs[way].append(run(peer + flags))
+        mine = [m for m in mine if m]
+        theirs = {k: [r for r in v if r] for k, v in theirs.items()}
+        speeds = {k: statistics.median(r["img_per_s"] for r in v) for k, v in theirs.items() if v}
+        if not mine or not speeds:
+            print(f"{name}: no figure", file=sys.stderr)
+            continue
+        best = max(speeds, key=speeds.get)
+        speed = statistics.median(m["img_per_s"] for m in mine)
+        memory = statistics.median(m["peak_mib"] for m in mine), statistics.median(r["peak_mib"] for r in theirs[best])
+        rows.append(dict(work=name, ours_img_per_s=speed, torch_img_per_s=speeds, torch_best=best, ratio=speed / speeds[best],
+                         ours_peak_mib=memory[0], torch_peak_mib=memory[1], memory_ratio=memory[0] / memory[1],
+                         ours=mine, torch=theirs))
+        r = rows[-1]
+        print(f"{name}: {r['ratio']:.2f}", file=sys.stderr)
+    model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
+    machine = f"{os.cpu_count()} cores of {model}, kernels {rows[0]['ours'][0]['kernels']}, {rows[0]['torch'][rows[0]['torch_best']][0]['peer']}"
+    print(f"{machine}; median of {a.rounds} rounds\n")
+    print("| work | ours, img/s | PyTorch's best, img/s | ratio | memory, MiB | ratio |")
+    print("|---|---|---|---|---|---|")
+    for r in rows:
+        print(f"| {r['work']} | {r['ours_img_per_s']:.1f} | {r['torch_img_per_s'][r['torch_best']]:.1f} ({r['torch_best']}) | {r['ratio']:.2f} "
+              f"| {r['ours_peak_mib']:.0f} / {r['torch_peak_mib']:.0f} | {r['memory_ratio']:.2f} |")
+    if a.out:
+        json.dump(dict(machine=machine, rounds=a.rounds, rows=rows), open(a.out, "w"), indent=1)
+
+
+if __name__ == "__main__":
+    main()
