@@ -25,6 +25,10 @@ report grid="table2" base="" *flags:
 test:
     cargo test --release --locked --workspace
 
+# The kernels with each instruction set as the upper limit
+test-kernels:
+    for isa in portable avx2 avx512 avx512-bf16; do echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q -p ddpm-kernels || exit 1; done
+
 # The mathematics alone
 math:
     cargo test --release --locked -p ddpm-core

@@ -28,7 +28,7 @@ pub mod tensor {
 
 pub use diffusion::Diffusion;
 pub use eager::Pass;
-pub use engine::{Engine, Precision};
+pub use engine::{Arithmetic, Engine, Precision};
 pub use error::Error;
 pub use network::Network;
 pub use unet::UNet;

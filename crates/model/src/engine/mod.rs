@@ -39,6 +39,28 @@ impl Precision {
     }
 }
 
+/// What a precision becomes on a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// f32 products.
+    F32,
+    /// bf16 products.
+    Bf16,
+    /// f32 numbers as two bf16 parts, three products of which are summed.
+    SplitBf16,
+}
+
+impl Precision {
+    /// On this machine: the matrix unit knows bf16 only, and is faster than f32 even with three products.
+    pub fn arithmetic(self) -> Arithmetic {
+        match (self, Isa::active()) {
+            (Precision::Bf16, _) => Arithmetic::Bf16,
+            (Precision::F32, Isa::AmxBf16) => Arithmetic::SplitBf16,
+            (Precision::F32, _) => Arithmetic::F32,
+        }
+    }
+}
+
 enum Kind {
     F32(Machine<F32>),
     Bf16(Machine<Bf16>),
@@ -64,22 +86,31 @@ macro_rules! either {
 impl Engine {
     /// Of a network, without weights.
     pub fn new(unet: &UNet, precision: Precision) -> Result<Engine> {
+        Engine::with_arithmetic(unet, precision.arithmetic())
+    }
+
+    /// The same in an arithmetic that is not the machine's own choice.
+    pub fn with_arithmetic(unet: &UNet, arithmetic: Arithmetic) -> Result<Engine> {
         let (plan, parameters) = (Plan::new(unet)?, unet.parameters());
-        let kind = match (precision, Isa::active()) {
-            (Precision::Bf16, _) => Kind::Bf16(Machine::new(plan, parameters, Grade::Single)),
-            (Precision::F32, Isa::AmxBf16) => Kind::Bf16(Machine::new(plan, parameters, Grade::Split)),
-            (Precision::F32, _) => Kind::F32(Machine::new(plan, parameters, Grade::Single)),
+        let kind = match arithmetic {
+            Arithmetic::F32 => Kind::F32(Machine::new(plan, parameters, Grade::Single)),
+            Arithmetic::Bf16 => Kind::Bf16(Machine::new(plan, parameters, Grade::Single)),
+            Arithmetic::SplitBf16 => Kind::Bf16(Machine::new(plan, parameters, Grade::Split)),
         };
         Ok(Engine { unet: unet.clone(), kind, weights: Vec::new() })
     }
 
-    /// Of a network with the weights that [`Engine::forward`] uses, all parameters one after the other.
+    /// Of a network, with weights.
     pub fn with_weights(unet: &UNet, precision: Precision, weights: Vec<f32>) -> Result<Engine> {
-        assert_eq!(weights.len(), unet.parameter_count(), "one number for each of the network's");
-        let mut engine = Engine::new(unet, precision)?;
-        either!(&mut engine.kind, machine => machine.pack(&weights));
-        engine.weights = weights;
-        Ok(engine)
+        Ok(Engine::new(unet, precision)?.load(weights))
+    }
+
+    /// With the weights that [`Engine::forward`] uses, all parameters one after the other.
+    pub fn load(mut self, weights: Vec<f32>) -> Engine {
+        assert_eq!(weights.len(), self.unet.parameter_count(), "one number for each of the network's");
+        either!(&mut self.kind, machine => machine.pack(&weights));
+        self.weights = weights;
+        self
     }
 
     /// The network.

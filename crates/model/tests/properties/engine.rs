@@ -6,7 +6,7 @@ use ddpm_kernels::Kernel;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::parameters::Weights;
-use ddpm_model::{Engine, Network, Pass, Precision, UNet};
+use ddpm_model::{Arithmetic, Engine, Network, Pass, UNet};
 use proptest::prelude::*;
 
 const T: [usize; 5] = [3, 17, 1, 50, 8];
@@ -78,12 +78,12 @@ fn relative(a: impl Iterator<Item = f64>, b: &[f64]) -> f64 {
 }
 
 /// Relative errors of the output and of the whole gradient: the engine's, and those of the reference in f32.
-fn errors(unet: &UNet, precision: Precision, seed: u64, batch: usize) -> [(f64, f64); 2] {
+fn errors(unet: &UNet, arithmetic: Arithmetic, seed: u64, batch: usize) -> [(f64, f64); 2] {
     let (weights, x, mix) = sample(unet, seed, batch);
     let dropout = Some((Dropout::new(seed, 3), 5));
     let (y, gradients) = oracle(unet, &weights, &x, &mix, dropout);
     let (y32, gradients32) = rounded(unet, &weights, &x, &mix, dropout);
-    let mut engine = Engine::new(unet, precision).unwrap();
+    let mut engine = Engine::with_arithmetic(unet, arithmetic).unwrap();
     let (output, gradient) = gradient(&mut engine, &weights, &x, &mix, dropout);
     let all: Vec<f64> = gradients.into_iter().flatten().collect();
     let ours = (relative(output.into_iter(), &y), relative(gradient.iter().map(|g| *g as f64), &all));
@@ -96,7 +96,7 @@ proptest! {
     #[test]
     fn f32_follows_the_oracle(network in networks(), seed: u64, batch in 1usize..5) {
         let unet = UNet::new(&network, IMAGE, 2).unwrap();
-        let [ours, reference] = errors(&unet, Precision::F32, seed, batch);
+        let [ours, reference] = errors(&unet, Arithmetic::F32, seed, batch);
         let near = |ours: f64, reference: f64| ours < 1e-5 + 10.0 * reference;
         prop_assert!(near(ours.0, reference.0) && near(ours.1, reference.1), "{ours:?} {reference:?}");
     }
@@ -108,7 +108,7 @@ proptest! {
         let (weights, x, mix) = sample(&unet, seed, 3);
         let (_, exact) = oracle(&unet, &weights, &x, &mix, None);
         let (_, rounded) = rounded(&unet, &weights, &x, &mix, None);
-        let mut engine = Engine::new(&unet, Precision::F32).unwrap();
+        let mut engine = Engine::with_arithmetic(&unet, Arithmetic::F32).unwrap();
         let (_, gradient) = gradient(&mut engine, &weights, &x, &mix, None);
         let typical = exact.iter().flatten().map(|g| g * g).sum::<f64>().sqrt() / (weights.len() as f64).sqrt();
         let mut rest = &gradient[..];
@@ -124,14 +124,14 @@ proptest! {
 
     /// Neither the number of threads, nor what the engine did before, nor weights packed before, change a bit.
     #[test]
-    fn bits_do_not_depend_on_threads_or_history(network in networks(), seed: u64, precision in prop_oneof![Just(Precision::F32), Just(Precision::Bf16)]) {
+    fn bits_do_not_depend_on_threads_or_history(network in networks(), seed: u64, arithmetic in prop_oneof![Just(Arithmetic::F32), Just(Arithmetic::Bf16), Just(Arithmetic::SplitBf16)]) {
         let unet = UNet::new(&network, IMAGE, 2).unwrap();
         let (weights, x, mix) = sample(&unet, seed, 5);
         let dropout = Some((Dropout::new(seed, 0), 2));
         let on = |threads: usize, before: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                let mut engine = Engine::new(&unet, precision).unwrap();
+                let mut engine = Engine::with_arithmetic(&unet, arithmetic).unwrap();
                 for batch in (1..=before).rev() {
                     let (weights, x, mix) = sample(&unet, seed + 1, batch);
                     gradient(&mut engine, &weights, &x, &mix, dropout);
@@ -143,11 +143,11 @@ proptest! {
         for (threads, before) in [(2, 0), (3, 2), (1, 4)] {
             prop_assert!(on(threads, before) == first);
         }
-        let mut packed = Engine::with_weights(&unet, precision, weights.clone()).unwrap();
+        let mut packed = Engine::with_arithmetic(&unet, arithmetic).unwrap().load(weights.clone());
         let plain = packed.forward(&x, &T).unwrap();
         let again = packed.forward(&x, &T).unwrap();
         prop_assert_eq!(numbers(&plain), numbers(&again));
-        let (kept, _) = gradient(&mut Engine::new(&unet, precision).unwrap(), &weights, &x, &mix, None);
+        let (kept, _) = gradient(&mut Engine::with_arithmetic(&unet, arithmetic).unwrap(), &weights, &x, &mix, None);
         prop_assert_eq!(numbers(&plain), kept);
     }
 }
@@ -159,10 +159,21 @@ fn bf16_follows_the_oracle_to_its_digits() {
     for seed in 0..6 {
         let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, ..tiny() };
         let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
-        let [(output, gradient), _] = errors(&unet, Precision::Bf16, seed, 2);
+        let [(output, gradient), _] = errors(&unet, Arithmetic::Bf16, seed, 2);
         assert!(output < 0.02 && gradient < 0.05, "{output} {gradient}");
         // And it is bf16: f32 would be a thousand times nearer.
         assert!(output > 1e-4, "{output}");
+    }
+}
+
+/// Two bf16 parts keep 16 bits: f32-grade.
+#[test]
+fn split_bf16_follows_the_oracle() {
+    for seed in 0..6 {
+        let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, ..tiny() };
+        let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
+        let [(output, gradient), _] = errors(&unet, Arithmetic::SplitBf16, seed, 2);
+        assert!(output < 1e-4 && gradient < 1e-4, "{output} {gradient}");
     }
 }
 
@@ -171,6 +182,6 @@ fn bf16_follows_the_oracle_to_its_digits() {
 fn a_narrow_network_of_the_papers_shape_follows_the_oracle() {
     let network = Network { channels: 32, ..Network::cifar10() };
     let unet = UNet::new(&network, ImageShape { height: 32, width: 32, channels: 3 }, 3).unwrap();
-    let [(output, gradient), _] = errors(&unet, Precision::F32, 4, 1);
+    let [(output, gradient), _] = errors(&unet, Arithmetic::F32, 4, 1);
     assert!(output < 1e-4 && gradient < 1e-4, "{output} {gradient}");
 }

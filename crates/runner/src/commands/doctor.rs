@@ -7,6 +7,7 @@ use crate::metrics::features::FeatureNet;
 use anyhow::Result;
 use clap::Args;
 use ddpm_kernels::simd::Isa;
+use ddpm_model::{Arithmetic, Precision};
 
 #[derive(Debug, Args)]
 pub struct Doctor {}
@@ -22,7 +23,10 @@ impl Doctor {
         if let Some(unknown) = std::env::var("DDPM_ISA").ok().filter(|name| Isa::ALL.iter().all(|isa| isa.name() != name)) {
             print(&format!("            DDPM_ISA={unknown:?} is none of them and is not heeded\n"));
         }
-        let f32s = if Isa::active() == Isa::AmxBf16 { "three products of bf16 parts" } else { "plain f32" };
+        let f32s = match Precision::F32.arithmetic() {
+            Arithmetic::SplitBf16 => "three products of bf16 parts",
+            Arithmetic::F32 | Arithmetic::Bf16 => "plain f32",
+        };
         print(&format!("precision   f32 as {f32s}, bf16; feature maps and sums in f32\n"));
         print(&format!("devices     cpu\nreport      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
         let data = DataSource::FashionMnist {}.load()?;
