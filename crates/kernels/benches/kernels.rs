@@ -33,7 +33,7 @@ fn convolutions<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, fo
     for (batch, side, c_in, c_out, resize) in CONVOLUTIONS {
         let shape = Shape { input: Frame { h: side, w: side, c: c_in }, c_out, k: 3, resize };
         let (layer, out) = (Layer::<F>::new(shape, Grade::Single), shape.output());
-        let (x, w, dy) = (numbers(0, batch * shape.input.len()), numbers(1, shape.weight_len()), numbers(2, batch * out.len()));
+        let (x, w, dy) = (numbers(0, batch * shape.input.numbers()), numbers(1, shape.weight_len()), numbers(2, batch * out.numbers()));
         let name = format!("{batch}x{side}x{side}x{c_in}-{c_out}-{resize:?}");
         group.throughput(Throughput::Elements((2 * batch * out.pixels() * 9 * c_in * c_out) as u64));
         let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
@@ -46,7 +46,7 @@ fn convolutions<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, fo
         layer.pack_input_gradient(kernels(&[&w], c_in, c_out), &mut packed);
         let mut dx = vec![0f32; x.len()];
         group.bench_function(BenchmarkId::new("input-gradient", &name), |b| {
-            let mut sinks: Vec<&mut [f32]> = dx.chunks_mut(shape.input.len()).collect();
+            let mut sinks: Vec<&mut [f32]> = dx.chunks_mut(shape.input.numbers()).collect();
             b.iter(|| conv::input_gradient(&layer, &packed, &dy, &mut sinks, |_, to, from| to.copy_from_slice(from)));
         });
         let mut dw = vec![0f32; w.len()];

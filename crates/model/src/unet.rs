@@ -31,14 +31,14 @@ pub struct UNet {
 
 #[derive(Clone, Debug)]
 enum Down {
-    Block(Box<ResBlock>, Option<Attention>),
+    Block(Box<ResBlock>, Option<Box<Attention>>),
     Halve(Conv),
 }
 
 #[derive(Clone, Debug)]
 enum Up {
     /// Whether the block reads a connection from the way down.
-    Block(bool, Box<ResBlock>, Option<Attention>),
+    Block(bool, Box<ResBlock>, Option<Box<Attention>>),
     Double(Conv),
 }
 
@@ -124,7 +124,7 @@ impl UNet {
                 let name = format!("down.{level}.{block}");
                 let res = a.block(&name, map, ch * multiplier);
                 map.channels = ch * multiplier;
-                let attention = network.attention.contains(&map.height).then(|| a.attention(&format!("{name}.attention"), map));
+                let attention = network.attention.contains(&map.height).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
                 down.push(Down::Block(Box::new(res), attention));
                 skips.push(map);
             }
@@ -144,7 +144,7 @@ impl UNet {
                 let from = Map { channels: map.channels + if kept { skip.channels } else { 0 }, ..map };
                 let res = a.block(&name, from, ch * multiplier);
                 map.channels = ch * multiplier;
-                let attention = network.attention.contains(&map.height).then(|| a.attention(&format!("{name}.attention"), map));
+                let attention = network.attention.contains(&map.height).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
                 up.push(Up::Block(kept, Box::new(res), attention));
             }
             if level > 0 {
@@ -264,7 +264,7 @@ impl UNet {
         let mut skips = vec![h.clone()];
         for layer in &self.down {
             h = match layer {
-                Down::Block(block, attention) => self.block(i, &[h], time.as_ref(), block, attention.as_ref())?,
+                Down::Block(block, attention) => self.block(i, &[h], time.as_ref(), block, attention.as_deref())?,
                 Down::Halve(conv) => i.conv(&[conv], Operand::plain(&[h]), None, &[])?,
             };
             skips.push(h.clone());
@@ -277,7 +277,7 @@ impl UNet {
                 Up::Block(kept, block, attention) => {
                     let skip = skips.pop().expect("one for each block on the way up");
                     let parts = if *kept { vec![h, skip] } else { vec![h] };
-                    self.block(i, &parts, time.as_ref(), block, attention.as_ref())?
+                    self.block(i, &parts, time.as_ref(), block, attention.as_deref())?
                 }
                 Up::Double(conv) => i.conv(&[conv], Operand::plain(&[h]), None, &[])?,
             };

@@ -55,14 +55,14 @@ pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(
     y: &mut [F::Number],
 ) {
     let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.forward);
-    let batch = y.len() / out.len();
+    let batch = y.len() / out.numbers();
     let block = block(batch, out.pixels());
     let per_image = bias.len() > out.c;
-    y.par_chunks_mut(block * out.len()).enumerate().for_each(|(at, y)| {
-        let (first, n) = (at * block, y.len() / out.len());
+    y.par_chunks_mut(block * out.numbers()).enumerate().for_each(|(at, y)| {
+        let (first, n) = (at * block, y.len() / out.numbers());
         let bias = if per_image { &bias[first * out.c..(first + n) * out.c] } else { bias };
         if let (Source::Plain(all), true) = (source, ready.is_plain::<F>()) {
-            let operands = &all[first * input.len()..(first + n) * input.len()];
+            let operands = &all[first * input.numbers()..(first + n) * input.numbers()];
             return ready.multiply::<F>(
                 F::as_elements(operands).expect("an image that is its own operand"),
                 packed,
@@ -73,7 +73,7 @@ pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(
         }
         scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
             for (i, operand) in operands.chunks_exact_mut(ready.operand_len()).enumerate() {
-                source.with(first + i, input.len(), |image| ready.operand::<F>(image, input, operand));
+                source.with(first + i, input.numbers(), |image| ready.operand::<F>(image, input, operand));
             }
             ready.multiply::<F>(operands, packed, Some(bias), accumulate, y);
         });
@@ -90,19 +90,19 @@ pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>, S: Send>(
     sink: impl Fn(usize, &mut S, &mut [F::Number]) + Sync,
 ) {
     let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.input_gradient);
-    let batch = dy.len() / out.len();
+    let batch = dy.len() / out.numbers();
     assert_eq!(sinks.len(), batch, "one sink for each image");
     let block = block(batch, input.pixels());
-    dy.par_chunks(block * out.len()).zip(sinks.par_chunks_mut(block)).enumerate().for_each(|(at, (dy, sinks))| {
-        let n = dy.len() / out.len();
-        scratch::with(n * input.len(), |dx: &mut [F::Number]| {
+    dy.par_chunks(block * out.numbers()).zip(sinks.par_chunks_mut(block)).enumerate().for_each(|(at, (dy, sinks))| {
+        let n = dy.len() / out.numbers();
+        scratch::with(n * input.numbers(), |dx: &mut [F::Number]| {
             scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
-                for (dy, operand) in dy.chunks_exact(out.len()).zip(operands.chunks_exact_mut(ready.operand_len())) {
+                for (dy, operand) in dy.chunks_exact(out.numbers()).zip(operands.chunks_exact_mut(ready.operand_len())) {
                     ready.operand::<F>(dy, out, operand);
                 }
                 ready.multiply::<F>(operands, packed, None, false, dx);
             });
-            for (i, (dx, to)) in dx.chunks_exact_mut(input.len()).zip(sinks).enumerate() {
+            for (i, (dx, to)) in dx.chunks_exact_mut(input.numbers()).zip(sinks).enumerate() {
                 sink(at * block + i, to, dx);
             }
         });
@@ -117,7 +117,7 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     parts: &mut [&mut [F::Number]],
 ) {
     let (input, out, weighing) = (layer.shape.input, layer.shape.output(), &layer.weighing);
-    let (batch, width) = (dy.len() / out.len(), width::<F>(out.c));
+    let (batch, width) = (dy.len() / out.numbers(), width::<F>(out.c));
     let panels = out.c.div_ceil(width);
     let bytes = size_of::<F::Element>() * (layer.channels_len() + weighing.phases * panels * layer.gradient_panel_len(1));
     let group = (GROUP_BYTES / bytes).clamp(1, batch);
@@ -128,11 +128,11 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     scratch::with(sums_len, |sums: &mut [F::Number]| {
         scratch::with(group * layer.channels_len(), |channels: &mut [F::Element]| {
             scratch::with(weighing.phases * panels * layer.gradient_panel_len(group), |packed: &mut [F::Element]| {
-                for (g, dy) in dy.chunks(group * out.len()).enumerate() {
-                    let (n, later) = (dy.len() / out.len(), g > 0);
+                for (g, dy) in dy.chunks(group * out.numbers()).enumerate() {
+                    let (n, later) = (dy.len() / out.numbers(), g > 0);
                     let channels = &mut channels[..n * layer.channels_len()];
                     channels.par_chunks_mut(layer.channels_len()).enumerate().for_each(|(i, channels)| {
-                        source.with(g * group + i, input.len(), |image| layer.channels(image, channels));
+                        source.with(g * group + i, input.numbers(), |image| layer.channels(image, channels));
                     });
                     let len = layer.gradient_panel_len(n);
                     let packed = &mut packed[..weighing.phases * panels * len];
@@ -185,7 +185,7 @@ fn add_columns<T: Real>(panels: &[T], width: usize, rows: usize, from: usize, n:
 
 /// dL/dbias for each image, \[B, c\], of gradients of `frame`. Sixteen pixels at a time, so that f32 sums keep their digits.
 pub fn bias_gradient<T: Real>(frame: Frame, dy: &[T], db: &mut [T]) {
-    db.par_chunks_mut(frame.c).zip(dy.par_chunks(frame.len())).for_each(|(db, dy)| {
+    db.par_chunks_mut(frame.c).zip(dy.par_chunks(frame.numbers())).for_each(|(db, dy)| {
         db.fill(T::default());
         let mut part = vec![T::default(); frame.c];
         for pixels in dy.chunks(16 * frame.c) {

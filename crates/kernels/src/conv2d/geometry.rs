@@ -16,7 +16,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    pub fn len(self) -> usize {
+    /// Numbers of one image.
+    pub fn numbers(self) -> usize {
         self.h * self.w * self.c
     }
 

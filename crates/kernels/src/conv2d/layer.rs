@@ -35,14 +35,14 @@ impl Ready {
         let words = pass.frame.c / F::PER_WORD;
         let ready = |run: &Run| {
             let rows = run.groups.len() * words;
-            (grade.segments(&run.segments, pass.frame.len(), rows), grade.copies() * rows)
+            (grade.segments(&run.segments, pass.frame.numbers(), rows), grade.copies() * rows)
         };
         Ready { runs: pass.runs.iter().map(ready).collect(), pass, grade, columns }
     }
 
     /// Elements of one image's operand.
     pub fn operand_len(&self) -> usize {
-        self.grade.copies() * self.pass.frame.len()
+        self.grade.copies() * self.pass.frame.numbers()
     }
 
     fn panel_len<F: Format>(&self, run: usize) -> usize {
@@ -75,8 +75,8 @@ impl Ready {
     /// The padded copies of an image of `frame`. Every element of `out` is written.
     pub fn operand<F: Format>(&self, image: &[F::Number], frame: Frame, out: &mut [F::Element]) {
         let (to, margin, zero) = (self.pass.frame, self.pass.margin, F::Element::default());
-        assert_eq!((image.len(), out.len()), (frame.len(), self.operand_len()));
-        for (copy, out) in out.chunks_exact_mut(to.len()).enumerate() {
+        assert_eq!((image.len(), out.len()), (frame.numbers(), self.operand_len()));
+        for (copy, out) in out.chunks_exact_mut(to.numbers()).enumerate() {
             for (y, row) in out.chunks_exact_mut(to.w * to.c).enumerate() {
                 if y < margin || y >= margin + frame.h {
                     row.fill(zero);
@@ -165,7 +165,7 @@ impl<F: Format> Layer<F> {
     /// An image's channels as the weight gradient reads them. Every element of `out` is written.
     pub fn channels(&self, image: &[F::Number], out: &mut [F::Element]) {
         let frame = self.shape.input;
-        assert_eq!((image.len(), out.len()), (frame.len(), self.channels_len()));
+        assert_eq!((image.len(), out.len()), (frame.numbers(), self.channels_len()));
         let Some(Planes { h, w, phases, margin }) = self.weighing.planes else {
             return self.forward.operand::<F>(image, frame, out);
         };
@@ -228,7 +228,7 @@ type PanelOf<'a, F> = (&'a Layer<F>, &'a [<F as Format>::Number], usize, usize, 
 #[inline(always)]
 fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
     let (frame, weighing, width) = (layer.shape.output(), &layer.weighing, width::<F>(layer.shape.c_out));
-    let images = dy.len() / frame.len();
+    let images = dy.len() / frame.numbers();
     let step = if weighing.phases == 4 { 2 } else { 1 };
     let first = panel * width;
     let n = width.min(frame.c - first);
@@ -241,7 +241,7 @@ fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
     // Words of two pixels that never come from two rows.
     let whole = pixels.1.is_multiple_of(F::PER_WORD) && weighing.row.is_multiple_of(F::PER_WORD);
     for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
-        for (dy, out) in dy.chunks_exact(frame.len()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
+        for (dy, out) in dy.chunks_exact(frame.numbers()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
             for y in 0..pixels.0 {
                 let row = &mut out[y * weighing.row / F::PER_WORD * width * F::PER_WORD..];
                 if whole {

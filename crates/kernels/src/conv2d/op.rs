@@ -44,7 +44,7 @@ impl Plain for F64 {}
 
 fn forward<F: Plain>(shape: Shape, x: &[F::Number], w: &[F::Number], bias: &[F::Number]) -> Vec<F::Number> {
     let layer = Layer::<F>::new(shape, Grade::Single);
-    let mut y = vec![F::Number::default(); x.len() / shape.input.len() * shape.output().len()];
+    let mut y = vec![F::Number::default(); x.len() / shape.input.numbers() * shape.output().numbers()];
     scratch::with(layer.forward.packed_len::<F>(), |packed: &mut [F::Element]| {
         layer.pack_forward(kernels(&[w], shape.input.c, shape.c_out), packed);
         cpu::forward(&layer, packed, Source::Plain(x), bias, false, &mut y);
@@ -54,7 +54,7 @@ fn forward<F: Plain>(shape: Shape, x: &[F::Number], w: &[F::Number], bias: &[F::
 
 fn input_gradient<F: Plain>(shape: Shape, dy: &[F::Number], w: &[F::Number]) -> Vec<F::Number> {
     let layer = Layer::<F>::new(shape, Grade::Single);
-    let (len, batch) = (shape.input.len(), dy.len() / shape.output().len());
+    let (len, batch) = (shape.input.numbers(), dy.len() / shape.output().numbers());
     let mut dx = vec![F::Number::default(); batch * len];
     let mut sinks: Vec<&mut [F::Number]> = dx.chunks_mut(len).collect();
     scratch::with(layer.input_gradient.packed_len::<F>(), |packed: &mut [F::Element]| {

@@ -103,7 +103,7 @@ fn in_format<F: Format<Number = f32, Element: Scratch>>(case: &Case, grade: Grad
     cpu::forward(&layer, &packed, Source::Plain(&x), &vec![0.0; case.c_out], false, &mut y);
     let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
     layer.pack_input_gradient(cpu::kernels(&[&w], case.c_in, case.c_out), &mut packed);
-    let mut sinks: Vec<&mut [f32]> = dx.chunks_mut(shape.input.len()).collect();
+    let mut sinks: Vec<&mut [f32]> = dx.chunks_mut(shape.input.numbers()).collect();
     cpu::input_gradient(&layer, &packed, &dy, &mut sinks, |_, to, from| to.copy_from_slice(from));
     cpu::weight_gradient(&layer, Source::Plain(&x), &dy, &mut [&mut dw]);
     [y, dx, dw]

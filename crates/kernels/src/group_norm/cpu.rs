@@ -102,7 +102,13 @@ fn sums<T: Real, const N: usize>(from: usize, x: &[T], c: usize, centre: Option<
 
 /// y = silu?(x scale + shift).
 #[inline(always)]
-fn normalise<T: Real, const N: usize>(from: usize, x: &[T], n: usize, scale: &[T], shift: &[T], silu: bool, y: &mut [T], c: usize) {
+fn normalise<T: Real, const N: usize>(
+    from: usize,
+    (x, n): (&[T], usize),
+    (scale, shift): (&[T], &[T]),
+    silu: bool,
+    (y, c): (&mut [T], usize),
+) {
     let (scale, shift) = (some::<T, N>(scale, from), some::<T, N>(shift, from));
     for (x, y) in x.chunks_exact(n).zip(y.chunks_mut(c)) {
         let x = some::<T, N>(x, from);
@@ -245,7 +251,7 @@ impl<T: Real> Job<T> for Normalise<'_, T> {
         let shift: Vec<T> = (0..c).map(|i| T::of(beta[i].wide() - mean[i].wide() * wide(i))).collect();
         let mut base = 0;
         for (part, n) in x {
-            in_blocks!(*n, normalise::<T>(part, *n, &scale[base..], &shift[base..], spec.silu, &mut y[base..], c));
+            in_blocks!(*n, normalise::<T>((part, *n), (&scale[base..], &shift[base..]), spec.silu, (&mut y[base..], c)));
             base += n;
         }
     }

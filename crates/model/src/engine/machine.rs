@@ -110,15 +110,14 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
                         [] => self.buffers.take(batch * self.plan.len(step.out)),
                         plus => {
                             let mut y = self.buffers.take(batch * self.plan.len(step.out));
-                            let parts: Vec<_> = plus.iter().map(|v| (&self.values[*v][..], self.plan.maps[*v].channels)).collect();
-                            beside(&parts, &mut y);
+                            beside(&self.plan.side_by_side(&self.values, plus), &mut y);
                             y
                         }
                     };
                     self.statistics[at].resize_with(if step.norm.is_some() { batch } else { 0 }, Default::default);
                     let making = Making {
                         step,
-                        parts: step.parts.iter().map(|v| (&self.values[*v][..], self.plan.maps[*v].channels)).collect(),
+                        parts: self.plan.side_by_side(&self.values, &step.parts),
                         batch,
                         statistics: &self.statistics[at],
                         numbers: &numbers,
@@ -182,7 +181,7 @@ impl<F: Format<Number = f32, Element: Scratch>> Machine<F> {
                     let mut dparts: Vec<Open> = if step.parts == [0] { vec![] } else { step.parts.iter().map(begin).collect() };
                     let making = Making {
                         step,
-                        parts: step.parts.iter().map(|v| (&self.values[*v][..], self.plan.maps[*v].channels)).collect(),
+                        parts: self.plan.side_by_side(&self.values, &step.parts),
                         batch,
                         statistics: &self.statistics[at],
                         numbers: &numbers,
@@ -250,7 +249,7 @@ fn pack_forward<F: Format<Number = f32>>(layer: &Layer<F>, step: &ConvStep, numb
 }
 
 /// Disjoint parts of `all`, which lie in it in rising order.
-fn pieces<'a>(mut all: &'a mut [f32], ranges: impl Iterator<Item = (usize, usize)>) -> Vec<&'a mut [f32]> {
+fn pieces(mut all: &mut [f32], ranges: impl Iterator<Item = (usize, usize)>) -> Vec<&mut [f32]> {
     let (mut at, mut found) = (0, Vec::new());
     for (from, to) in ranges {
         let (piece, rest) = all.split_at_mut(from - at).1.split_at_mut(to - from);

@@ -79,6 +79,11 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Feature maps' numbers among `values`, with their channels.
+    pub fn side_by_side<'a>(&self, values: &'a [Vec<f32>], which: &[usize]) -> Vec<(&'a [f32], usize)> {
+        which.iter().map(|v| (&values[*v][..], self.maps[*v].channels)).collect()
+    }
+
     /// Numbers in a feature map of one image.
     pub fn len(&self, value: usize) -> usize {
         let map = self.maps[value];

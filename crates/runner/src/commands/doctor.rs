@@ -14,12 +14,12 @@ pub struct Doctor {}
 
 impl Doctor {
     pub fn run(self) -> Result<Exit> {
-        let sets: Vec<String> =
-            Isa::ALL.into_iter().map(|isa| format!("{}{}", isa.name(), if isa.is_available() { "" } else { " (not here)" })).collect();
+        let sets = |here: bool| Isa::ALL.into_iter().filter(|isa| isa.is_available() == here).map(Isa::name).collect::<Vec<_>>().join(", ");
         let cores = std::thread::available_parallelism()?;
         print(&format!("program     {} at {}\n", env!("CARGO_PKG_VERSION"), env!("DDPM_COMMIT")));
         print(&format!("cores       {cores}, {} threads\n", rayon::current_num_threads()));
-        print(&format!("kernels     {} in use, of {} (DDPM_ISA sets an upper limit)\n", Isa::active().name(), sets.join(", ")));
+        print(&format!("kernels     {} in use (DDPM_ISA sets an upper limit)\n", Isa::active().name()));
+        print(&format!("            here: {}; not here: {}\n", sets(true), sets(false)));
         if let Some(unknown) = std::env::var("DDPM_ISA").ok().filter(|name| Isa::ALL.iter().all(|isa| isa.name() != name)) {
             print(&format!("            DDPM_ISA={unknown:?} is none of them and is not heeded\n"));
         }
