@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs `ddpm bench` and the PyTorch peer beside it in turn, and prints the ratios as a Markdown table. Needs torch.
 
-usage: compare.py PROGRAM [--rounds N] [--quick] [-o results.json]
+usage: compare.py PROGRAM [--rounds N] [--quick] [--only TEXT] [--isa avx2|avx512] [-o results.json]
 A row is one kind of work. Ours is compared with the fastest of PyTorch's ways to do it. Rounds alternate, so that whatever else the
 machine does falls on both; a row's figure is the median over rounds of each run's median step.
 """
@@ -23,6 +23,10 @@ WORK = [  # name, ours, PyTorch's preset and batch and mode, PyTorch's ways
     ("default base's network, train step", ["train-step", "--base", "fashion-cpu"], ("fashion-cpu", 32, "train"),
      {"fp32": [], "fp32 channels_last": LAST, "fp32 compiled": ["--compile"], "bf16 autocast channels_last": ["--dtype", "bf16"] + LAST}),
 ]
+LIMITS = {  # ours, oneDNN's, PyTorch's own loops'
+    "avx2": {"DDPM_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "avx512": {"DDPM_ISA": "avx512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
+}
 
 
 def run(command):
@@ -38,10 +42,13 @@ def main():
     p.add_argument("program")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--quick", action="store_true", help="without compiled PyTorch, which takes minutes")
+    p.add_argument("--only", default="", help="rows whose name holds this")
+    p.add_argument("--isa", choices=LIMITS, help="the best instruction set that either may use")
     p.add_argument("-o", "--out")
     a = p.parse_args()
+    os.environ.update(LIMITS[a.isa] if a.isa else {})
     rows = []
-    for name, ours, (preset, batch, mode), ways in WORK:
+    for name, ours, (preset, batch, mode), ways in (work for work in WORK if a.only in work[0]):
         ways = {k: v for k, v in ways.items() if not (a.quick and "compiled" in k)}
         mine, theirs = [], {k: [] for k in ways}
         for _ in range(a.rounds):
