@@ -27,7 +27,7 @@ test:
 
 # The kernels with each instruction set as the upper limit
 test-kernels:
-    for isa in portable avx2 avx512 avx512-bf16; do echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q -p ddpm-kernels || exit 1; done
+    for isa in portable avx2 avx512 avx512-bf16; do echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q --workspace --lib || exit 1; done
 
 # The mathematics alone
 math:
@@ -35,7 +35,7 @@ math:
 
 # Speed and memory of training and sampling on this machine; beside PyTorch where a Python that has torch is given: `just bench python3`
 bench python="" *flags:
-    {{release}} && {{ if python == "" { "target/release/ddpm bench train-step --breakdown && target/release/ddpm bench train-step --precision bf16 && target/release/ddpm bench forward --precision bf16 && target/release/ddpm bench train-step --base fashion-cpu" } else { python + " tests/peer/compare.py target/release/ddpm " + flags } }}
+    {{release}} && if [ -n "$1" ]; then python="$1" && shift && "$python" tests/peer/compare.py {{ddpm}} "$@"; else {{ddpm}} bench train-step --breakdown && {{ddpm}} bench train-step --precision bf16 && {{ddpm}} bench forward --precision bf16 && {{ddpm}} bench train-step --base fashion-cpu; fi
 
 # Speed of each kernel by itself
 bench-kernels *flags:

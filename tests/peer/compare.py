@@ -70,6 +70,8 @@ def main():
                          ours=mine, torch=theirs))
         r = rows[-1]
         print(f"{name}: {r['ratio']:.2f}", file=sys.stderr)
+    if not rows:
+        sys.exit(f"no figures: is there a row whose name holds {a.only!r}, and does this Python have torch?")
     model = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
     machine = f"{os.cpu_count()} cores of {model}, kernels {rows[0]['ours'][0]['kernels']}, {rows[0]['torch'][rows[0]['torch_best']][0]['peer']}"
     print(f"{machine}; median of {a.rounds} rounds\n")
