@@ -97,7 +97,8 @@ proptest! {
     fn f32_follows_the_oracle(network in networks(), seed: u64, batch in 1usize..5) {
         let unet = UNet::new(&network, IMAGE, 2).unwrap();
         let [ours, reference] = errors(&unet, Arithmetic::F32, seed, batch);
-        let near = |ours: f64, reference: f64| ours < 1e-5 + 10.0 * reference;
+        // f32-grade is 1e-4 where the network magnifies nothing.
+        let near = |ours: f64, reference: f64| ours < 1e-4 + 10.0 * reference;
         prop_assert!(near(ours.0, reference.0) && near(ours.1, reference.1), "{ours:?} {reference:?}");
     }
 
