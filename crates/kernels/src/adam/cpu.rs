@@ -121,6 +121,7 @@ pub fn add_scaled(sum: &mut [f32], scale: f32, numbers: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random, Stream};
     use proptest::prelude::*;
 
     /// The published recursion in f64, written from the formulas and not from the code above.
@@ -162,6 +163,38 @@ mod tests {
             let (theta, ema) = oracle(&updates, start, &gradients);
             prop_assert!((state[0] as f64 - theta).abs() < 1e-4 * (lr * 20.0 + 0.1), "{} {theta}", state[0]);
             prop_assert!((state[3] as f64 - ema).abs() < 1e-4 * (lr * 20.0 + 0.1), "{} {ema}", state[3]);
+        }
+    }
+
+    /// More numbers than one task takes, and not a whole number of tasks.
+    #[test]
+    fn parts_join() {
+        let numbers = |step| Random::new(3, Stream::Evaluation).normals(step, 0, 1, 2 * PART + 37);
+        let gradient = numbers(0);
+        let exact: f64 = gradient.iter().map(|g| *g as f64 * *g as f64).sum();
+        assert!((sum_of_squares(&gradient) / exact - 1.0).abs() < 1e-12);
+        let mut sum = numbers(1);
+        add_scaled(&mut sum, 0.5, &gradient);
+        assert!(sum.iter().zip(numbers(1)).zip(&gradient).all(|((s, a), g)| *s == a + 0.5 * g));
+        let u = Update {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            epsilon_mode: Epsilon::Hat,
+            k: 1,
+            gradient_scale: 1.0,
+            ema_decay: 0.5,
+        };
+        let start = [numbers(2), numbers(3), numbers(4)];
+        let [mut theta, mut m, mut v, mut ema] = [start[0].clone(), start[1].clone(), vec![1f32; gradient.len()], start[2].clone()];
+        adam(&u, State { theta: &mut theta, m: &mut m, v: &mut v, ema: &mut ema }, &gradient);
+        for i in (0..gradient.len()).step_by(1009).chain([PART - 1, PART, 2 * PART + 36]) {
+            let mut alone = [[start[0][i]], [start[1][i]], [1.0], [start[2][i]]];
+            let [theta_, m_, v_, ema_] = &mut alone;
+            adam(&u, State { theta: theta_, m: m_, v: v_, ema: ema_ }, &gradient[i..=i]);
+            let near = |a: f32, b: f32| (a - b).abs() <= 1e-6 * (1.0 + b.abs());
+            assert!(near(theta[i], alone[0][0]) && near(m[i], alone[1][0]) && near(v[i], alone[2][0]) && near(ema[i], alone[3][0]), "{i}");
         }
     }
 }

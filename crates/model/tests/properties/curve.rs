@@ -8,19 +8,19 @@ use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::Stream;
 use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::{Optimiser, Training};
-use ddpm_model::{Engine, Network, Pass, Precision, UNet};
+use ddpm_model::{Arithmetic, Engine, Network, Pass, UNet};
 
 const STEPS: u64 = 60;
 /// Steps whose mean loss is compared where roundings differ too much to compare every step.
 const BLOCK: usize = 10;
 
-/// Losses of a training on blurred noise, by `engine` or, without one, by the reference kernels under candle's autograd.
-fn losses(precision: Option<Precision>) -> Vec<f64> {
+/// Losses of a training on flat images, by the engine or, without an arithmetic, by the reference kernels under candle's autograd.
+fn losses(arithmetic: Option<Arithmetic>) -> Vec<f64> {
     let d = diffusion(Prediction::Eps, ReverseVariance::FixedLarge, Objective::Simple {});
     let network = Network { channels: 16, groups: 4, blocks: 1, attention: vec![4], block_size: 1, dropout: 0.1, ..tiny() };
     let unet = UNet::new(&network, ImageShape { height: 8, width: 8, channels: 1 }, 1).unwrap();
     let mut training = Training::new(unet.parameters(), Optimiser { learning_rate: 2e-3, ..optimiser() }, 5, Stream::Init);
-    let mut engine = precision.map(|p| Engine::new(&unet, p).unwrap());
+    let mut engine = arithmetic.map(|a| Engine::with_arithmetic(&unet, a).unwrap());
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let x0 = normal(step, 1, &[8, 1, 1, 1], DType::F32).broadcast_as((8, 8, 8, 1)).unwrap().contiguous().unwrap();
@@ -47,7 +47,7 @@ fn losses(precision: Option<Precision>) -> Vec<f64> {
 
 #[test]
 fn both_paths_train_alike() {
-    let (reference, f32s, bf16s) = (losses(None), losses(Some(Precision::F32)), losses(Some(Precision::Bf16)));
+    let (reference, f32s, bf16s) = (losses(None), losses(Some(Arithmetic::F32)), losses(Some(Arithmetic::Bf16)));
     assert!(reference[STEPS as usize - 1] < 0.7 * reference[0], "it does not train: {reference:?}");
     for (i, r) in reference.iter().enumerate() {
         assert!((f32s[i] - r).abs() < 2e-3 * r, "step {i}: {} {r}", f32s[i]);
