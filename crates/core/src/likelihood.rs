@@ -25,6 +25,13 @@ pub fn mean_error(squared_difference: f64, log_var2: f64) -> f64 {
     0.5 * squared_difference * (-log_var2).exp()
 }
 
+/// ln of the variance that makes [`gaussian_kl`] least on average, where the means' squared difference is `mean_squared` on average:
+/// e^log_var1 + mean_squared (Bao et al. 2022, eq. 8, in the form of the posterior mean). The KL that is left is half of what this
+/// exceeds `log_var1` by.
+pub fn optimal_log_var(log_var1: f64, mean_squared: f64) -> f64 {
+    (log_var1.exp() + mean_squared).ln()
+}
+
 /// L_T per dimension, in nats: KL(q(x_T | x_0) || N(0, 1)), for the mean of x_0^2 over the dimensions.
 pub fn prior_term(mean_x0_squared: f64, alpha_bar_last: f64) -> f64 {
     let variance = 1.0 - alpha_bar_last;
@@ -91,4 +98,17 @@ impl Bound {
     pub fn total(&self) -> f64 {
         self.prior + self.variance_mismatch + self.mean_error + self.decoder
     }
+}
+
+/// Bounds, in bits/dim, that one trained mean would have under other reverse variances for t >= 2. At t = 1 all three have the variance
+/// that `fixed-small` and `fixed-large` share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnderVariances {
+    /// beta_tilde_t.
+    pub fixed_small: f64,
+    /// beta_t.
+    pub fixed_large: f64,
+    /// At each t the variance that makes the bound of these images least, [`optimal_log_var`].
+    pub optimal: f64,
 }

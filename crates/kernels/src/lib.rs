@@ -13,9 +13,11 @@ pub mod conv2d;
 pub mod dropout;
 pub mod gemm;
 pub mod group_norm;
+pub mod pool;
 pub mod random;
 pub mod scratch;
 pub mod simd;
+pub mod window;
 
 /// Which implementation of an operation runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

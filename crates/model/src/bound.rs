@@ -13,6 +13,10 @@ pub struct Term {
     pub mean_error: f64,
     /// The decoder's -log likelihood; 0 but at t = 1.
     pub decoder: f64,
+    /// The decoder's -log likelihood under the variance that fixed-small and fixed-large share at t = 1; 0 but there.
+    pub decoder_fixed: f64,
+    /// Mean squared difference of the means, mu_tilde - mu, not in bits; 0 at t = 1.
+    pub mean_squared: f64,
     /// Mean squared error of the predicted x_0 (clipped) on the [-1, 1] scale.
     pub mse_x0: f64,
     /// Mean squared error of the predicted eps, from the unclipped output; not a number where alpha_bar_t = 0.
@@ -64,9 +68,12 @@ impl Diffusion {
             let log_sigma2 = log_sigma2.at(second);
             if t == 1 {
                 sum.decoder -= decoder_log_likelihood(x0, mean, 0.5 * log_sigma2, decoder);
+                sum.decoder_fixed -= decoder_log_likelihood(x0, mean, 0.5 * log_posterior, decoder);
             } else {
                 sum.variance_mismatch += variance_mismatch(log_posterior, log_sigma2);
-                sum.mean_error += mean_error((c_x0 * x0 + c_xt * xt - mean).powi(2), log_sigma2);
+                let squared = (c_x0 * x0 + c_xt * xt - mean).powi(2);
+                sum.mean_error += mean_error(squared, log_sigma2);
+                sum.mean_squared += squared;
             }
             sum.mse_x0 += (x0_hat - x0).powi(2);
             sum.mse_eps += (to_eps.xt * xt + to_eps.output * y - (xt - a * x0) / s).powi(2);
@@ -76,6 +83,8 @@ impl Diffusion {
             variance_mismatch: bits(sum.variance_mismatch / n),
             mean_error: bits(sum.mean_error / n),
             decoder: bits(sum.decoder / n),
+            decoder_fixed: bits(sum.decoder_fixed / n),
+            mean_squared: sum.mean_squared / n,
             mse_x0: sum.mse_x0 / n,
             mse_eps: sum.mse_eps / n,
         }

@@ -14,18 +14,21 @@ const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", "ema"];
 /// The only key of the file's own metadata.
 const METADATA: &str = "ddpm";
 
-/// A file's bytes: `tensors` in f32, and a description of them.
+/// A file's bytes: `tensors` in f32 (bytes stay bytes), and a description of them.
 pub fn to_bytes(tensors: &[(String, Tensor)], description: &str) -> Result<Vec<u8>> {
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+    let bytes: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| {
+            if tensor.dtype() == DType::U8 {
+                return Ok((name.clone(), Dtype::U8, tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1::<u8>()?));
+            }
             let numbers = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            Ok((name.clone(), tensor.dims().to_vec(), numbers.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            Ok((name.clone(), Dtype::F32, tensor.dims().to_vec(), numbers.iter().flat_map(|v| v.to_le_bytes()).collect()))
         })
         .collect::<candle_core::Result<_>>()?;
     let views = bytes
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()?;
     Ok(safetensors::serialize(views, Some(HashMap::from([(METADATA.to_string(), description.to_string())])))?)
 }
@@ -35,6 +38,13 @@ pub fn description(bytes: &[u8]) -> Result<String> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let found = metadata.metadata().as_ref().and_then(|m| m.get(METADATA)).cloned();
     found.ok_or_else(|| Error::Checkpoint { problem: format!("expected a description under the metadata key {METADATA:?}, found none") })
+}
+
+/// Names and shapes of the tensors in a file's bytes, by name.
+pub fn shapes(bytes: &[u8]) -> Result<Vec<(String, Vec<usize>)>> {
+    let mut found: Vec<_> = SafeTensors::deserialize(bytes)?.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
+    found.sort();
+    Ok(found)
 }
 
 /// The tensors of these names and shapes, in this order. Errors name what is missing, left over or of another shape.
@@ -55,6 +65,28 @@ pub fn from_bytes(bytes: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
         Some(name) => Err(Error::Checkpoint { problem: format!("tensor {name} and {} others belong to no parameter", left.len() - 1) }),
         None => Ok(found),
     }
+}
+
+/// The numbers of the f32 tensor of this name.
+pub fn read_f32(bytes: &[u8], name: &str) -> Result<Vec<f32>> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let problem = |problem: String| Error::Checkpoint { problem };
+    let view = file.tensor(name).map_err(|_| problem(format!("tensor {name} is missing")))?;
+    if view.dtype() != Dtype::F32 {
+        return Err(problem(format!("tensor {name}: expected F32, got {:?}", view.dtype())));
+    }
+    Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+/// The 8-bit tensor of this name and what it says of itself.
+pub fn read_u8(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let problem = |problem: String| Error::Checkpoint { problem };
+    let view = file.tensor(name).map_err(|_| problem(format!("tensor {name} is missing")))?;
+    if view.dtype() != Dtype::U8 {
+        return Err(problem(format!("tensor {name}: expected U8, got {:?}", view.dtype())));
+    }
+    Ok((view.shape().to_vec(), view.data().to_vec()))
 }
 
 /// A training's tensors, in the parameters' shapes.

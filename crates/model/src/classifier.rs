@@ -9,16 +9,30 @@ use ddpm_kernels::Kernel;
 use ddpm_kernels::conv2d::Resize;
 use ddpm_kernels::dropout::Dropout;
 
-/// Channels of the three levels; the last is the number of features.
-const CHANNELS: [usize; 3] = [24, 48, 96];
 const GROUPS: usize = 8;
+
+/// The classifier's size: levels at full, half and quarter resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Channels of each level; the last is the number of features.
+    pub channels: [usize; 3],
+    /// Residual blocks of each level.
+    pub blocks: [usize; 3],
+}
+
+impl Size {
+    /// For grey images of clothes.
+    pub const SMALL: Size = Size { channels: [24, 48, 96], blocks: [1, 1, 1] };
+    /// For colour photographs.
+    pub const MEDIUM: Size = Size { channels: [32, 64, 128], blocks: [1, 1, 2] };
+}
 
 /// The classifier's layers. It holds no numbers.
 #[derive(Clone, Debug)]
 pub struct Classifier {
     parameters: Vec<Parameter>,
     stem: Conv,
-    levels: Vec<(Option<Conv>, Block)>,
+    levels: Vec<(Option<Conv>, Vec<Block>)>,
     norm: Norm,
     logits: Dense,
 }
@@ -33,7 +47,7 @@ struct Block {
 
 /// What the classifier says of a batch.
 pub struct Seen {
-    /// `[B, 96]`: means over the image of the last feature maps.
+    /// `[B, features]`: means over the image of the last feature maps.
     pub features: Tensor,
     /// `[B, classes]`.
     pub logits: Tensor,
@@ -48,25 +62,28 @@ impl Seen {
 
 impl Classifier {
     /// For images whose sides divide by 4.
-    pub fn new(image: ImageShape, classes: usize) -> Classifier {
+    pub fn new(size: Size, image: ImageShape, classes: usize) -> Classifier {
         let mut b = Builder::default();
         let mut map = Map { height: image.height, width: image.width, channels: image.channels };
-        let stem = b.conv("stem", 3, map, CHANNELS[0], Resize::Same, 1.0);
-        map.channels = CHANNELS[0];
+        let stem = b.conv("stem", 3, map, size.channels[0], Resize::Same, 1.0);
+        map.channels = size.channels[0];
         let mut levels = Vec::new();
-        for (level, channels) in CHANNELS.into_iter().enumerate() {
+        for (level, channels) in size.channels.into_iter().enumerate() {
             let halve = (level > 0).then(|| b.conv(&format!("{level}.halve"), 3, map, channels, Resize::Halve, 1.0));
             if level > 0 {
                 map = Map { height: map.height / 2, width: map.width / 2, channels };
             }
-            let name = |part: &str| format!("{level}.{part}");
-            let block = Block {
-                norm1: b.norm(&name("norm1"), channels, GROUPS),
-                conv1: b.conv(&name("conv1"), 3, map, channels, Resize::Same, 1.0),
-                norm2: b.norm(&name("norm2"), channels, GROUPS),
-                conv2: b.conv(&name("conv2"), 3, map, channels, Resize::Same, 0.1),
+            let mut block = |i: usize| {
+                // The first block of a level has no number: names in older files stay valid.
+                let name = |part: &str| if i == 0 { format!("{level}.{part}") } else { format!("{level}.{i}.{part}") };
+                Block {
+                    norm1: b.norm(&name("norm1"), channels, GROUPS),
+                    conv1: b.conv(&name("conv1"), 3, map, channels, Resize::Same, 1.0),
+                    norm2: b.norm(&name("norm2"), channels, GROUPS),
+                    conv2: b.conv(&name("conv2"), 3, map, channels, Resize::Same, 0.1),
+                }
             };
-            levels.push((halve, block));
+            levels.push((halve, (0..size.blocks[level]).map(&mut block).collect()));
         }
         let norm = b.norm("norm", map.channels, GROUPS);
         let logits = b.dense("logits", map.channels, classes);
@@ -78,16 +95,23 @@ impl Classifier {
         &self.parameters
     }
 
+    /// Number of features.
+    pub fn features(&self) -> usize {
+        self.logits.from
+    }
+
     /// Features and logits of `[B, H, W, C]` in [-1, 1]. `dropout` (masks, step, probability) falls on the features in training.
     pub fn forward(&self, w: &Weights, x: &Tensor, dropout: Option<(Dropout, u64, f64)>) -> Result<Seen> {
         let kernel = Kernel::Fused;
         let mut h = self.stem.apply(w, x, None, kernel)?;
-        for (halve, block) in &self.levels {
+        for (halve, blocks) in &self.levels {
             if let Some(halve) = halve {
                 h = halve.apply(w, &h, None, kernel)?;
             }
-            let inner = block.conv1.apply(w, &block.norm1.apply(w, &h, true, kernel)?, None, kernel)?;
-            h = (&h + block.conv2.apply(w, &block.norm2.apply(w, &inner, true, kernel)?, None, kernel)?)?;
+            for block in blocks {
+                let inner = block.conv1.apply(w, &block.norm1.apply(w, &h, true, kernel)?, None, kernel)?;
+                h = (&h + block.conv2.apply(w, &block.norm2.apply(w, &inner, true, kernel)?, None, kernel)?)?;
+            }
         }
         let h = self.norm.apply(w, &h, true, kernel)?;
         let (b, height, width, c) = h.dims4()?;

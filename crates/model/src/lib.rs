@@ -13,6 +13,8 @@ pub mod diffusion;
 mod eager;
 pub mod engine;
 pub mod error;
+pub mod foreign;
+pub mod inception;
 mod interpreter;
 pub mod layers;
 pub mod network;

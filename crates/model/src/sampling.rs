@@ -50,18 +50,51 @@ impl<'a> Walk<'a> {
         self.steps.len()
     }
 
-    /// Images `first..first + count` of `seed`. The noise of an image does not depend on the batch that it is made in.
-    /// `keep` lists steps whose predicted x_0 is wanted.
-    pub fn run(&mut self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Walked> {
+    /// The steps in the order in which they are made; a step's place in this list is what other methods count in.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The first place whose step is at most `t`.
+    pub fn place_of(&self, t: usize) -> usize {
+        self.steps.iter().position(|step| step.t <= t).unwrap_or(self.steps.len())
+    }
+
+    /// What image `first..first + count` of `seed` begin with (place none) or have added at a place: `[count, H, W, C]`. It does not
+    /// depend on the batch that an image is made in.
+    pub fn noise(&self, seed: u64, place: Option<usize>, first: usize, count: usize) -> Result<Tensor> {
         let image = self.engine.unet().image();
-        let random = Random::new(seed, Stream::Sample);
-        let noise = |step: u64| {
-            let numbers = random.normals(step, first, count, image.len());
-            Tensor::from_vec(numbers, (count, image.height, image.width, image.channels), &Device::Cpu)
-        };
-        let mut x = State(noise(0)?);
+        // Noise number i + 1 belongs to place i of the walk, so Langevin's repeated levels get fresh noise.
+        let numbers = Random::new(seed, Stream::Sample).normals(place.map_or(0, |i| i as u64 + 1), first, count, image.len());
+        Ok(Tensor::from_vec(numbers, (count, image.height, image.width, image.channels), &Device::Cpu)?)
+    }
+
+    /// Images `first..first + count` of `seed`. `keep` lists steps whose predicted x_0 is wanted.
+    pub fn run(&mut self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Walked> {
+        let start = self.noise(seed, None, first, count)?;
         let mut predictions = Vec::new();
-        for (i, step) in self.steps.iter().enumerate() {
+        let end = self.steps.len();
+        let x0 = self.walk(start, 0..end, &|walk, place| walk.noise(seed, Some(place), first, count), &mut |seen| {
+            if keep.contains(&seen.t) {
+                predictions.push((seen.t, seen.x0.clone()));
+            }
+        })?;
+        Ok(Walked { x0, predictions })
+    }
+
+    /// From `x` through the steps at `places`. `noise` gives what a place adds, where it adds any; `see` is shown every step.
+    pub fn walk(
+        &mut self,
+        x: Tensor,
+        places: std::ops::Range<usize>,
+        noise: &dyn Fn(&Walk, usize) -> Result<Tensor>,
+        see: &mut dyn FnMut(&Seen),
+    ) -> Result<Tensor> {
+        let image = self.engine.unet().image();
+        let count = x.dim(0)?;
+        let mut x = State(x);
+        for place in places {
+            let step = self.steps[place];
             let output = self.engine.forward(&x.0, &vec![step.t; count])?;
             let (reading, second) = self.diffusion.split(&output, image.channels)?;
             let reading = State(reading);
@@ -69,20 +102,27 @@ impl<'a> Walk<'a> {
             if self.clips {
                 x0 = State(x0.0.clamp(-1.0, 1.0)?);
             }
-            if keep.contains(&step.t) {
-                predictions.push((step.t, x0.0.clone()));
-            }
+            see(&Seen { t: step.t, output: &output, x0: &x0.0 });
             x = step.mean(&x, &x0, &reading)?;
-            // Noise number i + 1 belongs to place i of the walk, so Langevin's repeated levels get fresh noise.
             match (step.noise, second) {
                 (Noise::Fixed(0.0), _) => {}
                 (Noise::Learned(log_sigma2), Some(r)) => {
                     let sigma = (r.affine(0.5 * log_sigma2.scale, 0.5 * log_sigma2.offset))?.exp()?;
-                    x = State((x.0 + (sigma * noise(i as u64 + 1)?)?)?);
+                    x = State((x.0 + (sigma * noise(self, place)?)?)?);
                 }
-                (fixed, _) => x = State((x.0 + noise(i as u64 + 1)?.affine(fixed.sigma(0.0), 0.0)?)?),
+                (fixed, _) => x = State((x.0 + noise(self, place)?.affine(fixed.sigma(0.0), 0.0)?)?),
             }
         }
-        Ok(Walked { x0: x.0, predictions })
+        Ok(x.0)
     }
+}
+
+/// One step of a walk.
+pub struct Seen<'a> {
+    /// The step.
+    pub t: usize,
+    /// The network's output.
+    pub output: &'a Tensor,
+    /// The x_0 that it implies, clipped where the sampler clips.
+    pub x0: &'a Tensor,
 }

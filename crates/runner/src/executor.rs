@@ -115,6 +115,7 @@ impl Local<'_> {
             bounds: BTreeMap::new(),
             progressive: Vec::new(),
             evaluations: 0,
+            findings: None,
             wall_s,
             machine: Machine::here(),
         };
@@ -189,8 +190,13 @@ impl Screen {
             Outcome::Finished {} => {
                 // Without the arrow of the heading: a line of 80 columns holds all four.
                 let name = |m: &Metric| m.heading().trim_end_matches([' ', '↑', '↓']);
-                let scores: Vec<String> = record.metrics.iter().map(|(m, v)| format!("{} {:.*}", name(m), m.digits(), v.value)).collect();
-                scores.join(", ")
+                let usual = record.metrics.iter().filter(|(m, _)| Metric::USUAL.contains(m));
+                let mut words: Vec<String> = usual.map(|(m, v)| format!("{} {:.*}", name(m), m.digits(), v.value)).collect();
+                if let Some(findings) = &record.findings {
+                    words.extend(findings.pictures.iter().map(|p| p.file.clone()));
+                    words.extend(findings.blank.clone());
+                }
+                words.join(", ")
             }
             Outcome::Diverged { reason } | Outcome::Failed { reason } => reason.clone(),
         };

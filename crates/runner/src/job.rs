@@ -1,8 +1,11 @@
 //! A job: one configuration under one seed, named by what it depends on.
 
 use crate::config::Config;
-use crate::grid::{Cell, words};
+use crate::data::Dataset;
+use crate::grid::{Experiment, Study, studies, words};
+use crate::metrics::features::FeatureSource;
 use crate::store::FORMAT;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,15 +17,20 @@ pub struct Job {
     pub id: String,
     /// The same for what training depends on: jobs that differ only in sampling or evaluation share one training.
     pub training_id: String,
+    /// The same for what samples depend on: jobs that differ only in what is measured share them.
+    pub sampling_id: String,
     /// The configuration.
     pub config: Config,
     /// The replicate's seed.
     pub seed: u64,
+    /// What is looked at; the usual scores where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub study: Option<Study>,
 }
 
 impl Job {
-    /// The job of `config` under `seed` for a data set of digest `data` and features of digest `features`.
-    pub fn new(config: Config, seed: u64, data: &str, features: &str) -> Job {
+    /// The job of `config` under `seed` for a data set of digest `data` and features called `features`.
+    pub fn new(config: Config, seed: u64, study: Option<Study>, data: &str, features: &str) -> Job {
         let d = &config.diffusion;
         let choices = [
             config.data.kind().to_string(),
@@ -39,17 +47,24 @@ impl Job {
         if !d.objective.sees_variance() {
             training["diffusion"]["variance"] = Value::Null;
         }
-        let all = json!({
-            "training": training, "variance": d.variance, "sampling": config.sampling,
-            "evaluation": config.evaluation, "features": features,
-        });
+        let sampling = json!({ "training": training, "variance": d.variance, "sampling": config.sampling });
+        // Features are what their name says, wherever their weights lie.
+        let mut evaluation = json!(config.evaluation);
+        evaluation["features"] = json!(features);
+        let all = match &study {
+            None => json!({ "sampling": sampling, "evaluation": evaluation }),
+            Some(study) => json!({ "sampling": sampling, "features": features, "study": study }),
+        };
         let training_choices =
             if d.objective.sees_variance() { choices.join("-") } else { [&choices[..3], &choices[4..]].concat().join("-") };
+        let looked_at = study.as_ref().map_or_else(String::new, |study| format!("{}-", study.name()));
         Job {
-            id: format!("{}-s{seed}-{}", choices.join("-"), digest(&all)),
+            id: format!("{looked_at}{}-s{seed}-{}", choices.join("-"), digest(&all)),
             training_id: format!("{training_choices}-s{seed}-{}", digest(&training)),
+            sampling_id: format!("{}-s{seed}-{}", choices.join("-"), digest(&sampling)),
             config,
             seed,
+            study,
         }
     }
 }
@@ -59,10 +74,27 @@ fn digest(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes()).to_hex()[..8].to_string()
 }
 
-/// All jobs of `cells`, cell after cell, and for each the place of its cell.
-pub fn jobs(cells: &[Cell], seeds: &[u64], data: &str, features: &str) -> Vec<(usize, Job)> {
-    let of_cell = |(i, cell): (usize, &Cell)| {
-        seeds.iter().map(move |seed| (i, Job::new(cell.config.clone(), *seed, data, features))).collect::<Vec<_>>()
-    };
-    cells.iter().enumerate().flat_map(of_cell).collect()
+/// All jobs of an experiment, cell after cell, and for each the place of its cell. A study that walks comes before the scores of its
+/// cell, since the walk leaves samples for them.
+pub fn jobs(experiment: &Experiment, data: &Dataset) -> Result<Vec<(usize, Job)>> {
+    let mut jobs = Vec::new();
+    let mut names: Vec<(FeatureSource, String)> = Vec::new();
+    for (place, cell) in experiment.cells.iter().enumerate() {
+        let source = &cell.config.evaluation.features;
+        let name = match names.iter().find(|(known, _)| known == source) {
+            Some((_, name)) => name.clone(),
+            None => {
+                let name = source.name_for(data.shape)?;
+                names.push((source.clone(), name.clone()));
+                name
+            }
+        };
+        let job = |seed, study| (place, Job::new(cell.config.clone(), seed, study, &data.digest, &name));
+        let studies = studies(&experiment.file, cell);
+        let first = experiment.file.seeds[0];
+        jobs.extend(studies.iter().filter(|s| s.walks()).map(|study| job(first, Some(study.clone()))));
+        jobs.extend(experiment.file.seeds.iter().map(|seed| job(*seed, None)));
+        jobs.extend(studies.iter().filter(|s| !s.walks()).map(|study| job(first, Some(study.clone()))));
+    }
+    Ok(jobs)
 }

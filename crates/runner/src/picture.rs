@@ -19,6 +19,11 @@ pub fn from_bytes(bytes: &[u8], shape: ImageShape) -> ddpm_model::tensor::Result
     Tensor::from_vec(numbers, (n, shape.height, shape.width, shape.channels), &ddpm_model::tensor::Device::Cpu)
 }
 
+/// How wide a pixel is shown: small images larger, so that they can be seen.
+pub fn scale_for(shape: ImageShape) -> usize {
+    (64 / shape.height.max(shape.width)).clamp(1, 2)
+}
+
 /// Images in rows of `columns`, each pixel `scale` wide, a line of white between them.
 pub fn grid(bytes: &[u8], shape: ImageShape, columns: usize, scale: usize) -> RgbImage {
     let n = bytes.len() / shape.len();

@@ -35,6 +35,14 @@ proptest! {
     }
 
     #[test]
+    fn no_variance_is_better_than_the_optimal_one(lv in -12.0f64..0.0, squares in prop::collection::vec(0.0f64..2.0, 1..6), other in -3.0f64..3.0) {
+        let average = |lv2: f64| squares.iter().map(|s| gaussian_kl(0.0, lv, s.sqrt(), lv2)).sum::<f64>() / squares.len() as f64;
+        let best = optimal_log_var(lv, squares.iter().sum::<f64>() / squares.len() as f64);
+        prop_assert!(average(best) <= average(best + other) + 1e-12);
+        prop_assert!(near(average(best), 0.5 * (best - lv), 1e-9));
+    }
+
+    #[test]
     fn decoder_bins_sum_to_one(mean in -1.2f64..1.2, log_sigma in -5.0f64..0.5) {
         for cdf in [DecoderCdf::Erf, DecoderCdf::Tanh] {
             let sum: f64 = (0..256).map(|k| decoder_log_likelihood(k as f64 / 127.5 - 1.0, mean, log_sigma, cdf).exp()).sum();

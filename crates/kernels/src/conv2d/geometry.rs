@@ -56,7 +56,7 @@ pub struct Pass {
     /// Size of the padded copy; channels filled up to whole words.
     pub frame: Frame,
     /// Rows and columns of zeros before the image.
-    pub margin: usize,
+    pub margin: (usize, usize),
     pub runs: Vec<Run>,
 }
 
@@ -85,21 +85,21 @@ impl Shape {
         let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
         let padded = |more: usize| Frame { h: self.input.h + more, w: self.input.w + more, c };
         match (self.k, self.resize) {
-            (1, _) => Pass { frame: padded(0), margin: 0, runs: vec![grid(padded(0), 1).run(out, (0, 0), (1, 1), |_, _| vec![0])] },
+            (1, _) => Pass { frame: padded(0), margin: (0, 0), runs: vec![grid(padded(0), 1).run(out, (0, 0), (1, 1), |_, _| vec![0])] },
             (_, Resize::Same) => {
                 let run = grid(padded(2), 1).run(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
-                Pass { frame: padded(2), margin: 1, runs: vec![run] }
+                Pass { frame: padded(2), margin: (1, 1), runs: vec![run] }
             }
             (_, Resize::Halve) => {
                 let run = grid(padded(1), 2).run(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
-                Pass { frame: padded(1), margin: 0, runs: vec![run] }
+                Pass { frame: padded(1), margin: (0, 0), runs: vec![run] }
             }
             (_, Resize::Double) => {
                 let phase = |(a, b): (usize, usize)| {
                     let run = grid(padded(2), 1).run(self.input, (a, b), (2, 2), |r, s| product(UP[a][r], UP[b][s]));
                     self.input.spread(run, (a, b))
                 };
-                Pass { frame: padded(2), margin: 1, runs: PHASES.into_iter().map(phase).collect() }
+                Pass { frame: padded(2), margin: (1, 1), runs: PHASES.into_iter().map(phase).collect() }
             }
         }
     }
@@ -111,10 +111,10 @@ impl Shape {
         let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
         let padded = |more: usize| Frame { h: out.h + more, w: out.w + more, c };
         match (self.k, self.resize) {
-            (1, _) => Pass { frame: padded(0), margin: 0, runs: vec![grid(padded(0), 1).run(input, (0, 0), (1, 1), |_, _| vec![0])] },
+            (1, _) => Pass { frame: padded(0), margin: (0, 0), runs: vec![grid(padded(0), 1).run(input, (0, 0), (1, 1), |_, _| vec![0])] },
             (_, Resize::Same) => {
                 let run = grid(padded(2), 1).run(input, (0, 0), (3, 3), |r, s| vec![(2 - r) * 3 + 2 - s]);
-                Pass { frame: padded(2), margin: 1, runs: vec![run] }
+                Pass { frame: padded(2), margin: (1, 1), runs: vec![run] }
             }
             (_, Resize::Halve) => {
                 // Input 2 y is read by outputs y - 1 (tap 2) and y (tap 0), input 2 y + 1 by output y (tap 1).
@@ -123,14 +123,23 @@ impl Shape {
                     let run = grid(padded(1), 1).run(out, (a, b), (2 - a, 2 - b), |r, s| vec![taps(a, r) * 3 + taps(b, s)]);
                     out.spread(run, (a, b))
                 };
-                Pass { frame: padded(1), margin: 1, runs: PHASES.into_iter().map(phase).collect() }
+                Pass { frame: padded(1), margin: (1, 1), runs: PHASES.into_iter().map(phase).collect() }
             }
             (_, Resize::Double) => {
                 let run = grid(padded(2), 2).run(input, (0, 0), (4, 4), |r, s| product(FOLD[r], FOLD[s]));
-                Pass { frame: padded(2), margin: 1, runs: vec![run] }
+                Pass { frame: padded(2), margin: (1, 1), runs: vec![run] }
             }
         }
     }
+}
+
+/// The forward pass of a window of any `size` (rows, columns), moved by `stride`, over an image with `pad` (rows, columns) of zeros on
+/// each side; results as wide and high as windows fit.
+pub fn windows<F: Format>(input: Frame, out: Frame, size: (usize, usize), stride: usize, pad: (usize, usize)) -> Pass {
+    let c = input.c.next_multiple_of(F::PER_WORD);
+    let frame = Frame { h: input.h + 2 * pad.0, w: input.w + 2 * pad.1, c };
+    let grid = Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
+    Pass { frame, margin: pad, runs: vec![grid.run(out, (0, 0), size, |r, s| vec![r * size.1 + s])] }
 }
 
 /// The places of a block of 2x2.

@@ -31,7 +31,7 @@ pub struct Layer<F: Format> {
 }
 
 impl Ready {
-    fn new<F: Format>(pass: Pass, columns: usize, grade: Grade) -> Ready {
+    pub fn new<F: Format>(pass: Pass, columns: usize, grade: Grade) -> Ready {
         let words = pass.frame.c / F::PER_WORD;
         let ready = |run: &Run| {
             let rows = run.groups.len() * words;
@@ -53,6 +53,12 @@ impl Ready {
     pub fn packed_len<F: Format>(&self) -> usize {
         let panels = self.columns.div_ceil(width::<F>(self.columns));
         (0..self.runs.len()).map(|run| panels * self.panel_len::<F>(run)).sum()
+    }
+
+    /// The weights as a forward pass reads them: [`Ready::packed_len`] elements.
+    pub fn pack_forward<F: Format>(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
+        let grade = self.grade;
+        self.pack::<F>(out, |run, panel, out| kernels.forward_panel::<F>(&run.groups, panel, grade, out));
     }
 
     /// Packs weights with `panel`, run by run and panel by panel.
@@ -78,18 +84,18 @@ impl Ready {
         assert_eq!((image.len(), out.len()), (frame.numbers(), self.operand_len()));
         for (copy, out) in out.chunks_exact_mut(to.numbers()).enumerate() {
             for (y, row) in out.chunks_exact_mut(to.w * to.c).enumerate() {
-                if y < margin || y >= margin + frame.h {
+                if y < margin.0 || y >= margin.0 + frame.h {
                     row.fill(zero);
                     continue;
                 }
                 if to.c > frame.c {
                     row.fill(zero);
                 } else {
-                    row[..margin * to.c].fill(zero);
-                    row[(margin + frame.w) * to.c..].fill(zero);
+                    row[..margin.1 * to.c].fill(zero);
+                    row[(margin.1 + frame.w) * to.c..].fill(zero);
                 }
-                let from = &image[(y - margin) * frame.w * frame.c..][..frame.w * frame.c];
-                pixels::<F>(from, frame.c, copy, to.c, margin * to.c, row);
+                let from = &image[(y - margin.0) * frame.w * frame.c..][..frame.w * frame.c];
+                pixels::<F>(from, frame.c, copy, to.c, margin.1 * to.c, row);
             }
         }
     }
@@ -144,8 +150,7 @@ impl<F: Format> Layer<F> {
 
     /// The weights as the forward pass reads them: `forward.packed_len` elements.
     pub fn pack_forward(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
-        let grade = self.grade;
-        self.forward.pack::<F>(out, |run, panel, out| kernels.forward_panel::<F>(&run.groups, panel, grade, out));
+        self.forward.pack_forward::<F>(kernels, out);
     }
 
     /// The weights as the input gradient reads them: `input_gradient.packed_len` elements.

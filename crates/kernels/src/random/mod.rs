@@ -32,6 +32,10 @@ pub enum Stream {
     Classifier = 9,
     /// Resampling for standard errors; the step is the resample.
     Bootstrap = 10,
+    /// Subsets of samples, for scores that are means over subsets or lines through them; the step is the subset.
+    Subset = 11,
+    /// Forward-process noise of images that are interpolated; the step is t.
+    Encode = 12,
 }
 
 /// One stream of one seed.

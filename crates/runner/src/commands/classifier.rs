@@ -1,9 +1,9 @@
-//! `ddpm classifier`: makes the feature network that is embedded.
+//! `ddpm classifier`: makes the feature networks that are embedded.
 
 use super::{Unusable, print};
 use crate::data::DataSource;
 use crate::exit::Exit;
-use crate::stages::classifier::train;
+use crate::stages::classifier::{Plan, train};
 use crate::store::atomic;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -11,9 +11,15 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct ClassifierArgs {
-    /// Passes over the training images
-    #[arg(long, default_value_t = 30)]
-    epochs: u64,
+    /// Whose images
+    #[arg(value_enum, default_value = "fashion-mnist")]
+    images: Labelled,
+    /// The folder of CIFAR-10's binary version
+    #[arg(long, default_value = "data/cifar-10-batches-bin")]
+    path: PathBuf,
+    /// Passes over the training images; 30 over Fashion-MNIST and 25 over CIFAR-10 where absent
+    #[arg(long)]
+    epochs: Option<u64>,
     /// Seed of everything random
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -22,10 +28,23 @@ pub struct ClassifierArgs {
     out: PathBuf,
 }
 
+/// Data sets with labels.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Labelled {
+    FashionMnist,
+    Cifar10,
+}
+
 impl ClassifierArgs {
     pub fn run(self) -> Result<Exit> {
-        let data = DataSource::FashionMnist {}.load()?;
-        let (bytes, recipe) = train(&data, self.epochs, self.seed, |epoch, loss, accuracy| {
+        let source = match self.images {
+            Labelled::FashionMnist => DataSource::FashionMnist {},
+            Labelled::Cifar10 => DataSource::Cifar10 { path: self.path },
+        };
+        let data = source.load().context(Unusable)?;
+        let mut plan = Plan::of(data.shape);
+        plan.epochs = self.epochs.unwrap_or(plan.epochs);
+        let (bytes, recipe) = train(&data, &plan, self.seed, |epoch, loss, accuracy| {
             eprintln!("epoch {epoch}: loss {loss:.4}, accuracy on held-out images {:.1}%", 100.0 * accuracy);
         })?;
         atomic::write(&self.out, &bytes).context(Unusable)?;

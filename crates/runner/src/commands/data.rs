@@ -2,12 +2,14 @@
 
 use super::{Unusable, print};
 use crate::data::DataSource;
+use crate::data::fetch::{self, Known};
 use crate::exit::Exit;
+use crate::metrics::features::{INCEPTION_BYTES, INCEPTION_PATH, INCEPTION_SHA256, INCEPTION_URL};
 use crate::picture;
 use crate::store::atomic;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct Data {
@@ -27,6 +29,12 @@ enum Source {
         /// The folder with data_batch_1.bin and the others
         path: PathBuf,
     },
+    /// The weights of InceptionV3 (2015-12-05) for FID: fetched unless they are there, and verified
+    Inception {
+        /// Where they are kept
+        #[arg(default_value = INCEPTION_PATH)]
+        path: PathBuf,
+    },
     /// A folder of PNG or JPEG images
     Folder {
         /// The folder
@@ -43,6 +51,7 @@ impl Data {
             Source::FashionMnist => DataSource::FashionMnist {},
             Source::Cifar10 { path } => DataSource::Cifar10 { path },
             Source::Folder { path, held_out } => DataSource::Folder { path, held_out },
+            Source::Inception { path } => return inception(&path),
         };
         let data = source.load().context(Unusable)?;
         let shape = data.shape;
@@ -63,4 +72,18 @@ impl Data {
         }
         Ok(Exit::Ok)
     }
+}
+
+fn inception(path: &Path) -> Result<Exit> {
+    let known = Known { url: INCEPTION_URL, bytes: INCEPTION_BYTES, sha256: INCEPTION_SHA256 };
+    let mut told = 0;
+    let tell = |bytes: u64| {
+        if bytes >> 20 > told {
+            told = bytes >> 20;
+            eprint!("\r{told} of {} MiB", INCEPTION_BYTES >> 20);
+        }
+    };
+    fetch::fetch(&known, path, tell).context(Unusable)?;
+    print(&format!("{}: whole, SHA-256 {INCEPTION_SHA256}\n", path.display()));
+    Ok(Exit::Ok)
 }

@@ -3,7 +3,7 @@
 use super::print;
 use crate::data::DataSource;
 use crate::exit::Exit;
-use crate::metrics::features::FeatureNet;
+use crate::metrics::features;
 use anyhow::Result;
 use clap::Args;
 use ddpm_kernels::simd::Isa;
@@ -34,7 +34,15 @@ impl Doctor {
             "data        fashion-mnist embedded and whole, {} images\n",
             data.train.len(data.shape) + data.held_out.len(data.shape)
         ));
-        print(&format!("features    {}\n", FeatureNet::description()?));
+        for (name, description) in features::descriptions()? {
+            print(&format!("features    {name}\n            {description}\n"));
+        }
+        let path = std::path::Path::new(features::INCEPTION_PATH);
+        let inception = match path.exists() {
+            true => format!("inception at {}", path.display()),
+            false => format!("no inception: {} is not there (`ddpm data inception`)", path.display()),
+        };
+        print(&format!("            {inception}\n"));
         Ok(Exit::Ok)
     }
 }

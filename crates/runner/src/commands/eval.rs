@@ -1,15 +1,14 @@
 //! `ddpm eval`: the bound of a checkpoint.
 
 use super::sample::open;
-use super::{number, print};
+use super::{Unusable, number, print};
 use crate::config::ConfigError;
 use crate::exit::Exit;
-use crate::metrics::features::FeatureNet;
 use crate::metrics::{Measured, Metric};
 use crate::progress::Reporter;
-use crate::stages::{BoundOf, bound, sample};
+use crate::stages::{BoundOf, bound, sample, score};
 use crate::store::Split;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -28,7 +27,7 @@ pub struct Eval {
     /// Set a value of the checkpoint's configuration: path=value
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
-    /// Also make and score this many samples (FID and IS in the project's own features)
+    /// Also make and score this many samples (in the checkpoint's features; --set features=inception for others)
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     samples: Option<u32>,
     /// Print JSON, with the terms of every step
@@ -48,20 +47,22 @@ impl Eval {
         }
         let what = BoundOf { images, shape: opened.data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();
-        let (measured, Split { bound, terms }) = bound(&mut opened.engine, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
+        let (measured, Split { bound, terms, under, authors }) = bound(&mut opened.engine, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
         let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
         if let Some(count) = self.samples {
             let mut sampling = opened.config.sampling.clone();
             sampling.count = count as usize;
-            let net = FeatureNet::embedded(opened.data.shape)?;
-            let made = sample(&mut opened.engine, &opened.config.diffusion(), &sampling, opened.seed, &mut reporter)?;
-            scores.extend(made.scores(&opened.data, net.as_ref(), opened.seed)?.samples);
+            let net = opened.config.evaluation.features.load(opened.data.shape).context(Unusable)?;
+            let (made, _) = sample(&mut opened.engine, &opened.config.diffusion(), &sampling, opened.seed, &[], &mut reporter)?;
+            scores.extend(score(None, &made, &opened.data, net.as_ref(), opened.seed, &mut reporter)?.samples);
         }
         if self.json {
             let scores: BTreeMap<_, _> = scores.iter().map(|(m, v)| (m.name(), v)).collect();
             print(&format!(
                 "{}\n",
-                serde_json::to_string_pretty(&json!({ "bits_per_dim": measured, "bound": bound, "terms": terms, "scores": scores }))?
+                serde_json::to_string_pretty(&json!({
+                    "bits_per_dim": measured, "authors": authors, "bound": bound, "under": under, "terms": terms, "scores": scores,
+                }))?
             ));
             return Ok(Exit::Ok);
         }
@@ -73,6 +74,13 @@ impl Eval {
             ("decoder L_0", bound.decoder),
         ] {
             print(&format!("  {name:<18} {part:.6}\n"));
+        }
+        print("if the reverse variance were\n");
+        for (name, total) in [("fixed-small", under.fixed_small), ("fixed-large", under.fixed_large), ("the best", under.optimal)] {
+            print(&format!("  {name:<18} {total:.6}\n"));
+        }
+        if let Some(authors) = authors {
+            print(&format!("{} over whole batches of 256, as the authors: {} images\n", number(authors.value, authors.std_err, 4), authors.n));
         }
         for (metric, score) in scores {
             match score {

@@ -6,6 +6,7 @@ mod classifier;
 mod data;
 mod doctor;
 mod eval;
+mod fid;
 mod plan;
 mod run;
 mod sample;
@@ -19,7 +20,6 @@ use crate::data::Dataset;
 use crate::exit::Exit;
 use crate::grid::Experiment;
 use crate::job::{Job, jobs};
-use crate::metrics::features::FeatureNet;
 use crate::store::Store;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -56,13 +56,15 @@ enum Command {
     Sample(sample::Sample),
     /// Measure the bits/dim of a checkpoint
     Eval(eval::Eval),
-    /// Verify and describe a data set
+    /// Compare two sets of images: FID, and with --all every other score
+    Fid(fid::Fid),
+    /// Verify and describe a data set, or fetch the Inception weights
     Data(data::Data),
     /// Measure the speed and memory of training and sampling on this machine
     Bench(bench::Bench),
     /// Say what this machine can do
     Doctor(doctor::Doctor),
-    /// Train the feature network of the Fashion-MNIST scores
+    /// Train the network in whose features FID and IS are measured
     Classifier(classifier::ClassifierArgs),
 }
 
@@ -100,10 +102,9 @@ impl ExperimentArgs {
         }
         let data = source.load().context(Unusable)?;
         for cell in &experiment.cells {
-            let (train, held_out) = (data.train.len(data.shape), data.held_out.len(data.shape));
-            cell.config.check_images(&self.grid.display().to_string(), data.shape, train, held_out)?;
+            cell.config.check_images(&self.grid.display().to_string(), &data)?;
         }
-        let jobs = jobs(&experiment.cells, &experiment.file.seeds, &data.digest, &FeatureNet::name_for(data.shape)?);
+        let jobs = jobs(&experiment, &data).context(Unusable)?;
         Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
     }
 }
@@ -130,6 +131,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Schedule(c) => c.run(),
         Command::Sample(c) => c.run(),
         Command::Eval(c) => c.run(),
+        Command::Fid(c) => c.run(),
         Command::Data(c) => c.run(),
         Command::Bench(c) => c.run(),
         Command::Doctor(c) => c.run(),

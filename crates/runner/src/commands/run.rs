@@ -4,7 +4,6 @@ use super::{Unusable, print};
 use crate::config::{Config, ConfigError};
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::metrics::features::FeatureNet;
 use crate::stages;
 use crate::store::Store;
 use anyhow::{Context, Result};
@@ -40,10 +39,11 @@ impl Run {
         let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
         let config = Config::checked(&serde_json::to_value(&job.config)?, &origin)?;
         let data = config.data.load().context(Unusable)?;
-        config.check_images(&origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))?;
+        config.check_images(&origin, &data)?;
         // A name says what the numbers depend on; one that says something else would fill another job's place.
-        let named = Job::new(config, job.seed, &data.digest, &FeatureNet::name_for(data.shape)?);
-        if (&named.id, &named.training_id) != (&job.id, &job.training_id) {
+        let features = config.evaluation.features.name_for(data.shape).context(Unusable)?;
+        let named = Job::new(config, job.seed, job.study.clone(), &data.digest, &features);
+        if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
         }
         let record = stages::run(&Store::new(&self.results), &job, &data, Duration::from_secs(self.checkpoint_every))?;

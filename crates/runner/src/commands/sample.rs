@@ -56,7 +56,7 @@ pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
     }
     let config = Config::checked(&tree, &origin)?;
     let data = config.data.load().context(Unusable)?;
-    config.check_images(&origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))?;
+    config.check_images(&origin, &data)?;
     ensure!(described.data == data.digest, "{origin}: was trained on data of digest {}, these have {}", described.data, data.digest);
     let unet = config.unet(data.shape);
     let [_, _, _, average] = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).context(Unusable)?;
@@ -71,8 +71,8 @@ impl Sample {
         sampling.count = self.count as usize;
         let seed = self.seed.unwrap_or(opened.seed);
         let mut reporter = Reporter::silent();
-        let samples = stages::sample(&mut opened.engine, &opened.config.diffusion(), &sampling, seed, &mut reporter)?;
-        ensure!(samples.rms.is_finite(), "the samples are not finite: the sampler left its range");
+        let (samples, _) = stages::sample(&mut opened.engine, &opened.config.diffusion(), &sampling, seed, &[], &mut reporter)?;
+        ensure!(samples.about.rms.is_some(), "the samples are not finite: the sampler left its range");
         let columns = (sampling.count as f64).sqrt().ceil() as usize;
         atomic::write(&self.out, &picture::png(&picture::grid(&samples.bytes, opened.data.shape, columns, 2))?).context(Unusable)?;
         print(&format!("{}\n", self.out.display()));

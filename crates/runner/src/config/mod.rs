@@ -7,7 +7,8 @@ pub mod yaml;
 
 pub use error::ConfigError;
 
-use crate::data::DataSource;
+use crate::data::{DataSource, Dataset};
+use crate::metrics::features::FeatureSource;
 use ddpm_core::likelihood::DecoderCdf;
 use ddpm_core::{Sampler, Setup};
 use ddpm_model::network::ImageShape;
@@ -103,6 +104,9 @@ pub struct EvaluationConfig {
     /// The decoder's distribution function: `tanh` as the authors, or the exact `erf`. Training always has theirs.
     #[serde(default)]
     pub decoder: DecoderCdf,
+    /// In whose features samples are scored.
+    #[serde(default)]
+    pub features: FeatureSource,
 }
 
 /// A complaint about one key of the section at `path`, with the key in the path.
@@ -164,8 +168,10 @@ impl Config {
         Ok(())
     }
 
-    /// Whether the network fits images of `image`, and the evaluation the number of images.
-    pub fn check_images(&self, origin: &str, image: ImageShape, train: usize, held_out: usize) -> Result<(), ConfigError> {
+    /// Whether the network fits the data set's images, and the evaluation their number.
+    pub fn check_images(&self, origin: &str, data: &Dataset) -> Result<(), ConfigError> {
+        let (image, train, held_out) = (data.shape, data.train.len(data.shape), data.held_out.len(data.shape));
+        self.evaluation.features.check(origin, image)?;
         self.network.check(image).map_err(|e| {
             let (path, problem) = placed("network", &e);
             ConfigError::new(origin, &path, problem)

@@ -5,7 +5,7 @@ use super::{ConfigError, yaml};
 use serde_json::{Map, Value, json};
 
 /// Short names of the usual axes.
-const SHORT: [(&str, &str); 15] = [
+const SHORT: [(&str, &str); 16] = [
     ("prediction", "diffusion.prediction"),
     ("variance", "diffusion.variance"),
     ("objective", "diffusion.objective"),
@@ -13,6 +13,7 @@ const SHORT: [(&str, &str); 15] = [
     ("timesteps", "diffusion.timesteps"),
     ("beta_scale", "diffusion.beta_scale"),
     ("sampler", "sampling.sampler"),
+    ("features", "evaluation.features"),
     ("skips", "network.skips"),
     ("time_embedding", "network.time_embedding"),
     ("attention", "network.attention"),
@@ -24,7 +25,7 @@ const SHORT: [(&str, &str); 15] = [
 ];
 
 /// Values chosen by their `kind`, which may be written as the kind alone where its other keys have defaults.
-const BY_KIND: [&str; 4] = ["data", "diffusion.schedule", "diffusion.objective", "sampling.sampler"];
+const BY_KIND: [&str; 5] = ["data", "diffusion.schedule", "diffusion.objective", "sampling.sampler", "evaluation.features"];
 
 /// The sections of a configuration.
 const SECTIONS: [&str; 6] = ["data", "diffusion", "network", "training", "sampling", "evaluation"];

@@ -2,7 +2,8 @@
 
 mod cifar10;
 mod fashion;
-mod folder;
+pub mod fetch;
+pub mod folder;
 
 use anyhow::Result;
 use ddpm_model::network::ImageShape;

@@ -1,6 +1,6 @@
 //! The expansion of a grid: pure, ordered (last axis fastest), capped.
 
-use super::{GridFile, PaperRow};
+use super::{GridFile, PaperRow, Study};
 use crate::config::paths::{self, full, set, short};
 use crate::config::strict::join;
 use crate::config::{Config, ConfigError};
@@ -108,13 +108,37 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
             return Err(at(format!("exclude[{i}]"), "agrees with no value of any axis".into()));
         }
     }
-    for (i, row) in file.paper.iter().flat_map(|p| &p.rows).enumerate() {
-        let wanted = condition(&row.cell, &format!("paper.rows[{i}].cell"), origin)?;
+    for (place, conditions) in named_cells(file) {
+        let wanted = condition(conditions, &place, origin)?;
         if !cells.iter().any(|cell| belongs(cell, &wanted)) {
-            return Err(at(format!("paper.rows[{i}].cell"), "agrees with no cell".into()));
+            return Err(at(place, "agrees with no cell".into()));
+        }
+    }
+    for (i, studied) in file.studies.iter().enumerate() {
+        for (j, study) in studied.kinds.iter().enumerate() {
+            study.check().map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}].{key}"), problem))?;
+        }
+    }
+    for (i, row) in file.coding.iter().flat_map(|c| &c.rows).enumerate() {
+        if !(row.received > 0.0 && row.received <= 1.0) {
+            return Err(at(format!("coding.rows[{i}].received"), format!("expected a share of T in (0, 1], got {}", row.received)));
         }
     }
     Ok(cells)
+}
+
+/// Every place of the file that names cells.
+fn named_cells(file: &GridFile) -> Vec<(String, &Map<String, Value>)> {
+    let mut named = Vec::new();
+    let rows = file.paper.iter().flat_map(|p| &p.rows).enumerate();
+    named.extend(rows.map(|(i, row)| (format!("paper.rows[{i}].cell"), &row.cell)));
+    named.extend(file.studies.iter().enumerate().map(|(i, s)| (format!("studies[{i}].cell"), &s.cell)));
+    for (i, table) in file.tables.iter().enumerate() {
+        let rows = table.rows.iter().enumerate().filter_map(|(j, row)| Some((j, row.cell.as_ref()?)));
+        named.extend(rows.map(|(j, cell)| (format!("tables[{i}].rows[{j}].cell"), cell)));
+    }
+    named.extend(file.coding.iter().map(|c| ("coding.cell".to_string(), &c.cell)));
+    named
 }
 
 /// No path may be set by two axes, or by an axis and a flag: the table would name a value that did not run.
@@ -220,8 +244,24 @@ fn belongs(cell: &Cell, wanted: &[(String, Value)]) -> bool {
     agrees(wanted, &sets.iter().collect::<Vec<_>>())
 }
 
+/// Whether a cell has all the values of a condition; the file has been checked.
+pub fn agrees_with(cell: &Cell, wanted: &Map<String, Value>) -> bool {
+    condition(wanted, "", "").is_ok_and(|wanted| belongs(cell, &wanted))
+}
+
+/// The studies of a cell, each once.
+pub fn studies(file: &GridFile, cell: &Cell) -> Vec<Study> {
+    let mut found: Vec<Study> = Vec::new();
+    for study in file.studies.iter().filter(|s| agrees_with(cell, &s.cell)).flat_map(|s| &s.kinds) {
+        if !found.contains(study) {
+            found.push(study.clone());
+        }
+    }
+    found
+}
+
 /// The published row of a cell.
 pub fn published<'a>(file: &'a GridFile, cell: &Cell) -> Option<&'a PaperRow> {
-    let of = |row: &&PaperRow| condition(&row.cell, "", "").is_ok_and(|wanted| belongs(cell, &wanted));
+    let of = |row: &&PaperRow| agrees_with(cell, &row.cell);
     file.paper.iter().flat_map(|p| &p.rows).find(of)
 }

@@ -1,8 +1,10 @@
 //! A grid file: a question, the axes that vary, and what the paper says.
 
 mod expand;
+mod study;
 
-pub use expand::{Cell, MAX_JOBS, published, words};
+pub use expand::{Cell, MAX_JOBS, agrees_with, published, studies, words};
+pub use study::Study;
 
 use crate::config::{ConfigError, strict, yaml};
 use crate::metrics::Metric;
@@ -40,6 +42,76 @@ pub struct GridFile {
     /// Published numbers to stand beside ours.
     #[serde(default)]
     pub paper: Option<Paper>,
+    /// What is looked at beside scores, on some cells.
+    #[serde(default)]
+    pub studies: Vec<Studied>,
+    /// Published tables, with our cells beside their rows.
+    #[serde(default)]
+    pub tables: Vec<Published>,
+    /// A published rate-distortion table, with one of our cells beside it.
+    #[serde(default)]
+    pub coding: Option<Coding>,
+}
+
+/// Studies of some cells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Studied {
+    /// The cells: all these values agree.
+    pub cell: Map<String, Value>,
+    /// The studies; a kind may be written alone.
+    pub kinds: Vec<Study>,
+}
+
+/// A table of a paper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// Its heading.
+    pub title: String,
+    /// Where it stands, and what was measured on what.
+    pub source: String,
+    /// Its columns.
+    pub metrics: Vec<Metric>,
+    /// Its rows.
+    pub rows: Vec<PublishedRow>,
+}
+
+/// A row of a published table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedRow {
+    /// The row's name.
+    pub name: String,
+    /// What it says, as printed.
+    pub says: BTreeMap<Metric, String>,
+    /// The cell of this grid that it belongs to.
+    #[serde(default)]
+    pub cell: Option<Map<String, Value>>,
+}
+
+/// A published rate-distortion table (Table 4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coding {
+    /// Where it stands.
+    pub source: String,
+    /// The cell of this grid that it belongs to.
+    pub cell: Map<String, Value>,
+    /// Its rows.
+    pub rows: Vec<CodingRow>,
+}
+
+/// A row of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodingRow {
+    /// T - t + 1 as a share of T.
+    pub received: f64,
+    /// Bits/dim, as printed.
+    pub rate: String,
+    /// Root mean squared error on the 0-255 scale, as printed.
+    pub rmse: String,
 }
 
 /// Published numbers.
@@ -83,13 +155,17 @@ pub enum Figure {
     Samples,
     /// The predicted x_0 along the reverse process (Figure 6).
     Progressive,
+    /// Rate, distortion, and one against the other (Figure 5).
+    RateDistortion,
+    /// What studies showed and measured.
+    Studies,
     /// The table's metrics as bars.
     Metrics,
 }
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Figure; 8] = [
+    pub const ALL: [Figure; 10] = [
         Figure::Samples,
         Figure::Metrics,
         Figure::TrainingLoss,
@@ -98,6 +174,8 @@ impl Figure {
         Figure::Weights,
         Figure::Schedules,
         Figure::Progressive,
+        Figure::RateDistortion,
+        Figure::Studies,
     ];
 }
 
@@ -108,7 +186,7 @@ fn seeds() -> Vec<u64> {
     vec![0]
 }
 fn metrics() -> Vec<Metric> {
-    Metric::ALL.to_vec()
+    Metric::USUAL.to_vec()
 }
 fn figures() -> Vec<Figure> {
     Figure::ALL.to_vec()
@@ -129,7 +207,7 @@ impl Experiment {
     /// Reads a grid and its base (a name of `bases` beside the grid's folder, or a path), applies `sets`, and checks every cell.
     pub fn read(grid: &Path, base: Option<&str>, sets: &[String]) -> Result<Experiment, ConfigError> {
         let origin = grid.display().to_string();
-        let file: GridFile = strict::typed(&yaml::read(grid)?, &origin)?;
+        let file: GridFile = strict::typed(&study::normalised(yaml::read(grid)?), &origin)?;
         let stem = grid.file_stem().map_or_else(|| "grid".into(), |s| s.to_string_lossy().into_owned());
         let base_name = base.unwrap_or(&file.base);
         let path = match base_name.ends_with(".yaml") || base_name.ends_with(".yml") {

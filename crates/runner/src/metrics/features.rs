@@ -1,75 +1,210 @@
-//! The feature network: the project's own Fashion-MNIST classifier, embedded with its weights.
+//! Feature networks: what an image looks like to a network, as numbers to be compared. Each has a name that goes into protocols.
 
+use crate::config::ConfigError;
 use crate::data::sha256;
+use crate::metrics::inception_score::softmax;
 use anyhow::{Context, Result, ensure};
-use ddpm_model::checkpoint;
-use ddpm_model::classifier::Classifier;
+use ddpm_kernels::gemm::F32;
+use ddpm_model::classifier::{Classifier, Size};
+use ddpm_model::foreign::Tensors;
+use ddpm_model::inception::{FEATURES, Inception, LOGITS, Resize};
 use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
-use ddpm_model::tensor::Tensor;
+use ddpm_model::{checkpoint, tensor};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-/// Written by `ddpm classifier`; its description holds the recipe and the accuracy that it reached.
-const WEIGHTS: &[u8] = include_bytes!("../../data/fashion-mnist/classifier.safetensors");
+/// SHA-256 and bytes of the published weights, where they are, and where this program looks for them.
+pub const INCEPTION_SHA256: &str = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2";
+pub const INCEPTION_BYTES: u64 = 95_628_359;
+pub const INCEPTION_URL: &str =
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth";
+pub const INCEPTION_PATH: &str = "data/pt_inception-2015-12-05-6726825d.pth";
 
-/// Classes of the embedded network.
-pub const CLASSES: usize = 10;
-const SHAPE: ImageShape = ImageShape { height: 28, width: 28, channels: 1 };
-
-/// Images seen by one pass.
+/// Classes of the embedded networks.
+const CLASSES: usize = 10;
+/// Images that the classifiers see at once.
 const BATCH: usize = 100;
+
+/// In whose features samples are scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FeatureSource {
+    /// A small classifier that this project trained on the same data set; none for images that it has none for.
+    Own {},
+    /// InceptionV3 of 2015-12-05.
+    Inception {
+        /// Its weights: pytorch-fid's file, or the same tensors as safetensors.
+        #[serde(default = "inception_path")]
+        weights: PathBuf,
+        /// How images are resized for it.
+        #[serde(default)]
+        resize: Resize,
+    },
+}
+
+impl Default for FeatureSource {
+    fn default() -> FeatureSource {
+        FeatureSource::Own {}
+    }
+}
+
+fn inception_path() -> PathBuf {
+    INCEPTION_PATH.into()
+}
+
+/// An embedded classifier, written by `ddpm classifier`; the description inside holds the recipe and the accuracy that it reached.
+struct Embedded {
+    name: &'static str,
+    shape: ImageShape,
+    size: Size,
+    bytes: &'static [u8],
+}
+
+const EMBEDDED: [Embedded; 1] = [Embedded {
+    name: "fashion-classifier",
+    shape: ImageShape { height: 28, width: 28, channels: 1 },
+    size: Size::SMALL,
+    bytes: include_bytes!("../../data/fashion-mnist/classifier.safetensors"),
+}];
+
+enum Kind {
+    Classifier(Classifier, Weights, ImageShape),
+    Inception(Box<Inception<F32>>, Resize),
+}
 
 /// A feature network with its weights.
 pub struct FeatureNet {
-    classifier: Classifier,
-    weights: Weights,
-    /// Its name and digest, for protocols.
+    kind: Kind,
+    /// Its name, the digest of its weights and how images are prepared: for protocols.
     pub name: String,
 }
 
-/// What the network sees in images.
+/// What a network sees in images.
+#[derive(Clone, Debug, Default)]
 pub struct Features {
     /// Numbers in a row of `rows`.
     pub dim: usize,
+    /// Classes.
+    pub classes: usize,
     /// `[n, dim]`.
     pub rows: Vec<f32>,
-    /// `[n, CLASSES]`: class probabilities.
+    /// `[n, classes]`: class probabilities.
     pub probabilities: Vec<f32>,
 }
 
-impl FeatureNet {
-    /// The network for images of `shape`; none where the project has none.
-    pub fn embedded(shape: ImageShape) -> Result<Option<FeatureNet>> {
-        if shape != SHAPE {
-            return Ok(None);
+impl FeatureSource {
+    /// The network for images of `shape`; none where the project has none. An error where weights are missing or foreign.
+    pub fn load(&self, shape: ImageShape) -> Result<Option<FeatureNet>> {
+        match self {
+            FeatureSource::Own {} => match EMBEDDED.iter().find(|e| e.shape == shape) {
+                Some(embedded) => Ok(Some(embedded.load()?)),
+                None => Ok(None),
+            },
+            FeatureSource::Inception { weights, resize } => Ok(Some(FeatureNet::inception(weights, *resize)?)),
         }
-        let classifier = Classifier::new(SHAPE, CLASSES);
-        let weights = checkpoint::read_weights(WEIGHTS, classifier.parameters()).context("the embedded feature network")?;
-        Ok(Some(FeatureNet { classifier, weights, name: format!("fashion-classifier {}", &sha256(WEIGHTS)[..8]) }))
     }
 
     /// The network's name for images of `shape`, or `none`: part of what a job's scores depend on.
-    pub fn name_for(shape: ImageShape) -> Result<String> {
-        Ok(FeatureNet::embedded(shape)?.map_or_else(|| "none".into(), |net| net.name))
+    pub fn name_for(&self, shape: ImageShape) -> Result<String> {
+        match self {
+            FeatureSource::Own {} => Ok(EMBEDDED.iter().find(|e| e.shape == shape).map_or_else(|| "none".into(), Embedded::full_name)),
+            FeatureSource::Inception { weights, resize } => Ok(inception_name(&read_weights(weights)?, *resize)),
+        }
     }
 
-    /// The recipe and accuracy stored with the weights, as JSON text.
-    pub fn description() -> Result<String> {
-        Ok(checkpoint::description(WEIGHTS)?)
+    /// Whether the network can see such images.
+    pub fn check(&self, origin: &str, shape: ImageShape) -> Result<(), ConfigError> {
+        match self {
+            FeatureSource::Inception { .. } if shape.channels != 1 && shape.channels != 3 => {
+                let problem = format!("expected images of 1 or 3 channels for inception, got {}", shape.channels);
+                Err(ConfigError::new(origin, "evaluation.features", problem))
+            }
+            FeatureSource::Inception { .. } | FeatureSource::Own {} => Ok(()),
+        }
+    }
+}
+
+impl Embedded {
+    fn full_name(&self) -> String {
+        format!("{} {}", self.name, &sha256(self.bytes)[..8])
     }
 
-    /// Features of `images`, a batch at a time.
-    pub fn see(&self, images: &Tensor) -> Result<Features> {
-        let n = images.dim(0)?;
-        ensure!(n > 0, "features of no images");
-        let mut seen = Features { dim: 0, rows: Vec::new(), probabilities: Vec::new() };
-        for first in (0..n).step_by(BATCH) {
-            let part = self.classifier.forward(&self.weights, &images.narrow(0, first, BATCH.min(n - first))?, None)?;
-            seen.dim = part.features.dim(1)?;
-            seen.rows.extend(part.features.flatten_all()?.to_vec1::<f32>()?);
-            seen.probabilities.extend(part.probabilities()?.flatten_all()?.to_vec1::<f32>()?);
+    fn load(&self) -> Result<FeatureNet> {
+        let classifier = Classifier::new(self.size, self.shape, CLASSES);
+        let weights = checkpoint::read_weights(self.bytes, classifier.parameters()).context("the embedded feature network")?;
+        Ok(FeatureNet { kind: Kind::Classifier(classifier, weights, self.shape), name: self.full_name() })
+    }
+}
+
+/// What the embedded networks say of themselves: name, and recipe and accuracy as JSON text.
+pub fn descriptions() -> Result<Vec<(String, String)>> {
+    EMBEDDED.iter().map(|e| Ok((e.full_name(), checkpoint::description(e.bytes)?))).collect()
+}
+
+fn read_weights(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| {
+        format!(
+            "{}: the Inception weights cannot be read. `ddpm data inception` fetches them; where there is no network, fetch {INCEPTION_URL} \
+             elsewhere ({INCEPTION_BYTES} bytes, SHA-256 {INCEPTION_SHA256}) and put the file there",
+            path.display()
+        )
+    })
+}
+
+fn inception_name(bytes: &[u8], resize: Resize) -> String {
+    let digest = sha256(bytes);
+    let which = if digest == INCEPTION_SHA256 { "inception 2015-12-05" } else { "inception with other weights" };
+    format!("{which} {}, {} resize", &digest[..8], resize.name())
+}
+
+impl FeatureNet {
+    /// InceptionV3 with the weights at `path`.
+    pub fn inception(path: &Path, resize: Resize) -> Result<FeatureNet> {
+        let name = inception_name(&read_weights(path)?, resize);
+        let net = Inception::new(Tensors::read(path)?).with_context(|| path.display().to_string())?;
+        Ok(FeatureNet { kind: Kind::Inception(Box::new(net), resize), name })
+    }
+
+    /// Numbers of a feature.
+    pub fn dim(&self) -> usize {
+        match &self.kind {
+            Kind::Classifier(classifier, ..) => classifier.features(),
+            Kind::Inception(..) => FEATURES,
+        }
+    }
+
+    /// Features of 8-bit images. `tell` hears how many are done.
+    pub fn see(&self, bytes: &[u8], shape: ImageShape, mut tell: impl FnMut(usize)) -> Result<Features> {
+        ensure!(!bytes.is_empty() && bytes.len().is_multiple_of(shape.len()), "features of {} bytes in images of {}", bytes.len(), shape.len());
+        let mut seen = Features { dim: self.dim(), ..Features::default() };
+        let mut done = 0;
+        for part in bytes.chunks(BATCH * shape.len()) {
+            match &self.kind {
+                Kind::Classifier(classifier, weights, expected) => {
+                    ensure!(shape == *expected, "{} sees images of {expected:?}, got {shape:?}", self.name);
+                    let part = classifier.forward(weights, &crate::picture::from_bytes(part, shape)?, None)?;
+                    seen.classes = CLASSES;
+                    seen.rows.extend(numbers(&part.features)?);
+                    seen.probabilities.extend(numbers(&part.probabilities()?)?);
+                }
+                Kind::Inception(net, resize) => {
+                    let part = net.see(part, (shape.height, shape.width, shape.channels), *resize)?;
+                    seen.classes = LOGITS;
+                    seen.rows.extend(part.features);
+                    seen.probabilities.extend(softmax(&part.logits, LOGITS));
+                }
+            }
+            done += part.len() / shape.len();
+            tell(done);
         }
         Ok(seen)
     }
+}
+
+fn numbers(tensor: &tensor::Tensor) -> tensor::Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1::<f32>()
 }
 
 impl Features {
@@ -78,14 +213,25 @@ impl Features {
         self.rows.chunks(self.dim)
     }
 
+    /// One image's features.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.rows[i * self.dim..(i + 1) * self.dim]
+    }
+
     /// The first `n` images, where there are as many.
     pub fn first(&self, n: usize) -> Option<Features> {
         let part = |numbers: &[f32], width: usize| numbers.get(..n * width).map(<[f32]>::to_vec);
-        Some(Features { dim: self.dim, rows: part(&self.rows, self.dim)?, probabilities: part(&self.probabilities, CLASSES)? })
+        let (rows, probabilities) = (part(&self.rows, self.dim)?, part(&self.probabilities, self.classes)?);
+        Some(Features { dim: self.dim, classes: self.classes, rows, probabilities })
     }
 
     /// Number of images.
     pub fn n(&self) -> usize {
         self.rows.len() / self.dim
+    }
+
+    /// Whether every number is finite.
+    pub fn are_finite(&self) -> bool {
+        self.rows.iter().chain(&self.probabilities).all(|v| v.is_finite())
     }
 }

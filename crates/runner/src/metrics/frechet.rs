@@ -4,32 +4,66 @@ use super::moments::Moments;
 use anyhow::{Result, anyhow, ensure};
 use faer::{Mat, Side};
 
-/// |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). Singular covariances need no special care: the square root is taken of symmetric
-/// matrices by their eigenvalues, negative ones (rounding) counting as 0.
-pub fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
-    let dim = a.mean().len();
-    ensure!(b.mean().len() == dim, "Fréchet distance: features of {dim} and {} numbers", b.mean().len());
-    ensure!(a.n() > 1 && b.n() > 1, "Fréchet distance: expected at least 2 rows on each side, got {} and {}", a.n(), b.n());
-    let matrix = |m: &Moments| Mat::from_fn(dim, dim, |i, j| m.covariance(i, j));
-    let (s1, s2) = (matrix(a), matrix(b));
-    let failed = |e| anyhow!("Fréchet distance: the covariance has no eigenvalues ({e:?}): a feature is not finite");
-    let eigen = s1.self_adjoint_eigen(Side::Lower).map_err(failed)?;
-    let (u, values) = (eigen.U(), eigen.S().column_vector());
-    // R = S1^(1/2); tr (S1 S2)^(1/2) = sum of the square roots of the eigenvalues of R S2 R.
-    let scaled = Mat::from_fn(dim, dim, |i, j| u[(i, j)] * values[j].max(0.0).sqrt());
-    let root = &scaled * u.transpose();
-    let product = &root * &s2 * &root;
-    let symmetric = Mat::from_fn(dim, dim, |i, j| 0.5 * (product[(i, j)] + product[(j, i)]));
-    let cross: f64 = symmetric.self_adjoint_eigenvalues(Side::Lower).map_err(failed)?.iter().map(|v| v.max(0.0).sqrt()).sum();
-    let means: f64 = a.mean().iter().zip(b.mean()).map(|(x, y)| (x - y).powi(2)).sum();
-    let traces: f64 = (0..dim).map(|i| s1[(i, i)] + s2[(i, i)]).sum();
-    Ok(means + traces - 2.0 * cross)
+/// A Gaussian with the square root of its covariance, to which many distances can be measured.
+pub struct Gaussian {
+    mean: Vec<f64>,
+    /// S^(1/2).
+    root: Mat<f64>,
+    trace: f64,
+    n: usize,
+}
+
+fn matrix(m: &Moments) -> Mat<f64> {
+    let dim = m.mean().len();
+    Mat::from_fn(dim, dim, |i, j| m.covariance(i, j))
+}
+
+impl Gaussian {
+    /// With the moments of at least two rows. Singular covariances need no special care: the square root is taken by eigenvalues, of
+    /// which negative ones (rounding) count as 0.
+    pub fn of(moments: &Moments) -> Result<Gaussian> {
+        ensure!(moments.n() > 1, "Fréchet distance: expected at least 2 rows on each side, got {}", moments.n());
+        let s = matrix(moments);
+        let eigen = s.self_adjoint_eigen(Side::Lower).map_err(failed)?;
+        let (dim, u, values) = (s.nrows(), eigen.U(), eigen.S().column_vector());
+        let scaled = Mat::from_fn(dim, dim, |i, j| u[(i, j)] * values[j].max(0.0).sqrt());
+        let trace = (0..dim).map(|i| s[(i, i)]).sum();
+        Ok(Gaussian { mean: moments.mean().to_vec(), root: &scaled * u.transpose(), trace, n: moments.n() })
+    }
+
+    /// Rows behind its moments.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
+    pub fn distance(&self, other: &Moments) -> Result<f64> {
+        let dim = self.mean.len();
+        ensure!(other.mean().len() == dim, "Fréchet distance: features of {} and {dim} numbers", other.mean().len());
+        ensure!(other.n() > 1, "Fréchet distance: expected at least 2 rows on each side, got {}", other.n());
+        let s = matrix(other);
+        // tr (S1 S2)^(1/2) = sum of the square roots of the eigenvalues of R S2 R, with R = S1^(1/2).
+        let product = &self.root * &s * &self.root;
+        let symmetric = Mat::from_fn(dim, dim, |i, j| 0.5 * (product[(i, j)] + product[(j, i)]));
+        let cross: f64 = symmetric.self_adjoint_eigenvalues(Side::Lower).map_err(failed)?.iter().map(|v| v.max(0.0).sqrt()).sum();
+        let means: f64 = self.mean.iter().zip(other.mean()).map(|(x, y)| (x - y).powi(2)).sum();
+        let trace: f64 = (0..dim).map(|i| s[(i, i)]).sum();
+        Ok(means + self.trace + trace - 2.0 * cross)
+    }
+}
+
+fn failed(e: impl std::fmt::Debug) -> anyhow::Error {
+    anyhow!("Fréchet distance: the covariance has no eigenvalues ({e:?}): a feature is not finite")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn frechet_distance(a: &Moments, b: &Moments) -> Result<f64> {
+        Gaussian::of(b)?.distance(a)
+    }
 
     fn moments(rows: &[[f32; 4]]) -> Moments {
         Moments::of(4, rows.iter().map(|r| &r[..]))

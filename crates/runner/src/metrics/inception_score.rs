@@ -1,5 +1,16 @@
 //! The inception score (Salimans et al. 2016): exp of the mean KL from each image's class probabilities to their average.
 
+/// Class probabilities of `[n, classes]` logits, by f64.
+pub fn softmax(logits: &[f32], classes: usize) -> Vec<f32> {
+    let row = |row: &[f32]| {
+        let largest = row.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b)) as f64;
+        let powers: Vec<f64> = row.iter().map(|v| (*v as f64 - largest).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|p| (p / sum) as f32).collect::<Vec<f32>>()
+    };
+    logits.chunks(classes).flat_map(row).collect()
+}
+
 /// Score of one split of `[n, classes]` probabilities, in [1, classes].
 pub fn score(probabilities: &[f32], classes: usize) -> f64 {
     let n = (probabilities.len() / classes) as f64;
@@ -13,11 +24,12 @@ pub fn score(probabilities: &[f32], classes: usize) -> f64 {
     (kl / n).exp()
 }
 
-/// Mean and standard deviation over `splits` equal parts in order (what is left over is dropped), as the paper reports it.
+/// Mean and standard deviation over `splits` parts in order, as equal as they can be, as the paper reports it.
 pub fn over_splits(probabilities: &[f32], classes: usize, splits: usize) -> (f64, f64) {
-    let each = probabilities.len() / classes / splits;
-    assert!(each > 0, "fewer images than splits");
-    let scores: Vec<f64> = probabilities.chunks_exact(each * classes).take(splits).map(|part| score(part, classes)).collect();
+    let n = probabilities.len() / classes;
+    assert!(n >= splits, "fewer images than splits");
+    let part = |i: usize| &probabilities[i * n / splits * classes..(i + 1) * n / splits * classes];
+    let scores: Vec<f64> = (0..splits).map(|i| score(part(i), classes)).collect();
     let mean = scores.iter().sum::<f64>() / splits as f64;
     let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / splits as f64;
     (mean, variance.sqrt())
@@ -50,7 +62,7 @@ mod tests {
             prop_assert!((score(&rows, 3) - expected).abs() < 1e-5);
             let (mean, deviation) = over_splits(&rows, 3, 2);
             let half = weights.len() / 2 * 3;
-            let (a, b) = (score(&rows[..half], 3), score(&rows[half..2 * half], 3));
+            let (a, b) = (score(&rows[..half], 3), score(&rows[half..], 3));
             prop_assert!((mean - (a + b) / 2.0).abs() < 1e-12 && (deviation - (a - b).abs() / 2.0).abs() < 1e-12);
         }
     }

@@ -4,15 +4,19 @@ use super::Entry;
 use super::plot::{Axis, Bars, Chart, Line, Panel, both, shortened};
 use super::tables::Frames;
 use crate::grid::Experiment;
+use crate::metrics::Metric;
+use crate::store::{Store, atomic};
 use anyhow::Result;
 use ddpm_core::Process;
+use ddpm_core::rate_distortion::RatePoint;
+use std::fs;
 use std::path::Path;
 
 /// Paths of what was drawn, from the report's folder, with a caption.
-pub type Drawn = Vec<(String, &'static str)>;
+pub type Drawn = Vec<(String, String)>;
 
-fn of(path: Option<String>, caption: &'static str) -> Drawn {
-    path.map(|p| (p, caption)).into_iter().collect()
+fn of(path: Option<String>, caption: &str) -> Drawn {
+    path.map(|p| (p, caption.to_string())).into_iter().collect()
 }
 
 /// A line for the first replicate of each cell.
@@ -59,6 +63,54 @@ pub fn bound_terms(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
         lines: lines(entries, points),
     };
     Ok(of(chart.write(dir, "bound-terms")?, "L_{t-1} in bits/dim at each t (t = 1 is the decoder); their sum and the prior are the bound."))
+}
+
+/// Figure 5: distortion and rate along the reverse process, and one against the other.
+pub fn rate_distortion(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
+    let points = |x: fn(&RatePoint, usize) -> f64, y: fn(&RatePoint) -> f64| {
+        move |e: &Entry| e.coding().iter().map(|p| (x(p, e.terms().len()), y(p))).collect::<Vec<_>>()
+    };
+    let chart = |title, x, y, lines| Chart { title, x: Axis { label: x, log: false }, y: Axis { label: y, log: false }, lines };
+    let reverse: fn(&RatePoint, usize) -> f64 = |p, timesteps| (timesteps - p.t) as f64;
+    let (steps, rmse, rate) = ("T − t", "RMSE of x̂₀ on 0-255", "rate, bits/dim");
+    let distortion = chart("Distortion", steps, rmse, lines(entries, points(reverse, |p| p.rmse)));
+    let rates = chart("Rate", steps, rate, lines(entries, points(reverse, |p| p.rate)));
+    let curve = chart("Rate and distortion", rate, rmse, lines(entries, points(|p, _| p.rate, |p| p.rmse)));
+    let mut drawn = of(distortion.write(dir, "coding-distortion")?, "Distortion when x_t has been received (Figure 5).");
+    drawn.extend(of(rates.write(dir, "coding-rate")?, "Bits/dim needed to receive x_t: the prior and the terms above t (Figure 5)."));
+    drawn.extend(of(curve.write(dir, "coding")?, "Rate against distortion (Figure 5)."));
+    Ok(drawn)
+}
+
+/// Scores along the reverse process (Figure 10), and the pictures of all studies.
+pub fn studies(dir: &Path, studies: &[Entry], store: &Store) -> Result<Drawn> {
+    let mut drawn = Drawn::new();
+    for (metric, name) in [(Metric::InceptionScore, "reverse-time-is"), (Metric::Fid, "reverse-time-fid")] {
+        let points = |e: &Entry| {
+            let timesteps = e.record.config.diffusion.timesteps;
+            let course = e.record.findings.iter().flat_map(|f| &f.course);
+            course.filter_map(|at| Some(((timesteps - at.t) as f64, at.metrics.get(&metric)?.value))).collect()
+        };
+        let walked: Vec<&Entry> = studies.iter().filter(|e| e.record.findings.iter().any(|f| !f.course.is_empty())).collect();
+        let chart = Chart {
+            title: &format!("{} of the predicted x₀ along the reverse process", metric.heading()),
+            x: Axis { label: "T − t", log: false },
+            y: Axis { label: metric.heading(), log: false },
+            lines: walked.iter().map(|e| Line { label: e.cell.label(), points: points(e) }).collect(),
+        };
+        drawn.extend(of(chart.write(dir, name)?, "Quality of the predicted x₀ at each stop of the reverse process (Figure 10)."));
+    }
+    for entry in studies {
+        for shown in entry.record.findings.iter().flat_map(|f| &f.pictures) {
+            let from = store.run(&entry.record.id).join(&shown.file);
+            // A picture that is gone is left out, as on the contact sheets.
+            let Ok(bytes) = fs::read(&from) else { continue };
+            let path = format!("figures/{}-{}", entry.cell.label().replace(", ", "-").replace(' ', "-"), shown.file);
+            atomic::write(&dir.join(&path), &bytes)?;
+            drawn.push((path, format!("{}: {}", entry.cell.label(), shown.caption)));
+        }
+    }
+    Ok(drawn)
 }
 
 pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {

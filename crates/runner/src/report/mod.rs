@@ -1,8 +1,10 @@
 //! The report: tables, plots and a page, from the store and from nothing else.
 
+mod differences;
 mod figures;
 mod page;
 mod plot;
+mod published;
 mod sheets;
 mod tables;
 
@@ -11,8 +13,9 @@ use crate::grid::{Cell, Experiment, Figure};
 use crate::job::Job;
 use crate::metrics::Metric;
 use crate::plan::records;
-use crate::store::{Record, Store, TermAt, TrainingRecord, atomic};
+use crate::store::{Record, Split, Store, TermAt, TrainingRecord, atomic};
 use anyhow::Result;
+use ddpm_core::rate_distortion::{RatePoint, rate_distortion};
 
 /// One job's records beside its cell.
 struct Entry<'a> {
@@ -28,6 +31,18 @@ impl Entry<'_> {
     fn terms(&self) -> &[TermAt] {
         self.record.bounds.get(&Metric::BitsPerDim).map_or(&[], |split| &split.terms)
     }
+
+    /// Rate and distortion on held-out images, from t = T down; empty where the bound was not measured.
+    fn coding(&self) -> Vec<RatePoint> {
+        self.record.bounds.get(&Metric::BitsPerDim).map_or_else(Vec::new, coding)
+    }
+}
+
+/// Rate and distortion of a bound, errors averaged over images before the root is taken.
+fn coding(split: &Split) -> Vec<RatePoint> {
+    let terms: Vec<f64> = split.terms.iter().map(|t| t.variance_mismatch + t.mean_error + t.decoder).collect();
+    let errors: Vec<f64> = split.terms.iter().map(|t| t.mse_x0).collect();
+    rate_distortion(&terms, split.bound.prior, &errors)
 }
 
 /// Writes tables, figures and page of an experiment into `ROOT/NAME/`; returns the table as text for a terminal.
@@ -38,6 +53,7 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
         let training = store.training_record(&record.training_id)?;
         entries.push(Entry { cell: &experiment.cells[place], place, record, training });
     }
+    let (studies, entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|e| e.record.findings.is_some());
     let frames = tables::Frames::of(experiment, &entries)?;
     frames.write(&dir)?;
     let summary = tables::summary(experiment, &entries, &frames)?;
@@ -53,10 +69,16 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
             Figure::Metrics => figures::metrics(&dir, experiment, &frames)?,
             Figure::Samples => sheets::samples(&dir, &entries, store)?,
             Figure::Progressive => sheets::progressive(&dir, &entries, store)?,
+            Figure::RateDistortion => figures::rate_distortion(&dir, &entries)?,
+            Figure::Studies => figures::studies(&dir, &studies, store)?,
         };
         drawn.extend(made);
     }
-    let page = page::page(experiment, &entries, &summary, &drawn, jobs.len(), data);
+    let published = published::tables(experiment, &entries, &frames)?;
+    let differences = differences::section(experiment, &frames)?;
+    let scored = jobs.iter().filter(|(_, job)| job.study.is_none()).count();
+    let page = page::Page { experiment, entries: &entries, studies: &studies, summary: &summary, published, differences, drawn, scored, data };
+    let page = page.text();
     atomic::write(&dir.join("README.md"), page.as_bytes())?;
     Ok(format!("{}\n{}\n", tables::terminal(&summary), dir.join("README.md").display()))
 }

@@ -36,7 +36,7 @@ fn sheet(
     name: &str,
     columns: u32,
     caption: impl Fn(&Entry) -> String,
-    about: &'static str,
+    about: &str,
 ) -> Result<Drawn> {
     let mut pictures: Vec<(String, RgbImage)> = Vec::new();
     let mut seen = Vec::new();
@@ -72,5 +72,5 @@ fn sheet(
     let whole = RgbImage::from_raw(size.0, size.1, pixels).expect("a buffer of that size");
     let path = format!("figures/{name}.png");
     atomic::write(&dir.join(&path), &picture::png(&whole)?)?;
-    Ok(vec![(path, about)])
+    Ok(vec![(path, about.to_string())])
 }

@@ -1,13 +1,14 @@
 //! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
 
-use super::Entry;
+use super::{Entry, coding};
 use crate::commands::number;
 use crate::grid::{self, Experiment};
 use crate::metrics::Metric;
 use crate::store::{Split, TermAt, atomic};
 use anyhow::Result;
-use ddpm_core::likelihood::Bound;
+use ddpm_core::likelihood::{Bound, UnderVariances};
 use polars::prelude::*;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The experiment's numbers as Polars tables, one row for each.
@@ -39,16 +40,27 @@ impl Frames {
         Ok(())
     }
 
-    /// A cell's replicates of a metric, brought together. None where no replicate has it.
-    pub fn mean(&self, place: usize, metric: Metric) -> Result<Option<Mean>> {
+    /// A cell's replicates of a metric by their seeds.
+    pub fn by_seed(&self, place: usize, metric: Metric) -> Result<BTreeMap<u64, f64>> {
+        let rows = self.rows(place, metric)?;
+        let (seeds, values) = (rows.column("seed")?.u64()?, rows.column("value")?.f64()?);
+        Ok(seeds.iter().zip(values.iter()).filter_map(|(seed, value)| Some((seed?, value?))).collect())
+    }
+
+    fn rows(&self, place: usize, metric: Metric) -> Result<DataFrame> {
         let cells = self.metrics.column("cell")?.as_materialized_series().equal(place as u32)?;
         let names = self.metrics.column("metric")?.as_materialized_series().equal(metric.name())?;
-        let rows = self.metrics.filter(&(cells & names))?;
+        Ok(self.metrics.filter(&(cells & names))?)
+    }
+
+    /// A cell's replicates of a metric, brought together. None where no replicate has it.
+    pub fn mean(&self, place: usize, metric: Metric) -> Result<Option<Mean>> {
+        let rows = self.rows(place, metric)?;
         let values = rows.column("value")?.f64()?.drop_nulls();
         let (of, n) = (rows.height(), values.len());
         let Some(value) = values.mean() else { return Ok(None) };
         let error = match (of, n) {
-            (1, _) => rows.column("std_err")?.f64()?.drop_nulls().get(0),
+            (1, _) => rows.column("std_err")?.f64()?.drop_nulls().iter().next().flatten(),
             (_, 1) => None,
             _ => values.std(1).map(|s| s / (n as f64).sqrt()),
         };
@@ -97,8 +109,9 @@ fn bounds_of<'a>(entry: &'a Entry<'a>) -> impl Iterator<Item = (Metric, &'a Spli
 }
 
 fn bounds(entries: &[Entry]) -> Result<DataFrame> {
-    let rows: Vec<_> = entries.iter().flat_map(|e| bounds_of(e).map(move |(metric, split)| (e, metric, split.bound))).collect();
-    let of = |f: fn(&Bound) -> f64| rows.iter().map(|(_, _, b)| f(b)).collect::<Vec<f64>>();
+    let rows: Vec<_> = entries.iter().flat_map(|e| bounds_of(e).map(move |(metric, split)| (e, metric, split))).collect();
+    let of = |f: fn(&Bound) -> f64| rows.iter().map(|(_, _, s)| f(&s.bound)).collect::<Vec<f64>>();
+    let under = |f: fn(&UnderVariances) -> f64| rows.iter().map(|(_, _, s)| f(&s.under)).collect::<Vec<f64>>();
     Ok(DataFrame::new_infer_height(vec![
         Column::new("cell".into(), rows.iter().map(|(e, _, _)| e.place as u32).collect::<Vec<_>>()),
         Column::new("label".into(), rows.iter().map(|(e, _, _)| e.cell.label()).collect::<Vec<_>>()),
@@ -109,23 +122,37 @@ fn bounds(entries: &[Entry]) -> Result<DataFrame> {
         Column::new("mean_error".into(), of(|b| b.mean_error)),
         Column::new("decoder".into(), of(|b| b.decoder)),
         Column::new("total".into(), of(Bound::total)),
+        Column::new("under_fixed_small".into(), under(|u| u.fixed_small)),
+        Column::new("under_fixed_large".into(), under(|u| u.fixed_large)),
+        Column::new("under_optimal".into(), under(|u| u.optimal)),
+        Column::new("whole_batches".into(), rows.iter().map(|(_, _, s)| s.authors.as_ref().map(|m| m.value)).collect::<Vec<_>>()),
+        Column::new("whole_batches_n".into(), rows.iter().map(|(_, _, s)| s.authors.as_ref().map(|m| m.n as u32)).collect::<Vec<_>>()),
     ])?)
 }
 
 fn terms(entries: &[Entry]) -> Result<DataFrame> {
-    let of_entry = |e| bounds_of(e).flat_map(move |(metric, split)| split.terms.iter().map(move |t| (e, metric, t)));
-    let rows: Vec<(&Entry, Metric, &TermAt)> = entries.iter().flat_map(of_entry).collect();
-    let of = |f: fn(&TermAt) -> f64| rows.iter().map(|(_, _, t)| f(t)).collect::<Vec<f64>>();
+    let of_entry = |e| {
+        bounds_of(e).flat_map(move |(metric, split)| {
+            let rates = coding(split).into_iter().rev().map(|p| p.rate);
+            split.terms.iter().zip(rates).map(move |(t, rate)| (e, metric, t, rate))
+        })
+    };
+    let rows: Vec<(&Entry, Metric, &TermAt, f64)> = entries.iter().flat_map(of_entry).collect();
+    let of = |f: fn(&TermAt) -> f64| rows.iter().map(|(_, _, t, _)| f(t)).collect::<Vec<f64>>();
     Ok(DataFrame::new_infer_height(vec![
-        Column::new("cell".into(), rows.iter().map(|(e, _, _)| e.place as u32).collect::<Vec<_>>()),
-        Column::new("seed".into(), rows.iter().map(|(e, _, _)| e.record.seed).collect::<Vec<_>>()),
-        Column::new("metric".into(), rows.iter().map(|(_, m, _)| m.name()).collect::<Vec<_>>()),
-        Column::new("t".into(), rows.iter().map(|(_, _, t)| t.t as u32).collect::<Vec<_>>()),
+        Column::new("cell".into(), rows.iter().map(|(e, _, _, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("seed".into(), rows.iter().map(|(e, _, _, _)| e.record.seed).collect::<Vec<_>>()),
+        Column::new("metric".into(), rows.iter().map(|(_, m, _, _)| m.name()).collect::<Vec<_>>()),
+        Column::new("t".into(), rows.iter().map(|(_, _, t, _)| t.t as u32).collect::<Vec<_>>()),
         Column::new("variance_mismatch".into(), of(|t| t.variance_mismatch)),
         Column::new("mean_error".into(), of(|t| t.mean_error)),
         Column::new("decoder".into(), of(|t| t.decoder)),
+        Column::new("mean_squared".into(), of(|t| t.mean_squared)),
         Column::new("mse_x0".into(), of(|t| t.mse_x0)),
-        Column::new("mse_eps".into(), rows.iter().map(|(_, _, t)| t.mse_eps).collect::<Vec<_>>()),
+        Column::new("rate".into(), rows.iter().map(|(_, _, _, rate)| *rate).collect::<Vec<_>>()),
+        Column::new("rmse_of_mean".into(), of(|t| 127.5 * t.mse_x0.sqrt())),
+        Column::new("mean_of_rmse".into(), of(|t| 127.5 * t.rmse_x0)),
+        Column::new("mse_eps".into(), rows.iter().map(|(_, _, t, _)| t.mse_eps).collect::<Vec<_>>()),
     ])?)
 }
 

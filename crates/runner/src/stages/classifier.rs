@@ -5,17 +5,37 @@ use anyhow::{Result, ensure};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::checkpoint;
-use ddpm_model::classifier::Classifier;
+use ddpm_model::classifier::{Classifier, Size};
+use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::{EpsilonMode, Optimiser, Training};
 use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{D, Device, Tensor};
 use serde::Serialize;
 
 const BATCH: usize = 100;
-/// Random shifts by up to this many pixels.
-const SHIFT: usize = 2;
-const DROPOUT: f64 = 0.3;
 const SMOOTHING: f64 = 0.1;
+
+/// What differs between data sets.
+pub struct Plan {
+    /// The network.
+    pub size: Size,
+    /// Random shifts by up to this many pixels.
+    shift: usize,
+    /// Share of the features that are dropped in training.
+    dropout: f64,
+    /// Passes over the training images.
+    pub epochs: u64,
+}
+
+impl Plan {
+    /// For images of `shape`: grey ones are clothes, coloured ones photographs.
+    pub fn of(shape: ImageShape) -> Plan {
+        match shape.channels {
+            1 => Plan { size: Size::SMALL, shift: 2, dropout: 0.3, epochs: 30 },
+            _ => Plan { size: Size::MEDIUM, shift: 4, dropout: 0.1, epochs: 25 },
+        }
+    }
+}
 
 /// What stands beside the weights in their file.
 #[derive(Debug, Serialize)]
@@ -30,11 +50,11 @@ pub struct Recipe {
     pub accuracy: f64,
 }
 
-/// Trains for `epochs` with shifted and mirrored images, a rate that falls linearly to 0, dropout on the features and smoothed
+/// Trains by `plan` with shifted and mirrored images, a rate that falls linearly to 0, dropout on the features and smoothed
 /// labels. Returns the file's bytes (the weights' moving average) and its recipe. `report` hears of each epoch.
-pub fn train(data: &Dataset, epochs: u64, seed: u64, mut report: impl FnMut(u64, f64, f64)) -> Result<(Vec<u8>, Recipe)> {
+pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64, f64, f64)) -> Result<(Vec<u8>, Recipe)> {
     ensure!(!data.classes.is_empty(), "{}: a classifier needs labelled images", data.name);
-    let classifier = Classifier::new(data.shape, data.classes.len());
+    let (classifier, epochs) = (Classifier::new(plan.size, data.shape, data.classes.len()), plan.epochs);
     let optimiser = Optimiser {
         learning_rate: 2e-3,
         warmup_steps: 100,
@@ -59,14 +79,14 @@ pub fn train(data: &Dataset, epochs: u64, seed: u64, mut report: impl FnMut(u64,
             let step = epoch * batches + batch as u64;
             let word = |place: usize| random.word((2 << 32) + step, place as u64);
             let images = data.train.tensor(data.shape, indices, |place| word(place) & 1 == 1)?;
-            let shift = |place: usize, bits: u32| ((word(place) >> bits) & 0xff) as usize % (2 * SHIFT + 1);
-            let images = shifted(&images, |place| (shift(place, 8), shift(place, 16)))?;
+            let shift = |place: usize, bits: u32| ((word(place) >> bits) & 0xff) as usize % (2 * plan.shift + 1);
+            let images = shifted(&images, plan.shift, |place| (shift(place, 8), shift(place, 16)))?;
             let labels: Vec<u32> = indices.iter().map(|i| data.train.labels[*i] as u32).collect();
             let rate = 1.0 - step as f64 / (epochs * batches) as f64;
             training.scale_rate(rate);
             let mut value = 0.0;
             training.update_traced(|w, _| {
-                let seen = classifier.forward(w, &images, Some((dropout, step, DROPOUT)))?;
+                let seen = classifier.forward(w, &images, Some((dropout, step, plan.dropout)))?;
                 let loss = Classifier::loss(&seen.logits, &labels, SMOOTHING)?;
                 value = loss.to_scalar::<f32>()? as f64;
                 Ok(loss)
@@ -81,7 +101,7 @@ pub fn train(data: &Dataset, epochs: u64, seed: u64, mut report: impl FnMut(u64,
     }
     let average = Weights::from_numbers(classifier.parameters(), training.average())?;
     let recipe = Recipe {
-        command: format!("ddpm classifier --epochs {epochs} --seed {seed}"),
+        command: format!("ddpm classifier {} --epochs {epochs} --seed {seed}", data.name),
         data: data.digest.clone(),
         held_out: data.held_out.len(data.shape),
         accuracy: accuracy(&classifier, &average, data)?,
@@ -103,8 +123,8 @@ pub fn accuracy(classifier: &Classifier, weights: &Weights, data: &Dataset) -> R
     Ok(right as f64 / n as f64)
 }
 
-/// Each image moved by (rows, columns) - SHIFT, black (-1) flowing in.
-fn shifted(images: &Tensor, by: impl Fn(usize) -> (usize, usize)) -> Result<Tensor> {
+/// Each image moved by (rows, columns) - `most`, black (-1) flowing in.
+fn shifted(images: &Tensor, most: usize, by: impl Fn(usize) -> (usize, usize)) -> Result<Tensor> {
     let (b, h, w, c) = images.dims4()?;
     let from = images.flatten_all()?.to_vec1::<f32>()?;
     let mut to = vec![-1f32; from.len()];
@@ -112,14 +132,14 @@ fn shifted(images: &Tensor, by: impl Fn(usize) -> (usize, usize)) -> Result<Tens
         let (dy, dx) = by(image);
         for y in 0..h {
             let source = y + dy;
-            if source < SHIFT || source >= h + SHIFT {
+            if source < most || source >= h + most {
                 continue;
             }
             for x in 0..w {
                 let column = x + dx;
-                if column >= SHIFT && column < w + SHIFT {
+                if column >= most && column < w + most {
                     let at = |y: usize, x: usize| ((image * h + y) * w + x) * c;
-                    let (a, z) = (at(source - SHIFT, column - SHIFT), at(y, x));
+                    let (a, z) = (at(source - most, column - most), at(y, x));
                     to[z..z + c].copy_from_slice(&from[a..a + c]);
                 }
             }

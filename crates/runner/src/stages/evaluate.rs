@@ -5,13 +5,16 @@ use crate::metrics::Measured;
 use crate::progress::Reporter;
 use crate::store::{Split, TermAt};
 use anyhow::Result;
-use ddpm_core::likelihood::{Bound, DecoderCdf, bits, prior_term};
+use ddpm_core::likelihood::{Bound, DecoderCdf, UnderVariances, bits, mean_error, optimal_log_var, prior_term, variance_mismatch};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::bound::{Observed, Term};
 use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::{Device, Tensor};
 use ddpm_model::{Diffusion, Engine};
 use rayon::prelude::*;
+
+/// Images of a batch of the authors, whose evaluation leaves out what does not fill one.
+const AUTHORS_BATCH: usize = 256;
 
 /// Whose bound is measured.
 pub struct BoundOf<'a> {
@@ -33,7 +36,7 @@ pub struct BoundOf<'a> {
 pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64, reporter: &mut Reporter) -> Result<(Measured, Split)> {
     let (timesteps, len) = (diffusion.process.timesteps(), of.shape.len());
     let random = Random::new(seed, Stream::Evaluation);
-    let mut sums = vec![Term::default(); timesteps];
+    let mut sums = vec![(Term::default(), 0.0); timesteps];
     let (mut totals, mut prior_sum) = (Vec::with_capacity(of.n), 0.0);
     reporter.begin();
     for first in (0..of.n).step_by(of.batch) {
@@ -56,7 +59,8 @@ pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64
                 .map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.shape.channels }, of.decoder))
                 .collect();
             for (term, image) in terms.iter().zip(&mut images) {
-                add(&mut sums[t - 1], term);
+                add(&mut sums[t - 1].0, term);
+                sums[t - 1].1 += term.mse_x0.sqrt();
                 *image += term.total();
             }
             let done = (first * timesteps + n * (timesteps - t + 1)) as u64;
@@ -65,47 +69,74 @@ pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64
         totals.extend(images);
     }
     let n = of.n as f64;
-    let terms: Vec<TermAt> = sums.iter().enumerate().map(|(i, s)| at(i + 1, s, n)).collect();
+    let terms: Vec<TermAt> = sums.iter().enumerate().map(|(i, (sum, root))| at(i + 1, sum, *root, n)).collect();
     let bound = Bound {
         prior: prior_sum / n,
         variance_mismatch: terms.iter().map(|t| t.variance_mismatch).sum(),
         mean_error: terms.iter().map(|t| t.mean_error).sum(),
         decoder: terms.iter().map(|t| t.decoder).sum(),
     };
+    let under = under(diffusion, &terms, bound.prior + sums[0].0.decoder_fixed / n);
+    let whole = of.n / AUTHORS_BATCH * AUTHORS_BATCH;
+    let authors = (whole > 0 && whole < of.n).then(|| measured(of, &totals[..whole], timesteps));
+    Ok((measured(of, &totals, timesteps), Split { bound, terms, under, authors }))
+}
+
+/// Mean and standard error over images.
+fn measured(of: &BoundOf, totals: &[f64], timesteps: usize) -> Measured {
+    let n = totals.len() as f64;
     let mean = totals.iter().sum::<f64>() / n;
     let variance = totals.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let measured = Measured {
-        value: mean,
-        std_err: (of.n > 1).then(|| (variance / n).sqrt()),
-        n: of.n,
-        protocol: format!(
-            "first {} {} images, all {timesteps} steps, one noise sample each, x0 clipped, {} decoder, averaged weights",
-            of.n,
-            of.split,
-            match of.decoder {
-                DecoderCdf::Tanh => "tanh",
-                DecoderCdf::Erf => "erf",
-            }
-        ),
+    let decoder = match of.decoder {
+        DecoderCdf::Tanh => "tanh",
+        DecoderCdf::Erf => "erf",
     };
-    Ok((measured, Split { bound, terms }))
+    let some = if totals.len() < of.n { format!(" (whole batches of {AUTHORS_BATCH})") } else { String::new() };
+    Measured {
+        value: mean,
+        std_err: (totals.len() > 1).then(|| (variance / n).sqrt()),
+        n: totals.len(),
+        protocol: format!(
+            "first {} {} images{some}, all {timesteps} steps, one noise sample each, x0 clipped, {decoder} decoder, averaged weights",
+            totals.len(),
+            of.split
+        ),
+    }
+}
+
+/// The bounds under other variances: `rest` is the prior and the decoder.
+fn under(diffusion: &Diffusion, terms: &[TermAt], rest: f64) -> UnderVariances {
+    let process = &diffusion.process;
+    let total = |log_sigma2: &dyn Fn(&TermAt) -> f64| {
+        let kl = |at: &TermAt| variance_mismatch(process.log_sigma2_small(at.t), log_sigma2(at)) + mean_error(at.mean_squared, log_sigma2(at));
+        rest + terms[1..].iter().map(|at| bits(kl(at))).sum::<f64>()
+    };
+    UnderVariances {
+        fixed_small: total(&|at| process.log_sigma2_small(at.t)),
+        fixed_large: total(&|at| process.log_sigma2_large(at.t)),
+        optimal: total(&|at| optimal_log_var(process.log_sigma2_small(at.t), at.mean_squared)),
+    }
 }
 
 fn add(sum: &mut Term, term: &Term) {
     sum.variance_mismatch += term.variance_mismatch;
     sum.mean_error += term.mean_error;
     sum.decoder += term.decoder;
+    sum.decoder_fixed += term.decoder_fixed;
+    sum.mean_squared += term.mean_squared;
     sum.mse_x0 += term.mse_x0;
     sum.mse_eps += term.mse_eps;
 }
 
-fn at(t: usize, sum: &Term, n: f64) -> TermAt {
+fn at(t: usize, sum: &Term, roots: f64, n: f64) -> TermAt {
     TermAt {
         t,
         variance_mismatch: sum.variance_mismatch / n,
         mean_error: sum.mean_error / n,
         decoder: sum.decoder / n,
+        mean_squared: sum.mean_squared / n,
         mse_x0: sum.mse_x0 / n,
+        rmse_x0: roots / n,
         mse_eps: Some(sum.mse_eps / n).filter(|v| v.is_finite()),
     }
 }

@@ -3,24 +3,28 @@
 pub mod classifier;
 mod evaluate;
 mod sample;
+mod score;
+mod study;
 mod train;
 
 pub use evaluate::{BoundOf, bound};
 pub use sample::{Samples, sample};
+pub use score::score;
 pub use train::{Described, train};
 
 use crate::config::yaml;
 use crate::data::Dataset;
 use crate::job::Job;
-use crate::metrics::Metric;
-use crate::metrics::features::FeatureNet;
+use crate::metrics::{Measured, Metric};
 use crate::picture;
 use crate::progress::Reporter;
 use crate::store::{FORMAT, Machine, Outcome, Record, Store, atomic, write_json};
 use anyhow::{Context, Result};
 use ddpm_model::Engine;
+use sample::samples_of;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use study::Setting;
 
 /// Does one job from wherever it stands and leaves its record.
 pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration) -> Result<Record> {
@@ -49,13 +53,23 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration)
         bounds: BTreeMap::new(),
         progressive: Vec::new(),
         evaluations: 0,
+        findings: None,
         wall_s: 0.0,
         machine: Machine::here(),
     };
     if let Outcome::Diverged { reason } = &training.outcome {
         record.blanks = Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect();
     } else {
-        measure(store, job, data, weights, &mut record, &mut reporter)?;
+        let mut engine = Engine::with_weights(&job.config.unet(data.shape), job.config.training.precision, weights)?;
+        match &job.study {
+            None => measure(store, job, data, &mut engine, &mut record, &mut reporter)?,
+            Some(study) => {
+                let net = job.config.evaluation.features.load(data.shape)?;
+                let net = net.as_ref();
+                let mut setting = Setting { store, job, data, engine: &mut engine, net, reporter: &mut reporter };
+                record.findings = Some(setting.run(study)?);
+            }
+        }
     }
     record.wall_s = started.elapsed().as_secs_f64();
     write_json(&dir.join("record.json"), &record)?;
@@ -63,20 +77,18 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration)
     Ok(record)
 }
 
-fn measure(store: &Store, job: &Job, data: &Dataset, weights: Vec<f32>, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
-    let (unet, diffusion, dir) = (job.config.unet(data.shape), job.config.diffusion(), store.run(&job.id));
-    let mut engine = Engine::with_weights(&unet, job.config.training.precision, weights)?;
-    let features = FeatureNet::embedded(data.shape)?;
-    let samples = sample(&mut engine, &diffusion, &job.config.sampling, job.seed, reporter)?;
-    record.evaluations = samples.evaluations;
-    record.progressive = samples.progressive_steps.clone();
+fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
+    let (diffusion, dir) = (job.config.diffusion(), store.run(&job.id));
+    let samples = samples_of(store, job, data, engine, reporter)?;
+    record.evaluations = samples.about.evaluations;
+    record.progressive = samples.about.progressive_steps.clone();
+    let scale = picture::scale_for(data.shape);
     let shown = samples.bytes.len().min(64 * data.shape.len());
-    atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.shape, 8, 2))?)?;
-    let columns = samples.progressive_steps.len();
-    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.shape, columns, 2))?)?;
-    reporter.begin();
-    reporter.tell("score", 0, 1, 0, None);
-    let scores = samples.scores(data, features.as_ref(), job.seed)?;
+    atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.shape, 8, scale))?)?;
+    let columns = samples.about.progressive_steps.len();
+    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.shape, columns, scale))?)?;
+    let features = job.config.evaluation.features.load(data.shape)?;
+    let scores = score(Some(store), &samples, data, features.as_ref(), job.seed, reporter)?;
     record.real.extend(scores.real);
     for (metric, result) in scores.samples {
         match result {
@@ -94,8 +106,13 @@ fn measure(store: &Store, job: &Job, data: &Dataset, weights: Vec<f32>, record: 
             continue;
         }
         let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
-        let (measured, split) = bound(&mut engine, &diffusion, &what, job.seed, reporter)?;
+        let (measured, split) = bound(engine, &diffusion, &what, job.seed, reporter)?;
         if measured.value.is_finite() {
+            if metric == Metric::BitsPerDim {
+                let protocol = format!("{}; at each t >= 2 the variance that is best for these images", measured.protocol);
+                let best = Measured { value: split.under.optimal, std_err: None, n: measured.n, protocol };
+                record.metrics.insert(Metric::BitsPerDimOptimal, best);
+            }
             record.metrics.insert(metric, measured);
             record.bounds.insert(metric, split);
         } else {

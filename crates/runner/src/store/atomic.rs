@@ -7,14 +7,19 @@ use std::path::Path;
 
 /// Writes `bytes` beside `path`, syncs them, and renames: a reader, or a crash, sees the old file or the new one.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |part| Ok(File::create(part)?.write_all(bytes)?))
+}
+
+/// The same with a file that `make` fills, given its path.
+pub fn write_with(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let attempt = || -> std::io::Result<()> {
+    let attempt = || -> Result<()> {
         fs::create_dir_all(dir)?;
-        let mut file = readable(tempfile::Builder::new().prefix(".part-")).tempfile_in(dir)?;
-        file.write_all(bytes)?;
+        let file = readable(tempfile::Builder::new().prefix(".part-")).tempfile_in(dir)?;
+        make(file.path())?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        File::open(dir)?.sync_all()
+        Ok(File::open(dir)?.sync_all()?)
     };
     attempt().with_context(|| format!("{}: cannot be written", path.display()))
 }

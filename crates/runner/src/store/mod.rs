@@ -1,12 +1,13 @@
 //! What runs leave behind: a folder for each training, a folder for each job, a folder for each experiment's report.
 //!
-//! `training/ID/` holds the checkpoint and, when it is over, `training.json`; `runs/ID/` holds `record.json` and pictures. Both are
-//! named by content, so experiments that overlap share them. Every file is whole or absent.
+//! `training/ID/` holds the checkpoint and, when it is over, `training.json`; `samples/ID` the samples of one sampler; `features/` what
+//! feature networks see in real images; `runs/ID/` holds `record.json` and pictures. All are named by content, so experiments that
+//! overlap share them. Every file is whole or absent.
 
 pub mod atomic;
 mod record;
 
-pub use record::{FORMAT, Machine, Outcome, Point, Record, Split, TermAt, TrainingRecord};
+pub use record::{CourseAt, FORMAT, Findings, Machine, Outcome, Point, Record, Shown, Split, TermAt, TrainingRecord};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -39,6 +40,11 @@ impl Store {
     /// The folder of a job.
     pub fn run(&self, id: &str) -> PathBuf {
         self.root.join("runs").join(id)
+    }
+
+    /// The samples of a trained network under one sampler.
+    pub fn samples(&self, sampling_id: &str) -> PathBuf {
+        self.root.join("samples").join(format!("{sampling_id}.safetensors"))
     }
 
     /// The checkpoint of a training.

@@ -2,12 +2,12 @@
 
 use crate::config::Config;
 use crate::metrics::{Measured, Metric};
-use ddpm_core::likelihood::Bound;
+use ddpm_core::likelihood::{Bound, UnderVariances};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the records and of what their numbers mean. Part of every job's digest.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,8 +95,12 @@ pub struct TermAt {
     pub mean_error: f64,
     /// The decoder's term.
     pub decoder: f64,
+    /// Mean squared difference of the means, mu_tilde - mu; 0 at t = 1.
+    pub mean_squared: f64,
     /// Mean squared error of the predicted x_0, [-1, 1] scale.
     pub mse_x0: f64,
+    /// Mean over images of the root of each one's mean squared error, [-1, 1] scale.
+    pub rmse_x0: f64,
     /// Mean squared error of the predicted eps; absent where alpha_bar is 0.
     pub mse_eps: Option<f64>,
 }
@@ -109,6 +113,42 @@ pub struct Split {
     pub bound: Bound,
     /// By step, t = 1 first.
     pub terms: Vec<TermAt>,
+    /// What the bound would be under other variances.
+    pub under: UnderVariances,
+    /// Over whole batches of the authors' size only, as they evaluate; absent where that is the same images.
+    pub authors: Option<Measured>,
+}
+
+/// What a study found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Findings {
+    /// Pictures in the job's folder.
+    pub pictures: Vec<Shown>,
+    /// Scores along the reverse process, from T down.
+    pub course: Vec<CourseAt>,
+    /// Why a part is missing.
+    pub blank: Option<String>,
+}
+
+/// A picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shown {
+    /// Its file in the job's folder.
+    pub file: String,
+    /// What is seen.
+    pub caption: String,
+}
+
+/// Scores of the x_0 predicted at one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CourseAt {
+    /// The step.
+    pub t: usize,
+    /// The scores.
+    pub metrics: BTreeMap<Metric, Measured>,
 }
 
 /// What a job leaves.
@@ -141,6 +181,8 @@ pub struct Record {
     pub progressive: Vec<usize>,
     /// Network evaluations for one sample.
     pub evaluations: usize,
+    /// What a study found; absent where the job was no study.
+    pub findings: Option<Findings>,
     /// Seconds for sampling and scoring.
     pub wall_s: f64,
     /// What it ran on.

@@ -1,0 +1,77 @@
+//! Tensors that other programs wrote, read strictly: by name, with a known shape, each once.
+
+use crate::error::{Error, Result};
+use candle_core::{DType, Device, Tensor, pickle, safetensors};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Named tensors of a file that have not been taken yet.
+#[derive(Debug, Default)]
+pub struct Tensors(BTreeMap<String, Tensor>);
+
+fn problem<T>(problem: String) -> Result<T> {
+    Err(Error::Checkpoint { problem })
+}
+
+impl Tensors {
+    /// Of a `.safetensors` file, or of what `torch.save` wrote (`.pth`, `.bin`): told apart by their first bytes. Of a pickle only
+    /// tensors are understood; nothing in it is executed.
+    pub fn read(path: &Path) -> Result<Tensors> {
+        let mut start = [0u8; 2];
+        let found = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        if let Err(e) = found {
+            return problem(format!("{}: cannot be read: {e}", path.display()));
+        }
+        if &start != b"PK" {
+            return match safetensors::load(path, &Device::Cpu) {
+                Ok(tensors) => Ok(Tensors(tensors.into_iter().collect())),
+                Err(e) => problem(format!("{}: is neither safetensors nor a file of torch.save: {e}", path.display())),
+            };
+        }
+        // The reader indexes what a damaged pickle promises: its panic is an error of the file.
+        let read = std::panic::catch_unwind(|| pickle::read_all(path));
+        match read {
+            Ok(Ok(tensors)) => Ok(Tensors(tensors.into_iter().collect())),
+            Ok(Err(e)) => problem(format!("{}: cannot be read as tensors of torch.save: {e}", path.display())),
+            Err(_) => problem(format!("{}: is damaged: its pickle does not describe tensors", path.display())),
+        }
+    }
+
+    /// Of tensors at hand.
+    pub fn of(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Tensors {
+        Tensors(tensors.into_iter().collect())
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The tensor's numbers in f32. Errors where it is missing, of another shape, or holds numbers that are not finite.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let Some(tensor) = self.0.remove(name) else { return problem(format!("tensor {name} is missing")) };
+        if tensor.dims() != shape {
+            return problem(format!("tensor {name}: expected {shape:?}, got {:?}", tensor.dims()));
+        }
+        let numbers = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        match numbers.iter().all(|v| v.is_finite()) {
+            true => Ok(numbers),
+            false => problem(format!("tensor {name} holds numbers that are not finite")),
+        }
+    }
+
+    /// Leaves a tensor out, where it is there.
+    pub fn drop(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// All names must have been taken.
+    pub fn finish(self) -> Result<()> {
+        match self.0.keys().next() {
+            Some(name) => problem(format!("tensor {name} and {} others belong to nothing", self.0.len() - 1)),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! InceptionV3 with the weights of 2015-12-05, evaluated only: FID's features and the inception score's logits.
+
+mod architecture;
+mod resize;
+
+pub use architecture::{FEATURES, LOGITS};
+pub use resize::Resize;
+
+use crate::error::{Error, Result};
+use crate::foreign::Tensors;
+use architecture::{INPUT, Step, steps};
+use ddpm_kernels::conv2d::geometry::Frame;
+use ddpm_kernels::gemm::Format;
+use ddpm_kernels::pool::Pool;
+use ddpm_kernels::scratch::Scratch;
+use ddpm_kernels::simd::Real;
+use ddpm_kernels::window::{Convolution, Window};
+use rayon::prelude::*;
+
+/// Epsilon of the batch normalisations.
+const EPSILON: f64 = 1e-3;
+
+enum Node<F: Format> {
+    Conv(Convolution<F>),
+    Pool(Pool, Frame),
+    Fork(Vec<Vec<Node<F>>>),
+}
+
+/// The network with its weights, batch normalisations folded into the convolutions.
+pub struct Inception<F: Format> {
+    nodes: Vec<Node<F>>,
+    /// `[FEATURES, LOGITS]`.
+    classes: Vec<f32>,
+}
+
+/// What the network says of images.
+pub struct Seen {
+    /// `[n, FEATURES]`: means of the last feature map.
+    pub features: Vec<f32>,
+    /// `[n, LOGITS]`, without the classifier's bias, as the inception score's code has them.
+    pub logits: Vec<f32>,
+}
+
+impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
+    /// From tensors under pytorch-fid's names. Errors name what is missing, left over or of another shape.
+    pub fn new(mut tensors: Tensors) -> Result<Inception<F>> {
+        let nodes = steps().into_iter().map(|step| node(step, &mut tensors)).collect::<Result<Vec<_>>>()?;
+        let turned = tensors.take("fc.weight", &[LOGITS, FEATURES])?;
+        let mut classes = vec![0f32; FEATURES * LOGITS];
+        for (class, row) in turned.chunks(FEATURES).enumerate() {
+            row.iter().enumerate().for_each(|(feature, v)| classes[feature * LOGITS + class] = *v);
+        }
+        tensors.take("fc.bias", &[LOGITS])?;
+        tensors.finish()?;
+        Ok(Inception { nodes, classes })
+    }
+
+    /// Multiply-accumulates for one image, without the classifier.
+    pub fn macs() -> u64 {
+        fn of(steps: &[Step]) -> u64 {
+            let step = |step: &Step| match step {
+                Step::Conv(_, window) => window.macs(),
+                Step::Pool(..) => 0,
+                Step::Fork(ways) => ways.iter().map(|way| of(way)).sum(),
+            };
+            steps.iter().map(step).sum()
+        }
+        of(&steps())
+    }
+
+    /// Features and logits of 8-bit images `[n, h, w, c]` with 3 channels, or 1 that stands for all three.
+    pub fn see(&self, bytes: &[u8], (h, w, c): (usize, usize, usize), resize: Resize) -> Result<Seen> {
+        if h == 0 || w == 0 || (c != 1 && c != 3) {
+            return Err(Error::Network { key: "images", expected: "1 or 3 channels".into(), got: format!("{h}x{w} with {c}") });
+        }
+        let n = bytes.len() / (h * w * c);
+        let mut seen = Seen { features: vec![0.0; n * FEATURES], logits: vec![0.0; n * LOGITS] };
+        let images = bytes.par_chunks_exact(h * w * c).zip(seen.features.par_chunks_mut(FEATURES)).zip(seen.logits.par_chunks_mut(LOGITS));
+        images.for_each(|((image, features), logits)| {
+            let mut input = vec![F::Number::default(); INPUT.numbers()];
+            resize.apply(image, (h, w, c), INPUT.h, &mut input);
+            let means = self.features(input);
+            // The classifier in f64: its rounding is no question beside its cost.
+            let mut sums = vec![0f64; LOGITS];
+            for (mean, row) in means.iter().zip(self.classes.chunks(LOGITS)) {
+                sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += mean * *w as f64);
+            }
+            features.iter_mut().zip(&means).for_each(|(to, v)| *to = *v as f32);
+            logits.iter_mut().zip(&sums).for_each(|(to, v)| *to = *v as f32);
+        });
+        Ok(seen)
+    }
+
+    /// Means of the last feature map for one resized image.
+    fn features(&self, input: Vec<F::Number>) -> Vec<f64> {
+        let last = self.nodes.iter().fold(input, |map, node| run(node, &map));
+        let mut means = vec![0f64; FEATURES];
+        for pixel in last.chunks_exact(FEATURES) {
+            means.iter_mut().zip(pixel).for_each(|(mean, v)| *mean += v.wide());
+        }
+        let pixels = (last.len() / FEATURES) as f64;
+        means.iter_mut().for_each(|mean| *mean /= pixels);
+        means
+    }
+}
+
+/// One step's feature map from the one before.
+fn run<F: Format<Number: Scratch, Element: Scratch>>(node: &Node<F>, map: &[F::Number]) -> Vec<F::Number> {
+    match node {
+        Node::Conv(conv) => {
+            let mut out = vec![F::Number::default(); conv.window().output().numbers()];
+            conv.apply(map, &mut out);
+            let zero = F::Number::default();
+            out.iter_mut().for_each(|v| *v = if *v > zero { *v } else { zero });
+            out
+        }
+        Node::Pool(pool, input) => {
+            let mut out = vec![F::Number::default(); pool.output(*input).numbers()];
+            pool.apply(*input, map, &mut out);
+            out
+        }
+        Node::Fork(ways) => {
+            let parts: Vec<Vec<F::Number>> = ways.iter().map(|way| chain(way, map)).collect();
+            let widths: Vec<usize> = ways.iter().map(|way| width(way)).collect();
+            let total: usize = widths.iter().sum();
+            let mut out = vec![F::Number::default(); parts[0].len() / widths[0] * total];
+            let mut from = 0;
+            for (part, width) in parts.iter().zip(widths) {
+                for (to, pixel) in out.chunks_exact_mut(total).zip(part.chunks_exact(width)) {
+                    to[from..from + width].copy_from_slice(pixel);
+                }
+                from += width;
+            }
+            out
+        }
+    }
+}
+
+/// A way's result; it has at least one step.
+fn chain<F: Format<Number: Scratch, Element: Scratch>>(way: &[Node<F>], map: &[F::Number]) -> Vec<F::Number> {
+    let (first, later) = way.split_first().expect("a way has a step");
+    later.iter().fold(run(first, map), |map, node| run(node, &map))
+}
+
+/// Channels of a way's result.
+fn width<F: Format<Number: Scratch, Element: Scratch>>(way: &[Node<F>]) -> usize {
+    match way.last().expect("a way has a step") {
+        Node::Conv(conv) => conv.window().c_out,
+        Node::Pool(_, input) => input.c,
+        Node::Fork(ways) => ways.iter().map(|way| width(way)).sum(),
+    }
+}
+
+fn node<F: Format<Number: Scratch, Element: Scratch>>(step: Step, tensors: &mut Tensors) -> Result<Node<F>> {
+    Ok(match step {
+        Step::Conv(name, window) => Node::Conv(convolution(&name, window, tensors)?),
+        Step::Pool(pool, input) => Node::Pool(pool, input),
+        Step::Fork(ways) => {
+            let way = |way: Vec<Step>, tensors: &mut Tensors| way.into_iter().map(|step| node(step, tensors)).collect::<Result<Vec<_>>>();
+            Node::Fork(ways.into_iter().map(|steps| way(steps, tensors)).collect::<Result<_>>()?)
+        }
+    })
+}
+
+/// A convolution without bias and the normalisation after it as one: w' = w gamma / sqrt(variance + epsilon).
+fn convolution<F: Format<Number: Scratch, Element: Scratch>>(name: &str, window: Window, tensors: &mut Tensors) -> Result<Convolution<F>> {
+    let ((rows, columns), c_in, c_out) = (window.size, window.input.c, window.c_out);
+    let weight = tensors.take(&format!("{name}.conv.weight"), &[c_out, c_in, rows, columns])?;
+    let mut of = |part: &str| tensors.take(&format!("{name}.bn.{part}"), &[c_out]);
+    let (gamma, beta, mean, variance) = (of("weight")?, of("bias")?, of("running_mean")?, of("running_var")?);
+    // PyTorch's count of batches says nothing about the function; files have it or not.
+    tensors.drop(&format!("{name}.bn.num_batches_tracked"));
+    let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| *g as f64 / (*v as f64 + EPSILON).sqrt()).collect();
+    let mut turned = vec![F::Number::default(); weight.len()];
+    for (n, scale) in scale.iter().enumerate() {
+        for c in 0..c_in {
+            for tap in 0..rows * columns {
+                let v = weight[(n * c_in + c) * rows * columns + tap] as f64 * scale;
+                turned[(tap * c_in + c) * c_out + n] = F::Number::of(v);
+            }
+        }
+    }
+    let bias = (0..c_out).map(|n| F::Number::of(beta[n] as f64 - mean[n] as f64 * scale[n])).collect();
+    Ok(Convolution::new(window, &turned, bias))
+}
+
+/// Names and shapes of the tensors of the network, for whoever makes such files.
+pub fn tensor_shapes() -> Vec<(String, Vec<usize>)> {
+    fn of(steps: &[Step], to: &mut Vec<(String, Vec<usize>)>) {
+        for step in steps {
+            match step {
+                Step::Conv(name, w) => {
+                    to.push((format!("{name}.conv.weight"), vec![w.c_out, w.input.c, w.size.0, w.size.1]));
+                    to.extend(["weight", "bias", "running_mean", "running_var"].map(|part| (format!("{name}.bn.{part}"), vec![w.c_out])));
+                }
+                Step::Pool(..) => {}
+                Step::Fork(ways) => ways.iter().for_each(|way| of(way, to)),
+            }
+        }
+    }
+    let mut shapes = Vec::new();
+    of(&steps(), &mut shapes);
+    shapes.extend([("fc.weight".to_string(), vec![LOGITS, FEATURES]), ("fc.bias".to_string(), vec![LOGITS])]);
+    shapes
+}

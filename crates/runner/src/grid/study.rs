@@ -1,0 +1,118 @@
+//! Studies: what Section 4 looks at beside scores, each on one trained network.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What is looked at. Steps are shares of T: 1 is T.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Study {
+    /// Quality of the predicted x_0 along the reverse process (Figures 10 and 6).
+    ReverseTime {
+        /// Steps at which it is scored, evenly spread. The authors: 20.
+        #[serde(default = "stops")]
+        stops: usize,
+    },
+    /// Images that share x_t and are finished apart (Figure 7).
+    SharedLatents {
+        /// Shares of T at which they part.
+        #[serde(default = "quarters")]
+        at: Vec<f64>,
+        /// Images of each x_t.
+        #[serde(default = "images")]
+        images: usize,
+    },
+    /// Mixtures of two held-out images' x_t, decoded (Figures 8 and 9).
+    Interpolation {
+        /// Shares of T at which images are mixed; 0 is the images themselves.
+        #[serde(default = "half")]
+        at: Vec<f64>,
+        /// Pairs of images.
+        #[serde(default = "pairs")]
+        pairs: usize,
+    },
+    /// Training images nearest to samples, in pixels and in features (Figures 12 and 15).
+    Neighbours {
+        /// Samples, the first ones.
+        #[serde(default = "images")]
+        samples: usize,
+        /// Neighbours of each.
+        #[serde(default = "neighbours")]
+        neighbours: usize,
+    },
+}
+
+fn stops() -> usize {
+    20
+}
+fn quarters() -> Vec<f64> {
+    vec![1.0, 0.75, 0.5, 0.25]
+}
+fn half() -> Vec<f64> {
+    vec![0.5]
+}
+fn images() -> usize {
+    8
+}
+fn pairs() -> usize {
+    6
+}
+fn neighbours() -> usize {
+    7
+}
+
+/// Largest number of anything in a picture.
+const MOST: usize = 64;
+
+impl Study {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Study::ReverseTime { .. } => "reverse-time",
+            Study::SharedLatents { .. } => "shared-latents",
+            Study::Interpolation { .. } => "interpolation",
+            Study::Neighbours { .. } => "neighbours",
+        }
+    }
+
+    /// Whether it makes all samples on its way.
+    pub fn walks(&self) -> bool {
+        match self {
+            Study::ReverseTime { .. } => true,
+            Study::SharedLatents { .. } | Study::Interpolation { .. } | Study::Neighbours { .. } => false,
+        }
+    }
+
+    /// What does not fit, as (key, problem).
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let count = |key, n: usize| match n {
+            1..=MOST => Ok(()),
+            _ => Err((key, format!("expected 1 to {MOST}, got {n}"))),
+        };
+        let shares = |at: &[f64], least: f64| match at.iter().find(|s| !(least..=1.0).contains(*s)) {
+            Some(share) => Err(("at", format!("expected shares of T in [{least}, 1], got {share}"))),
+            None => count("at", at.len()),
+        };
+        match self {
+            Study::ReverseTime { stops } => match stops {
+                2..=1000 => Ok(()),
+                _ => Err(("stops", format!("expected 2 to 1000, got {stops}"))),
+            },
+            Study::SharedLatents { at, images } => shares(at, 0.0).and(count("images", *images)),
+            Study::Interpolation { at, pairs } => shares(at, 0.0).and(count("pairs", *pairs)),
+            Study::Neighbours { samples, neighbours } => count("samples", *samples).and(count("neighbours", *neighbours)),
+        }
+    }
+}
+
+/// A grid file's tree with every study that was written as its kind alone as a map.
+pub fn normalised(mut tree: Value) -> Value {
+    let rows = tree.get_mut("studies").and_then(Value::as_array_mut).into_iter().flatten();
+    let kinds = rows.filter_map(|row| row.get_mut("kinds").and_then(Value::as_array_mut)).flatten();
+    for value in kinds {
+        if let Value::String(kind) = &*value {
+            *value = json!({ "kind": kind });
+        }
+    }
+    tree
+}

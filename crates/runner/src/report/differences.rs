@@ -1,0 +1,121 @@
+//! What several seeds say of the differences between cells. Cells share data order, t and noise, so seeds are compared in pairs.
+
+use super::tables::Frames;
+use crate::grid::Experiment;
+use crate::metrics::Metric;
+use anyhow::Result;
+
+/// A cell's distance from the best cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// Mean over the seeds that both have.
+    pub mean: f64,
+    /// Half of the 95% interval.
+    pub half: f64,
+}
+
+impl Difference {
+    /// Of paired numbers; none of fewer than two pairs.
+    pub fn of(pairs: &[(f64, f64)]) -> Option<Difference> {
+        let n = pairs.len() as f64;
+        if pairs.len() < 2 {
+            return None;
+        }
+        let differences: Vec<f64> = pairs.iter().map(|(a, b)| a - b).collect();
+        let mean = differences.iter().sum::<f64>() / n;
+        let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        Some(Difference { mean, half: student(pairs.len() - 1) * (variance / n).sqrt() })
+    }
+
+    /// Whether the seeds tell it from none.
+    pub fn is_supported(self) -> bool {
+        self.mean.abs() > self.half
+    }
+}
+
+/// The 97.5% quantile of Student's t with `freedom` degrees of freedom, to three digits; from 30 on by its series in 1/freedom.
+fn student(freedom: usize) -> f64 {
+    const FIRST: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101,
+        2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+    ];
+    const Z: f64 = 1.959964;
+    let n = freedom as f64;
+    FIRST.get(freedom - 1).copied().unwrap_or_else(|| Z + (Z.powi(3) + Z) / (4.0 * n) + (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / (96.0 * n * n))
+}
+
+/// The page's section: each cell against the best one. Empty where there is one seed.
+pub fn section(experiment: &Experiment, frames: &Frames) -> Result<String> {
+    let file = &experiment.file;
+    if file.seeds.len() < 2 || experiment.cells.len() < 2 {
+        return Ok(String::new());
+    }
+    let mut rows: Vec<Vec<String>> = experiment.cells.iter().map(|c| vec![c.label()]).collect();
+    let mut unsupported = false;
+    for metric in &file.metrics {
+        let column = column(experiment, frames, *metric)?;
+        for (row, (cell, plain)) in rows.iter_mut().zip(column) {
+            unsupported |= plain;
+            row.push(cell);
+        }
+    }
+    let mut text = "\n## Differences to the best cell\n\nPaired over seeds, with the 95% interval of their mean (Student's t).".to_string();
+    if unsupported {
+        text += " **≈ marks a difference that the seeds do not support.**";
+    }
+    text += "\n\n| cell |";
+    file.metrics.iter().for_each(|m| text += &format!(" {} |", m.heading()));
+    text += &format!("\n| --- |{}\n", " ---: |".repeat(file.metrics.len()));
+    rows.iter().for_each(|row| text += &format!("| {} |\n", row.join(" | ")));
+    Ok(text)
+}
+
+/// One metric's column, and whether a cell is marked.
+fn column(experiment: &Experiment, frames: &Frames, metric: Metric) -> Result<Vec<(String, bool)>> {
+    let seeds = (0..experiment.cells.len()).map(|place| frames.by_seed(place, metric)).collect::<Result<Vec<_>>>()?;
+    let mean = |place: usize| seeds[place].values().sum::<f64>() / seeds[place].len() as f64;
+    let sign = if metric.rises() { -1.0 } else { 1.0 };
+    let there = (0..seeds.len()).filter(|place| !seeds[*place].is_empty());
+    let Some(best) = there.min_by(|a, b| (sign * mean(*a)).total_cmp(&(sign * mean(*b)))) else {
+        return Ok(vec![("–".into(), false); seeds.len()]);
+    };
+    let digits = metric.digits() + 1;
+    let cell = |place: usize| {
+        if place == best {
+            return ("best".to_string(), false);
+        }
+        let pairs: Vec<(f64, f64)> = seeds[place].iter().filter_map(|(seed, v)| Some((*v, *seeds[best].get(seed)?))).collect();
+        match Difference::of(&pairs) {
+            None => ("–".into(), false),
+            Some(d) => {
+                let mark = if d.is_supported() { "" } else { "≈ " };
+                (format!("{mark}{:+.digits$} ± {:.digits$}", d.mean, d.half), !d.is_supported())
+            }
+        }
+    };
+    Ok((0..seeds.len()).map(cell).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_the_textbooks() {
+        // Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), t of 2 degrees 4.303.
+        let d = Difference::of(&[(2.0, 1.0), (4.0, 2.0), (6.0, 3.0)]).unwrap();
+        assert!((d.mean - 2.0).abs() < 1e-12 && (d.half - 4.303 / 3f64.sqrt()).abs() < 1e-12 && !d.is_supported());
+        // What all seeds share cancels, however much seeds differ.
+        let d = Difference::of(&[(10.1, 10.0), (20.1, 20.0), (30.1, 30.0)]).unwrap();
+        assert!(d.is_supported() && (d.mean - 0.1).abs() < 1e-12 && d.half < 1e-9);
+        assert_eq!(Difference::of(&[(1.0, 2.0)]), None);
+    }
+
+    #[test]
+    fn quantiles_go_on_where_the_table_ends() {
+        // From tables: 40 degrees 2.021, 60 2.000, 120 1.980.
+        for (freedom, quantile) in [(31, 2.040), (40, 2.021), (60, 2.000), (120, 1.980)] {
+            assert!((student(freedom) - quantile).abs() < 6e-4, "{freedom}");
+        }
+    }
+}

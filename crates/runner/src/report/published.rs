@@ -1,0 +1,87 @@
+//! Published tables with the numbers of this experiment beside their rows.
+
+use super::Entry;
+use super::tables::Frames;
+use crate::commands::number;
+use crate::grid::{Coding, Experiment, Published, agrees_with};
+use crate::metrics::Metric;
+use anyhow::Result;
+use serde_json::{Map, Value};
+
+/// All of them, as sections of the page.
+pub fn tables(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<String> {
+    let mut text = String::new();
+    for table in &experiment.file.tables {
+        text += &published(table, experiment, frames)?;
+    }
+    if let Some(coding) = &experiment.file.coding {
+        text += &rate_distortion(coding, experiment, entries);
+    }
+    Ok(text)
+}
+
+fn place_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize> {
+    experiment.cells.iter().position(|c| agrees_with(c, cell))
+}
+
+fn row(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// A heading, and the rule under a first column of names.
+fn head(cells: &[String]) -> String {
+    format!("{}| --- |{}\n", row(cells), " ---: |".repeat(cells.len() - 1))
+}
+
+fn published(table: &Published, experiment: &Experiment, frames: &Frames) -> Result<String> {
+    let ours = table.rows.iter().any(|row| row.cell.is_some());
+    let mut text = format!("\n## {}\n\n{}.\n\n", table.title, table.source);
+    let mut headings = vec!["".to_string()];
+    headings.extend(table.metrics.iter().map(|m| m.heading().to_string()));
+    if ours {
+        headings.extend(table.metrics.iter().map(|m| format!("here: {}", m.heading())));
+    }
+    text += &head(&headings);
+    for line in &table.rows {
+        let mut cells = vec![line.name.clone()];
+        cells.extend(table.metrics.iter().map(|m| line.says.get(m).cloned().unwrap_or_default()));
+        if ours {
+            let place = line.cell.as_ref().and_then(|cell| place_of(experiment, cell));
+            let measured = |metric: Metric| -> Result<String> {
+                let Some(place) = place else { return Ok(String::new()) };
+                Ok(frames.mean(place, metric)?.map_or_else(|| "–".into(), |m| number(m.value, m.error, metric.digits())))
+            };
+            for metric in &table.metrics {
+                cells.push(measured(*metric)?);
+            }
+        }
+        text += &row(&cells);
+    }
+    Ok(text)
+}
+
+/// Table 4: what has been received after T - t + 1 of T steps.
+fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) -> String {
+    let mut text = format!("\n## Progressive lossy coding (Table 4)\n\n{}. Here: held-out images, the root taken after the mean over images, and before it in brackets.\n\n", coding.source);
+    let headings = ["received, T − t + 1", "rate, bits/dim", "RMSE (0-255)", "here: rate", "here: RMSE"].map(String::from);
+    text += &head(&headings);
+    let place = place_of(experiment, &coding.cell);
+    let ours = entries.iter().find(|e| Some(e.place) == place && !e.terms().is_empty());
+    for line in &coding.rows {
+        let mut cells = match ours {
+            Some(entry) => {
+                let timesteps = entry.terms().len();
+                let received = ((line.received * timesteps as f64).round() as usize).max(1);
+                let t = timesteps + 1 - received;
+                let point = entry.coding()[received - 1];
+                assert_eq!(point.t, t, "the curve runs from T down, one step at a time");
+                let each = 127.5 * entry.terms()[t - 1].rmse_x0;
+                vec![format!("{received} of {timesteps}"), format!("{:.5}", point.rate), format!("{:.5} ({each:.5})", point.rmse)]
+            }
+            None => vec![format!("{} T", line.received), "–".into(), "–".into()],
+        };
+        cells.splice(1..1, [line.rate.clone(), line.rmse.clone()]);
+        text += &row(&cells);
+    }
+    text
+}

@@ -1,0 +1,65 @@
+//! What samples score in the job's features, and what real images score by the same measure.
+
+use super::sample::Samples;
+use crate::data::Dataset;
+use crate::metrics::features::FeatureNet;
+use crate::metrics::reference::Reference;
+use crate::metrics::score::{Effort, Score, scores};
+use crate::metrics::{Measured, Metric};
+use crate::progress::Reporter;
+use crate::store::Store;
+use anyhow::Result;
+use ddpm_model::network::ImageShape;
+
+/// Scores of samples, and of as many real held-out images: what a perfect sampler would get.
+pub struct Scores {
+    /// Each measured, or the reason why not.
+    pub samples: Vec<Score>,
+    /// Of the held-out images, where there are as many; held out, they are not compared with themselves.
+    pub real: Vec<(Metric, Measured)>,
+}
+
+/// Every score a blank, for one reason.
+fn blank(reason: String) -> Scores {
+    Scores { samples: Metric::OF_SAMPLES.into_iter().map(|m| (m, Err(reason.clone()))).collect(), real: Vec::new() }
+}
+
+/// Scores of `samples` in the features of `net`.
+pub fn score(
+    store: Option<&Store>,
+    samples: &Samples,
+    data: &Dataset,
+    net: Option<&FeatureNet>,
+    seed: u64,
+    reporter: &mut Reporter,
+) -> Result<Scores> {
+    let Some(net) = net else {
+        let ImageShape { height, width, channels } = data.shape;
+        return Ok(blank(format!("no feature network for {height}x{width} images of {channels} channels")));
+    };
+    let reference = match Reference::load(store, data, net, reporter)? {
+        Ok(reference) => reference,
+        Err(reason) => return Ok(blank(reason)),
+    };
+    // As many as samples, since scores depend on the number of images.
+    let count = samples.bytes.len() / data.shape.len();
+    let real = match reference.held_out.features.first(count) {
+        Some(some) => {
+            let what = format!("{} features; {count} held-out images", net.name);
+            let all = scores(&some, &reference, &what, Effort::All, seed)?;
+            all.into_iter().filter(|(m, _)| *m != Metric::FidHeldOut).filter_map(|(m, v)| Some((m, v.ok()?))).collect()
+        }
+        None => Vec::new(),
+    };
+    if let Some(problem) = samples.problem() {
+        return Ok(Scores { real, ..blank(problem) });
+    }
+    reporter.begin();
+    let tell = |done: usize| reporter.tell("features", done as u64, count as u64, done as u64, None);
+    let features = net.see(&samples.bytes, data.shape, tell)?;
+    if !features.are_finite() {
+        return Ok(Scores { real, ..blank("the samples' features are not finite".into()) });
+    }
+    let what = format!("{} features; {count} samples, averaged weights, 8-bit", net.name);
+    Ok(Scores { samples: scores(&features, &reference, &what, Effort::All, seed)?, real })
+}

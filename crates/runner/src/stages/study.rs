@@ -1,0 +1,228 @@
+//! The studies of Section 4 on one trained network: pictures, and scores along the reverse process.
+
+use super::sample::{keep, sample, samples_of, stops};
+use crate::data::{Dataset, Images};
+use crate::grid::Study;
+use crate::job::Job;
+use crate::metrics::features::FeatureNet;
+use crate::metrics::reference::Reference;
+use crate::metrics::score::{Effort, scores};
+use crate::picture;
+use crate::progress::Reporter;
+use crate::store::{CourseAt, Findings, Shown, Store, atomic};
+use anyhow::Result;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::network::ImageShape;
+use ddpm_model::sampling::Walk;
+use ddpm_model::tensor::{Device, Tensor};
+use ddpm_model::{Diffusion, Engine};
+use rayon::prelude::*;
+
+/// Samples shown along the reverse process.
+const SHOWN: usize = 8;
+/// Mixtures between two images, ends not counted: the paper's 0.1, ..., 0.9.
+const MIXTURES: usize = 9;
+
+/// What a study works with.
+pub struct Setting<'a> {
+    pub store: &'a Store,
+    pub job: &'a Job,
+    pub data: &'a Dataset,
+    pub engine: &'a mut Engine,
+    pub net: Option<&'a FeatureNet>,
+    pub reporter: &'a mut Reporter,
+}
+
+/// Images in rows, to become a picture.
+struct Sheet {
+    rows: usize,
+    columns: usize,
+    bytes: Vec<u8>,
+}
+
+impl Setting<'_> {
+    /// Does `study` and leaves its pictures in the job's folder.
+    pub fn run(&mut self, study: &Study) -> Result<Findings> {
+        match study {
+            Study::ReverseTime { stops } => self.reverse_time(*stops),
+            Study::SharedLatents { at, images } => self.shared_latents(at, *images),
+            Study::Interpolation { at, pairs } => self.interpolation(at, *pairs),
+            Study::Neighbours { samples, neighbours } => self.neighbours(*samples, *neighbours),
+        }
+    }
+
+    fn shape(&self) -> ImageShape {
+        self.data.shape
+    }
+
+    fn diffusion(&self) -> Diffusion {
+        self.job.config.diffusion()
+    }
+
+    /// The step at a share of T.
+    fn step(&self, share: f64) -> usize {
+        (share * self.job.config.diffusion.timesteps as f64).round() as usize
+    }
+
+    fn show(&self, file: &str, caption: String, sheet: &Sheet) -> Result<Shown> {
+        assert_eq!(sheet.bytes.len(), sheet.rows * sheet.columns * self.shape().len(), "a full sheet");
+        let picture = picture::grid(&sheet.bytes, self.shape(), sheet.columns, picture::scale_for(self.shape()));
+        atomic::write(&self.store.run(&self.job.id).join(file), &picture::png(&picture)?)?;
+        Ok(Shown { file: file.into(), caption })
+    }
+
+    fn reverse_time(&mut self, n: usize) -> Result<Findings> {
+        let (diffusion, config, shape) = (self.diffusion(), &self.job.config.sampling, self.shape());
+        let steps = stops(config, &diffusion, n)?;
+        let (samples, course) = sample(self.engine, &diffusion, config, self.job.seed, &steps, self.reporter)?;
+        let mut shown = Vec::new();
+        let rows = SHOWN.min(config.count);
+        for row in 0..rows {
+            course.predictions.iter().for_each(|all| shown.extend_from_slice(&all[row * shape.len()..(row + 1) * shape.len()]));
+        }
+        let sheet = Sheet { rows, columns: course.steps.len(), bytes: shown };
+        let spelled: Vec<String> = course.steps.iter().map(usize::to_string).collect();
+        let caption = format!("x̂₀ predicted along the reverse process, at t = {} (Figure 6).", spelled.join(", "));
+        let mut findings = Findings { pictures: vec![self.show("predictions.png", caption, &sheet)?], ..Findings::default() };
+        match (self.net, samples.problem()) {
+            (None, _) => findings.blank = Some("no feature network for these images".into()),
+            (_, Some(problem)) => findings.blank = Some(problem),
+            (Some(net), None) => match Reference::load(Some(self.store), self.data, net, self.reporter)? {
+                Err(reason) => findings.blank = Some(reason),
+                Ok(reference) => {
+                    let what = format!("{} features; {} predictions of x0, averaged weights, 8-bit", net.name, config.count);
+                    for (t, bytes) in course.steps.iter().zip(&course.predictions) {
+                        let features = net.see(bytes, shape, |_| {})?;
+                        let found = scores(&features, &reference, &what, Effort::Course, self.job.seed)?;
+                        let metrics = found.into_iter().filter_map(|(m, v)| Some((m, v.ok()?))).collect();
+                        findings.course.push(CourseAt { t: *t, metrics });
+                    }
+                }
+            },
+        }
+        // The walk has made the samples that the cell's scores need.
+        if !self.store.samples(&self.job.sampling_id).exists() {
+            keep(self.store, self.job, self.data, samples)?;
+        }
+        Ok(findings)
+    }
+
+    fn shared_latents(&mut self, at: &[f64], images: usize) -> Result<Findings> {
+        let (diffusion, seed, config) = (self.diffusion(), self.job.seed, &self.job.config.sampling);
+        let steps: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
+        let mut walk = Walk::new(self.engine, &diffusion, &config.sampler)?;
+        let (mut bytes, end) = (Vec::new(), walk.evaluations());
+        for t in &steps {
+            let parting = walk.place_of(*t);
+            // One chain for all, with the noise of image 0; then each with its own. Image 0 is the same in every row.
+            let start = walk.noise(seed, None, 0, 1)?;
+            let shared = walk.walk(start, 0..parting, &|walk, place| walk.noise(seed, Some(place), 0, 1), &mut |_| {})?;
+            let many = shared.repeat((images, 1, 1, 1))?;
+            let own = walk.walk(many, parting..end, &|walk, place| walk.noise(seed, Some(place), 0, images), &mut |_| {})?;
+            bytes.extend(picture::to_bytes(&own)?);
+        }
+        let sheet = Sheet { rows: steps.len(), columns: images, bytes };
+        let spelled: Vec<String> = steps.iter().map(|t| format!("x_{t}")).collect();
+        let caption = format!("Samples that share {} with all of their row (Figure 7).", spelled.join(", "));
+        Ok(Findings { pictures: vec![self.show("shared-latents.png", caption, &sheet)?], ..Findings::default() })
+    }
+
+    fn interpolation(&mut self, at: &[f64], pairs: usize) -> Result<Findings> {
+        let (diffusion, seed, shape) = (self.diffusion(), self.job.seed, self.shape());
+        let images = if self.data.held_out.len(shape) >= 2 * pairs { &self.data.held_out } else { &self.data.train };
+        let pairs = pairs.min(images.len(shape) / 2);
+        let steps: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
+        let mut walk = Walk::new(self.engine, &diffusion, &self.job.config.sampling.sampler)?;
+        let mut bytes = Vec::new();
+        for pair in 0..pairs {
+            for t in &steps {
+                let mixed = mixtures(images, shape, &diffusion, seed, pair, *t)?;
+                let decoded = match t {
+                    0 => mixed,
+                    t => {
+                        // All mixtures of a pair are decoded with the same noise.
+                        let n = mixed.dim(0)?;
+                        let noise = |walk: &Walk, place| Ok(walk.noise(seed, Some(place), pair, 1)?.repeat((n, 1, 1, 1))?);
+                        let places = walk.place_of(*t)..walk.evaluations();
+                        walk.walk(mixed, places, &noise, &mut |_| {})?
+                    }
+                };
+                bytes.extend_from_slice(pixels(images, shape, 2 * pair));
+                bytes.extend(picture::to_bytes(&decoded)?);
+                bytes.extend_from_slice(pixels(images, shape, 2 * pair + 1));
+            }
+        }
+        let sheet = Sheet { rows: pairs * steps.len(), columns: MIXTURES + 4, bytes };
+        let spelled: Vec<String> = steps.iter().map(usize::to_string).collect();
+        let caption = format!(
+            "Interpolation at t = {}: source, decoded mixtures λ = 0, 0.1, …, 1, source; noise of encoder and decoder fixed (Figures 8, 9).",
+            spelled.join(", ")
+        );
+        let file = format!("interpolation-{}.png", if steps.len() > 1 { "coarse-to-fine".into() } else { spelled.join("-") });
+        Ok(Findings { pictures: vec![self.show(&file, caption, &sheet)?], ..Findings::default() })
+    }
+
+    fn neighbours(&mut self, samples: usize, neighbours: usize) -> Result<Findings> {
+        let shape = self.shape();
+        let made = samples_of(self.store, self.job, self.data, self.engine, self.reporter)?;
+        let shown = &made.bytes[..samples.min(made.bytes.len() / shape.len()) * shape.len()];
+        let n = neighbours.min(self.data.train.len(shape));
+        let spaces = |bytes: &[u8]| bytes.iter().map(|b| *b as f32).collect::<Vec<f32>>();
+        let train = &self.data.train;
+        let sheet = |order: &[Vec<usize>]| {
+            let mut bytes = Vec::new();
+            for (sample, near) in shown.chunks(shape.len()).zip(order) {
+                bytes.extend_from_slice(sample);
+                near.iter().for_each(|i| bytes.extend_from_slice(pixels(train, shape, *i)));
+            }
+            Sheet { rows: order.len(), columns: 1 + n, bytes }
+        };
+        let order = nearest(&spaces(shown), &spaces(&train.pixels), shape.len(), n);
+        let caption = "A sample and the training images nearest to it in pixels (Figures 12, 15).".to_string();
+        let mut findings = Findings { pictures: vec![self.show("neighbours-pixels.png", caption, &sheet(&order))?], ..Findings::default() };
+        let Some(net) = self.net else {
+            findings.blank = Some("no feature network for these images".into());
+            return Ok(findings);
+        };
+        match Reference::load(Some(self.store), self.data, net, self.reporter)? {
+            Err(reason) => findings.blank = Some(reason),
+            Ok(reference) => {
+                let seen = net.see(shown, shape, |_| {})?;
+                let order = nearest(&seen.rows, &reference.train.features.rows, seen.dim, n);
+                let caption = format!("A sample and the training images nearest to it in {} features (Figures 12, 15).", net.name);
+                findings.pictures.push(self.show("neighbours-features.png", caption, &sheet(&order))?);
+            }
+        }
+        Ok(findings)
+    }
+}
+
+fn pixels(images: &Images, shape: ImageShape, i: usize) -> &[u8] {
+    &images.pixels[i * shape.len()..(i + 1) * shape.len()]
+}
+
+/// Mixtures of a pair's x_t, (1 - λ) x_t + λ x_t' for λ = 0, 0.1, ..., 1: `[11, H, W, C]`. The encoder's noise is one for all λ and t.
+fn mixtures(images: &Images, shape: ImageShape, diffusion: &Diffusion, seed: u64, pair: usize, t: usize) -> Result<Tensor> {
+    let mut both = images.tensor(shape, &[2 * pair, 2 * pair + 1], |_| false)?;
+    if t > 0 {
+        let eps = Random::new(seed, Stream::Encode).normals(0, 2 * pair, 2, shape.len());
+        both = diffusion.batch(both.clone(), Tensor::from_vec(eps, both.dims(), &Device::Cpu)?, vec![t; 2])?.xt;
+    }
+    let (a, b) = (both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?);
+    let mixture = |i: usize| {
+        let lambda = i as f64 / (MIXTURES + 1) as f64;
+        a.affine(1.0 - lambda, 0.0)? + b.affine(lambda, 0.0)?
+    };
+    Ok(Tensor::cat(&(0..MIXTURES + 2).map(mixture).collect::<ddpm_model::tensor::Result<Vec<_>>>()?, 0)?)
+}
+
+/// For each row of `a` the places of its `n` nearest rows of `b`, nearest first.
+fn nearest(a: &[f32], b: &[f32], dim: usize, n: usize) -> Vec<Vec<usize>> {
+    let of = |row: &[f32]| {
+        let distance = |other: &[f32]| row.iter().zip(other).map(|(x, y)| ((x - y) as f64).powi(2)).sum::<f64>();
+        let mut all: Vec<(f64, usize)> = b.chunks(dim).enumerate().map(|(i, other)| (distance(other), i)).collect();
+        all.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+        all.into_iter().take(n).map(|(_, i)| i).collect()
+    };
+    a.par_chunks(dim).map(of).collect()
+}
