@@ -16,6 +16,15 @@ const METADATA: &str = "ddpm";
 
 /// A file's bytes: `tensors` in f32 (bytes stay bytes), and a description of them.
 pub fn to_bytes(tensors: &[(String, Tensor)], description: &str) -> Result<Vec<u8>> {
+    serialised(tensors, HashMap::from([(METADATA.to_string(), description.to_string())]))
+}
+
+/// The same for other programs, without a description of ours but with the word for their layout.
+pub fn plain_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    serialised(tensors, HashMap::from([("format".to_string(), "pt".to_string())]))
+}
+
+fn serialised(tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<Vec<u8>> {
     let bytes: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| {
@@ -30,7 +39,7 @@ pub fn to_bytes(tensors: &[(String, Tensor)], description: &str) -> Result<Vec<u
         .iter()
         .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()?;
-    Ok(safetensors::serialize(views, Some(HashMap::from([(METADATA.to_string(), description.to_string())])))?)
+    Ok(safetensors::serialize(views, Some(metadata))?)
 }
 
 /// The description in a file's bytes.

@@ -9,6 +9,7 @@
 pub mod bound;
 pub mod checkpoint;
 pub mod classifier;
+pub mod diffusers;
 pub mod diffusion;
 mod eager;
 pub mod engine;
@@ -25,6 +26,7 @@ pub mod unet;
 
 /// The tensors that this crate's functions take and give, for whoever calls them.
 pub mod tensor {
+    pub use candle_core::safetensors::load;
     pub use candle_core::{D, DType, Device, Error, Result, Tensor};
 }
 

@@ -8,6 +8,7 @@
 pub mod commands;
 pub mod config;
 pub mod data;
+pub mod exchange;
 pub mod executor;
 pub mod exit;
 pub mod grid;

@@ -1,5 +1,6 @@
 //! `ddpm eval`: the bound of a checkpoint.
 
+use super::outside;
 use super::sample::open;
 use super::{Unusable, number, print};
 use crate::config::ConfigError;
@@ -9,15 +10,19 @@ use crate::progress::Reporter;
 use crate::stages::{BoundOf, bound, sample, score};
 use crate::store::Split;
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub struct Eval {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// The checkpoint of a training
-    checkpoint: PathBuf,
+    #[arg(required = true)]
+    checkpoint: Option<PathBuf>,
     /// How many images; as many as the checkpoint's evaluation says where absent
     #[arg(long)]
     images: Option<usize>,
@@ -35,26 +40,50 @@ pub struct Eval {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// The network's output for given images and steps
+    Forward {
+        /// The checkpoint of a training
+        #[arg(long)]
+        checkpoint: PathBuf,
+        /// A safetensors file: `x` [B, H, W, C] and `t` [B], 1 to T
+        #[arg(long)]
+        input: PathBuf,
+        /// The safetensors file to write: `output` [B, H, W, C']
+        #[arg(long, short, default_value = "output.safetensors")]
+        out: PathBuf,
+    },
+}
+
 impl Eval {
     pub fn run(self) -> Result<Exit> {
-        let mut opened = open(&self.checkpoint, &self.set)?;
-        let (images, split) = if self.train { (&opened.data.train, "train") } else { (&opened.data.held_out, "held-out") };
-        let evaluation = &opened.config.evaluation;
+        if let Some(Part::Forward { checkpoint, input, out }) = self.part {
+            outside::forward(&mut open(&checkpoint, &[])?, &input, &out)?;
+            print(&format!("{}\n", out.display()));
+            return Ok(Exit::Ok);
+        }
+        let checkpoint = self.checkpoint.context("the command line has asked for it")?;
+        let mut opened = open(&checkpoint, &self.set)?;
+        let data = opened.data(&checkpoint)?;
+        let (images, split) = if self.train { (&data.train, "train") } else { (&data.held_out, "held-out") };
+        let (config, seed) = (opened.described.config.clone(), opened.described.seed);
+        let evaluation = &config.evaluation;
         let n = self.images.unwrap_or(if self.train { evaluation.train } else { evaluation.held_out });
-        let there = images.len(opened.data.shape);
+        let there = images.len(data.shape);
         if n == 0 || n > there {
             return Err(ConfigError::new("--images", "", format!("expected 1 to {there}, got {n}")).into());
         }
-        let what = BoundOf { images, shape: opened.data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
+        let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();
-        let (measured, Split { bound, terms, under, authors }) = bound(&mut opened.engine, &opened.config.diffusion(), &what, opened.seed, &mut reporter)?;
+        let (measured, Split { bound, terms, under, authors }) = bound(&mut opened.engine, &config.diffusion(), &what, seed, &mut reporter)?;
         let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
         if let Some(count) = self.samples {
-            let mut sampling = opened.config.sampling.clone();
+            let mut sampling = config.sampling.clone();
             sampling.count = count as usize;
-            let net = opened.config.evaluation.features.load(opened.data.shape).context(Unusable)?;
-            let (made, _) = sample(&mut opened.engine, &opened.config.diffusion(), &sampling, opened.seed, &[], &mut reporter)?;
-            scores.extend(score(None, &made, &opened.data, net.as_ref(), opened.seed, &mut reporter)?.samples);
+            let net = config.evaluation.features.load(data.shape).context(Unusable)?;
+            let (made, _) = sample(&mut opened.engine, &config.diffusion(), &sampling, seed, &[], &mut reporter)?;
+            scores.extend(score(None, &made, &data, net.as_ref(), seed, &mut reporter)?.samples);
         }
         if self.json {
             let scores: BTreeMap<_, _> = scores.iter().map(|(m, v)| (m.name(), v)).collect();

@@ -1,6 +1,7 @@
 //! `ddpm fid`: scores between two sets of images, whatever they come as.
 
 use super::{Unusable, number, print};
+use crate::config::SamplingConfig;
 use crate::data::folder;
 use crate::exit::Exit;
 use crate::metrics::features::{FeatureNet, FeatureSource, Features, INCEPTION_PATH};
@@ -40,7 +41,7 @@ pub struct Fid {
     /// Also KID, precision, recall, FID at infinitely many samples, inception score, and the FID's standard error
     #[arg(long)]
     all: bool,
-    /// Write the statistics of A as .npz
+    /// Write A's statistics (.npz) or features (.safetensors)
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// Print JSON
@@ -80,7 +81,11 @@ impl Fid {
         }
         let net = a.net.clone().or(b.net.clone()).unwrap_or_else(|| "unnamed".into());
         if let Some(path) = &self.save {
-            statistics::write(path, &a.moments, &net).context(Unusable)?;
+            match (path.extension().and_then(|e| e.to_str()), &a.features) {
+                (Some("npz"), _) => statistics::write(path, &a.moments, &net).context(Unusable)?,
+                (Some("safetensors"), Some(features)) => reference::write_features(path, &net, features).context(Unusable)?,
+                _ => bail!("--save {}: expected .npz, or .safetensors where A's features are known", path.display()),
+            }
         }
         let gaussian = Gaussian::of(&b.moments)?;
         let fid = gaussian.distance(&a.moments)?;
@@ -135,14 +140,13 @@ impl Fid {
                 Some((features, net)) => self.of_features(features, net, &path.display().to_string()),
                 None => {
                     let mut opened = super::sample::open(path, &[])?;
-                    let mut sampling = opened.config.sampling.clone();
-                    sampling.count = self.samples as usize;
-                    let diffusion = opened.config.diffusion();
-                    let (made, _) = stages::sample(&mut opened.engine, &diffusion, &sampling, opened.seed, &[], &mut Reporter::silent())?;
+                    let (config, seed) = (opened.described.config.clone(), opened.described.seed);
+                    let sampling = SamplingConfig { count: self.samples as usize, ..config.sampling.clone() };
+                    let (made, _) = stages::sample(&mut opened.engine, &config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
                     if let Some(problem) = made.problem() {
                         bail!("{}: {problem}", path.display());
                     }
-                    self.of_images(&made.bytes, opened.data.shape)
+                    self.of_images(&made.bytes, opened.shape)
                 }
             },
             _ if !path.exists() => bail!("{}: is not there", path.display()),
@@ -163,6 +167,6 @@ impl Fid {
         ensure!(features.n() > 1, "{origin}: expected at least 2 images, got {}", features.n());
         let moments = Moments::of(features.dim, features.iter());
         let n = Some(features.n());
-        Ok(Side { moments, features: Some(features).filter(|_| self.all), net, n })
+        Ok(Side { moments, features: Some(features).filter(|_| self.all || self.save.is_some()), net, n })
     }
 }

@@ -6,7 +6,9 @@ mod classifier;
 mod data;
 mod doctor;
 mod eval;
+mod exchange;
 mod fid;
+mod outside;
 mod plan;
 mod run;
 mod sample;
@@ -56,6 +58,10 @@ enum Command {
     Sample(sample::Sample),
     /// Measure the bits/dim of a checkpoint
     Eval(eval::Eval),
+    /// Make a checkpoint from another program's
+    Import(exchange::Import),
+    /// Make another program's files from a checkpoint
+    Export(exchange::Export),
     /// Compare two sets of images: FID, and with --all every other score
     Fid(fid::Fid),
     /// Verify and describe a data set, or fetch the Inception weights
@@ -131,6 +137,8 @@ pub fn main(cli: Cli) -> Exit {
         Command::Schedule(c) => c.run(),
         Command::Sample(c) => c.run(),
         Command::Eval(c) => c.run(),
+        Command::Import(c) => c.run(),
+        Command::Export(c) => c.run(),
         Command::Fid(c) => c.run(),
         Command::Data(c) => c.run(),
         Command::Bench(c) => c.run(),

@@ -168,14 +168,19 @@ impl Config {
         Ok(())
     }
 
+    /// Whether the network fits images of `image`.
+    pub fn check_network(&self, origin: &str, image: ImageShape) -> Result<(), ConfigError> {
+        self.network.check(image).map_err(|e| {
+            let (path, problem) = placed("network", &e);
+            ConfigError::new(origin, &path, problem)
+        })
+    }
+
     /// Whether the network fits the data set's images, and the evaluation their number.
     pub fn check_images(&self, origin: &str, data: &Dataset) -> Result<(), ConfigError> {
         let (image, train, held_out) = (data.shape, data.train.len(data.shape), data.held_out.len(data.shape));
         self.evaluation.features.check(origin, image)?;
-        self.network.check(image).map_err(|e| {
-            let (path, problem) = placed("network", &e);
-            ConfigError::new(origin, &path, problem)
-        })?;
+        self.check_network(origin, image)?;
         for (path, asked, there) in [
             ("evaluation.held_out", self.evaluation.held_out, held_out),
             ("evaluation.train", self.evaluation.train, train),

@@ -92,6 +92,11 @@ fn write(path: &Path, about: &About, features: &Features) -> Result<()> {
     atomic::write(path, &checkpoint::to_bytes(&tensors, &serde_json::to_string(about)?)?)
 }
 
+/// Leaves features of the network called `net` in a file.
+pub fn write_features(path: &Path, net: &str, features: &Features) -> Result<()> {
+    write(path, &About { features: net.into(), key: String::new() }, features)
+}
+
 fn read(path: &Path, key: &str) -> Result<Features> {
     let read = || -> Result<Features> {
         let about: About = serde_json::from_str(&checkpoint::description(&fs::read(path)?)?)?;

@@ -34,8 +34,8 @@ pub struct Described {
     pub config: Config,
     /// The seed.
     pub seed: u64,
-    /// Digest of the data set.
-    pub data: String,
+    /// Digest of the data set that it was trained on; absent where the weights come from elsewhere.
+    pub data: Option<String>,
     /// Steps made.
     pub step: u64,
     /// The course so far.
@@ -44,6 +44,17 @@ pub struct Described {
     pub open: (f64, f64, u64),
     /// Seconds of computing so far.
     pub wall_s: f64,
+}
+
+impl Described {
+    /// Whether these are the images that it was trained on, where it says so.
+    pub fn check_data(&self, data: &Dataset) -> Result<()> {
+        match &self.data {
+            Some(digest) => ensure!(*digest == data.digest, "was trained on data of digest {digest}, these have {}", data.digest),
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 /// The training's record and the moving average of its weights, parameter after parameter. Where the training has ended both are read, not computed.
@@ -124,7 +135,7 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
             training_id: job.training_id.clone(),
             config: job.config.clone(),
             seed: job.seed,
-            data: data.digest.clone(),
+            data: Some(data.digest.clone()),
             step: 0,
             curve: Vec::new(),
             open: (0.0, 0.0, 0),
@@ -137,7 +148,7 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
         let described: Described = serde_json::from_str(&checkpoint::description(&bytes)?)?;
         ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
         ensure!(described.format == FORMAT, "has format {}, this program writes {FORMAT}", described.format);
-        ensure!(described.data == data.digest, "was trained on data of digest {}, these have {}", described.data, data.digest);
+        described.check_data(data)?;
         let rows = checkpoint::read_states(&bytes, unet.parameters())?;
         Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described))
     };
