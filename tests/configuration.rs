@@ -37,6 +37,7 @@ fn every_arm() -> Vec<Value> {
     for kind in ["ancestral", "ddim", "langevin"] {
         trees.push(set("sampling.sampler", json!({ "kind": kind, "steps": 5 })));
     }
+    trees.push(set("evaluation.features", json!({ "kind": "inception", "weights": "x", "resize": "pytorch" })));
     trees.push(set("data", json!({ "kind": "cifar10", "path": "x" })));
     trees.push(set("data", json!({ "kind": "folder", "path": "x", "held_out": 3 })));
     trees.push(set("network.skips", json!({ "resolutions": [7] })));
@@ -215,8 +216,8 @@ proptest! {
             }
             prop_assert_eq!(cell.config.training.steps, 10 + places[0] as u64);
         }
-        let seeds: Vec<u64> = seeds.iter().map(|s| *s as u64).collect();
-        let jobs = ddpm_runner::job::jobs(&experiment.cells, &seeds, "data", "features");
+        let shape = ddpm_model::network::ImageShape { height: 28, width: 28, channels: 1 };
+        let jobs = ddpm_runner::job::jobs(&experiment, shape, "data").unwrap();
         let ids: std::collections::BTreeSet<_> = jobs.iter().map(|(_, job)| job.id.clone()).collect();
         prop_assert_eq!(ids.len(), experiment.cells.len() * seeds.len());
     }
@@ -231,7 +232,7 @@ proptest! {
 
 #[test]
 fn a_jobs_name_depends_on_its_numbers_and_on_nothing_else() {
-    let job = |tree: &Value, seed, data: &str| Job::new(Config::checked(tree, "t").unwrap(), seed, data, "f");
+    let job = |tree: &Value, seed, data: &str| Job::new(Config::checked(tree, "t").unwrap(), seed, None, data, "f");
     let plain = job(&base(), 0, "d");
     // The order of keys and the short way to write a kind.
     let mut turned = Map::new();

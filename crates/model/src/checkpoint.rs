@@ -51,7 +51,8 @@ pub fn description(bytes: &[u8]) -> Result<String> {
 
 /// Names and shapes of the tensors in a file's bytes, by name.
 pub fn shapes(bytes: &[u8]) -> Result<Vec<(String, Vec<usize>)>> {
-    let mut found: Vec<_> = SafeTensors::deserialize(bytes)?.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
+    let mut found: Vec<_> =
+        SafeTensors::deserialize(bytes)?.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
     found.sort();
     Ok(found)
 }

@@ -88,10 +88,13 @@ pub fn network(config: &Value, origin: &str) -> Result<(Network, ImageShape, usi
         match found {
             None | Some(Value::Null) if key != "norm_eps" => {}
             Some(found) if same(&found, &value) => {}
-            other => return reader.wrong(key, format!("expected {value}, got {}", other.unwrap_or(json!("nothing, which stands for 1e-5")))),
+            other => {
+                return reader.wrong(key, format!("expected {value}, got {}", other.unwrap_or(json!("nothing, which stands for 1e-5"))));
+            }
         }
     }
-    let read = ["sample_size", "in_channels", "out_channels", "block_out_channels", "layers_per_block", "down_block_types", "up_block_types"];
+    let read =
+        ["sample_size", "in_channels", "out_channels", "block_out_channels", "layers_per_block", "down_block_types", "up_block_types"];
     let known = |key: &str| read.contains(&key) || ["norm_num_groups", "dropout"].contains(&key) || fixed().iter().any(|(k, _)| *k == key);
     if let Some((key, value)) = map.iter().find(|(key, value)| !key.starts_with('_') && !known(key) && !value.is_null()) {
         return reader.wrong(key, format!("is not understood (it is {value})"));
@@ -143,7 +146,10 @@ pub fn network(config: &Value, origin: &str) -> Result<(Network, ImageShape, usi
     network.check(image).map_err(|e| ConfigError::new(origin, "", e.to_string()))?;
     let out = reader.count("out_channels")?;
     if out != image.channels && out != 2 * image.channels {
-        return reader.wrong("out_channels", format!("expected {0}, or {1} where the variance is learned, got {out}", image.channels, 2 * image.channels));
+        return reader.wrong(
+            "out_channels",
+            format!("expected {0}, or {1} where the variance is learned, got {out}", image.channels, 2 * image.channels),
+        );
     }
     Ok((network, image, out))
 }
@@ -173,8 +179,11 @@ pub fn config(network: &Network, image: ImageShape, out_channels: usize) -> Valu
 
 /// Their words for the choices of a set-up that they have words for.
 const PREDICTIONS: [(Prediction, &str); 3] = [(Prediction::Eps, "epsilon"), (Prediction::X0, "sample"), (Prediction::V, "v_prediction")];
-const VARIANCES: [(ReverseVariance, &str); 3] =
-    [(ReverseVariance::FixedSmall, "fixed_small"), (ReverseVariance::FixedLarge, "fixed_large"), (ReverseVariance::LearnedRange, "learned_range")];
+const VARIANCES: [(ReverseVariance, &str); 3] = [
+    (ReverseVariance::FixedSmall, "fixed_small"),
+    (ReverseVariance::FixedLarge, "fixed_large"),
+    (ReverseVariance::LearnedRange, "learned_range"),
+];
 
 /// `setup` with what a `scheduler_config.json` says in its place.
 pub fn scheduler(config: &Value, origin: &str, setup: &Setup) -> Result<Setup, ConfigError> {

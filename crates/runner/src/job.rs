@@ -1,11 +1,11 @@
 //! A job: one configuration under one seed, named by what it depends on.
 
 use crate::config::Config;
-use crate::data::Dataset;
 use crate::grid::{Experiment, Study, studies, words};
 use crate::metrics::features::FeatureSource;
 use crate::store::FORMAT;
 use anyhow::Result;
+use ddpm_model::network::ImageShape;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -74,9 +74,9 @@ fn digest(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes()).to_hex()[..8].to_string()
 }
 
-/// All jobs of an experiment, cell after cell, and for each the place of its cell. A study that walks comes before the scores of its
+/// All jobs of an experiment on images of `shape` and a data set of digest `data`, cell after cell, and for each the place of its cell. A study that walks comes before the scores of its
 /// cell, since the walk leaves samples for them.
-pub fn jobs(experiment: &Experiment, data: &Dataset) -> Result<Vec<(usize, Job)>> {
+pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Vec<(usize, Job)>> {
     let mut jobs = Vec::new();
     let mut names: Vec<(FeatureSource, String)> = Vec::new();
     for (place, cell) in experiment.cells.iter().enumerate() {
@@ -84,12 +84,12 @@ pub fn jobs(experiment: &Experiment, data: &Dataset) -> Result<Vec<(usize, Job)>
         let name = match names.iter().find(|(known, _)| known == source) {
             Some((_, name)) => name.clone(),
             None => {
-                let name = source.name_for(data.shape)?;
+                let name = source.name_for(shape)?;
                 names.push((source.clone(), name.clone()));
                 name
             }
         };
-        let job = |seed, study| (place, Job::new(cell.config.clone(), seed, study, &data.digest, &name));
+        let job = |seed, study| (place, Job::new(cell.config.clone(), seed, study, data, &name));
         let studies = studies(&experiment.file, cell);
         let first = experiment.file.seeds[0];
         jobs.extend(studies.iter().filter(|s| s.walks()).map(|study| job(first, Some(study.clone()))));

@@ -76,7 +76,9 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Convolution<F> {
     /// The result for one image; every number of `out` is written.
     pub fn apply(&self, image: &[F::Number], out: &mut [F::Number]) {
         assert_eq!((image.len(), out.len()), (self.window.input.numbers(), self.window.output().numbers()), "{:?}", self.window);
-        if let (true, (0, 0), Some(operand)) = (self.ready.is_plain::<F>() && self.window.stride == 1, self.window.pad, F::as_elements(image)) {
+        if let (true, (0, 0), Some(operand)) =
+            (self.ready.is_plain::<F>() && self.window.stride == 1, self.window.pad, F::as_elements(image))
+        {
             return self.ready.multiply::<F>(operand, &self.packed, Some(&self.bias), false, out);
         }
         scratch::with(self.ready.operand_len(), |operand: &mut [F::Element]| {

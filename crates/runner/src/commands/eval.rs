@@ -76,7 +76,8 @@ impl Eval {
         }
         let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();
-        let (measured, Split { bound, terms, under, authors }) = bound(&mut opened.engine, &config.diffusion(), &what, seed, &mut reporter)?;
+        let (measured, Split { bound, terms, under, authors }) =
+            bound(&mut opened.engine, &config.diffusion(), &what, seed, &mut reporter)?;
         let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
         if let Some(count) = self.samples {
             let mut sampling = config.sampling.clone();
@@ -109,7 +110,11 @@ impl Eval {
             print(&format!("  {name:<18} {total:.6}\n"));
         }
         if let Some(authors) = authors {
-            print(&format!("{} over whole batches of 256, as the authors: {} images\n", number(authors.value, authors.std_err, 4), authors.n));
+            print(&format!(
+                "{} over whole batches of 256, as the authors: {} images\n",
+                number(authors.value, authors.std_err, 4),
+                authors.n
+            ));
         }
         for (metric, score) in scores {
             match score {

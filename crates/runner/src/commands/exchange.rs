@@ -89,7 +89,8 @@ impl Import {
         }
         let unet = config.unet(image);
         let weights = WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.exists());
-        let weights = weights.with_context(|| format!("{}: holds neither {} nor {}", dir.display(), WEIGHTS[0], WEIGHTS[1])).context(Unusable)?;
+        let weights =
+            weights.with_context(|| format!("{}: holds neither {} nor {}", dir.display(), WEIGHTS[0], WEIGHTS[1])).context(Unusable)?;
         let tensors = Tensors::read(&weights).context(Unusable)?;
         let numbers = diffusers::import(&config.network, unet.parameters(), tensors)
             .with_context(|| weights.display().to_string())
@@ -120,7 +121,13 @@ impl Export {
         let To::Diffusers { checkpoint: path, dir, raw } = self.to;
         let (described, shape, rows) = super::sample::read(&path, &[])?;
         let (config, unet) = (&described.config, described.config.unet(shape));
-        ensure!(shape.height == shape.width, "{}: diffusers has square images only, these are {}x{}", path.display(), shape.height, shape.width);
+        ensure!(
+            shape.height == shape.width,
+            "{}: diffusers has square images only, these are {}x{}",
+            path.display(),
+            shape.height,
+            shape.width
+        );
         let [weights, _, _, average] = rows;
         let tensors = diffusers::export(&config.network, unet.parameters(), if raw { &weights } else { &average })
             .with_context(|| path.display().to_string())?;

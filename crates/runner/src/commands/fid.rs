@@ -97,9 +97,14 @@ impl Fid {
             ensure!(samples.n().min(real.n()) >= FEWEST, "expected at least {FEWEST} images on each side");
             let what = format!("{net} features; {} images", samples.n());
             // There is one reference here: it stands for both splits, and is shown once.
-            let reference = Reference { train: Split { name: "reference", features: real, gaussian }, held_out: Split::of("reference", samples.clone())? };
+            let reference = Reference {
+                train: Split { name: "reference", features: real, gaussian },
+                held_out: Split::of("reference", samples.clone())?,
+            };
             found = scores(&samples, &reference, &what, Effort::All, 0)?;
-            found.retain(|(metric, v)| *metric != Metric::FidHeldOut && !(*metric == Metric::InceptionScore && samples.classes < 2 && v.is_ok()));
+            found.retain(|(metric, v)| {
+                *metric != Metric::FidHeldOut && !(*metric == Metric::InceptionScore && samples.classes < 2 && v.is_ok())
+            });
         }
         if self.json {
             let all: serde_json::Map<_, _> = found.iter().map(|(m, v)| (m.name().to_string(), json!(v.as_ref().ok()))).collect();
@@ -122,7 +127,9 @@ impl Fid {
             Net::Inception => FeatureSource::Inception { weights: self.weights.clone(), resize: self.resize },
             Net::Own => FeatureSource::Own {},
         };
-        source.load(shape)?.with_context(|| format!("no own features for {}x{} images of {} channels", shape.height, shape.width, shape.channels))
+        source
+            .load(shape)?
+            .with_context(|| format!("no own features for {}x{} images of {} channels", shape.height, shape.width, shape.channels))
     }
 
     fn side(&self, path: &Path) -> Result<Side> {

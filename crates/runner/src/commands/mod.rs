@@ -108,9 +108,9 @@ impl ExperimentArgs {
         }
         let data = source.load().context(Unusable)?;
         for cell in &experiment.cells {
-            cell.config.check_images(&self.grid.display().to_string(), &data)?;
+            cell.config.check_data(&self.grid.display().to_string(), &data)?;
         }
-        let jobs = jobs(&experiment, &data).context(Unusable)?;
+        let jobs = jobs(&experiment, data.shape, &data.digest).context(Unusable)?;
         Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
     }
 }

@@ -18,7 +18,8 @@ pub struct Given<'a> {
 
 impl<'a> Given<'a> {
     pub fn read(path: &'a Path) -> Result<Given<'a>> {
-        let tensors = load(path, &Device::Cpu).with_context(|| format!("{}: is not a safetensors file", path.display())).context(Unusable)?;
+        let tensors =
+            load(path, &Device::Cpu).with_context(|| format!("{}: is not a safetensors file", path.display())).context(Unusable)?;
         Ok(Given { path, tensors })
     }
 

@@ -39,7 +39,7 @@ impl Run {
         let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
         let config = Config::checked(&serde_json::to_value(&job.config)?, &origin)?;
         let data = config.data.load().context(Unusable)?;
-        config.check_images(&origin, &data)?;
+        config.check_data(&origin, &data)?;
         // A name says what the numbers depend on; one that says something else would fill another job's place.
         let features = config.evaluation.features.name_for(data.shape).context(Unusable)?;
         let named = Job::new(config, job.seed, job.study.clone(), &data.digest, &features);

@@ -82,7 +82,7 @@ impl Opened {
     pub fn data(&self, path: &Path) -> Result<Dataset> {
         let data = self.described.config.data.load().context(Unusable)?;
         self.described.check_data(&data).with_context(|| path.display().to_string())?;
-        self.described.config.check_images(&path.display().to_string(), &data)?;
+        self.described.config.check_data(&path.display().to_string(), &data)?;
         Ok(data)
     }
 }

@@ -177,8 +177,12 @@ impl Config {
     }
 
     /// Whether the network fits the data set's images, and the evaluation their number.
-    pub fn check_images(&self, origin: &str, data: &Dataset) -> Result<(), ConfigError> {
-        let (image, train, held_out) = (data.shape, data.train.len(data.shape), data.held_out.len(data.shape));
+    pub fn check_data(&self, origin: &str, data: &Dataset) -> Result<(), ConfigError> {
+        self.check_images(origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))
+    }
+
+    /// The same for `train` and `held_out` images of `image`.
+    pub fn check_images(&self, origin: &str, image: ImageShape, train: usize, held_out: usize) -> Result<(), ConfigError> {
         self.evaluation.features.check(origin, image)?;
         self.check_network(origin, image)?;
         for (path, asked, there) in [

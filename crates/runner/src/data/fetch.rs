@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn content() -> Vec<u8> {
-        (0..200_000u32).map(|i| (i * 7919 >> 5) as u8).collect()
+        (0..200_000u32).map(|i| ((i * 7919) >> 5) as u8).collect()
     }
 
     fn digest(bytes: &[u8]) -> String {

@@ -62,15 +62,23 @@ struct Embedded {
     bytes: &'static [u8],
 }
 
-const EMBEDDED: [Embedded; 1] = [Embedded {
-    name: "fashion-classifier",
-    shape: ImageShape { height: 28, width: 28, channels: 1 },
-    size: Size::SMALL,
-    bytes: include_bytes!("../../data/fashion-mnist/classifier.safetensors"),
-}];
+const EMBEDDED: [Embedded; 2] = [
+    Embedded {
+        name: "fashion-classifier",
+        shape: ImageShape { height: 28, width: 28, channels: 1 },
+        size: Size::SMALL,
+        bytes: include_bytes!("../../data/fashion-mnist/classifier.safetensors"),
+    },
+    Embedded {
+        name: "cifar10-classifier",
+        shape: ImageShape { height: 32, width: 32, channels: 3 },
+        size: Size::MEDIUM,
+        bytes: include_bytes!("../../data/cifar10/classifier.safetensors"),
+    },
+];
 
 enum Kind {
-    Classifier(Classifier, Weights, ImageShape),
+    Classifier(Box<Classifier>, Weights, ImageShape),
     Inception(Box<Inception<F32>>, Resize),
 }
 
@@ -134,7 +142,7 @@ impl Embedded {
     fn load(&self) -> Result<FeatureNet> {
         let classifier = Classifier::new(self.size, self.shape, CLASSES);
         let weights = checkpoint::read_weights(self.bytes, classifier.parameters()).context("the embedded feature network")?;
-        Ok(FeatureNet { kind: Kind::Classifier(classifier, weights, self.shape), name: self.full_name() })
+        Ok(FeatureNet { kind: Kind::Classifier(Box::new(classifier), weights, self.shape), name: self.full_name() })
     }
 }
 
@@ -177,7 +185,12 @@ impl FeatureNet {
 
     /// Features of 8-bit images. `tell` hears how many are done.
     pub fn see(&self, bytes: &[u8], shape: ImageShape, mut tell: impl FnMut(usize)) -> Result<Features> {
-        ensure!(!bytes.is_empty() && bytes.len().is_multiple_of(shape.len()), "features of {} bytes in images of {}", bytes.len(), shape.len());
+        ensure!(
+            !bytes.is_empty() && bytes.len().is_multiple_of(shape.len()),
+            "features of {} bytes in images of {}",
+            bytes.len(),
+            shape.len()
+        );
         let mut seen = Features { dim: self.dim(), ..Features::default() };
         let mut done = 0;
         for part in bytes.chunks(BATCH * shape.len()) {

@@ -72,15 +72,8 @@ impl Metric {
     pub const USUAL: [Metric; 4] = [Metric::InceptionScore, Metric::Fid, Metric::BitsPerDim, Metric::BitsPerDimTrain];
 
     /// Those that compare samples with images; the others need none.
-    pub const OF_SAMPLES: [Metric; 7] = [
-        Metric::InceptionScore,
-        Metric::Fid,
-        Metric::FidHeldOut,
-        Metric::FidInfinity,
-        Metric::Kid,
-        Metric::Precision,
-        Metric::Recall,
-    ];
+    pub const OF_SAMPLES: [Metric; 7] =
+        [Metric::InceptionScore, Metric::Fid, Metric::FidHeldOut, Metric::FidInfinity, Metric::Kid, Metric::Precision, Metric::Recall];
 
     /// Its name in files.
     pub fn name(self) -> &'static str {

@@ -117,7 +117,12 @@ pub fn read_features(path: &Path) -> Result<Option<(Features, Option<String>)>> 
     ensure!(shape.len() == 2 && shape[1] > 0, "{}: expected features [n, d], got {shape:?}", path.display());
     let mut features = Features { dim: shape[1], classes: 1, rows: numbers("features")?, probabilities: vec![1.0; shape[0]] };
     if let Some(of_classes) = of("probabilities") {
-        ensure!(of_classes.len() == 2 && of_classes[0] == shape[0], "{}: expected probabilities [{}, classes], got {of_classes:?}", path.display(), shape[0]);
+        ensure!(
+            of_classes.len() == 2 && of_classes[0] == shape[0],
+            "{}: expected probabilities [{}, classes], got {of_classes:?}",
+            path.display(),
+            shape[0]
+        );
         features.classes = of_classes[1];
         features.probabilities = numbers("probabilities")?;
     }

@@ -87,12 +87,8 @@ fn infinite(samples: &Features, train: &Split, what: &str, seed: u64) -> Result<
         points.push((1.0 / *size as f64, train.gaussian.distance(&moments)?));
     }
     let (value, _, error) = intercept(&points);
-    let protocol = format!(
-        "{what}; {}; line through {} subsets of {} to {n}, ± standard error of its end",
-        against(train),
-        sizes.len(),
-        sizes[0]
-    );
+    let protocol =
+        format!("{what}; {}; line through {} subsets of {} to {n}, ± standard error of its end", against(train), sizes.len(), sizes[0]);
     Ok((Metric::FidInfinity, Ok(Measured { value, std_err: Some(error), n, protocol })))
 }
 

@@ -87,7 +87,8 @@ mod tests {
         let error = || format!("{:#}", read(&path).err().expect("an error"));
         std::fs::write(&path, b"PK\x03\x04rubbish").unwrap();
         assert!(error().contains("a.npz: is not an .npz file"), "{}", error());
-        let one = |name: &str, numbers: &[f64], shape: &[usize]| (name.to_string(), Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap());
+        let one =
+            |name: &str, numbers: &[f64], shape: &[usize]| (name.to_string(), Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap());
         let put = |arrays: &[(String, Tensor)]| Tensor::write_npz(arrays, &path).unwrap();
         put(&[one("mu", &[0.0, 1.0], &[2])]);
         assert!(error().contains("expected the arrays mu and sigma, found mu"), "{}", error());

@@ -41,7 +41,10 @@ fn student(freedom: usize) -> f64 {
     ];
     const Z: f64 = 1.959964;
     let n = freedom as f64;
-    FIRST.get(freedom - 1).copied().unwrap_or_else(|| Z + (Z.powi(3) + Z) / (4.0 * n) + (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / (96.0 * n * n))
+    FIRST
+        .get(freedom - 1)
+        .copied()
+        .unwrap_or_else(|| Z + (Z.powi(3) + Z) / (4.0 * n) + (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / (96.0 * n * n))
 }
 
 /// The page's section: each cell against the best one. Empty where there is one seed.

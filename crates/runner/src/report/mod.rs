@@ -77,7 +77,8 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     let published = published::tables(experiment, &entries, &frames)?;
     let differences = differences::section(experiment, &frames)?;
     let scored = jobs.iter().filter(|(_, job)| job.study.is_none()).count();
-    let page = page::Page { experiment, entries: &entries, studies: &studies, summary: &summary, published, differences, drawn, scored, data };
+    let page =
+        page::Page { experiment, entries: &entries, studies: &studies, summary: &summary, published, differences, drawn, scored, data };
     let page = page.text();
     atomic::write(&dir.join("README.md"), page.as_bytes())?;
     Ok(format!("{}\n{}\n", tables::terminal(&summary), dir.join("README.md").display()))

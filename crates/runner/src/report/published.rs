@@ -62,7 +62,10 @@ fn published(table: &Published, experiment: &Experiment, frames: &Frames) -> Res
 
 /// Table 4: what has been received after T - t + 1 of T steps.
 fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) -> String {
-    let mut text = format!("\n## Progressive lossy coding (Table 4)\n\n{}. Here: held-out images, the root taken after the mean over images, and before it in brackets.\n\n", coding.source);
+    let mut text = format!(
+        "\n## Progressive lossy coding (Table 4)\n\n{}. Here: held-out images, the root taken after the mean over images, and before it in brackets.\n\n",
+        coding.source
+    );
     let headings = ["received, T − t + 1", "rate, bits/dim", "RMSE (0-255)", "here: rate", "here: RMSE"].map(String::from);
     text += &head(&headings);
     let place = place_of(experiment, &coding.cell);

@@ -108,7 +108,8 @@ fn measured(of: &BoundOf, totals: &[f64], timesteps: usize) -> Measured {
 fn under(diffusion: &Diffusion, terms: &[TermAt], rest: f64) -> UnderVariances {
     let process = &diffusion.process;
     let total = |log_sigma2: &dyn Fn(&TermAt) -> f64| {
-        let kl = |at: &TermAt| variance_mismatch(process.log_sigma2_small(at.t), log_sigma2(at)) + mean_error(at.mean_squared, log_sigma2(at));
+        let kl =
+            |at: &TermAt| variance_mismatch(process.log_sigma2_small(at.t), log_sigma2(at)) + mean_error(at.mean_squared, log_sigma2(at));
         rest + terms[1..].iter().map(|at| bits(kl(at))).sum::<f64>()
     };
     UnderVariances {

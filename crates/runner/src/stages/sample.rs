@@ -79,7 +79,8 @@ pub fn samples_of(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine,
 pub fn keep(store: &Store, job: &Job, data: &Dataset, mut samples: Samples) -> Result<Samples> {
     samples.about.id = job.sampling_id.clone();
     let shape = data.shape;
-    let tensor = |bytes: &[u8]| Tensor::from_slice(bytes, (bytes.len() / shape.len(), shape.height, shape.width, shape.channels), &Device::Cpu);
+    let tensor =
+        |bytes: &[u8]| Tensor::from_slice(bytes, (bytes.len() / shape.len(), shape.height, shape.width, shape.channels), &Device::Cpu);
     let tensors = [(IMAGES.to_string(), tensor(&samples.bytes)?), (PROGRESSIVE.to_string(), tensor(&samples.progressive)?)];
     atomic::write(&store.samples(&job.sampling_id), &checkpoint::to_bytes(&tensors, &serde_json::to_string(&samples.about)?)?)?;
     Ok(samples)

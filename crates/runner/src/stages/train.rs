@@ -49,9 +49,8 @@ pub struct Described {
 impl Described {
     /// Whether these are the images that it was trained on, where it says so.
     pub fn check_data(&self, data: &Dataset) -> Result<()> {
-        match &self.data {
-            Some(digest) => ensure!(*digest == data.digest, "was trained on data of digest {digest}, these have {}", data.digest),
-            None => {}
+        if let Some(digest) = &self.data {
+            ensure!(*digest == data.digest, "was trained on data of digest {digest}, these have {}", data.digest);
         }
         Ok(())
     }
