@@ -41,6 +41,10 @@ bench python="" *flags:
 bench-kernels *flags:
     cargo bench --locked -p ddpm-kernels {{flags}}
 
+# Compare with the original Python programs on fresh weights and inputs, in a throwaway environment: `just parity python3 [seed]`
+parity python="python3" seed="":
+    {{release}} && {{python}} -m venv target/parity && target/parity/bin/pip install -q -r tests/parity/requirements.txt && target/parity/bin/python tests/parity/parity.py {{ddpm}} {{seed}}
+
 # Verify the embedded data set and show its first images
 data:
     {{release}} && {{ddpm}} data fashion-mnist -o results/fashion-mnist.png

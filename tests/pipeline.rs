@@ -43,7 +43,7 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
 
     // The tables say what the records say.
     let metrics = CsvReadOptions::default().try_into_reader_with_file_path(Some(report.join("metrics.csv"))).unwrap().finish().unwrap();
-    assert_eq!(metrics.height(), 6 * 4);
+    assert_eq!(metrics.height(), 6 * 10);
     let parquet = ParquetReader::new(fs::File::open(report.join("terms.parquet")).unwrap()).finish().unwrap();
     // Both splits' terms at each of 40 steps.
     assert_eq!(parquet.height(), 6 * 2 * 40);
@@ -53,7 +53,7 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
         let bound = &record["bounds"]["bits-per-dim"]["bound"];
         let parts: f64 = ["prior", "variance_mismatch", "mean_error", "decoder"].iter().map(|k| bound[k].as_f64().unwrap()).sum();
         assert!((bits - parts).abs() < 1e-9 * bits.abs(), "{bits} {parts}");
-        let in_table = metrics.column("value").unwrap().f64().unwrap().get(4 * i + 2).unwrap();
+        let in_table = metrics.column("value").unwrap().f64().unwrap().get(10 * i + 7).unwrap();
         assert_eq!(in_table, bits);
         assert_eq!(training["steps"], 40);
         assert_eq!(training["curve"].as_array().unwrap().len(), 40);

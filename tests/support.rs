@@ -45,7 +45,9 @@ pub fn jobs(grid: &str, sets: &[&str]) -> Vec<Value> {
 
 /// A job as `ddpm run` reads it.
 pub fn job_text(job: &Value) -> String {
-    serde_json::json!({ "id": job["id"], "training_id": job["training_id"], "config": job["config"], "seed": job["seed"] }).to_string()
+    serde_json::json!({ "id": job["id"], "training_id": job["training_id"], "sampling_id": job["sampling_id"], "config": job["config"],
+        "seed": job["seed"], "study": job["study"] })
+    .to_string()
 }
 
 /// A record without what may differ between runs: times and machine.

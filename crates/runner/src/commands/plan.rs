@@ -29,7 +29,7 @@ impl Plan {
                 .iter()
                 .map(|(cell, job, state, cost)| {
                     let axes: serde_json::Map<_, _> = cell.axes.iter().cloned().collect();
-                    json!({ "id": job.id, "training_id": job.training_id, "axes": axes, "seed": job.seed, "state": state, "cost": cost,
+                    json!({ "id": job.id, "training_id": job.training_id, "sampling_id": job.sampling_id, "study": job.study, "axes": axes, "seed": job.seed, "state": state, "cost": cost,
                             "estimated_s": speed.seconds(*cost), "config": job.config })
                 })
                 .collect();

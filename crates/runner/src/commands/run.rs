@@ -13,7 +13,7 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The job as JSON (as `plan --json` lists them: id, training_id, config, seed); - is standard input
+    /// The job as JSON (as `plan --json` lists them: id, training_id, sampling_id, config, seed, study); - is standard input
     job: PathBuf,
     /// Where results are kept
     #[arg(long, default_value = "results")]

@@ -1,0 +1,143 @@
+//! All of Section 4 on the smoke base: studies, shared samples, published tables; checkpoints and scores to and from other programs.
+
+mod support;
+
+use ddpm_model::checkpoint::plain_bytes;
+use ddpm_model::tensor::{Device, Tensor, load};
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::*;
+
+const GRID: &str = "experiments/grids/section4.yaml";
+/// One cell with all studies.
+const SMALL: [&str; 4] = ["steps=5", "evaluation.held_out=2", "evaluation.train=2", "sampling.count=12"];
+
+fn ddpm_in(arguments: &[&str], paths: &[&Path]) -> std::process::Output {
+    let paths: Vec<&str> = paths.iter().map(|p| p.to_str().unwrap()).collect();
+    run(&[arguments, &paths[..]].concat())
+}
+
+fn checkpoint(results: &Path) -> PathBuf {
+    let mut trainings: Vec<_> = fs::read_dir(results.join("training")).unwrap().map(|e| e.unwrap().path()).collect();
+    trainings.sort();
+    let eps = trainings.into_iter().find(|p| p.to_str().unwrap().contains("-eps-simple-")).unwrap();
+    eps.join("checkpoint.safetensors")
+}
+
+#[test]
+fn studies_share_what_they_are_made_of_and_the_page_shows_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["ablate", GRID, "--base", "fashion-smoke", "--results", dir.path().to_str().unwrap(), "--jobs", "2"];
+    SMALL.iter().for_each(|set| arguments.extend(["--set", set]));
+    let first = run(&arguments);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    assert!(stderr(&first).contains("11 jobs, 0 done, 11 to do"), "{}", stderr(&first));
+    // Six cells, six sets of samples: the five studies of one cell use its own.
+    assert_eq!(fs::read_dir(dir.path().join("samples")).unwrap().count(), 6);
+    assert_eq!(fs::read_dir(dir.path().join("features")).unwrap().count(), 2);
+    let report = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).find(|p| p.join("README.md").exists()).unwrap();
+    let page = fs::read_to_string(report.join("README.md")).unwrap();
+    for part in ["(Table 1)", "(Table 3)", "(Table 4)", "BigGAN", "| 36 of 40 | 0.11994 |", "Figure 7", "Figures 8, 9", "Figures 12, 15"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for name in
+        ["reverse-time-fid", "coding", "coding-rate", "eps-simple-fixed-large-shared-latents", "eps-simple-fixed-large-neighbours-features"]
+    {
+        assert!(report.join(format!("figures/{name}.png")).exists(), "{name}");
+    }
+    // x_T shared and nothing else: the first image of every row has the same noise all the way, so it is the same image.
+    let shared = image::open(report.join("figures/eps-simple-fixed-large-shared-latents.png")).unwrap().to_rgb8();
+    let tile = |row: u32, column: u32| -> Vec<_> {
+        (0..28 * 2 * 28 * 2).map(|i| shared.get_pixel(1 + column * 57 + i % 56, 1 + row * 57 + i / 56).0).collect()
+    };
+    assert!((1..4).all(|row| tile(row, 0) == tile(0, 0)) && tile(0, 1) != tile(0, 0));
+    let again = run(&arguments);
+    assert!(stderr(&again).contains("11 jobs, 11 done, 0 to do") && stdout(&again) == stdout(&first));
+    outside(&checkpoint(dir.path()), dir.path());
+}
+
+/// A walk from a file's noise is the walk that left it, step by step; a network is the same from outside.
+fn outside(checkpoint: &Path, dir: &Path) {
+    let (png, first, second, noise) =
+        (dir.join("a.png"), dir.join("a.safetensors"), dir.join("b.safetensors"), dir.join("noise.safetensors"));
+    let made = ddpm_in(&["sample", "--count", "3"], &[checkpoint, Path::new("--dump"), &first, Path::new("--out"), &png]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let dumped = load(&first, &Device::Cpu).unwrap();
+    assert_eq!((dumped["output"].dims(), dumped["t"].dims()), (&[40, 3, 28, 28, 1][..], &[40][..]));
+    // Deterministic steps need no z: DDIM from a given x_T, twice.
+    let x = dumped["x0"].get(0).unwrap();
+    fs::write(&noise, plain_bytes(&[("x_T".to_string(), x.clone())]).unwrap()).unwrap();
+    let ddim = |out: &Path| {
+        let sampler = "sampler={kind: ddim, steps: 5}";
+        let given = ddpm_in(
+            &["sample", "--set", sampler],
+            &[checkpoint, Path::new("--noise"), &noise, Path::new("--dump"), out, Path::new("--out"), &png],
+        );
+        assert_eq!(given.status.code(), Some(0), "{}", stderr(&given));
+        load(out, &Device::Cpu).unwrap()
+    };
+    let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (a, b) = (ddim(&first), ddim(&second));
+    assert_eq!(numbers(&a["samples"]), numbers(&b["samples"]));
+    // The first step's output is the network's for x_T.
+    let (input, output) = (dir.join("in.safetensors"), dir.join("out.safetensors"));
+    let t = Tensor::new(vec![a["t"].to_vec1::<f32>().unwrap()[0]; 3], &Device::Cpu).unwrap();
+    fs::write(&input, plain_bytes(&[("x".to_string(), x.clone()), ("t".to_string(), t)]).unwrap()).unwrap();
+    let arguments =
+        |input: &Path| ddpm_in(&["eval", "forward", "--checkpoint"], &[checkpoint, Path::new("--input"), input, Path::new("-o"), &output]);
+    assert_eq!(arguments(&input).status.code(), Some(0));
+    assert_eq!(numbers(&load(&output, &Device::Cpu).unwrap()["output"]), numbers(&a["output"].get(0).unwrap()));
+    // What does not fit is named.
+    let wrong = Tensor::new(vec![41f32; 3], &Device::Cpu).unwrap();
+    fs::write(&input, plain_bytes(&[("x".to_string(), x), ("t".to_string(), wrong)]).unwrap()).unwrap();
+    assert!(stderr(&arguments(&input)).contains("expected whole steps in 1..=40, got 41"));
+    assert!(stderr(&arguments(&dir.join("none"))).contains("none: is not a safetensors file"));
+}
+
+fn features(path: &Path, n: usize, d: usize, shift: f32) {
+    let rows: Vec<f32> = (0..n * d).map(|i| ((i * 7919) % 101) as f32 / 50.0 + shift).collect();
+    let tensor = Tensor::from_vec(rows, (n, d), &Device::Cpu).unwrap();
+    fs::write(path, plain_bytes(&[("features".to_string(), tensor)]).unwrap()).unwrap();
+}
+
+/// Distances between whatever sets come as; and every way in which they cannot be had.
+#[test]
+fn sets_of_images_are_compared_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    features(&path("a.safetensors"), 40, 3, 0.0);
+    features(&path("b.safetensors"), 40, 3, 0.5);
+    let fid = |arguments: &[&str], a: &str, b: &str| ddpm_in(&[&["fid"], arguments].concat(), &[&path(a), &path(b)]);
+    // A shift of 0.5 in each of 3 numbers costs 3 x 0.25.
+    let shifted = fid(&["--json", "--save", path("a.npz").to_str().unwrap()], "a.safetensors", "b.safetensors");
+    let found: serde_json::Value = serde_json::from_str(&stdout(&shifted)).unwrap();
+    assert!((found["fid"].as_f64().unwrap() - 0.75).abs() < 1e-6, "{found}");
+    // Statistics stand for features.
+    let stored: serde_json::Value = serde_json::from_str(&stdout(&fid(&["--json"], "a.npz", "b.safetensors"))).unwrap();
+    assert!((stored["fid"].as_f64().unwrap() - found["fid"].as_f64().unwrap()).abs() < 1e-9);
+    let all = stdout(&fid(&["--all"], "a.safetensors", "b.safetensors"));
+    assert!(all.contains("KID") && all.contains("precision") && all.contains("FID∞"), "{all}");
+    let refused = |arguments: &[&str], a: &str, b: &str, words: &str| {
+        let output = fid(arguments, a, b);
+        assert!(output.status.code() != Some(0) && stderr(&output).contains(words), "{words}: {}", stderr(&output));
+    };
+    refused(&["--all"], "a.npz", "b.safetensors", "a file of statistics holds none");
+    features(&path("wide.safetensors"), 40, 4, 0.0);
+    refused(&[], "a.safetensors", "wide.safetensors", "features of 3 and 4 numbers");
+    features(&path("nan.safetensors"), 40, 3, f32::NAN);
+    refused(&[], "nan.safetensors", "a.safetensors", "features are not finite");
+    fs::write(path("cut.safetensors"), &fs::read(path("a.safetensors")).unwrap()[..200]).unwrap();
+    refused(&[], "cut.safetensors", "a.safetensors", "cut.safetensors: is not a safetensors file");
+    fs::create_dir(path("empty")).unwrap();
+    refused(&[], "empty", "a.safetensors", "expected more than the 0 images to hold out, found 0");
+    refused(&[], "nowhere", "a.safetensors", "nowhere: is not there");
+    fs::create_dir(path("mixed")).unwrap();
+    for (name, side) in [("a.png", 28), ("b.png", 30)] {
+        image::GrayImage::new(side, side).save(path("mixed").join(name)).unwrap();
+    }
+    refused(&["--features", "own"], "mixed", "a.safetensors", "b.png: expected 28x28");
+    fs::remove_file(path("mixed/b.png")).unwrap();
+    refused(&[], "mixed", "a.safetensors", "`ddpm data inception` fetches them");
+    fs::write(path("bad.pth"), b"PK\x03\x04 no archive").unwrap();
+    refused(&["--weights", path("bad.pth").to_str().unwrap()], "mixed", "a.safetensors", "bad.pth: cannot be read as tensors");
+}
