@@ -151,7 +151,7 @@ fn neither_kills_nor_threads_change_a_bit() {
 /// The step of a training's checkpoint, 0 where there is none.
 fn step_of(training: &Path) -> u64 {
     let Ok(bytes) = fs::read(training.join("checkpoint.safetensors")) else { return 0 };
-    let described: Value = serde_json::from_str(&ddpm_model::checkpoint::description(&bytes).unwrap()).unwrap();
+    let described: Value = serde_json::from_str(&ddpm_model::checkpoint::description(&bytes).unwrap().unwrap()).unwrap();
     described["step"].as_u64().unwrap()
 }
 

@@ -1,52 +1,137 @@
 //! Named tensors in safetensors files, read strictly: every key of the file is used, and used once.
+//!
+//! Files of ours carry a description and a digest (BLAKE3) of it and of every tensor's name, type, shape and numbers: whatever bit
+//! of what they say is damaged, reading them says so.
 
 use crate::error::{Error, Result};
 use crate::optimiser::ROWS;
 use crate::parameters::{Parameter, Weights};
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{TensorView, View};
 use safetensors::{Dtype, SafeTensors};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 /// The rows of a training by their prefix in a file.
 const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", "ema"];
 
-/// The only key of the file's own metadata.
+/// The only key of the file's own metadata: the digest, a line feed, the description.
 const METADATA: &str = "ddpm";
+
+/// A tensor on its way into a file; its bytes are borrowed where they lie in the file's order already.
+struct Entry<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl View for &Entry<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Numbers as the file has them: little-endian.
+fn bytes_of(numbers: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        Cow::Borrowed(bytemuck::cast_slice(numbers))
+    } else {
+        Cow::Owned(numbers.iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+}
+
+fn entries(tensors: &[(String, Tensor)]) -> Result<Vec<Entry<'static>>> {
+    let entry = |(name, tensor): &(String, Tensor)| {
+        let (dtype, bytes) = if tensor.dtype() == DType::U8 {
+            (Dtype::U8, tensor.flatten_all()?.to_vec1::<u8>()?)
+        } else {
+            (Dtype::F32, bytes_of(&tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?).into_owned())
+        };
+        Ok(Entry { name: name.clone(), dtype, shape: tensor.dims().to_vec(), bytes: Cow::Owned(bytes) })
+    };
+    tensors.iter().map(entry).collect()
+}
+
+fn state_entries<'a>(parameters: &[Parameter], rows: &'a [Vec<f32>; ROWS]) -> Vec<Entry<'a>> {
+    let mut entries = Vec::with_capacity(parameters.len() * ROWS);
+    for (row, prefix) in rows.iter().zip(PREFIXES) {
+        let mut rest = row.as_slice();
+        for p in parameters {
+            let (now, later) = rest.split_at(p.len());
+            let name = format!("{prefix}.{}", p.name);
+            entries.push(Entry { name, dtype: Dtype::F32, shape: p.shape.clone(), bytes: bytes_of(now) });
+            rest = later;
+        }
+    }
+    entries
+}
+
+/// Digest of all that a file says, in the order of the tensors' names.
+fn digest<V: View>(description: &str, mut tensors: Vec<(&str, V)>) -> String {
+    tensors.sort_by(|a, b| a.0.cmp(b.0));
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(description.as_bytes());
+    for (name, view) in tensors {
+        part(name.as_bytes());
+        part(format!("{:?} {:?}", view.dtype(), view.shape()).as_bytes());
+        part(&view.data());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn metadata(description: &str, entries: &[Entry]) -> HashMap<String, String> {
+    let digest = digest(description, entries.iter().map(|e| (e.name.as_str(), e)).collect());
+    HashMap::from([(METADATA.to_string(), format!("{digest}\n{description}"))])
+}
+
+fn named<'a, 'b>(entries: &'a [Entry<'b>]) -> impl Iterator<Item = (&'a str, &'a Entry<'b>)> {
+    entries.iter().map(|e| (e.name.as_str(), e))
+}
 
 /// A file's bytes: `tensors` in f32 (bytes stay bytes), and a description of them.
 pub fn to_bytes(tensors: &[(String, Tensor)], description: &str) -> Result<Vec<u8>> {
-    serialised(tensors, HashMap::from([(METADATA.to_string(), description.to_string())]))
+    let entries = entries(tensors)?;
+    Ok(safetensors::serialize(named(&entries), Some(metadata(description, &entries)))?)
 }
 
 /// The same for other programs, without a description of ours but with the word for their layout.
 pub fn plain_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
-    serialised(tensors, HashMap::from([("format".to_string(), "pt".to_string())]))
+    Ok(safetensors::serialize(named(&entries(tensors)?), Some(HashMap::from([("format".to_string(), "pt".to_string())])))?)
 }
 
-fn serialised(tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<Vec<u8>> {
-    let bytes: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            if tensor.dtype() == DType::U8 {
-                return Ok((name.clone(), Dtype::U8, tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1::<u8>()?));
-            }
-            let numbers = tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            Ok((name.clone(), Dtype::F32, tensor.dims().to_vec(), numbers.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        })
-        .collect::<candle_core::Result<_>>()?;
-    let views = bytes
-        .iter()
-        .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()?;
-    Ok(safetensors::serialize(views, Some(metadata))?)
+/// Writes a training's rows, in the parameters' shapes, and a description into the file `path`, without a copy of them in memory.
+pub fn write_states(path: &Path, parameters: &[Parameter], rows: &[Vec<f32>; ROWS], description: &str) -> Result<()> {
+    let entries = state_entries(parameters, rows);
+    Ok(safetensors::serialize_to_file(named(&entries), Some(metadata(description, &entries)), path)?)
 }
 
-/// The description in a file's bytes.
-pub fn description(bytes: &[u8]) -> Result<String> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes)?;
-    let found = metadata.metadata().as_ref().and_then(|m| m.get(METADATA)).cloned();
-    found.ok_or_else(|| Error::Checkpoint { problem: format!("expected a description under the metadata key {METADATA:?}, found none") })
+/// The description in a file's bytes, none where it is no file of ours. An error where anything in the file is not as it was written.
+pub fn description(bytes: &[u8]) -> Result<Option<String>> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let Some(text) = header.metadata().as_ref().and_then(|m| m.get(METADATA)) else { return Ok(None) };
+    let problem = |problem: &str| Error::Checkpoint { problem: problem.into() };
+    let (written, description) = text.split_once('\n').ok_or_else(|| problem("has no digest: it is from an older version"))?;
+    let tensors = file.tensors();
+    if written != digest(description, tensors.iter().map(|(name, view)| (name.as_str(), view)).collect()) {
+        return Err(problem("is damaged: its contents do not have the digest that was written with them"));
+    }
+    Ok(Some(description.to_string()))
 }
 
 /// Names and shapes of the tensors in a file's bytes, by name.
@@ -59,7 +144,13 @@ pub fn shapes(bytes: &[u8]) -> Result<Vec<(String, Vec<usize>)>> {
 
 /// The tensors of these names and shapes, in this order. Errors name what is missing, left over or of another shape.
 pub fn from_bytes(bytes: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec<Tensor>> {
-    let file = SafeTensors::deserialize(bytes)?;
+    let tensor = |(view, (_, shape)): (TensorView, &(String, Vec<usize>))| {
+        Ok(Tensor::from_vec(numbers(view.data()).collect::<Vec<_>>(), shape.as_slice(), &Device::Cpu)?)
+    };
+    views(&SafeTensors::deserialize(bytes)?, expected)?.into_iter().zip(expected).map(tensor).collect()
+}
+
+fn views<'a>(file: &SafeTensors<'a>, expected: &[(String, Vec<usize>)]) -> Result<Vec<TensorView<'a>>> {
     let mut left: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
     let mut found = Vec::with_capacity(expected.len());
     for (name, shape) in expected {
@@ -68,13 +159,16 @@ pub fn from_bytes(bytes: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
         if view.shape() != shape.as_slice() || view.dtype() != Dtype::F32 {
             return problem(format!("tensor {name}: expected {shape:?} in F32, got {:?} in {:?}", view.shape(), view.dtype()));
         }
-        let numbers: Vec<f32> = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        found.push(Tensor::from_vec(numbers, shape.as_slice(), &Device::Cpu)?);
+        found.push(view);
     }
     match left.keys().next() {
         Some(name) => Err(Error::Checkpoint { problem: format!("tensor {name} and {} others belong to no parameter", left.len() - 1) }),
         None => Ok(found),
     }
+}
+
+fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 /// The numbers of the f32 tensor of this name.
@@ -85,7 +179,7 @@ pub fn read_f32(bytes: &[u8], name: &str) -> Result<Vec<f32>> {
     if view.dtype() != Dtype::F32 {
         return Err(problem(format!("tensor {name}: expected F32, got {:?}", view.dtype())));
     }
-    Ok(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    Ok(numbers(view.data()).collect())
 }
 
 /// The 8-bit tensor of this name and what it says of itself.
@@ -99,23 +193,15 @@ pub fn read_u8(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     Ok((view.shape().to_vec(), view.data().to_vec()))
 }
 
-/// A training's tensors, in the parameters' shapes.
-pub fn state_tensors(parameters: &[Parameter], rows: &[Vec<f32>; ROWS]) -> Result<Vec<(String, Tensor)>> {
-    let mut tensors = Vec::with_capacity(parameters.len() * PREFIXES.len());
-    for (row, prefix) in rows.iter().zip(PREFIXES) {
-        let named = parameters.iter().map(|p| format!("{prefix}.{}", p.name));
-        tensors.extend(named.zip(Weights::from_numbers(parameters, row)?.0));
-    }
-    Ok(tensors)
-}
-
-/// The rows that [`state_tensors`] wrote.
+/// The rows that [`write_states`] wrote.
 pub fn read_states(bytes: &[u8], parameters: &[Parameter]) -> Result<[Vec<f32>; ROWS]> {
     let names: Vec<(String, Vec<usize>)> =
         PREFIXES.iter().flat_map(|prefix| parameters.iter().map(move |p| (format!("{prefix}.{}", p.name), p.shape.clone()))).collect();
-    let mut tensors = from_bytes(bytes, &names)?.into_iter();
-    let mut row = || Weights(tensors.by_ref().take(parameters.len()).collect()).numbers();
-    Ok([row()?, row()?, row()?, row()?])
+    let file = SafeTensors::deserialize(bytes)?;
+    let views = views(&file, &names)?;
+    let mut parts = views.chunks_exact(parameters.len());
+    let mut row = || parts.next().into_iter().flatten().flat_map(|view| numbers(view.data())).collect();
+    Ok([row(), row(), row(), row()])
 }
 
 /// Weights alone, under their own names.

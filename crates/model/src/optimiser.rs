@@ -136,6 +136,19 @@ impl Training {
         self.rate_scale = share;
     }
 
+    /// Multiplies the matrices and filters by 1 - `share`, and leaves biases and norms: decoupled weight decay, where called before
+    /// each step with the rate times the decay (Loshchilov and Hutter 2019, Algorithm 2).
+    pub fn shrink(&mut self, share: f64) {
+        let mut rest = self.rows[0].as_mut_slice();
+        for parameter in &self.parameters {
+            let (now, later) = rest.split_at_mut(parameter.len());
+            if parameter.shape.len() > 1 {
+                now.iter_mut().for_each(|w| *w *= (1.0 - share) as f32);
+            }
+            rest = later;
+        }
+    }
+
     /// Weights, first moments, second moments and moving average, parameter after parameter.
     pub fn rows(&self) -> &[Vec<f32>; ROWS] {
         &self.rows

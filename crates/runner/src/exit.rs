@@ -12,6 +12,10 @@ pub enum Exit {
     SomeJobsFailed = 3,
     /// The configuration is wrong; nothing was run or written.
     BadConfig = 4,
-    /// A file, folder or device that is needed is missing or unusable.
+    /// A file, folder or device that is needed is missing or unusable, or there is no space.
     Environment = 5,
+    /// Another process is at this job.
+    Busy = 6,
+    /// Stopped as asked, by Ctrl-C or a signal; the same command goes on from there.
+    Interrupted = 130,
 }

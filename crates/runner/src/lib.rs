@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cause;
 pub mod commands;
 pub mod config;
 pub mod data;
+pub mod device;
 pub mod exchange;
 pub mod executor;
 pub mod exit;
@@ -20,4 +22,5 @@ pub mod progress;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod stages;
+pub mod stop;
 pub mod store;

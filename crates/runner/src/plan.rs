@@ -3,10 +3,10 @@
 use crate::data::Dataset;
 use crate::job::Job;
 use crate::progress::{self, Progress};
-use crate::store::{FORMAT, Outcome, Record, Store};
+use crate::store::{FORMAT, Outcome, Record, Store, claim};
 use anyhow::Result;
 use ddpm_kernels::random::Stream;
-use ddpm_model::Engine;
+use ddpm_model::{Engine, Network};
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::tensor::{DType, Device, Tensor};
 use serde::Serialize;
@@ -26,6 +26,13 @@ pub enum State {
         /// Why.
         reason: String,
     },
+    /// A process is at it.
+    Running {
+        /// Which.
+        process: String,
+        /// What it last told.
+        progress: Option<Progress>,
+    },
     /// A checkpoint or its whole training is there.
     Partial {
         /// What it last told, if it is running or was killed.
@@ -44,14 +51,21 @@ impl State {
             Ok(record) => record,
             Err(e) => return Ok(State::Failed { reason: format!("{e:#}") }),
         };
-        if let Some(record) = record.filter(|r| r.format == FORMAT) {
+        let record = record.filter(|r| r.format == FORMAT);
+        if !record.as_ref().is_some_and(|r| !matches!(r.outcome, Outcome::Failed { .. }))
+            && let Some(holder) = claim::holder(&store.run(&job.id))
+        {
+            return Ok(State::Running { process: holder.words(), progress: progress::of(&store.run(&job.id)) });
+        }
+        if let Some(record) = record {
             return Ok(match record.outcome {
-                Outcome::Failed { reason } => State::Failed { reason },
+                Outcome::Failed { reason, .. } => State::Failed { reason },
                 outcome => State::Done { outcome },
             });
         }
-        let trained = store.training_record(&job.training_id)?.is_some();
-        if trained || store.checkpoint(&job.training_id).exists() {
+        // A damaged one is made again, from the checkpoint.
+        let trained = matches!(store.training_record(&job.training_id), Ok(Some(_)));
+        if trained || store.has_checkpoint(&job.training_id) {
             return Ok(State::Partial { progress: progress::of(&store.run(&job.id)), trained });
         }
         Ok(State::Missing {})
@@ -68,6 +82,7 @@ impl State {
             State::Done { outcome: Outcome::Diverged { .. } } => "diverged",
             State::Done { .. } => "done",
             State::Failed { .. } => "failed",
+            State::Running { .. } => "running",
             State::Partial { trained: true, .. } => "trained",
             State::Partial { .. } => "started",
             State::Missing {} => "to do",
@@ -86,18 +101,37 @@ pub struct Cost {
     pub disk_bytes: u64,
 }
 
-impl Cost {
+/// Costs of jobs; what is known of a network is kept, since grids have many jobs and few networks.
+#[derive(Debug, Default)]
+pub struct Costs {
+    /// Network, its output channels; multiplications and parameters.
+    networks: Vec<(Network, usize, (u64, usize))>,
+}
+
+impl Costs {
     /// Of a job on `data`.
-    pub fn of(job: &Job, data: &Dataset) -> Cost {
-        let (unet, config) = (job.config.unet(data.shape), &job.config);
-        let forward = 2.0 * unet.macs() as f64;
+    pub fn of(&mut self, job: &Job, data: &Dataset) -> Cost {
+        let config = &job.config;
+        let out = config.diffusion().out_channels(data.shape.channels);
+        let known = self.networks.iter().find(|(network, channels, _)| *channels == out && *network == config.network);
+        let (macs, parameters) = match known {
+            Some((_, _, size)) => *size,
+            None => {
+                let unet = config.unet(data.shape);
+                let size = (unet.macs(), unet.parameter_count());
+                self.networks.push((config.network.clone(), out, size));
+                size
+            }
+        };
+        let forward = 2.0 * macs as f64;
         let evaluations = config.diffusion().setup.sampling_plan(&config.diffusion().process, &config.sampling.sampler);
         let samples = config.sampling.count as f64 * evaluations.map_or(0, |steps| steps.len()) as f64;
         let bound = (config.evaluation.held_out + config.evaluation.train) as f64 * config.diffusion.timesteps as f64;
         Cost {
             train_flops: 3.0 * forward * config.training.batch as f64 * config.training.steps as f64,
             forward_flops: forward * (samples + bound),
-            disk_bytes: 16 * unet.parameter_count() as u64,
+            // The last two checkpoints.
+            disk_bytes: 32 * parameters as u64,
         }
     }
 }

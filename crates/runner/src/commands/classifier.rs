@@ -17,7 +17,7 @@ pub struct ClassifierArgs {
     /// The folder of CIFAR-10's binary version
     #[arg(long, default_value = "data/cifar-10-batches-bin")]
     path: PathBuf,
-    /// Passes over the training images; 30 over Fashion-MNIST and 25 over CIFAR-10 where absent
+    /// Passes over the training images; 30 over Fashion-MNIST and 28 over CIFAR-10 where absent
     #[arg(long)]
     epochs: Option<u64>,
     /// Seed of everything random

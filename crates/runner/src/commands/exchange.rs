@@ -109,8 +109,8 @@ impl Import {
             open: (0.0, 0.0, 0),
             wall_s: 0.0,
         };
-        let bytes = checkpoint::to_bytes(&checkpoint::state_tensors(unet.parameters(), &rows)?, &serde_json::to_string(&described)?)?;
-        atomic::write(&out, &bytes).context(Unusable)?;
+        let text = serde_json::to_string(&described)?;
+        atomic::write_with(&out, |part| Ok(checkpoint::write_states(part, unet.parameters(), &rows, &text)?)).context(Unusable)?;
         print(&format!("{}: {} parameters, {}\n", out.display(), unet.parameter_count(), described.training_id));
         Ok(Exit::Ok)
     }

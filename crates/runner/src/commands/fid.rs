@@ -164,7 +164,10 @@ impl Fid {
     fn of_images(&self, bytes: &[u8], shape: ImageShape) -> Result<Side> {
         let net = self.net(shape)?;
         let n = bytes.len() / shape.len();
-        let features = net.see(bytes, shape, |done| eprint!("\r{done} of {n} images seen"))?;
+        let features = net.see(bytes, shape, |done| {
+            eprint!("\r{done} of {n} images seen");
+            Ok(())
+        })?;
         eprintln!();
         self.of_features(features, Some(net.name), "images")
     }

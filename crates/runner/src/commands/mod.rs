@@ -14,17 +14,23 @@ mod run;
 mod sample;
 mod schedule;
 mod status;
+mod store;
+mod work;
 
 pub use plan::duration;
 
+use crate::cause::Cause;
 use crate::config::ConfigError;
 use crate::data::Dataset;
 use crate::exit::Exit;
 use crate::grid::Experiment;
 use crate::job::{Job, jobs};
+use crate::stages::Busy;
+use crate::stop::Interrupted;
 use crate::store::Store;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Runs ablations of denoising diffusion models: an experiment file in, tables and pictures out.
@@ -32,7 +38,7 @@ use std::path::PathBuf;
 #[command(
     name = "ddpm",
     version,
-    after_help = "Exit codes: 0 ok, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device."
+    after_help = "Exit codes: 0 ok, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device or no space,\n130 stopped as asked."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -47,8 +53,12 @@ enum Command {
     Plan(plan::Plan),
     /// Do one job, described as JSON on standard input (what ablate calls)
     Run(run::Run),
+    /// Do the jobs of one line of a plan (what an element of a Slurm array calls)
+    Work(work::Work),
     /// Say where each of an experiment's jobs is
     Status(status::Status),
+    /// Verify what is stored, or remove what no table needs
+    Store(store::StoreArgs),
     /// Draw tables and pictures from what is stored; compute nothing
     #[cfg(feature = "report")]
     Report(ablate::Report),
@@ -117,7 +127,7 @@ impl ExperimentArgs {
 
 /// Marks an error of the environment rather than of the configuration.
 #[derive(Debug)]
-struct Unusable;
+pub struct Unusable;
 
 impl std::fmt::Display for Unusable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,7 +141,9 @@ pub fn main(cli: Cli) -> Exit {
         Command::Ablate(c) => c.run(),
         Command::Plan(c) => c.run(),
         Command::Run(c) => c.run(),
+        Command::Work(c) => c.run(),
         Command::Status(c) => c.run(),
+        Command::Store(c) => c.run(),
         #[cfg(feature = "report")]
         Command::Report(c) => c.run(),
         Command::Schedule(c) => c.run(),
@@ -146,15 +158,39 @@ pub fn main(cli: Cli) -> Exit {
         Command::Classifier(c) => c.run(),
     };
     result.unwrap_or_else(|error| {
-        let environment = error.downcast_ref::<Unusable>().is_some();
-        let chain: Vec<String> = error.chain().map(ToString::to_string).skip(usize::from(environment)).collect();
-        eprintln!("error: {}", chain.join(": "));
-        match (error.downcast_ref::<ConfigError>().is_some(), environment) {
-            (true, _) => Exit::BadConfig,
-            (_, true) => Exit::Environment,
-            _ => Exit::Failure,
-        }
+        eprintln!("error: {}", in_words(&error));
+        exit_for(&error)
     })
+}
+
+/// What a job's process says of its failure, as its last line on stdout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    /// What kind of reason.
+    pub cause: Cause,
+    /// In words.
+    pub reason: String,
+}
+
+fn in_words(error: &anyhow::Error) -> String {
+    let environment = error.downcast_ref::<Unusable>().is_some();
+    let chain: Vec<String> = error.chain().map(ToString::to_string).skip(usize::from(environment)).collect();
+    chain.join(": ")
+}
+
+fn exit_for(error: &anyhow::Error) -> Exit {
+    if error.downcast_ref::<Interrupted>().is_some() {
+        return Exit::Interrupted;
+    }
+    if error.downcast_ref::<Busy>().is_some() {
+        return Exit::Busy;
+    }
+    match Cause::of(error) {
+        Cause::Config => Exit::BadConfig,
+        Cause::Missing | Cause::Storage | Cause::Device | Cause::Memory => Exit::Environment,
+        Cause::Killed | Cause::Program => Exit::Failure,
+    }
 }
 
 /// A number with its uncertainty.

@@ -2,10 +2,11 @@
 
 use super::{ExperimentArgs, print};
 use crate::exit::Exit;
-use crate::plan::{Cost, Speed, State};
+use crate::plan::{Costs, Speed, State};
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
+use std::collections::HashSet;
 
 #[derive(Debug, Args)]
 pub struct Plan {
@@ -20,9 +21,9 @@ impl Plan {
     pub fn run(self) -> Result<Exit> {
         let loaded = self.experiment.load()?;
         let speed = Speed::measure(&loaded.jobs[0].1, &loaded.data)?;
-        let mut rows = Vec::new();
+        let (mut rows, mut costs) = (Vec::new(), Costs::default());
         for (cell, job) in &loaded.jobs {
-            rows.push((&loaded.experiment.cells[*cell], job, State::of(&loaded.store, job)?, Cost::of(job, &loaded.data)));
+            rows.push((&loaded.experiment.cells[*cell], job, State::of(&loaded.store, job)?, costs.of(job, &loaded.data)));
         }
         if self.json {
             let jobs: Vec<_> = rows
@@ -39,7 +40,7 @@ impl Plan {
         }
         print(&format!("{}\n{}\n\n", loaded.experiment.name, loaded.experiment.file.question));
         print(&format!("{:<8} {:>8} {:>9} {:>7}  {}\n", "state", "TFLOP", "time", "disk", "job"));
-        let (mut seconds, mut disk, mut trainings) = (0.0, 0, Vec::new());
+        let (mut seconds, mut disk, mut trainings) = (0.0, 0, HashSet::new());
         for (cell, job, state, cost) in &rows {
             let flops = (cost.train_flops + cost.forward_flops) / 1e12;
             let time = speed.seconds(*cost);
@@ -50,16 +51,15 @@ impl Plan {
                 format!("{:>7}", size(cost.disk_bytes)),
             ];
             print(&format!("{}  {} (seed {})\n", row.join(" "), cell.label(), job.seed));
-            let shared = trainings.contains(&&job.training_id);
+            let shared = !trainings.insert(&job.training_id);
             let (train, disk_bytes) = match state {
                 State::Done { .. } => continue,
                 State::Partial { trained: true, .. } => (0.0, 0),
                 // Jobs that differ only in sampling share their training.
                 _ if shared => (0.0, 0),
-                State::Partial { .. } | State::Failed { .. } | State::Missing {} => (cost.train_flops, cost.disk_bytes),
+                State::Partial { .. } | State::Failed { .. } | State::Running { .. } | State::Missing {} => (cost.train_flops, cost.disk_bytes),
             };
-            trainings.push(&job.training_id);
-            seconds += speed.seconds(Cost { train_flops: train, ..*cost });
+            seconds += speed.seconds(crate::plan::Cost { train_flops: train, ..*cost });
             disk += disk_bytes;
         }
         print(&format!("\nleft to do: about {}, {}\n", duration(seconds), size(disk)));

@@ -1,10 +1,14 @@
 //! `ddpm run`: one job, in this process.
 
-use super::{Unusable, print};
+use super::{Failed, Unusable, in_words, print};
+use crate::cause::Cause;
 use crate::config::{Config, ConfigError};
+use crate::device::Device;
+use crate::executor::STOP;
 use crate::exit::Exit;
 use crate::job::Job;
 use crate::stages;
+use crate::stop;
 use crate::store::Store;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -21,13 +25,29 @@ pub struct Run {
     /// Seconds between checkpoints
     #[arg(long, default_value_t = 30)]
     checkpoint_every: u64,
-    /// Read one line, and stop when standard input is closed: with the process that started this one
+    /// The device
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// Read one line; leave a checkpoint and end at the line "stop", end at once when standard input is closed
     #[arg(long)]
     leashed: bool,
+    /// End with code 6 where another process is at the job, instead of waiting for it
+    #[arg(long)]
+    no_wait: bool,
 }
 
 impl Run {
+    /// A failure's kind is for the program that reads stdout; its words are on stderr too.
     pub fn run(self) -> Result<Exit> {
+        self.job_done().inspect_err(|error| {
+            let failed = Failed { cause: Cause::of(error), reason: in_words(error) };
+            print(&format!("{}\n", serde_json::to_string(&failed).unwrap_or_default()));
+        })
+    }
+
+    fn job_done(self) -> Result<Exit> {
+        stop::listen()?;
+        self.device.check().context(Unusable)?;
         let origin = self.job.display().to_string();
         let text = match (self.leashed, self.job.as_os_str() == "-") {
             (true, _) => first_line(),
@@ -46,19 +66,23 @@ impl Run {
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
         }
-        let record = stages::run(&Store::new(&self.results), &job, &data, Duration::from_secs(self.checkpoint_every))?;
+        let record = stages::run(&Store::new(&self.results), &job, &data, Duration::from_secs(self.checkpoint_every), !self.no_wait)?;
         print(&format!("{}\n", serde_json::to_string(&record.metrics)?));
         Ok(Exit::Ok)
     }
 }
 
-/// The first line of standard input; a thread waits for its end and then ends the process.
+/// The first line of standard input; a thread reads on, and asks this process to stop or ends it.
 fn first_line() -> std::io::Result<String> {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
+    let mut first = String::new();
+    std::io::stdin().read_line(&mut first)?;
     std::thread::spawn(|| {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        for line in std::io::stdin().lines() {
+            if line.is_ok_and(|line| line == STOP) {
+                stop::request();
+            }
+        }
         std::process::exit(Exit::Failure as i32);
     });
-    Ok(line)
+    Ok(first)
 }

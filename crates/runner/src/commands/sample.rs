@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::picture;
 use crate::progress::Reporter;
 use crate::stages::{self, Described};
-use crate::store::atomic;
+use crate::store::{atomic, checkpoints};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ddpm_model::network::ImageShape;
@@ -52,11 +52,7 @@ pub struct Opened {
 pub fn read(path: &Path, sets: &[String]) -> Result<(Described, ImageShape, [Vec<f32>; ROWS])> {
     let origin = path.display().to_string();
     let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).context(Unusable)?;
-    let mut described: Described = checkpoint::description(&bytes)
-        .map_err(anyhow::Error::from)
-        .and_then(|text| Ok(serde_json::from_str(&text)?))
-        .with_context(|| format!("{origin}: is not a checkpoint of this program"))
-        .context(Unusable)?;
+    let mut described = checkpoints::describe(&bytes).context(origin.clone()).context(Unusable)?;
     let mut tree = serde_json::to_value(&described.config)?;
     for flag in sets {
         let (path, value) = paths::flag(flag)?;

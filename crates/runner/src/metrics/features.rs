@@ -148,7 +148,7 @@ impl Embedded {
 
 /// What the embedded networks say of themselves: name, and recipe and accuracy as JSON text.
 pub fn descriptions() -> Result<Vec<(String, String)>> {
-    EMBEDDED.iter().map(|e| Ok((e.full_name(), checkpoint::description(e.bytes)?))).collect()
+    EMBEDDED.iter().map(|e| Ok((e.full_name(), checkpoint::description(e.bytes)?.context("the embedded feature network")?))).collect()
 }
 
 fn read_weights(path: &Path) -> Result<Vec<u8>> {
@@ -184,7 +184,7 @@ impl FeatureNet {
     }
 
     /// Features of 8-bit images. `tell` hears how many are done.
-    pub fn see(&self, bytes: &[u8], shape: ImageShape, mut tell: impl FnMut(usize)) -> Result<Features> {
+    pub fn see(&self, bytes: &[u8], shape: ImageShape, mut tell: impl FnMut(usize) -> Result<()>) -> Result<Features> {
         ensure!(
             !bytes.is_empty() && bytes.len().is_multiple_of(shape.len()),
             "features of {} bytes in images of {}",
@@ -210,7 +210,7 @@ impl FeatureNet {
                 }
             }
             done += part.len() / shape.len();
-            tell(done);
+            tell(done)?;
         }
         Ok(seen)
     }

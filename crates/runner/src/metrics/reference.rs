@@ -59,7 +59,10 @@ impl Reference {
             let key = sha256(format!("{} {name} {}", data.digest, net.name).as_bytes());
             let path = store.map(|store| store.root().join("features").join(format!("{}-{name}-{}.safetensors", data.name, &key[..8])));
             if let Some(path) = path.as_ref().filter(|path| path.exists()) {
-                return Split::of(name, read(path, &key)?);
+                match read(path, &key) {
+                    Ok(features) => return Split::of(name, features),
+                    Err(why) => eprintln!("{}: {why:#}; the features are computed anew", path.display()),
+                }
             }
             let n = images.len(data.shape) as u64;
             reporter.begin();
@@ -98,12 +101,9 @@ pub fn write_features(path: &Path, net: &str, features: &Features) -> Result<()>
 }
 
 fn read(path: &Path, key: &str) -> Result<Features> {
-    let read = || -> Result<Features> {
-        let about: About = serde_json::from_str(&checkpoint::description(&fs::read(path)?)?)?;
-        ensure!(about.key == key, "holds features of something else");
-        Ok(read_features(path)?.context("holds no features")?.0)
-    };
-    read().with_context(|| format!("{}: cannot be used; remove it to compute the features anew", path.display()))
+    let about = checkpoint::description(&fs::read(path)?)?.context("has no description")?;
+    ensure!(serde_json::from_str::<About>(&about)?.key == key, "holds features of something else");
+    Ok(read_features(path)?.context("holds no features")?.0)
 }
 
 /// Features that someone stored: a tensor `features` `[n, d]`, perhaps `probabilities` `[n, classes]`, and the network's name where the
@@ -126,6 +126,7 @@ pub fn read_features(path: &Path) -> Result<Option<(Features, Option<String>)>> 
         features.classes = of_classes[1];
         features.probabilities = numbers("probabilities")?;
     }
-    let about = checkpoint::description(&bytes).ok().and_then(|text| serde_json::from_str::<About>(&text).ok());
+    let about = checkpoint::description(&bytes).with_context(|| path.display().to_string())?;
+    let about = about.and_then(|text| serde_json::from_str::<About>(&text).ok());
     Ok(Some((features, about.map(|about| about.features))))
 }

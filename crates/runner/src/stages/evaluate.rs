@@ -64,7 +64,7 @@ pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64
                 *image += term.total();
             }
             let done = (first * timesteps + n * (timesteps - t + 1)) as u64;
-            reporter.tell("evaluate", done, (of.n * timesteps) as u64, done, None);
+            reporter.tell("evaluate", done, (of.n * timesteps) as u64, done, None)?;
         }
         totals.extend(images);
     }

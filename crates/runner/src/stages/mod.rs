@@ -18,26 +18,60 @@ use crate::job::Job;
 use crate::metrics::{Measured, Metric};
 use crate::picture;
 use crate::progress::Reporter;
-use crate::store::{FORMAT, Machine, Outcome, Record, Store, atomic, write_json};
-use anyhow::{Context, Result};
+use crate::stop::Interrupted;
+use crate::store::claim::{Claim, Holder};
+use crate::store::history::{self, Event};
+use crate::store::{FORMAT, Machine, Outcome, Record, Store, atomic};
+use anyhow::Result;
 use ddpm_model::Engine;
 use sample::samples_of;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 use study::Setting;
 
-/// Does one job from wherever it stands and leaves its record.
-pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration) -> Result<Record> {
-    let _lock = store.lock(&job.training_id)?;
+/// That another process is at a job.
+#[derive(Clone, Debug)]
+pub struct Busy(pub Holder);
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is at it", self.0.words())
+    }
+}
+
+impl std::error::Error for Busy {}
+
+/// Does one job from wherever it stands and leaves its record. Where another process is at it, waits for it to end, or is an error.
+pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration, wait: bool) -> Result<Record> {
+    let dir = store.run(&job.id);
+    let claim = if wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(Busy)? };
     if let Ok(Some(record)) = store.done(&job.id) {
-        // Another process did it while this one waited.
+        // Another process did it meanwhile.
         return Ok(record);
     }
+    history::add(&dir, Event::Begun)?;
+    let result = work(store, &claim, job, data, checkpoint_every);
+    let event = match &result {
+        Ok(_) => Event::Ended,
+        Err(e) if e.downcast_ref::<Interrupted>().is_some() => Event::Interrupted,
+        Err(_) => Event::Failed,
+    };
+    // The record, or the error, matters more than this line.
+    let noted = history::add(&dir, event);
+    let record = result?;
+    noted?;
+    Ok(record)
+}
+
+fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, checkpoint_every: Duration) -> Result<Record> {
     let dir = store.run(&job.id);
-    std::fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
     atomic::write(&dir.join("config.yaml"), yaml::to_string(&job.config).as_bytes())?;
     let mut reporter = Reporter::new(&dir);
-    let (training, weights) = train(store, job, data, checkpoint_every, &mut reporter)?;
+    // Jobs of other samplers may share the training: they wait here.
+    let training_claim = Claim::wait(&store.training(&job.training_id))?;
+    let (training, weights) = train(store, &training_claim, job, data, checkpoint_every, &mut reporter)?;
+    drop(training_claim);
     let started = Instant::now();
     let mut record = Record {
         format: FORMAT,
@@ -72,7 +106,8 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration)
         }
     }
     record.wall_s = started.elapsed().as_secs_f64();
-    write_json(&dir.join("record.json"), &record)?;
+    claim.check()?;
+    store.leave_record(&record)?;
     reporter.end();
     Ok(record)
 }

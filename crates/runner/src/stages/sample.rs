@@ -56,20 +56,23 @@ pub struct Course {
     pub predictions: Vec<Vec<u8>>,
 }
 
-/// A job's samples: those of the store, or made and left there.
+/// A job's samples: those of the store, or made and left there. Damaged ones are named and made anew.
 pub fn samples_of(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, reporter: &mut Reporter) -> Result<Samples> {
     let path = store.samples(&job.sampling_id);
     if path.exists() {
         let read = || -> Result<Samples> {
             let bytes = fs::read(&path)?;
-            let about: About = serde_json::from_str(&checkpoint::description(&bytes)?)?;
+            let about: About = serde_json::from_str(&checkpoint::description(&bytes)?.context("has no description")?)?;
             ensure!(about.id == job.sampling_id, "holds the samples {}", about.id);
             let (shape, images) = checkpoint::read_u8(&bytes, IMAGES)?;
             let expected = [job.config.sampling.count, data.shape.height, data.shape.width, data.shape.channels];
             ensure!(shape == expected, "expected {expected:?}, got {shape:?}");
             Ok(Samples { bytes: images, progressive: checkpoint::read_u8(&bytes, PROGRESSIVE)?.1, about })
         };
-        return read().with_context(|| format!("{}: cannot be used; remove it to make the samples anew", path.display()));
+        match read() {
+            Ok(samples) => return Ok(samples),
+            Err(why) => eprintln!("{}: {why:#}; the samples are made anew", path.display()),
+        }
     }
     let (samples, _) = sample(engine, &job.config.diffusion(), &job.config.sampling, job.seed, &[], reporter)?;
     keep(store, job, data, samples)
@@ -117,7 +120,7 @@ pub fn sample(
         squares += walked.x0.sqr()?.mean_all()?.to_scalar::<f32>()? as f64 * n as f64;
         bytes.extend(picture::to_bytes(&walked.x0)?);
         let done = (first + n) as u64;
-        reporter.tell("sample", done, config.count as u64, done * walk.evaluations() as u64, None);
+        reporter.tell("sample", done, config.count as u64, done * walk.evaluations() as u64, None)?;
     }
     let mut pictures = Vec::new();
     for row in 0..SHOWN.min(config.batch).min(config.count) {

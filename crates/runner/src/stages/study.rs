@@ -9,6 +9,7 @@ use crate::metrics::reference::Reference;
 use crate::metrics::score::{Effort, scores};
 use crate::picture;
 use crate::progress::Reporter;
+use crate::stop;
 use crate::store::{CourseAt, Findings, Shown, Store, atomic};
 use anyhow::Result;
 use ddpm_kernels::random::{Random, Stream};
@@ -92,7 +93,7 @@ impl Setting<'_> {
                 Ok(reference) => {
                     let what = format!("{} features; {} predictions of x0, averaged weights, 8-bit", net.name, config.count);
                     for (t, bytes) in course.steps.iter().zip(&course.predictions) {
-                        let features = net.see(bytes, shape, |_| {})?;
+                        let features = net.see(bytes, shape, |_| stop::check())?;
                         let found = scores(&features, &reference, &what, Effort::Course, self.job.seed)?;
                         let metrics = found.into_iter().filter_map(|(m, v)| Some((m, v.ok()?))).collect();
                         findings.course.push(CourseAt { t: *t, metrics });
@@ -187,7 +188,7 @@ impl Setting<'_> {
         match Reference::load(Some(self.store), self.data, net, self.reporter)? {
             Err(reason) => findings.blank = Some(reason),
             Ok(reference) => {
-                let seen = net.see(shown, shape, |_| {})?;
+                let seen = net.see(shown, shape, |_| stop::check())?;
                 let order = nearest(&seen.rows, &reference.train.features.rows, seen.dim, n);
                 let caption = format!("A sample and the training images nearest to it in {} features (Figures 12, 15).", net.name);
                 findings.pictures.push(self.show("neighbours-features.png", caption, &sheet(&order))?);

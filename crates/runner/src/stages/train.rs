@@ -4,16 +4,18 @@ use crate::config::Config;
 use crate::data::Dataset;
 use crate::job::Job;
 use crate::progress::Reporter;
-use crate::store::{FORMAT, Machine, Outcome, Point, Store, TrainingRecord, atomic, write_json};
-use anyhow::{Context, Result, ensure};
+use crate::store::checkpoints::{Loaded, Saver};
+use crate::store::claim::Claim;
+use crate::store::{FORMAT, Machine, Outcome, Point, Store, TrainingRecord};
+use crate::{cause, stop};
+use anyhow::{Result, ensure};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::diffusion::Batch;
 use ddpm_model::optimiser::Training;
 use ddpm_model::tensor::{Device, Tensor};
-use ddpm_model::{Diffusion, Engine, UNet, checkpoint};
+use ddpm_model::{Diffusion, Engine, UNet};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::time::{Duration, Instant};
 
 /// Points of a whole training curve.
@@ -56,9 +58,11 @@ impl Described {
     }
 }
 
-/// The training's record and the moving average of its weights, parameter after parameter. Where the training has ended both are read, not computed.
+/// The training's record and the moving average of its weights, parameter after parameter. Where the training has ended both are read,
+/// not computed. Only who holds its `claim` may train; asked to stop, it leaves a checkpoint first.
 pub fn train(
     store: &Store,
+    claim: &Claim,
     job: &Job,
     data: &Dataset,
     checkpoint_every: Duration,
@@ -66,7 +70,12 @@ pub fn train(
 ) -> Result<(TrainingRecord, Vec<f32>)> {
     let config = &job.config.training;
     let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
-    let ended = store.training_record(&job.training_id)?.filter(|r| r.format == FORMAT);
+    // A damaged record is made again from the checkpoint.
+    let ended = store.training_record(&job.training_id).unwrap_or_else(|why| {
+        eprintln!("{why:#}; it is made again from the checkpoint");
+        None
+    });
+    let ended = ended.filter(|r| r.format == FORMAT);
     if let Some(record) = ended.as_ref().filter(|r| matches!(r.outcome, Outcome::Diverged { .. })) {
         // Nothing is sampled from it, so it needs no checkpoint.
         return Ok((record.clone(), Vec::new()));
@@ -80,10 +89,11 @@ pub fn train(
     let every = (config.steps / POINTS).max(1);
     let mut outcome = Outcome::Finished {};
     let (started, before, first) = (Instant::now(), described.wall_s, described.step);
-    let mut saved = Instant::now();
+    let mut saver = Saver::new(store, unet.parameters(), checkpoint_every);
     reporter.begin();
     while training.step() < config.steps {
         let step = training.step();
+        cause::injected(&job.training_id, step)?;
         training.scale_rate(config.decay.share(step, config.steps));
         let (loss, norm) = batches.step(&mut engine, &mut training, step)?;
         if !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS) {
@@ -99,15 +109,23 @@ pub fn train(
         }
         described.wall_s = before + started.elapsed().as_secs_f64();
         let recent = described.curve.last().map(|p| p.loss);
-        reporter.tell("train", described.step, config.steps, (described.step - first) * config.batch as u64, recent);
-        if saved.elapsed() >= checkpoint_every && described.step < config.steps {
-            save(store, &training, &described)?;
-            saved = Instant::now();
+        let told = reporter.tell("train", described.step, config.steps, (described.step - first) * config.batch as u64, recent);
+        if described.step < config.steps {
+            if stop::requested() {
+                claim.check()?;
+                saver.write(&training, &described)?;
+            } else if saver.is_due() {
+                claim.check()?;
+                saver.begin(&training, &described)?;
+            }
+            told?;
         }
     }
+    claim.check()?;
+    saver.finish()?;
     // A diverged state is of no use, and resuming from it would not repeat what happened.
     if outcome == (Outcome::Finished {}) {
-        save(store, &training, &described)?;
+        saver.write(&training, &described)?;
     }
     let record = TrainingRecord {
         format: FORMAT,
@@ -120,44 +138,33 @@ pub fn train(
         wall_s: described.wall_s,
         machine: Machine::here(),
     };
-    write_json(&store.training(&job.training_id).join("training.json"), &record)?;
+    store.leave_training_record(&record)?;
     Ok((record, training.into_average()))
 }
 
-/// The state to go on from: the checkpoint's, or the network's beginning.
+/// The state to go on from: the newest good checkpoint's, or the network's beginning.
 fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Training, Described)> {
-    let path = store.checkpoint(&job.training_id);
     let optimiser = job.config.training.optimiser.clone();
-    if !path.exists() {
-        let described = Described {
-            format: FORMAT,
-            training_id: job.training_id.clone(),
-            config: job.config.clone(),
-            seed: job.seed,
-            data: Some(data.digest.clone()),
-            step: 0,
-            curve: Vec::new(),
-            open: (0.0, 0.0, 0),
-            wall_s: 0.0,
-        };
-        return Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), described));
-    }
-    let read = || -> Result<_> {
-        let bytes = fs::read(&path)?;
-        let described: Described = serde_json::from_str(&checkpoint::description(&bytes)?)?;
+    let found = store.newest(&job.training_id, unet.parameters(), |described| {
         ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
         ensure!(described.format == FORMAT, "has format {}, this program writes {FORMAT}", described.format);
-        described.check_data(data)?;
-        let rows = checkpoint::read_states(&bytes, unet.parameters())?;
-        Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described))
+        described.check_data(data)
+    })?;
+    if let Some(Loaded { described, rows }) = found {
+        return Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described));
+    }
+    let described = Described {
+        format: FORMAT,
+        training_id: job.training_id.clone(),
+        config: job.config.clone(),
+        seed: job.seed,
+        data: Some(data.digest.clone()),
+        step: 0,
+        curve: Vec::new(),
+        open: (0.0, 0.0, 0),
+        wall_s: 0.0,
     };
-    read().with_context(|| format!("{}: cannot be resumed from; move it away to train anew", path.display()))
-}
-
-fn save(store: &Store, training: &Training, described: &Described) -> Result<()> {
-    let tensors = checkpoint::state_tensors(training.parameters(), training.rows())?;
-    let bytes = checkpoint::to_bytes(&tensors, &serde_json::to_string(described)?)?;
-    atomic::write(&store.checkpoint(&described.training_id), &bytes)
+    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), described))
 }
 
 /// Training batches by their step: which images, mirrored or not, at which t, with which noise.

@@ -1,19 +1,30 @@
 //! What runs leave behind: a folder for each training, a folder for each job, a folder for each experiment's report.
 //!
 //! `training/ID/` holds the checkpoint and, when it is over, `training.json`; `samples/ID` the samples of one sampler; `features/` what
-//! feature networks see in real images; `runs/ID/` holds `record.json` and pictures. All are named by content, so experiments that
-//! overlap share them. Every file is whole or absent.
+//! feature networks see in real images; `runs/ID/` holds `record.json`, its history and pictures; `slurm/` what was submitted. All are
+//! named by content, so experiments that overlap share them. Every file is whole or absent, and whoever makes one holds the folder's
+//! claim.
 
 pub mod atomic;
+pub mod checkpoints;
+pub mod claim;
+pub mod history;
 mod record;
+pub mod sealed;
+pub mod verify;
 
 pub use record::{CourseAt, FORMAT, Findings, Machine, Outcome, Point, Record, Shown, Split, TermAt, TrainingRecord};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
+
+/// A job's record in its folder.
+pub const RECORD: &str = "record.json";
+/// A training's.
+pub const TRAINING_RECORD: &str = "training.json";
 
 /// The results folder.
 #[derive(Clone, Debug)]
@@ -47,14 +58,14 @@ impl Store {
         self.root.join("samples").join(format!("{sampling_id}.safetensors"))
     }
 
-    /// The checkpoint of a training.
-    pub fn checkpoint(&self, training_id: &str) -> PathBuf {
-        self.training(training_id).join("checkpoint.safetensors")
+    /// Whether a training has left a checkpoint.
+    pub fn has_checkpoint(&self, training_id: &str) -> bool {
+        checkpoints::FILES.iter().any(|name| self.training(training_id).join(name).exists())
     }
 
     /// A job's record; none where it has not left one.
     pub fn record(&self, id: &str) -> Result<Option<Record>> {
-        read_json(&self.run(id).join("record.json"))
+        sealed::read(&self.run(id).join(RECORD))
     }
 
     /// The record of a job that need not be done again.
@@ -64,18 +75,17 @@ impl Store {
 
     /// A training's record; none while it has not ended.
     pub fn training_record(&self, id: &str) -> Result<Option<TrainingRecord>> {
-        read_json(&self.training(id).join("training.json"))
+        sealed::read(&self.training(id).join(TRAINING_RECORD))
     }
 
-    /// Takes a training for this process until the guard is dropped or the process ends, however it ends. Waits where another
-    /// process has it.
-    pub fn lock(&self, training_id: &str) -> Result<File> {
-        let dir = self.training(training_id);
-        fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
-        let path = dir.join("lock");
-        let file = File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))?;
-        file.lock().with_context(|| format!("{}: cannot be locked", path.display()))?;
-        Ok(file)
+    /// Leaves a job's record.
+    pub fn leave_record(&self, record: &Record) -> Result<()> {
+        sealed::write(&self.run(&record.id).join(RECORD), record)
+    }
+
+    /// Leaves a training's record.
+    pub fn leave_training_record(&self, record: &TrainingRecord) -> Result<()> {
+        sealed::write(&self.training(&record.id).join(TRAINING_RECORD), record)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Records: what is left of a training and of a job, each complete enough to stand alone.
 
+use crate::cause::Cause;
 use crate::config::Config;
 use crate::metrics::{Measured, Metric};
 use ddpm_core::likelihood::{Bound, UnderVariances};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the records and of what their numbers mean. Part of every job's digest.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,8 +23,12 @@ pub enum Outcome {
     },
     /// The program or the machine failed; the job is to be done again.
     Failed {
+        /// What kind of reason.
+        cause: Cause,
         /// What happened.
         reason: String,
+        /// How often it was tried in one go.
+        attempts: u32,
     },
 }
 

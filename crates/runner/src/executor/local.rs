@@ -1,0 +1,207 @@
+//! Processes on this machine: so many at a time on each device.
+
+use super::process::{self, Ended};
+use super::screen::Screen;
+use super::{Executor, Group, groups};
+use crate::cause::Cause;
+use crate::commands::Unusable;
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::job::Job;
+use crate::metrics::Metric;
+use crate::store::claim::{self, Claim};
+use crate::store::history::{self, Event};
+use crate::store::{FORMAT, Machine, Outcome, Record, Store};
+use crate::{progress, stop};
+use anyhow::{Result, anyhow};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// First pause before a job is tried again; each further one is four times as long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a job that another process is at is left alone.
+const ELSEWHERE: Duration = Duration::from_millis(500);
+
+/// Processes on this machine.
+pub struct Local<'a> {
+    /// The results.
+    pub store: &'a Store,
+    /// The data set of all jobs.
+    pub data: &'a Dataset,
+    /// The program that does one job (`ddpm run`).
+    pub program: PathBuf,
+    /// A place for one job at a time each.
+    pub slots: Vec<Device>,
+    /// Threads of each job.
+    pub threads: usize,
+    /// Seconds between checkpoints.
+    pub checkpoint_every: u64,
+    /// How often a job is tried again where the cause may have passed.
+    pub retries: u32,
+}
+
+/// Groups that wait, and from when on each may be taken.
+struct Queue(Mutex<Vec<(Instant, Group)>>);
+
+enum Next {
+    Take(Group),
+    Later,
+    Empty,
+}
+
+impl Queue {
+    fn next(&self) -> Next {
+        let mut waiting = self.0.lock().expect("no worker panics");
+        let now = Instant::now();
+        match waiting.iter().position(|(from, _)| *from <= now) {
+            Some(place) => Next::Take(waiting.remove(place).1),
+            None if waiting.is_empty() => Next::Empty,
+            None => Next::Later,
+        }
+    }
+
+    fn put_back(&self, group: Group) {
+        self.0.lock().expect("no worker panics").push((Instant::now() + ELSEWHERE, group));
+    }
+}
+
+impl Executor for Local<'_> {
+    fn execute(&self, jobs: &[Job]) -> Result<()> {
+        let now = Instant::now();
+        let queue = Queue(Mutex::new(groups(jobs, self.data).into_iter().map(|group| (now, group)).collect()));
+        let (screen, broken) = (Screen::new(jobs.len()), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = self.slots.iter().map(|device| scope.spawn(|| self.work(*device, &queue, &screen, &broken))).collect();
+            // The first error; the other workers have stopped because of it.
+            workers.into_iter().map(|w| w.join().expect("no worker panics")).fold(Ok(()), Result::and)
+        })?;
+        stop::check()
+    }
+}
+
+impl Local<'_> {
+    fn work(&self, device: Device, queue: &Queue, screen: &Screen, broken: &AtomicBool) -> Result<()> {
+        let ends = || stop::requested() || broken.load(Ordering::SeqCst);
+        while !ends() {
+            let mut group = match queue.next() {
+                Next::Take(group) => group,
+                Next::Later => {
+                    std::thread::sleep(Duration::from_millis(50));
+                    continue;
+                }
+                Next::Empty => break,
+            };
+            while !group.is_empty() && !ends() {
+                let ended = self.persist(&group[0], device, screen, &ends).inspect_err(|_| broken.store(true, Ordering::SeqCst))?;
+                match ended {
+                    Ended::Over | Ended::Failed { .. } => drop(group.remove(0)),
+                    Ended::Busy => {
+                        queue.put_back(std::mem::take(&mut group));
+                    }
+                    Ended::Stopped => return Ok(()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One job, tried again where that may help. An error where the store cannot be written: nothing can be done then.
+    fn persist(&self, job: &Job, device: Device, screen: &Screen, ends: &impl Fn() -> bool) -> Result<Ended> {
+        let dir = self.store.run(&job.id);
+        if let Ok(Some(record)) = self.store.done(&job.id) {
+            // By another process that shares the store.
+            screen.end(None, &job.id, Some(&record));
+            return Ok(Ended::Over);
+        }
+        if claim::holder_here(&dir).is_some() {
+            return Ok(Ended::Busy);
+        }
+        let (started, mut attempts) = (Instant::now(), 0);
+        loop {
+            attempts += 1;
+            let bar = screen.begin(&job.id);
+            let ended = process::run(
+                self.command(device),
+                job,
+                || {
+                    if let Some(p) = progress::of(&dir) {
+                        screen.update(&bar, &job.id, &p);
+                    }
+                },
+                ends,
+            )?;
+            match &ended {
+                Ended::Over => screen.end(Some(&bar), &job.id, self.store.record(&job.id).ok().flatten().as_ref()),
+                Ended::Busy | Ended::Stopped => bar.finish_and_clear(),
+                Ended::Failed { cause: Cause::Storage, reason } => {
+                    bar.finish_and_clear();
+                    return Err(anyhow!("{}: {reason}; free some space and run the same command again", job.id).context(Unusable));
+                }
+                Ended::Failed { cause, reason } => {
+                    bar.finish_and_clear();
+                    if cause.passes() && attempts <= self.retries && !ends() {
+                        let pause = PAUSE * 4u32.pow(attempts - 1);
+                        screen.say(&format!("{}\n    {reason}; tried again in {} s", job.id, pause.as_secs()));
+                        let until = Instant::now() + pause;
+                        while Instant::now() < until && !ends() {
+                            std::thread::sleep(Duration::from_millis(50));
+                        }
+                        continue;
+                    }
+                    let outcome = Outcome::Failed { cause: *cause, reason: reason.clone(), attempts };
+                    self.failed(job, outcome, started.elapsed().as_secs_f64())?;
+                    screen.end(Some(&bar), &job.id, self.store.record(&job.id).ok().flatten().as_ref());
+                }
+            }
+            return Ok(ended);
+        }
+    }
+
+    fn command(&self, device: Device) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["run", "-", "--leashed", "--no-wait", "--device", &device.to_string(), "--results"])
+            .arg(self.store.root())
+            .args(["--checkpoint-every", &self.checkpoint_every.to_string()])
+            .env("RAYON_NUM_THREADS", self.threads.to_string())
+            .env("CANDLE_NUM_THREADS", self.threads.to_string());
+        command
+    }
+
+    /// The record that a job could not write itself; left unwritten where another process has taken the job up.
+    fn failed(&self, job: &Job, outcome: Outcome, wall_s: f64) -> Result<()> {
+        let dir = self.store.run(&job.id);
+        let Ok(claim) = Claim::attempt(&dir)? else { return Ok(()) };
+        if matches!(self.store.done(&job.id), Ok(Some(_))) {
+            return Ok(());
+        }
+        let Outcome::Failed { reason, .. } = &outcome else { return Ok(()) };
+        let record = Record {
+            format: FORMAT,
+            id: job.id.clone(),
+            training_id: job.training_id.clone(),
+            config: job.config.clone(),
+            seed: job.seed,
+            data: self.data.digest.clone(),
+            metrics: BTreeMap::new(),
+            blanks: Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect(),
+            outcome,
+            real: BTreeMap::new(),
+            bounds: BTreeMap::new(),
+            progressive: Vec::new(),
+            evaluations: 0,
+            findings: None,
+            wall_s,
+            machine: Machine::here(),
+        };
+        self.store.leave_record(&record)?;
+        history::add(&dir, Event::Failed)?;
+        drop(claim);
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! A training's checkpoints: the last two are kept, written beside the training, verified when they are read.
+
+use super::{Store, atomic};
+use crate::stages::Described;
+use anyhow::{Context, Result};
+use ddpm_model::checkpoint;
+use ddpm_model::optimiser::{ROWS, Training};
+use ddpm_model::parameters::Parameter;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The files in a training's folder, newest first.
+pub const FILES: [&str; 2] = ["checkpoint.safetensors", "checkpoint.previous.safetensors"];
+
+/// What a damaged one is renamed to: the next one must not push out the good one before it.
+pub const DAMAGED: &str = "checkpoint.damaged.safetensors";
+
+/// Share of the time that a training may stand still for checkpoints.
+const SHARE: u32 = 100;
+
+/// A checkpoint's contents.
+pub struct Loaded {
+    /// What it says of itself.
+    pub described: Described,
+    /// The training's rows.
+    pub rows: [Vec<f32>; ROWS],
+}
+
+/// Reads a checkpoint file, verifying its digest.
+pub fn read(path: &Path, parameters: impl FnOnce(&Described) -> Result<Vec<Parameter>>) -> Result<Loaded> {
+    let bytes = fs::read(path).context("cannot be read")?;
+    let described = describe(&bytes)?;
+    let rows = checkpoint::read_states(&bytes, &parameters(&described)?)?;
+    Ok(Loaded { described, rows })
+}
+
+/// What a checkpoint's bytes say of themselves, verified.
+pub fn describe(bytes: &[u8]) -> Result<Described> {
+    let text = checkpoint::description(bytes)?.context("is not a checkpoint of this program: it has no description")?;
+    serde_json::from_str(&text).context("is not a checkpoint of this version")
+}
+
+impl Store {
+    /// The newest good checkpoint of a training that `check` accepts; none where there is no checkpoint at all. A damaged newer one is
+    /// named on stderr and set aside; where none is good, the error names each.
+    pub fn newest(
+        &self,
+        training_id: &str,
+        parameters: &[Parameter],
+        check: impl Fn(&Described) -> Result<()>,
+    ) -> Result<Option<Loaded>> {
+        let dir = self.training(training_id);
+        let mut bad: Vec<(PathBuf, anyhow::Error)> = Vec::new();
+        for path in FILES.map(|name| dir.join(name)).into_iter().filter(|path| path.exists()) {
+            let found = read(&path, |described| {
+                check(described)?;
+                Ok(parameters.to_vec())
+            });
+            match found {
+                Ok(loaded) => {
+                    for (path, why) in bad {
+                        let aside = dir.join(DAMAGED);
+                        eprintln!(
+                            "{}: {why:#}; it is now {DAMAGED}, and the training goes on from step {} of the checkpoint before it",
+                            path.display(),
+                            loaded.described.step
+                        );
+                        fs::rename(&path, &aside).with_context(|| format!("{}: cannot be set aside", path.display()))?;
+                    }
+                    return Ok(Some(loaded));
+                }
+                Err(why) => bad.push((path, why)),
+            }
+        }
+        if bad.is_empty() {
+            return Ok(None);
+        }
+        let each: Vec<String> = bad.iter().map(|(path, why)| format!("{}: {why:#}", path.display())).collect();
+        Err(anyhow::anyhow!("{}: cannot be resumed from; move what is damaged away to train anew", each.join("; ")))
+    }
+
+    /// Leaves a checkpoint, and the one before it beside it.
+    fn leave(&self, parameters: &[Parameter], rows: &[Vec<f32>; ROWS], described: &Described) -> Result<()> {
+        let dir = self.training(&described.training_id);
+        let [newest, previous] = FILES.map(|name| dir.join(name));
+        let text = serde_json::to_string(described)?;
+        atomic::write_before(
+            &newest,
+            |part| Ok(checkpoint::write_states(part, parameters, rows, &text)?),
+            // A crash between the two renamings leaves the older one alone, which is enough.
+            || if newest.exists() { fs::rename(&newest, &previous) } else { Ok(()) },
+        )
+    }
+}
+
+/// Writes checkpoints while the training goes on: it stands still only while its numbers are copied.
+pub struct Saver {
+    store: Store,
+    parameters: Arc<[Parameter]>,
+    every: Duration,
+    /// When the last one was taken, and how long that stopped the training.
+    last: Instant,
+    stop: Duration,
+    rows: Option<Box<[Vec<f32>; ROWS]>>,
+    writing: Option<JoinHandle<(Box<[Vec<f32>; ROWS]>, Result<()>)>>,
+}
+
+impl Saver {
+    /// For a training with these parameters, at most once `every` so often; zero is as often as the disk allows.
+    pub fn new(store: &Store, parameters: &[Parameter], every: Duration) -> Saver {
+        let (store, parameters) = (store.clone(), parameters.into());
+        Saver { store, parameters, every, last: Instant::now(), stop: Duration::ZERO, rows: None, writing: None }
+    }
+
+    /// Whether it is time for another.
+    pub fn is_due(&self) -> bool {
+        let often = if self.every.is_zero() { self.every } else { self.every.max(self.stop * SHARE) };
+        self.last.elapsed() >= often && self.writing.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Begins to write one. Errors are of the one before.
+    pub fn begin(&mut self, training: &Training, described: &Described) -> Result<()> {
+        self.finish()?;
+        let started = Instant::now();
+        let mut rows = self.rows.take().unwrap_or_default();
+        for (to, from) in rows.iter_mut().zip(training.rows()) {
+            to.clear();
+            to.extend_from_slice(from);
+        }
+        let (store, parameters, described) = (self.store.clone(), self.parameters.clone(), described.clone());
+        self.writing = Some(std::thread::spawn(move || {
+            let result = store.leave(&parameters, &rows, &described);
+            (rows, result)
+        }));
+        self.last = Instant::now();
+        self.stop = started.elapsed();
+        Ok(())
+    }
+
+    /// Waits for the one that is being written.
+    pub fn finish(&mut self) -> Result<()> {
+        let Some(thread) = self.writing.take() else { return Ok(()) };
+        let (rows, result) = thread.join().expect("writing does not panic");
+        self.rows = Some(rows);
+        result
+    }
+
+    /// Writes one now, without a copy.
+    pub fn write(&mut self, training: &Training, described: &Described) -> Result<()> {
+        self.finish()?;
+        self.store.leave(&self.parameters, training.rows(), described)
+    }
+}

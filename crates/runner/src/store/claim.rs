@@ -1,0 +1,346 @@
+//! Claims: who is at what, so that no two processes, on one machine or on several that share a folder, do the same thing.
+//!
+//! A claim is a numbered file in the folder of what is claimed. It is made with `O_EXCL`, and the one with the highest number counts;
+//! it is never taken away while it counts, only marked as given up. Whoever finds it given up, or its process gone, tries to make the
+//! next number, and only one can. So a process that decided on old knowledge finds its number taken, or finds a higher one afterwards
+//! and withdraws. Nothing is needed of the file system but exclusive creation and renaming.
+//!
+//! A process on this machine is gone when its number no longer runs or the machine has booted since. One elsewhere is gone when the
+//! time of its claim, which a living one renews every few seconds, has stood still for [`LOST`] by the clock of the one who watches.
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, test_kill_process};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Time between signs of life.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// A process on another machine that has given no sign of life for so long is taken for gone. Longer than network file systems keep
+/// what they know of a file.
+pub const LOST: Duration = Duration::from_secs(90);
+
+/// How often one who waits looks again.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Who holds a claim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    /// The machine, and where there are containers which of them.
+    pub host: String,
+    /// Its time of booting, as an identifier.
+    boot: String,
+    /// The process.
+    pub pid: u32,
+    /// When the process began: numbers of processes come again.
+    began: String,
+    /// Whether it has been given up.
+    released: bool,
+}
+
+impl Holder {
+    fn here() -> Holder {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_string();
+        let namespace = fs::read_link("/proc/self/ns/pid").map(|p| p.display().to_string()).unwrap_or_default();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let pid = std::process::id();
+        Holder { host: format!("{host} {namespace}"), boot: read("/proc/sys/kernel/random/boot_id"), pid, began: began(pid), released: false }
+    }
+
+    /// Whether it lives, as far as can be said from here.
+    fn lives(&self, here: &Holder) -> Lives {
+        if self.host != here.host {
+            return Lives::Unknown;
+        }
+        let runs = || {
+            let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+            pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+        };
+        if self.boot == here.boot && runs() && began(self.pid) == self.began { Lives::Yes } else { Lives::No }
+    }
+
+    /// In words.
+    pub fn words(&self) -> String {
+        format!("process {} on {}", self.pid, self.host.split(' ').next().unwrap_or_default())
+    }
+}
+
+enum Lives {
+    Yes,
+    No,
+    Unknown,
+}
+
+/// The start of a process in ticks since booting, where the system says it. A zombie has ended.
+fn began(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything; the state is the first field after it, the start the twentieth.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    match fields.first() {
+        Some(&("Z" | "X")) => "ended".into(),
+        _ => fields.get(19).unwrap_or(&"").to_string(),
+    }
+}
+
+/// Something that this process holds until the claim is dropped or the process ends, however it ends.
+pub struct Claim {
+    dir: PathBuf,
+    number: u64,
+    me: Holder,
+    /// Closing it ends the signs of life.
+    beat: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Claim {
+    /// Claims the folder `dir`, which is made; or says who holds it. Takes up to [`LOST`] where that may be another machine's.
+    pub fn attempt(dir: &Path) -> Result<std::result::Result<Claim, Holder>> {
+        let attempt = || -> Result<_> {
+            fs::create_dir_all(dir)?;
+            let me = Holder::here();
+            loop {
+                let number = match highest(dir)? {
+                    None => 0,
+                    Some(number) => match living(&name(dir, number), &me)? {
+                        Some(holder) => return Ok(Err(holder)),
+                        None => number + 1,
+                    },
+                };
+                let path = name(dir, number);
+                let mut file = match File::create_new(&path) {
+                    Ok(file) => file,
+                    Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
+                    Err(e) => return Err(e.into()),
+                };
+                file.write_all(serde_json::to_string(&me)?.as_bytes())?;
+                if highest(dir)? != Some(number) {
+                    // Decided on old knowledge: others have come and gone meanwhile.
+                    fs::remove_file(&path)?;
+                    continue;
+                }
+                for old in numbers(dir)?.into_iter().filter(|n| *n < number) {
+                    let _ = fs::remove_file(name(dir, old));
+                }
+                return Ok(Ok(Claim { dir: dir.into(), number, beat: Some(beat(path)), me }));
+            }
+        };
+        attempt().with_context(|| format!("{}: cannot be claimed", dir.display()))
+    }
+
+    /// Waits until it is this process's, or until the process is asked to stop.
+    pub fn wait(dir: &Path) -> Result<Claim> {
+        loop {
+            if let Ok(claim) = Claim::attempt(dir)? {
+                return Ok(claim);
+            }
+            crate::stop::check()?;
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// An error where another has taken it: this process stood still for so long that it was taken for gone.
+    pub fn check(&self) -> Result<()> {
+        let now = highest(&self.dir)?;
+        anyhow::ensure!(
+            now == Some(self.number),
+            "{}: was taken over by another process, as this one gave no sign of life for {} s",
+            self.dir.display(),
+            LOST.as_secs()
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.beat.take() {
+            drop(sender);
+            let _ = thread.join();
+        }
+        // Where this fails, the end of the process says the same.
+        let (path, part) = (name(&self.dir, self.number), self.dir.join(format!(".part-claim-{}-{}", self.number, self.me.pid)));
+        if let Ok(text) = serde_json::to_string(&Holder { released: true, ..self.me.clone() })
+            && fs::write(&part, text).is_ok()
+        {
+            let _ = fs::rename(&part, &path);
+        }
+    }
+}
+
+/// Who holds a folder now, as far as can be said without waiting; none where nobody does.
+pub fn holder(dir: &Path) -> Option<Holder> {
+    let here = Holder::here();
+    let (holder, _) = read(&name(dir, highest(dir).ok()??)).ok()?;
+    holder.filter(|h| !h.released && !matches!(h.lives(&here), Lives::No))
+}
+
+/// The process of this machine that holds a folder, if one does.
+pub fn holder_here(dir: &Path) -> Option<Holder> {
+    holder(dir).filter(|h| h.host == Holder::here().host)
+}
+
+/// Whether a file is a claim.
+pub fn is_claim(file: &str) -> bool {
+    file.strip_prefix(PREFIX).is_some_and(|n| n.parse::<u64>().is_ok())
+}
+
+const PREFIX: &str = "claim-";
+
+fn name(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{PREFIX}{number}"))
+}
+
+fn numbers(dir: &Path) -> std::io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        found.extend(entry?.file_name().to_str().and_then(|n| n.strip_prefix(PREFIX)?.parse::<u64>().ok()));
+    }
+    Ok(found)
+}
+
+fn highest(dir: &Path) -> std::io::Result<Option<u64>> {
+    Ok(numbers(dir)?.into_iter().max())
+}
+
+/// A claim's holder, none where it is not (yet, or wholly) written, and its last sign of life. Opened, not only looked at: network file
+/// systems then ask the server.
+fn read(path: &Path) -> std::io::Result<(Option<Holder>, SystemTime)> {
+    let mut file = File::open(path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((serde_json::from_str(&text).ok(), file.metadata()?.modified()?))
+}
+
+/// The holder of a claim who lives; none where it was given up or its process is gone.
+fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
+    let unknown = || Holder { host: "another machine".into(), boot: String::new(), pid: 0, began: String::new(), released: false };
+    let started = Instant::now();
+    let mut first = None;
+    loop {
+        let (holder, sign) = match read(path) {
+            Ok(read) => read,
+            // A later one has taken its place.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        match holder.as_ref().map(|h| (h.released, h.lives(here))) {
+            Some((true, _) | (_, Lives::No)) => return Ok(None),
+            Some((_, Lives::Yes)) => return Ok(holder),
+            Some((_, Lives::Unknown)) | None => {}
+        }
+        if first.is_some_and(|first| first != sign) && holder.is_some() {
+            return Ok(Some(holder.unwrap_or_else(unknown)));
+        }
+        first.get_or_insert(sign);
+        if started.elapsed() >= LOST {
+            return Ok(None);
+        }
+        crate::stop::check()?;
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Signs of life until the sender is dropped.
+fn beat(path: PathBuf) -> (Sender<()>, JoinHandle<()>) {
+    let (sender, receiver) = channel::<()>();
+    let thread = std::thread::spawn(move || {
+        while receiver.recv_timeout(BEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            // What cannot be renewed now may be at the next beat.
+            let _ = File::options().write(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
+    });
+    (sender, thread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn one_holds_and_the_next_takes_what_was_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Claim::attempt(dir.path()).unwrap().ok().unwrap();
+        let held = Claim::attempt(dir.path()).unwrap().err().unwrap();
+        assert_eq!((held.pid, holder(dir.path())), (std::process::id(), Some(held.clone())));
+        first.check().unwrap();
+        drop(first);
+        assert_eq!(holder(dir.path()), None);
+        let second = Claim::attempt(dir.path()).unwrap().ok().unwrap();
+        assert_eq!(second.number, 1);
+        assert_eq!(numbers(dir.path()).unwrap(), [1]);
+    }
+
+    /// Many threads, many rounds: never two at once, and everyone's turn comes.
+    #[test]
+    fn never_two_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, turns, barrier) = (AtomicUsize::new(0), AtomicUsize::new(0), Barrier::new(8));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let mut mine = 0;
+                    while mine < 20 {
+                        if let Ok(claim) = Claim::attempt(dir.path()).unwrap() {
+                            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                            claim.check().unwrap();
+                            turns.fetch_add(1, Ordering::SeqCst);
+                            assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
+                            mine += 1;
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(turns.load(Ordering::SeqCst), 160);
+    }
+
+    fn left_by(dir: &Path, change: impl FnOnce(&mut Holder)) {
+        let mut holder = Holder::here();
+        change(&mut holder);
+        fs::write(name(dir, 3), serde_json::to_string(&holder).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_dead_hold_nothing() {
+        let mut over = std::process::Command::new("true").spawn().unwrap();
+        let pid = over.id();
+        over.wait().unwrap();
+        let changes: [fn(&mut Holder, u32); 3] =
+            [|h, pid| h.pid = pid, |h, _| h.boot = "an earlier one".into(), |h, _| h.began = "1".into()];
+        for change in changes {
+            let dir = tempfile::tempdir().unwrap();
+            left_by(dir.path(), |h| change(h, pid));
+            assert_eq!(holder(dir.path()), None);
+            assert_eq!(Claim::attempt(dir.path()).unwrap().ok().unwrap().number, 4);
+        }
+    }
+
+    #[test]
+    fn another_machine_that_gives_signs_of_life_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        left_by(dir.path(), |h| h.host = "elsewhere".into());
+        let (sender, thread) = (name(dir.path(), 3), std::thread::spawn(|| std::thread::sleep(Duration::from_millis(300))));
+        let renew = std::thread::spawn(move || {
+            thread.join().unwrap();
+            File::options().write(true).open(sender).unwrap().set_modified(SystemTime::now()).unwrap();
+        });
+        assert_eq!(Claim::attempt(dir.path()).unwrap().err().unwrap().host, "elsewhere");
+        renew.join().unwrap();
+    }
+
+    #[test]
+    fn one_that_was_taken_over_knows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let claim = Claim::attempt(dir.path()).unwrap().ok().unwrap();
+        left_by(dir.path(), |_| {});
+        assert!(claim.check().unwrap_err().to_string().contains("was taken over"));
+    }
+}

@@ -1,0 +1,227 @@
+//! Whether everything in the store is what it says it is, and what of it no table needs.
+
+use super::checkpoints::{self, DAMAGED, FILES};
+use super::{FORMAT, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, atomic, claim, history, sealed};
+use crate::executor::slurm;
+use anyhow::{Context, Result, bail, ensure};
+use ddpm_model::checkpoint;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Unfinished files this old belong to nobody.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// Something in the store that is not as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+/// Files that were read, and what was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verified {
+    /// Records, checkpoints, samples and features that were read.
+    pub read: usize,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+const ANEW: &str = "the next ablate computes it anew";
+const BEFORE: &str = "the training goes on from the checkpoint before it, if that is good; else move it away to train anew";
+const FOREIGN: &str = "nothing reads it; move it away if it is not wanted";
+
+/// Reads everything in the store and checks digests, names and formats.
+pub fn verify(store: &Store) -> Result<Verified> {
+    let mut out = Verified::default();
+    for dir in folders(&store.root().join("training"), &mut out)? {
+        training(&dir, &mut out)?;
+    }
+    for dir in folders(&store.root().join("runs"), &mut out)? {
+        run(&dir, &mut out)?;
+    }
+    for kind in ["samples", "features"] {
+        for path in entries(&store.root().join(kind))? {
+            if is_part(&path) {
+                continue;
+            }
+            out.check(&path, ANEW, || {
+                let about = checkpoint::description(&fs::read(&path)?)?.context("has no description: it is no file of this program")?;
+                let about: serde_json::Value = serde_json::from_str(&about)?;
+                ensure!(kind != "samples" || about["id"] == stem(&path), "holds the samples {}", about["id"]);
+                Ok(())
+            });
+        }
+    }
+    Ok(out)
+}
+
+impl Verified {
+    fn check(&mut self, path: &Path, advice: &'static str, good: impl FnOnce() -> Result<()>) {
+        self.read += 1;
+        let result = if path.is_symlink() { Err(anyhow::anyhow!("is a link; what is stored lies in the store")) } else { good() };
+        if let Err(why) = result {
+            self.findings.push(Finding { path: path.into(), problem: format!("{why:#}"), advice });
+        }
+    }
+
+    fn foreign(&mut self, path: &Path, problem: &str) {
+        self.findings.push(Finding { path: path.into(), problem: problem.into(), advice: FOREIGN });
+    }
+}
+
+fn training(dir: &Path, out: &mut Verified) -> Result<()> {
+    for path in entries(dir)? {
+        let name = file_name(&path);
+        if name == TRAINING_RECORD {
+            out.check(&path, "the next ablate makes it again from the checkpoint", || {
+                let record: TrainingRecord = sealed::read(&path)?.context("has vanished")?;
+                named(&record.id, dir, record.format)
+            });
+        } else if FILES.contains(&name.as_str()) {
+            out.check(&path, BEFORE, || {
+                let described = checkpoints::describe(&fs::read(&path)?)?;
+                named(&described.training_id, dir, described.format)
+            });
+        } else if name == DAMAGED {
+            out.foreign(&path, "is a damaged checkpoint that was set aside");
+        } else if !is_bookkeeping(&name) {
+            out.foreign(&path, "does not belong here");
+        }
+    }
+    Ok(())
+}
+
+fn run(dir: &Path, out: &mut Verified) -> Result<()> {
+    for path in entries(dir)? {
+        let name = file_name(&path);
+        if name == RECORD {
+            out.check(&path, ANEW, || {
+                let record: Record = sealed::read(&path)?.context("has vanished")?;
+                named(&record.id, dir, record.format)
+            });
+        } else if !(is_bookkeeping(&name) || name == "config.yaml" || name == "progress.json" || name.ends_with(".png")) {
+            out.foreign(&path, "does not belong here");
+        }
+    }
+    Ok(())
+}
+
+fn named(id: &str, dir: &Path, format: u32) -> Result<()> {
+    ensure!(id == file_name(dir), "belongs to {id}, not here");
+    if format != FORMAT {
+        bail!("has format {format}, this program reads and writes {FORMAT}");
+    }
+    Ok(())
+}
+
+/// Something that can go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Removable {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Why it can go.
+    pub why: &'static str,
+}
+
+/// What no table and no later run needs. With `samples`, also samples, which the checkpoints can make again. Nothing that belongs to a
+/// running process.
+pub fn removable(store: &Store, samples: bool) -> Result<Vec<Removable>> {
+    let mut found = Vec::new();
+    let mut add = |path: &Path, why: &'static str| -> Result<()> {
+        found.push(Removable { path: path.into(), bytes: size(path)?, why });
+        Ok(())
+    };
+    for kind in ["training", "runs"] {
+        for dir in entries(&store.root().join(kind))?.into_iter().filter(|d| d.is_dir() && !d.is_symlink()) {
+            if claim::holder(&dir).is_some() {
+                continue;
+            }
+            let ended = store.training_record(&file_name(&dir)).ok().flatten().is_some_and(|r| r.outcome == Outcome::Finished {});
+            for path in entries(&dir)? {
+                let name = file_name(&path);
+                match name.as_str() {
+                    _ if is_part(&path) => add(&path, "unfinished")?,
+                    "progress.json" => add(&path, "of a process that has ended")?,
+                    DAMAGED => add(&path, "damaged")?,
+                    _ if ended && name == FILES[1] => add(&path, "the training has ended with a later one")?,
+                    _ if claim::is_claim(&name) => add(&path, "given up")?,
+                    _ => {}
+                }
+            }
+        }
+    }
+    for kind in ["samples", "features"] {
+        for path in entries(&store.root().join(kind))? {
+            let old = fs::metadata(&path)?.modified()?.elapsed().is_ok_and(|age| age > FORGOTTEN);
+            if is_part(&path) && old {
+                add(&path, "unfinished")?;
+            } else if samples && kind == "samples" && !is_part(&path) {
+                add(&path, "can be made again")?;
+            }
+        }
+    }
+    for folder in slurm::submissions(store)? {
+        let jobs = slurm::plan(&folder.join(slurm::PLAN))?;
+        if jobs.iter().flatten().all(|job| matches!(store.done(&job.id), Ok(Some(_)))) {
+            add(&folder, "all its jobs are done")?;
+        }
+    }
+    Ok(found)
+}
+
+/// Removes it.
+pub fn remove(what: &Removable) -> Result<()> {
+    let result = if what.path.is_dir() { fs::remove_dir_all(&what.path) } else { fs::remove_file(&what.path) };
+    result.with_context(|| format!("{}: cannot be removed", what.path.display()))
+}
+
+fn size(path: &Path) -> Result<u64> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    entries(path)?.iter().map(|path| size(path)).sum()
+}
+
+/// The folders in one; what else is there is named.
+fn folders(dir: &Path, out: &mut Verified) -> Result<Vec<PathBuf>> {
+    let (folders, others): (Vec<_>, Vec<_>) = entries(dir)?.into_iter().partition(|path| path.is_dir() && !path.is_symlink());
+    others.iter().for_each(|path| out.foreign(path, "does not belong here"));
+    Ok(folders)
+}
+
+/// What is in a folder, in the order of the names; nothing where it is not there.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
+    let mut found = read().with_context(|| format!("{}: cannot be read", dir.display()))?;
+    found.sort();
+    Ok(found)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is_part(path: &Path) -> bool {
+    file_name(path).starts_with(atomic::PART)
+}
+
+/// Claims, histories and unfinished files: they belong to processes, not to results.
+fn is_bookkeeping(name: &str) -> bool {
+    claim::is_claim(name) || history::is_history(name) || name.starts_with(atomic::PART)
+}
