@@ -29,6 +29,10 @@ test:
 test-kernels:
     for isa in portable avx2 avx512 avx512-bf16; do echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q --workspace --lib || exit 1; done
 
+# Cause every fault and print what is left after it; minutes. `just faults --only disk` does one
+faults *flags:
+    cargo test --release --locked -q -p ddpm-runner --test faults -- --full "$@"
+
 # The mathematics alone
 math:
     cargo test --release --locked -p ddpm-core

@@ -1,6 +1,7 @@
 //! Tensors that other programs wrote, read strictly: by name, with a known shape, each once.
 
 use crate::error::{Error, Result};
+use candle_core::npy::NpzTensors;
 use candle_core::{DType, Device, Tensor, pickle, safetensors};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,12 +31,19 @@ impl Tensors {
                 Err(e) => problem(format!("{}: is neither safetensors nor a file of torch.save: {e}", path.display())),
             };
         }
-        // The reader indexes what a damaged pickle promises: its panic is an error of the file.
-        let read = std::panic::catch_unwind(|| pickle::read_all(path));
+        let read = guarded(|| {
+            let file = pickle::PthTensors::new(path, None)?;
+            let mut tensors = BTreeMap::new();
+            for (name, info) in file.tensor_infos() {
+                fits(path, name, info.layout.dims(), info.dtype)?;
+                tensors.extend(file.get(name)?.map(|tensor| (name.clone(), tensor)));
+            }
+            Ok(tensors)
+        });
         match read {
-            Ok(Ok(tensors)) => Ok(Tensors(tensors.into_iter().collect())),
-            Ok(Err(e)) => problem(format!("{}: cannot be read as tensors of torch.save: {e}", path.display())),
-            Err(_) => problem(format!("{}: is damaged: its pickle does not describe tensors", path.display())),
+            Some(Ok(tensors)) => Ok(Tensors(tensors)),
+            Some(Err(e)) => problem(format!("{}: cannot be read as tensors of torch.save: {e}", path.display())),
+            None => problem(format!("{}: is damaged: its pickle does not describe tensors", path.display())),
         }
     }
 
@@ -74,4 +82,43 @@ impl Tensors {
             None => Ok(()),
         }
     }
+}
+
+/// The arrays of a NumPy `.npz` file, by name.
+pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
+    let read = guarded(|| {
+        let file = NpzTensors::new(path)?;
+        let mut names: Vec<String> = file.names().into_iter().cloned().collect();
+        names.sort();
+        let mut arrays = Vec::new();
+        for name in names {
+            let (shape, dtype) = file.get_shape_and_dtype(&name)?;
+            fits(path, &name, shape.dims(), dtype)?;
+            arrays.extend(file.get(&name)?.map(|tensor| (name, tensor)));
+        }
+        Ok(arrays)
+    });
+    match read {
+        Some(Ok(arrays)) => Ok(arrays),
+        Some(Err(e)) => problem(format!("is not an .npz file of NumPy arrays: {e}")),
+        None => problem("is damaged: its headers do not describe arrays".into()),
+    }
+}
+
+/// Most that deflate can shrink.
+const DENSEST: u64 = 1032;
+
+/// An error where a file of this size cannot hold a tensor of this shape: the reader would ask for the memory before it reads.
+fn fits(path: &Path, name: &str, dims: &[usize], dtype: DType) -> Result<()> {
+    let most = path.metadata().map_or(0, |m| m.len()).saturating_mul(DENSEST);
+    let bytes = dims.iter().try_fold(dtype.size_in_bytes() as u64, |n, d| n.checked_mul(*d as u64));
+    match bytes {
+        Some(bytes) if bytes <= most => Ok(()),
+        _ => problem(format!("{name} has a shape of {dims:?}, which a file of this size cannot hold")),
+    }
+}
+
+/// What `read` gives, none where it panics: these readers index what a damaged file promises, and the file is at fault.
+fn guarded<T>(read: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Option<Result<T>> {
+    std::panic::catch_unwind(read).ok()
 }

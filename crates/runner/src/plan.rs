@@ -6,9 +6,9 @@ use crate::progress::{self, Progress};
 use crate::store::{FORMAT, Outcome, Record, Store, claim};
 use anyhow::Result;
 use ddpm_kernels::random::Stream;
-use ddpm_model::{Engine, Network};
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::tensor::{DType, Device, Tensor};
+use ddpm_model::{Engine, Network};
 use serde::Serialize;
 use std::time::Instant;
 

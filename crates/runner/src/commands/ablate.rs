@@ -112,7 +112,8 @@ fn finish(loaded: &Loaded) -> Result<Exit> {
     #[cfg(feature = "report")]
     super::print(&crate::report::write(&loaded.experiment, &loaded.jobs, &loaded.store, &loaded.data)?);
     let mut failed = Vec::new();
-    let in_slurm = if !slurm::submissions(&loaded.store)?.is_empty() && slurm::is_there() { slurm::known(&loaded.store)? } else { BTreeMap::new() };
+    let in_slurm =
+        if !slurm::submissions(&loaded.store)?.is_empty() && slurm::is_there() { slurm::known(&loaded.store)? } else { BTreeMap::new() };
     for (_, job) in &loaded.jobs {
         match State::of(&loaded.store, job)? {
             State::Done { .. } => {}

@@ -57,7 +57,9 @@ impl Plan {
                 State::Partial { trained: true, .. } => (0.0, 0),
                 // Jobs that differ only in sampling share their training.
                 _ if shared => (0.0, 0),
-                State::Partial { .. } | State::Failed { .. } | State::Running { .. } | State::Missing {} => (cost.train_flops, cost.disk_bytes),
+                State::Partial { .. } | State::Failed { .. } | State::Running { .. } | State::Missing {} => {
+                    (cost.train_flops, cost.disk_bytes)
+                }
             };
             seconds += speed.seconds(crate::plan::Cost { train_flops: train, ..*cost });
             disk += disk_bytes;

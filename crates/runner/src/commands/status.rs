@@ -106,7 +106,9 @@ fn detail(loaded: &Loaded, job: &crate::job::Job, state: &State, in_slurm: &InSl
     match state {
         State::Done { .. } => None,
         State::Failed { reason } => Some(reason.clone()),
-        State::Running { process, progress } => Some(format!("{process}{}", progress.as_ref().map_or(String::new(), |p| format!(": {}", words(p))))),
+        State::Running { process, progress } => {
+            Some(format!("{process}{}", progress.as_ref().map_or(String::new(), |p| format!(": {}", words(p)))))
+        }
         State::Partial { progress, .. } => in_slurm().or_else(|| progress.as_ref().map(words)),
         State::Missing {} => in_slurm(),
     }

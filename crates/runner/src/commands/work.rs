@@ -1,7 +1,7 @@
 //! `ddpm work`: the jobs of one line of a plan, on this machine: what an element of a Slurm array does.
 
-use super::ablate::LocalArgs;
 use super::Unusable;
+use super::ablate::LocalArgs;
 use crate::config::{Config, ConfigError};
 use crate::executor::slurm::plan;
 use crate::exit::Exit;

@@ -30,10 +30,16 @@ const BY_KIND: [&str; 5] = ["data", "diffusion.schedule", "diffusion.objective",
 /// The sections of a configuration.
 const SECTIONS: [&str; 6] = ["data", "diffusion", "network", "training", "sampling", "evaluation"];
 
+/// Most keys of a path; configurations are a few deep.
+const DEEPEST: usize = 16;
+
 /// The full path that `name` stands for, where it is a short name or begins with a section; else what it may have meant.
 pub fn full(name: &str) -> Result<String, String> {
     if let Some((_, path)) = SHORT.iter().find(|(short, _)| *short == name) {
         return Ok(path.to_string());
+    }
+    if name.split('.').count() > DEEPEST {
+        return Err(format!("expected a path of at most {DEEPEST} keys"));
     }
     if SECTIONS.contains(&name.split('.').next().unwrap_or_default()) {
         return Ok(name.to_string());

@@ -13,6 +13,9 @@ pub fn parse(text: &str, origin: &str) -> Result<Value, ConfigError> {
     if text.len() > MAX_BYTES {
         return Err(ConfigError::new(origin, "", format!("expected at most {MAX_BYTES} bytes of YAML, got {}", text.len())));
     }
+    if brackets(text) > DEEPEST {
+        return Err(ConfigError::new(origin, "", format!("expected at most {DEEPEST} brackets within each other")));
+    }
     // The library's own tree first: it refuses a key that stands twice, where the JSON tree would keep the last.
     let wrong = |e: &dyn std::fmt::Display| ConfigError::new(origin, "", format!("not valid YAML: {e}"));
     let tree: serde_yaml::Value = serde_yaml::from_str(text).map_err(|e| wrong(&e))?;
@@ -20,6 +23,23 @@ pub fn parse(text: &str, origin: &str) -> Result<Value, ConfigError> {
         return Err(ConfigError::new(origin, "", "a number is infinite or not a number"));
     }
     serde_json::to_value(tree).map_err(|e| wrong(&e))
+}
+
+/// Most brackets within each other. The library has its own limit, but finds them open in a time that grows with their square.
+const DEEPEST: usize = 64;
+
+/// Most brackets that are open at once, wherever they stand: those in quotes and comments are few.
+fn brackets(text: &str) -> usize {
+    let (mut open, mut most) = (0usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 fn finite(tree: &serde_yaml::Value) -> bool {

@@ -70,25 +70,43 @@ impl Queue {
     }
 }
 
+/// What the workers share.
+struct Work<'a> {
+    local: &'a Local<'a>,
+    queue: Queue,
+    screen: Screen,
+    /// The store cannot be written: nothing more can be done.
+    broken: AtomicBool,
+    /// Seconds that jobs' processes took, all together.
+    spent: Mutex<f64>,
+}
+
 impl Executor for Local<'_> {
     fn execute(&self, jobs: &[Job]) -> Result<()> {
         let now = Instant::now();
         let queue = Queue(Mutex::new(groups(jobs, self.data).into_iter().map(|group| (now, group)).collect()));
-        let (screen, broken) = (Screen::new(jobs.len()), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = self.slots.iter().map(|device| scope.spawn(|| self.work(*device, &queue, &screen, &broken))).collect();
+        let work = Work { local: self, queue, screen: Screen::new(jobs.len()), broken: AtomicBool::new(false), spent: Mutex::new(0.0) };
+        let busy = std::thread::scope(|scope| {
+            let workers: Vec<_> = self.slots.iter().map(|device| scope.spawn(|| work.until_done(*device))).collect();
             // The first error; the other workers have stopped because of it.
-            workers.into_iter().map(|w| w.join().expect("no worker panics")).fold(Ok(()), Result::and)
+            workers.into_iter().map(|w| w.join().expect("no worker panics")).try_fold(0.0, |sum, busy| Ok::<_, anyhow::Error>(sum + busy?))
         })?;
+        let spent = *work.spent.lock().expect("no worker panics");
+        work.screen.say(&format!("jobs took {spent:.1} s, {:.1}% more passed between jobs", 100.0 * (busy - spent) / spent.max(1e-9)));
         stop::check()
     }
 }
 
-impl Local<'_> {
-    fn work(&self, device: Device, queue: &Queue, screen: &Screen, broken: &AtomicBool) -> Result<()> {
-        let ends = || stop::requested() || broken.load(Ordering::SeqCst);
-        while !ends() {
-            let mut group = match queue.next() {
+impl Work<'_> {
+    fn ends(&self) -> bool {
+        stop::requested() || self.broken.load(Ordering::SeqCst)
+    }
+
+    /// Does groups until none is left; the seconds from the first to the last.
+    fn until_done(&self, device: Device) -> Result<f64> {
+        let started = Instant::now();
+        while !self.ends() {
+            let mut group = match self.queue.next() {
                 Next::Take(group) => group,
                 Next::Later => {
                     std::thread::sleep(Duration::from_millis(50));
@@ -96,26 +114,25 @@ impl Local<'_> {
                 }
                 Next::Empty => break,
             };
-            while !group.is_empty() && !ends() {
-                let ended = self.persist(&group[0], device, screen, &ends).inspect_err(|_| broken.store(true, Ordering::SeqCst))?;
+            while !group.is_empty() && !self.ends() {
+                let ended = self.persist(&group[0], device).inspect_err(|_| self.broken.store(true, Ordering::SeqCst))?;
                 match ended {
                     Ended::Over | Ended::Failed { .. } => drop(group.remove(0)),
-                    Ended::Busy => {
-                        queue.put_back(std::mem::take(&mut group));
-                    }
-                    Ended::Stopped => return Ok(()),
+                    Ended::Busy => self.queue.put_back(std::mem::take(&mut group)),
+                    Ended::Stopped => break,
                 }
             }
         }
-        Ok(())
+        Ok(started.elapsed().as_secs_f64())
     }
 
-    /// One job, tried again where that may help. An error where the store cannot be written: nothing can be done then.
-    fn persist(&self, job: &Job, device: Device, screen: &Screen, ends: &impl Fn() -> bool) -> Result<Ended> {
-        let dir = self.store.run(&job.id);
-        if let Ok(Some(record)) = self.store.done(&job.id) {
+    /// One job, tried again where that may help. An error where the store cannot be written.
+    fn persist(&self, job: &Job, device: Device) -> Result<Ended> {
+        let (local, screen) = (self.local, &self.screen);
+        let dir = local.store.run(&job.id);
+        if let Ok(Some(record)) = local.store.done(&job.id) {
             // By another process that shares the store.
-            screen.end(None, &job.id, Some(&record));
+            screen.end(&job.id, Some(&record));
             return Ok(Ended::Over);
         }
         if claim::holder_here(&dir).is_some() {
@@ -124,44 +141,47 @@ impl Local<'_> {
         let (started, mut attempts) = (Instant::now(), 0);
         loop {
             attempts += 1;
-            let bar = screen.begin(&job.id);
-            let ended = process::run(
-                self.command(device),
-                job,
-                || {
-                    if let Some(p) = progress::of(&dir) {
-                        screen.update(&bar, &job.id, &p);
-                    }
-                },
-                ends,
-            )?;
+            let ended = self.once(job, device)?;
             match &ended {
-                Ended::Over => screen.end(Some(&bar), &job.id, self.store.record(&job.id).ok().flatten().as_ref()),
-                Ended::Busy | Ended::Stopped => bar.finish_and_clear(),
+                Ended::Over => screen.end(&job.id, local.store.record(&job.id).ok().flatten().as_ref()),
+                Ended::Busy | Ended::Stopped => {}
                 Ended::Failed { cause: Cause::Storage, reason } => {
-                    bar.finish_and_clear();
                     return Err(anyhow!("{}: {reason}; free some space and run the same command again", job.id).context(Unusable));
                 }
-                Ended::Failed { cause, reason } => {
-                    bar.finish_and_clear();
-                    if cause.passes() && attempts <= self.retries && !ends() {
-                        let pause = PAUSE * 4u32.pow(attempts - 1);
-                        screen.say(&format!("{}\n    {reason}; tried again in {} s", job.id, pause.as_secs()));
-                        let until = Instant::now() + pause;
-                        while Instant::now() < until && !ends() {
-                            std::thread::sleep(Duration::from_millis(50));
-                        }
-                        continue;
+                Ended::Failed { cause, reason } if cause.passes() && attempts <= local.retries && !self.ends() => {
+                    let pause = PAUSE * 4u32.pow(attempts - 1);
+                    screen.say(&format!("{}\n    {reason}; tried again in {} s", job.id, pause.as_secs()));
+                    let until = Instant::now() + pause;
+                    while Instant::now() < until && !self.ends() {
+                        std::thread::sleep(Duration::from_millis(50));
                     }
+                    continue;
+                }
+                Ended::Failed { cause, reason } => {
                     let outcome = Outcome::Failed { cause: *cause, reason: reason.clone(), attempts };
-                    self.failed(job, outcome, started.elapsed().as_secs_f64())?;
-                    screen.end(Some(&bar), &job.id, self.store.record(&job.id).ok().flatten().as_ref());
+                    local.failed(job, outcome, started.elapsed().as_secs_f64())?;
+                    screen.end(&job.id, local.store.record(&job.id).ok().flatten().as_ref());
                 }
             }
             return Ok(ended);
         }
     }
 
+    fn once(&self, job: &Job, device: Device) -> Result<Ended> {
+        let (dir, bar, started) = (self.local.store.run(&job.id), self.screen.begin(&job.id), Instant::now());
+        let look = || {
+            if let Some(p) = progress::of(&dir) {
+                self.screen.update(&bar, &job.id, &p);
+            }
+        };
+        let ended = process::run(self.local.command(device), job, look, || self.ends());
+        self.screen.gone(&bar, &job.id);
+        *self.spent.lock().expect("no worker panics") += started.elapsed().as_secs_f64();
+        ended
+    }
+}
+
+impl Local<'_> {
     fn command(&self, device: Device) -> Command {
         let mut command = Command::new(&self.program);
         command

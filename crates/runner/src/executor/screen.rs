@@ -60,12 +60,17 @@ impl Screen {
         bar.set_message(format!("{}{rate}", p.stage));
     }
 
-    /// It is over, with this record.
-    pub fn end(&self, bar: Option<&ProgressBar>, id: &str, record: Option<&Record>) {
-        bar.inspect(|bar| bar.finish_and_clear());
+    /// Its process has gone; it may come again.
+    pub fn gone(&self, bar: &ProgressBar, id: &str) {
+        bar.finish_and_clear();
+        self.bars.remove(bar);
         self.running.lock().expect("no worker panics").remove(id);
+    }
+
+    /// The job of this name is over, with this record.
+    pub fn end(&self, id: &str, record: Option<&Record>) {
         self.all.inc(1);
-        let Some(record) = record else { return };
+        let Some(record) = record else { return self.say(id) };
         let how = match &record.outcome {
             Outcome::Finished {} => {
                 // Without the arrow of the heading: a line of 80 columns holds all four.

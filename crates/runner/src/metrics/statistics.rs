@@ -4,6 +4,7 @@
 use super::moments::Moments;
 use crate::store::atomic;
 use anyhow::{Context, Result, bail, ensure};
+use ddpm_model::foreign::read_npz;
 use ddpm_model::tensor::{DType, Device, Tensor};
 use std::path::Path;
 
@@ -33,7 +34,7 @@ pub fn write(path: &Path, moments: &Moments, features: &str) -> Result<()> {
 /// Reads a file of pytorch-fid's layout. Errors name the file and what is wrong with it.
 pub fn read(path: &Path) -> Result<Stored> {
     let file = || path.display();
-    let arrays = Tensor::read_npz(path).with_context(|| format!("{}: is not an .npz file of NumPy arrays", file()))?;
+    let arrays = read_npz(path).with_context(|| file().to_string())?;
     let of = |name: &str| arrays.iter().find(|(n, _)| n == name).map(|(_, tensor)| tensor);
     let (Some(mu), Some(sigma)) = (of("mu"), of("sigma")) else {
         let found: Vec<&str> = arrays.iter().map(|(name, _)| name.as_str()).collect();

@@ -46,12 +46,7 @@ pub fn describe(bytes: &[u8]) -> Result<Described> {
 impl Store {
     /// The newest good checkpoint of a training that `check` accepts; none where there is no checkpoint at all. A damaged newer one is
     /// named on stderr and set aside; where none is good, the error names each.
-    pub fn newest(
-        &self,
-        training_id: &str,
-        parameters: &[Parameter],
-        check: impl Fn(&Described) -> Result<()>,
-    ) -> Result<Option<Loaded>> {
+    pub fn newest(&self, training_id: &str, parameters: &[Parameter], check: impl Fn(&Described) -> Result<()>) -> Result<Option<Loaded>> {
         let dir = self.training(training_id);
         let mut bad: Vec<(PathBuf, anyhow::Error)> = Vec::new();
         for path in FILES.map(|name| dir.join(name)).into_iter().filter(|path| path.exists()) {

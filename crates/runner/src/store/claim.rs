@@ -50,7 +50,13 @@ impl Holder {
         let namespace = fs::read_link("/proc/self/ns/pid").map(|p| p.display().to_string()).unwrap_or_default();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let pid = std::process::id();
-        Holder { host: format!("{host} {namespace}"), boot: read("/proc/sys/kernel/random/boot_id"), pid, began: began(pid), released: false }
+        Holder {
+            host: format!("{host} {namespace}"),
+            boot: read("/proc/sys/kernel/random/boot_id"),
+            pid,
+            began: began(pid),
+            released: false,
+        }
     }
 
     /// Whether it lives, as far as can be said from here.

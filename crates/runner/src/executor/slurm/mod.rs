@@ -145,8 +145,8 @@ pub fn submitted(store: &Store) -> Result<HashSet<String>> {
 /// What can be said of a job that was submitted, has no record, and of which Slurm says nothing any more.
 pub fn traces(store: &Store, id: &str) -> &'static str {
     match history::of(&store.run(id)).last().map(|entry| entry.event) {
-        None => "never started on the cluster",
-        Some(history::Event::Begun) => "was begun and did not end: its node or process was lost",
+        None => "never started, and Slurm knows it no more: it was cancelled there, or lost",
+        Some(history::Event::Begun) => "was begun, did not end, and Slurm knows it no more: its node or process was lost",
         Some(history::Event::Interrupted) => "stopped as asked",
         Some(history::Event::Failed) => "failed",
         Some(history::Event::Ended) => "ended",

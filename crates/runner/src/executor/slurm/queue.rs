@@ -22,7 +22,21 @@ pub struct Element {
 impl Element {
     /// Whether Slurm will still do it, or is at it.
     pub fn is_in_hand(&self) -> bool {
-        let words = ["PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SUSPENDED", "CONFIGURING", "COMPLETING", "STOPPED", "SIGNALING", "STAGE_OUT", "SPECIAL_EXIT"];
+        let words = [
+            "PENDING",
+            "RUNNING",
+            "REQUEUED",
+            "REQUEUE_HOLD",
+            "REQUEUE_FED",
+            "RESIZING",
+            "SUSPENDED",
+            "CONFIGURING",
+            "COMPLETING",
+            "STOPPED",
+            "SIGNALING",
+            "STAGE_OUT",
+            "SPECIAL_EXIT",
+        ];
         words.contains(&self.state.as_str())
     }
 
@@ -91,10 +105,12 @@ fn patiently(mut ask: impl FnMut() -> Result<String>) -> Result<String> {
 }
 
 /// What Slurm's commands say while the controller is away.
-const PASSING: [&str; 5] = ["Unable to contact slurm controller", "Socket timed out", "Connection refused", "Zero Bytes were transmitted", "temporarily"];
+const PASSING: [&str; 5] =
+    ["Unable to contact slurm controller", "Socket timed out", "Connection refused", "Zero Bytes were transmitted", "temporarily"];
 
 fn said(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output().with_context(|| format!("{program}: cannot be run; is Slurm installed?"))?;
+    let output =
+        Command::new(program).args(arguments).output().with_context(|| format!("{program}: cannot be run; is Slurm installed?"))?;
     if !output.status.success() {
         bail!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -135,6 +151,9 @@ mod tests {
         let ended = accounted("12_3|CANCELLED by 0\n12_4|NODE_FAIL\n12_[5-9]|PENDING\n");
         assert_eq!(ended.len(), 2);
         assert!(!ended.values().any(Element::is_in_hand));
-        assert_eq!((ended[&3].words(), ended[&4].words()), ("cancelled in Slurm as 12_3".into(), "its node was lost in Slurm as 12_4".into()));
+        assert_eq!(
+            (ended[&3].words(), ended[&4].words()),
+            ("cancelled in Slurm as 12_3".into(), "its node was lost in Slurm as 12_4".into())
+        );
     }
 }

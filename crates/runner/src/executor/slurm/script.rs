@@ -131,7 +131,8 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    const AT: Places<'static> = Places { program: Path::new("/opt/it's/ddpm"), results: Path::new("/data/r"), folder: Path::new("/data/r/slurm/x") };
+    const AT: Places<'static> =
+        Places { program: Path::new("/opt/it's/ddpm"), results: Path::new("/data/r"), folder: Path::new("/data/r/slurm/x") };
 
     #[test]
     fn the_script_is_the_committed_one() {

@@ -1,0 +1,94 @@
+//! Processes that are killed or asked to stop.
+
+use crate::*;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+/// Kills at random moments until the grid is done, again and again.
+pub fn kills(effort: Effort) -> Found {
+    let (wanted, mut chance) = (effort.of(100, 6), Chance::new());
+    let (mut kills, mut grids) = ([0; 3], 0);
+    while kills.iter().sum::<usize>() < wanted {
+        let dir = tempfile::tempdir().unwrap();
+        loop {
+            let mut parent = start(dir.path());
+            let moment = Duration::from_millis(chance.below(2500) as u64);
+            let (whom, started) = (chance.below(3), Instant::now());
+            while started.elapsed() < moment && parent.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if parent.try_wait().unwrap().is_none() && kills.iter().sum::<usize>() < wanted {
+                let jobs = children(parent.id());
+                if whom != 1 {
+                    jobs.iter().take(if whom == 0 { 1 } else { 2 }).for_each(|pid| kill("-9", *pid));
+                }
+                if whom != 0 {
+                    parent.kill().unwrap();
+                }
+                // A job killed between two others may not be there: then nothing was killed.
+                if whom != 0 || !jobs.is_empty() {
+                    kills[whom] += 1;
+                }
+            }
+            if parent.wait().unwrap().success() {
+                break;
+            }
+        }
+        // Once more, undisturbed, for the table.
+        expect(&output(ablate(dir.path(), &[])), 0);
+        whole(dir.path());
+        grids += 1;
+    }
+    let [job, parent, both] = kills;
+    Found::Seen(format!("{job} + {parent} + {both} kills over {grids} grids: no finished job lost or repeated, tables equal byte for byte"))
+}
+
+/// One request: the running jobs leave checkpoints, and the exit code says so. Two: it ends at once. Either way it can go on.
+pub fn stops(effort: Effort) -> Found {
+    let (rounds, mut chance) = (effort.of(10, 1), Chance::new());
+    let (mut once, mut twice) = (0, 0);
+    for _ in 0..rounds {
+        let dir = tempfile::tempdir().unwrap();
+        for requests in [1, 2] {
+            let mut parent = start(dir.path());
+            std::thread::sleep(Duration::from_millis(600 + chance.below(600) as u64));
+            for _ in 0..requests {
+                kill("-INT", parent.id());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let code = parent.wait().unwrap().code();
+            match (code, requests) {
+                (Some(130), 1) => once += 1,
+                (Some(130), _) => twice += 1,
+                (code, _) => assert_eq!(code, Some(0), "neither stopped nor done"),
+            }
+        }
+        let interrupted = folders(&dir.path().join("runs")).iter().filter(|run| history(run).contains(&"interrupted".into())).count();
+        assert!(once == 0 || interrupted > 0, "a request leaves its mark in a job's history");
+        expect(&output(ablate(dir.path(), &[])), 0);
+        whole(dir.path());
+    }
+    Found::Seen(format!("{once} stopped at the first, {twice} at the second request (exit 130); then tables equal byte for byte"))
+}
+
+fn start(results: &Path) -> Child {
+    ablate(results, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// The processes that a process has started.
+pub fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut found: Vec<u32> = text.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+    // Those started by other threads of it.
+    for task in folders(Path::new(&format!("/proc/{pid}/task"))) {
+        let text = std::fs::read_to_string(task.join("children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|w| w.parse::<u32>().ok()));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+pub fn kill(signal: &str, pid: u32) {
+    let _ = Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status();
+}

@@ -1,0 +1,171 @@
+//! Faults, each caused on purpose, and what is left after them: the table that `just faults` prints. Without `--full` it is a short form
+//! for every test run. `--only NAME` does one; a fault that cannot be caused here is a row that says so.
+
+#[path = "../support.rs"]
+mod support;
+
+mod bench;
+mod causes;
+mod cluster;
+mod damage;
+mod disk;
+mod kills;
+mod runners;
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+use support::*;
+
+const GRID: &str = "tests/faults/grid.yaml";
+const BASE: &str = "experiments/bases/fashion-smoke.yaml";
+
+/// How much is done.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    full: bool,
+}
+
+impl Effort {
+    fn of(self, full: usize, short: usize) -> usize {
+        if self.full { full } else { short }
+    }
+}
+
+/// What was found: in words, with numbers. A fault that cannot be caused here is the reason why.
+pub enum Found {
+    Seen(String),
+    NotHere(String),
+}
+
+type Fault = (&'static str, &'static str, fn(Effort) -> Found);
+
+const FAULTS: [Fault; 8] = [
+    ("kills", "kill -9 of a job, of the parent, of both", kills::kills),
+    ("stop", "Ctrl-C once, twice", kills::stops),
+    ("disk", "disk full", disk::full),
+    ("damage", "flipped bits, cut and foreign files", damage::damage),
+    ("runners", "two runners, one store", runners::two),
+    ("causes", "no memory, lost device, divergence", causes::causes),
+    ("overhead", "harness overhead", bench::overhead),
+    ("slurm", "drained node, cancelled, time limit, requeued, controller killed", cluster::slurm),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|a| a == "--list") {
+        return;
+    }
+    let effort = Effort { full: arguments.iter().any(|a| a == "--full") };
+    let only = arguments.iter().position(|a| a == "--only").and_then(|i| arguments.get(i + 1));
+    let chosen: Vec<&Fault> = FAULTS.iter().filter(|(name, ..)| only.is_none_or(|only| only == name)).collect();
+    assert!(!chosen.is_empty(), "no fault has this name: {}", FAULTS.map(|(name, ..)| name).join(", "));
+    let mut failed = 0;
+    println!("| fault | found | time |\n|---|---|---|");
+    for (_, what, fault) in chosen {
+        let started = Instant::now();
+        let found = std::panic::catch_unwind(|| fault(effort));
+        let words = match found {
+            Ok(Found::Seen(words)) => words,
+            Ok(Found::NotHere(why)) => format!("not caused here: {why}"),
+            Err(_) => {
+                failed += 1;
+                "FAILED, see above".into()
+            }
+        };
+        println!("| {what} | {words} | {:.0} s |", started.elapsed().as_secs_f64());
+    }
+    std::process::exit(i32::from(failed > 0));
+}
+
+/// `ddpm ablate` on the small grid.
+pub fn ablate(results: &Path, more: &[&str]) -> Command {
+    let mut command = ddpm();
+    command.args(["ablate", GRID, "--base", BASE, "--checkpoint-every", "0", "--jobs", "2", "--results"]).arg(results).args(more);
+    command
+}
+
+pub fn output(mut command: Command) -> Output {
+    command.output().unwrap()
+}
+
+/// Panics with what was said where the exit code is another.
+#[track_caller]
+pub fn expect(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}{}", stdout(output), stderr(output));
+}
+
+/// The tables that the grid leaves, by file, as bytes.
+pub fn tables(results: &Path) -> BTreeMap<String, Vec<u8>> {
+    let dir = results.join("grid-fashion-smoke");
+    let names = ["metrics.csv", "terms.csv", "bounds.csv", "curves.csv", "table.md"];
+    names.into_iter().map(|name| (name.into(), std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))).collect()
+}
+
+/// The tables of an undisturbed run, made once.
+pub fn undisturbed() -> &'static BTreeMap<String, Vec<u8>> {
+    static TABLES: std::sync::OnceLock<BTreeMap<String, Vec<u8>>> = std::sync::OnceLock::new();
+    TABLES.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        expect(&output(ablate(dir.path(), &[])), 0);
+        tables(dir.path())
+    })
+}
+
+/// Panics where a table is not the undisturbed run's, or where a job was ended more than once or begun after its end.
+#[track_caller]
+pub fn whole(results: &Path) {
+    for (name, bytes) in tables(results) {
+        assert!(bytes == undisturbed()[&name], "{name} differs:\n{}", String::from_utf8_lossy(&bytes));
+    }
+    once_each(results, 4);
+}
+
+/// Panics where there are not `jobs` jobs, each ended once and never begun again.
+#[track_caller]
+pub fn once_each(results: &Path, jobs: usize) {
+    let runs = folders(&results.join("runs"));
+    assert_eq!(runs.len(), jobs);
+    for run in runs {
+        let events = history(&run);
+        let ends = events.iter().filter(|event| *event == "ended").count();
+        assert_eq!((ends, events.last().map(String::as_str)), (1, Some("ended")), "{}: {events:?}", run.display());
+    }
+}
+
+/// The events of a job, oldest first.
+pub fn history(run: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(run.join("history.jsonl")).unwrap_or_default();
+    let event = |line: &str| serde_json::from_str::<Value>(line).ok()?["event"].as_str().map(str::to_string);
+    text.lines().filter_map(event).collect()
+}
+
+pub fn folders(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    found.sort();
+    found
+}
+
+/// A small generator of its own, seeded by the clock: faults fall on other moments in every run.
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new() -> Chance {
+        let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        eprintln!("seed of the faults: {seed}");
+        Chance(seed)
+    }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
