@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Kills at random moments until the grid is done, again and again.
 pub fn kills(effort: Effort) -> Found {
-    let (wanted, mut chance) = (effort.of(100, 6), Chance::new());
+    let (wanted, mut chance) = (effort.of(100, 6), Chance::by_the_clock());
     let (mut kills, mut grids) = ([0; 3], 0);
     while kills.iter().sum::<usize>() < wanted {
         let dir = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ pub fn kills(effort: Effort) -> Found {
 
 /// One request: the running jobs leave checkpoints, and the exit code says so. Two: it ends at once. Either way it can go on.
 pub fn stops(effort: Effort) -> Found {
-    let (rounds, mut chance) = (effort.of(10, 1), Chance::new());
+    let (rounds, mut chance) = (effort.of(10, 1), Chance::by_the_clock());
     let (mut once, mut twice) = (0, 0);
     for _ in 0..rounds {
         let dir = tempfile::tempdir().unwrap();

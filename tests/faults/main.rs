@@ -153,7 +153,7 @@ pub fn folders(dir: &Path) -> Vec<PathBuf> {
 pub struct Chance(u64);
 
 impl Chance {
-    pub fn new() -> Chance {
+    pub fn by_the_clock() -> Chance {
         let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         eprintln!("seed of the faults: {seed}");
         Chance(seed)

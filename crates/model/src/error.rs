@@ -22,6 +22,12 @@ pub enum Error {
         /// What does not fit, with names and shapes.
         problem: String,
     },
+    /// A file of another program that does not hold what it should.
+    #[error("{problem}")]
+    Foreign {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A parameter that the loss does not depend on: it would stay as it was initialised.
     #[error("parameter {name} has no gradient")]
     NoGradient {

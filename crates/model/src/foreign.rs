@@ -13,7 +13,7 @@ use std::path::Path;
 pub struct Tensors(BTreeMap<String, Tensor>);
 
 fn problem<T>(problem: String) -> Result<T> {
-    Err(Error::Checkpoint { problem })
+    Err(Error::Foreign { problem })
 }
 
 impl Tensors {

@@ -91,6 +91,9 @@ impl Store {
     }
 }
 
+/// A copy of a training's rows, kept from one checkpoint to the next.
+type Rows = Box<[Vec<f32>; ROWS]>;
+
 /// Writes checkpoints while the training goes on: it stands still only while its numbers are copied.
 pub struct Saver {
     store: Store,
@@ -99,8 +102,8 @@ pub struct Saver {
     /// When the last one was taken, and how long that stopped the training.
     last: Instant,
     stop: Duration,
-    rows: Option<Box<[Vec<f32>; ROWS]>>,
-    writing: Option<JoinHandle<(Box<[Vec<f32>; ROWS]>, Result<()>)>>,
+    rows: Option<Rows>,
+    writing: Option<JoinHandle<(Rows, Result<()>)>>,
 }
 
 impl Saver {

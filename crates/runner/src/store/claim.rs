@@ -125,9 +125,11 @@ impl Claim {
                 };
                 file.write_all(serde_json::to_string(&me)?.as_bytes())?;
                 if highest(dir)? != Some(number) {
-                    // Decided on old knowledge: others have come and gone meanwhile.
-                    fs::remove_file(&path)?;
-                    continue;
+                    // Decided on old knowledge: others have come and gone meanwhile, and perhaps cleared this away with theirs.
+                    match fs::remove_file(&path) {
+                        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
+                        _ => continue,
+                    }
                 }
                 for old in numbers(dir)?.into_iter().filter(|n| *n < number) {
                     let _ = fs::remove_file(name(dir, old));

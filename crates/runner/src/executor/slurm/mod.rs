@@ -59,15 +59,22 @@ impl Executor for Slurm<'_> {
                 self.submit(part)?;
             }
         }
-        while self.wait {
-            let known = known(self.store)?;
-            if !jobs.iter().any(|job| known.get(&job.id).is_some_and(Element::is_in_hand)) {
-                break;
-            }
-            stop::check()?;
-            std::thread::sleep(LOOK);
+        if self.wait {
+            await_all(self.store, jobs)?;
         }
         Ok(())
+    }
+}
+
+/// Waits until Slurm has none of the jobs in hand.
+fn await_all(store: &Store, jobs: &[Job]) -> Result<()> {
+    loop {
+        let known = known(store)?;
+        if !jobs.iter().any(|job| known.get(&job.id).is_some_and(Element::is_in_hand)) {
+            return Ok(());
+        }
+        stop::check()?;
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -131,16 +131,18 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    const AT: Places<'static> =
-        Places { program: Path::new("/opt/it's/ddpm"), results: Path::new("/data/r"), folder: Path::new("/data/r/slurm/x") };
+    fn at() -> Places<'static> {
+        let [program, results, folder] = ["/opt/it's/ddpm", "/data/r", "/data/r/slurm/x"].map(Path::new);
+        Places { program, results, folder }
+    }
 
     #[test]
     fn the_script_is_the_committed_one() {
         let yaml = include_str!("../../../../../experiments/slurm.yaml");
         let allocation: Allocation = strict::typed(&yaml::parse(yaml, "slurm.yaml").unwrap(), "slurm.yaml").unwrap();
         allocation.check().unwrap();
-        assert_eq!(text("ddpm-x", 42, &allocation, AT), include_str!("../../../../../tests/golden/slurm.sh"));
-        let least = text("ddpm-x", 1, &Allocation::default(), AT);
+        assert_eq!(text("ddpm-x", 42, &allocation, at()), include_str!("../../../../../tests/golden/slurm.sh"));
+        let least = text("ddpm-x", 1, &Allocation::default(), at());
         assert!(least.contains("--array=0-0\n") && !least.contains("partition"), "{least}");
     }
 
