@@ -59,6 +59,16 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
         assert_eq!(training["curve"].as_array().unwrap().len(), 40);
     }
 
+    // All is as it was written, and what the store can do without changes nothing.
+    let store = |what: &[&str]| run(&[&["store"], what, &["--results", dir.path().to_str().unwrap()]].concat());
+    let verified = store(&["verify"]);
+    assert!(verified.status.success() && stdout(&verified).ends_with(", 0 findings\n"), "{}", stdout(&verified));
+    let listed = store(&["gc", "--samples"]);
+    assert!(stdout(&listed).contains("samples/") && stdout(&listed).contains("--remove does it"), "{}", stdout(&listed));
+    assert!(dir.path().join("samples").read_dir().unwrap().next().is_some());
+    assert!(store(&["gc", "--samples", "--remove"]).status.success());
+    assert!(dir.path().join("samples").read_dir().unwrap().next().is_none());
+
     let started = Instant::now();
     let second = ablate(dir.path(), &[]);
     assert_eq!((second.status.code(), stdout(&second)), (Some(0), table));

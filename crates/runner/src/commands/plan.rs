@@ -1,11 +1,14 @@
 //! `ddpm plan`: what would be done.
 
 use super::{ExperimentArgs, print};
+use crate::config::Config;
 use crate::exit::Exit;
-use crate::plan::{Costs, Speed, State};
+use crate::grid::Study;
+use crate::plan::{Cost, Costs, Speed, State};
 use anyhow::Result;
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 
 #[derive(Debug, Args)]
@@ -17,6 +20,30 @@ pub struct Plan {
     json: bool,
 }
 
+/// A plan as JSON.
+#[derive(Serialize)]
+struct All<'a> {
+    experiment: &'a str,
+    question: &'a str,
+    speed_flops: Speed,
+    jobs: Vec<Planned<'a>>,
+}
+
+/// A job of it: what `ddpm run` reads, and what is known of it. Written from where it lies, since a plan may have thousands.
+#[derive(Serialize)]
+struct Planned<'a> {
+    id: &'a str,
+    training_id: &'a str,
+    sampling_id: &'a str,
+    study: &'a Option<Study>,
+    axes: Map<String, Value>,
+    seed: u64,
+    state: &'a State,
+    cost: Cost,
+    estimated_s: f64,
+    config: &'a Config,
+}
+
 impl Plan {
     pub fn run(self) -> Result<Exit> {
         let loaded = self.experiment.load()?;
@@ -26,16 +53,21 @@ impl Plan {
             rows.push((&loaded.experiment.cells[*cell], job, State::of(&loaded.store, job)?, costs.of(job, &loaded.data)));
         }
         if self.json {
-            let jobs: Vec<_> = rows
-                .iter()
-                .map(|(cell, job, state, cost)| {
-                    let axes: serde_json::Map<_, _> = cell.axes.iter().cloned().collect();
-                    json!({ "id": job.id, "training_id": job.training_id, "sampling_id": job.sampling_id, "study": job.study, "axes": axes, "seed": job.seed, "state": state, "cost": cost,
-                            "estimated_s": speed.seconds(*cost), "config": job.config })
-                })
-                .collect();
-            let text = json!({ "experiment": loaded.experiment.name, "question": loaded.experiment.file.question, "speed_flops": speed, "jobs": jobs });
-            print(&format!("{}\n", serde_json::to_string_pretty(&text)?));
+            let jobs = rows.iter().map(|(cell, job, state, cost)| Planned {
+                id: &job.id,
+                training_id: &job.training_id,
+                sampling_id: &job.sampling_id,
+                study: &job.study,
+                axes: cell.axes.iter().cloned().collect(),
+                seed: job.seed,
+                state,
+                cost: *cost,
+                estimated_s: speed.seconds(*cost),
+                config: &job.config,
+            });
+            let (experiment, question) = (&loaded.experiment.name, &loaded.experiment.file.question);
+            let all = All { experiment, question, speed_flops: speed, jobs: jobs.collect() };
+            print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
             return Ok(Exit::Ok);
         }
         print(&format!("{}\n{}\n\n", loaded.experiment.name, loaded.experiment.file.question));
@@ -61,7 +93,7 @@ impl Plan {
                     (cost.train_flops, cost.disk_bytes)
                 }
             };
-            seconds += speed.seconds(crate::plan::Cost { train_flops: train, ..*cost });
+            seconds += speed.seconds(Cost { train_flops: train, ..*cost });
             disk += disk_bytes;
         }
         print(&format!("\nleft to do: about {}, {}\n", duration(seconds), size(disk)));
