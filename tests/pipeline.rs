@@ -101,8 +101,12 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
 }
 
 fn start(results: &Path, job: &Value, threads: usize) -> Child {
+    start_ranks(results, job, threads, 1)
+}
+
+fn start_ranks(results: &Path, job: &Value, threads: usize, ranks: usize) -> Child {
     let mut child = ddpm()
-        .args(["run", "-", "--checkpoint-every", "0", "--results", results.to_str().unwrap()])
+        .args(["run", "-", "--checkpoint-every", "0", "--results", results.to_str().unwrap(), "--ranks", &ranks.to_string()])
         .env("RAYON_NUM_THREADS", threads.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -126,6 +130,35 @@ fn neither_kills_nor_threads_change_a_bit() {
     let single = tempfile::tempdir().unwrap();
     assert!(start(single.path(), job, 1).wait().unwrap().success());
     assert_eq!(numbers(single.path(), job), expected);
+
+    // Two processes, each with one of the two shards; a third would have none.
+    let shared = tempfile::tempdir().unwrap();
+    assert!(start_ranks(shared.path(), job, 1, 2).wait().unwrap().success());
+    assert_eq!(numbers(shared.path(), job), expected);
+    let refused = start_ranks(shared.path(), job, 1, 3).wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(stderr(&refused).contains("training.optimiser.clip_shards: expected a multiple of the 3 ranks, got 2"), "{}", stderr(&refused));
+
+    // A group that loses its leader, and then a member, and goes on alone.
+    let split = tempfile::tempdir().unwrap();
+    let training = split.path().join("training").join(job["training_id"].as_str().unwrap());
+    for leader in [true, false] {
+        let mut child = start_ranks(split.path(), job, 1, 2);
+        await_progress(&training, step_of(&training) + 3);
+        if leader {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        } else {
+            for member in children(child.id()) {
+                std::process::Command::new("kill").args(["-9", &member.to_string()]).status().unwrap();
+            }
+            let output = child.wait_with_output().unwrap();
+            assert!(stderr(&output).contains("rank 1 does not answer"), "{}", stderr(&output));
+        }
+    }
+    assert!(step_of(&training) < 60);
+    assert!(start(split.path(), job, 2).wait().unwrap().success());
+    assert_eq!(numbers(split.path(), job), expected);
 
     let killed = tempfile::tempdir().unwrap();
     let training = killed.path().join("training").join(job["training_id"].as_str().unwrap());

@@ -65,3 +65,17 @@ pub fn numbers(results: &Path, job: &Value) -> (Value, Value) {
         read(results.join("training").join(job["training_id"].as_str().unwrap()).join("training.json")),
     )
 }
+
+/// The processes that a process has started.
+pub fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut found: Vec<u32> = text.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+    // Those started by other threads of it.
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(text.split_whitespace().filter_map(|w| w.parse::<u32>().ok()));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}

@@ -75,20 +75,6 @@ fn start(results: &Path) -> Child {
     ablate(results, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// The processes that a process has started.
-pub fn children(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let mut found: Vec<u32> = text.split_whitespace().filter_map(|w| w.parse().ok()).collect();
-    // Those started by other threads of it.
-    for task in folders(Path::new(&format!("/proc/{pid}/task"))) {
-        let text = std::fs::read_to_string(task.join("children")).unwrap_or_default();
-        found.extend(text.split_whitespace().filter_map(|w| w.parse::<u32>().ok()));
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
 pub fn kill(signal: &str, pid: u32) {
     let _ = Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status();
 }

@@ -28,6 +28,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A process that trains the same network and does not answer.
+    #[error("rank {rank} does not answer: {error}")]
+    Rank {
+        /// Which one.
+        rank: usize,
+        /// What its pipe says.
+        #[source]
+        error: std::io::Error,
+    },
     /// A parameter that the loss does not depend on: it would stay as it was initialised.
     #[error("parameter {name} has no gradient")]
     NoGradient {

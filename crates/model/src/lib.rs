@@ -15,6 +15,7 @@ mod eager;
 pub mod engine;
 pub mod error;
 pub mod foreign;
+pub mod group;
 pub mod inception;
 mod interpreter;
 pub mod layers;

@@ -1,6 +1,7 @@
 //! Adam with warm-up, gradient clipping and a moving average, as the authors train; each deviation is a named value.
 
 use crate::error::{Error, Result};
+use crate::group::{Alone, Group};
 use crate::parameters::{Parameter, Weights};
 use candle_core::Tensor;
 use ddpm_kernels::adam::{Epsilon, State, Update, adam, add_scaled, sum_of_squares};
@@ -177,21 +178,44 @@ impl Training {
 
     /// One step on the mean of the gradients that `gradient(weights, shard, out)` writes for the shards 0..clip_shards, each clipped by
     /// itself. Returns the norm of the gradient before clipping (its root mean square over shards).
-    pub fn update(&mut self, mut gradient: impl FnMut(&[f32], usize, &mut [f32]) -> Result<()>) -> Result<f64> {
+    pub fn update(&mut self, gradient: impl FnMut(&[f32], usize, &mut [f32]) -> Result<()>) -> Result<f64> {
+        self.update_in(&mut Alone, gradient)
+    }
+
+    /// The same in a group: `gradient` is asked for this rank's shards only. Every rank makes the same step, bit for bit the one that a
+    /// process by itself would make; the number of shards is a multiple of the group's size.
+    pub fn update_in(&mut self, group: &mut dyn Group, mut gradient: impl FnMut(&[f32], usize, &mut [f32]) -> Result<()>) -> Result<f64> {
         let shards = self.optimiser.clip_shards;
-        let (mut squares, mut scale) = (0.0, 1.0);
+        assert!(shards.is_multiple_of(group.size()), "{shards} shards for {} ranks", group.size());
+        let clip = |square: f64| self.optimiser.clip_norm.map_or(1.0, |limit| (limit / square.sqrt().max(f64::MIN_POSITIVE)).min(1.0));
+        let (mut squares, mut kept) = (Vec::new(), Vec::new());
+        let mine = group.share(shards);
         self.sum.fill(0.0);
-        for shard in 0..shards {
+        for shard in mine.clone() {
             gradient(&self.rows[0], shard, &mut self.gradient)?;
             let square = sum_of_squares(&self.gradient);
-            squares += square;
-            scale = self.optimiser.clip_norm.map_or(1.0, |limit| (limit / square.sqrt().max(f64::MIN_POSITIVE)).min(1.0)) / shards as f64;
-            if shards > 1 {
-                add_scaled(&mut self.sum, scale as f32, &self.gradient);
+            squares.push(square);
+            let scale = (clip(square) / shards as f64) as f32;
+            if group.size() > 1 {
+                // Until what the ranks before have added is here.
+                kept.push((
+                    scale,
+                    if mine.len() > 1 { std::mem::replace(&mut self.gradient, vec![0.0; self.rows[0].len()]) } else { Vec::new() },
+                ));
+            } else if shards > 1 {
+                add_scaled(&mut self.sum, scale, &self.gradient);
             }
         }
-        self.apply(if shards > 1 { 1.0 } else { scale });
-        Ok((squares / shards as f64).sqrt())
+        if group.size() > 1 {
+            let last = &self.gradient;
+            group.add_up(&mut self.sum, &mut |sum| {
+                kept.iter().for_each(|(scale, g)| add_scaled(sum, *scale, if g.is_empty() { last } else { g }))
+            })?;
+            squares = group.gather(squares)?;
+        }
+        let scale = if shards > 1 { 1.0 } else { clip(squares[0]) };
+        self.apply(scale);
+        Ok((squares.iter().sum::<f64>() / shards as f64).sqrt())
     }
 
     /// The same on the losses that `loss(weights, shard)` gives, differentiated by candle.

@@ -33,6 +33,10 @@ impl Cause {
             if part.downcast_ref::<DeviceLost>().is_some() {
                 return Cause::Device;
             }
+            // One of the processes of a training has gone.
+            if let Some(ddpm_model::Error::Rank { .. }) = part.downcast_ref() {
+                return Cause::Killed;
+            }
             if part.downcast_ref::<ConfigError>().is_some() {
                 return Cause::Config;
             }

@@ -5,6 +5,7 @@ mod curve;
 
 mod checkpoint;
 mod engine;
+mod group;
 mod loss;
 mod sampling;
 mod training;

@@ -7,6 +7,7 @@ use crate::executor::{Executor, Local, Slurm};
 use crate::exit::Exit;
 use crate::job::Job;
 use crate::plan::State;
+use crate::stages::ranks;
 use crate::stop;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -39,6 +40,9 @@ pub struct LocalArgs {
     /// Jobs at a time on each; the machine's cores are shared out among all
     #[arg(long, visible_alias = "jobs", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs_per_device: u16,
+    /// Processes that train each job together, each on its shards of every batch (training.optimiser.clip_shards)
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    ranks: u16,
     /// How often a job is tried again after a cause that may pass: a lost device, no memory, a kill
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=10))]
     retries: u32,
@@ -63,9 +67,11 @@ impl LocalArgs {
         devices.iter().try_for_each(|device| device.check()).context(Unusable)?;
         let each = (0..self.jobs_per_device).flat_map(|_| devices.iter().copied());
         let slots: Vec<Device> = each.take(jobs.len()).collect();
-        let threads = (std::thread::available_parallelism()?.get() / slots.len().max(1)).max(1);
+        let ranks = self.ranks as usize;
+        jobs.iter().try_for_each(|job| ranks::check(&job.config, ranks))?;
+        let threads = (std::thread::available_parallelism()?.get() / (slots.len() * ranks).max(1)).max(1);
         let (program, checkpoint_every, retries) = (std::env::current_exe()?, self.checkpoint_every, self.retries);
-        Local { store, data, program, slots, threads, checkpoint_every, retries }.execute(jobs)
+        Local { store, data, program, slots, threads, ranks, checkpoint_every, retries }.execute(jobs)
     }
 }
 

@@ -10,6 +10,7 @@ mod exchange;
 mod fid;
 mod outside;
 mod plan;
+mod rank;
 mod run;
 mod sample;
 mod schedule;
@@ -53,6 +54,8 @@ enum Command {
     Plan(plan::Plan),
     /// Do one job, described as JSON on standard input (what ablate calls)
     Run(run::Run),
+    /// Train as one of several processes (what run --ranks calls)
+    Rank(rank::Rank),
     /// Do the jobs of one line of a plan (what an element of a Slurm array calls)
     Work(work::Work),
     /// Say where each of an experiment's jobs is
@@ -141,6 +144,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Ablate(c) => c.run(),
         Command::Plan(c) => c.run(),
         Command::Run(c) => c.run(),
+        Command::Rank(c) => c.run(),
         Command::Work(c) => c.run(),
         Command::Status(c) => c.run(),
         Command::Store(c) => c.run(),

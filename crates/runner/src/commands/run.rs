@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::executor::STOP;
 use crate::exit::Exit;
 use crate::job::Job;
-use crate::stages;
+use crate::stages::{self, Manner, ranks};
 use crate::stop;
 use crate::store::Store;
 use anyhow::{Context, Result};
@@ -28,6 +28,9 @@ pub struct Run {
     /// The device
     #[arg(long, default_value = "cpu")]
     device: Device,
+    /// Processes that train it together, each on its shards of every batch (training.optimiser.clip_shards): the same bits
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    ranks: u16,
     /// Read one line; leave a checkpoint and end at the line "stop", end at once when standard input is closed
     #[arg(long)]
     leashed: bool,
@@ -66,7 +69,10 @@ impl Run {
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
         }
-        let record = stages::run(&Store::new(&self.results), &job, &data, Duration::from_secs(self.checkpoint_every), !self.no_wait)?;
+        ranks::check(&job.config, self.ranks as usize)?;
+        let checkpoint_every = Duration::from_secs(self.checkpoint_every);
+        let manner = Manner { checkpoint_every, wait: !self.no_wait, ranks: self.ranks as usize };
+        let record = stages::run(&Store::new(&self.results), &job, &data, manner)?;
         print(&format!("{}\n", serde_json::to_string(&record.metrics)?));
         Ok(Exit::Ok)
     }

@@ -37,7 +37,9 @@ pub struct Local<'a> {
     pub program: PathBuf,
     /// A place for one job at a time each.
     pub slots: Vec<Device>,
-    /// Threads of each job.
+    /// Processes that train each job together.
+    pub ranks: usize,
+    /// Threads of each process.
     pub threads: usize,
     /// Seconds between checkpoints.
     pub checkpoint_every: u64,
@@ -187,7 +189,7 @@ impl Local<'_> {
         command
             .args(["run", "-", "--leashed", "--no-wait", "--device", &device.to_string(), "--results"])
             .arg(self.store.root())
-            .args(["--checkpoint-every", &self.checkpoint_every.to_string()])
+            .args(["--checkpoint-every", &self.checkpoint_every.to_string(), "--ranks", &self.ranks.to_string()])
             .env("RAYON_NUM_THREADS", self.threads.to_string())
             .env("CANDLE_NUM_THREADS", self.threads.to_string());
         command

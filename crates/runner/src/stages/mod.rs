@@ -2,6 +2,7 @@
 
 pub mod classifier;
 mod evaluate;
+pub mod ranks;
 mod sample;
 mod score;
 mod study;
@@ -30,6 +31,17 @@ use std::fmt;
 use std::time::{Duration, Instant};
 use study::Setting;
 
+/// How a job is done; nothing of it changes a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Time between checkpoints.
+    pub checkpoint_every: Duration,
+    /// Whether to wait where another process is at the job.
+    pub wait: bool,
+    /// Processes that train it together.
+    pub ranks: usize,
+}
+
 /// That another process is at a job.
 #[derive(Clone, Debug)]
 pub struct Busy(pub Holder);
@@ -43,15 +55,15 @@ impl fmt::Display for Busy {
 impl std::error::Error for Busy {}
 
 /// Does one job from wherever it stands and leaves its record. Where another process is at it, waits for it to end, or is an error.
-pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration, wait: bool) -> Result<Record> {
+pub fn run(store: &Store, job: &Job, data: &Dataset, manner: Manner) -> Result<Record> {
     let dir = store.run(&job.id);
-    let claim = if wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(Busy)? };
+    let claim = if manner.wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(Busy)? };
     if let Ok(Some(record)) = store.done(&job.id) {
         // Another process did it meanwhile.
         return Ok(record);
     }
     history::add(&dir, Event::Begun)?;
-    let result = work(store, &claim, job, data, checkpoint_every);
+    let result = work(store, &claim, job, data, manner);
     let event = match &result {
         Ok(_) => Event::Ended,
         Err(e) if e.downcast_ref::<Interrupted>().is_some() => Event::Interrupted,
@@ -64,13 +76,13 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, checkpoint_every: Duration,
     Ok(record)
 }
 
-fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, checkpoint_every: Duration) -> Result<Record> {
+fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, manner: Manner) -> Result<Record> {
     let dir = store.run(&job.id);
     atomic::write(&dir.join("config.yaml"), yaml::to_string(&job.config).as_bytes())?;
     let mut reporter = Reporter::new(&dir);
     // Jobs of other samplers may share the training: they wait here.
     let training_claim = Claim::wait(&store.training(&job.training_id))?;
-    let (training, weights) = train(store, &training_claim, job, data, checkpoint_every, &mut reporter)?;
+    let (training, weights) = train(store, &training_claim, job, data, manner, &mut reporter)?;
     drop(training_claim);
     let started = Instant::now();
     let mut record = Record {

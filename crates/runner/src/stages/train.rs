@@ -1,5 +1,6 @@
 //! Training, from the start or from the last checkpoint, on the same random streams either way.
 
+use super::{Manner, ranks};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::job::Job;
@@ -12,11 +13,12 @@ use anyhow::{Result, ensure};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::diffusion::Batch;
+use ddpm_model::group::Group;
 use ddpm_model::optimiser::Training;
 use ddpm_model::tensor::{Device, Tensor};
 use ddpm_model::{Diffusion, Engine, UNet};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Points of a whole training curve.
 const POINTS: u64 = 200;
@@ -65,7 +67,7 @@ pub fn train(
     claim: &Claim,
     job: &Job,
     data: &Dataset,
-    checkpoint_every: Duration,
+    manner: Manner,
     reporter: &mut Reporter,
 ) -> Result<(TrainingRecord, Vec<f32>)> {
     let config = &job.config.training;
@@ -89,14 +91,15 @@ pub fn train(
     let every = (config.steps / POINTS).max(1);
     let mut outcome = Outcome::Finished {};
     let (started, before, first) = (Instant::now(), described.wall_s, described.step);
-    let mut saver = Saver::new(store, unet.parameters(), checkpoint_every);
+    let mut saver = Saver::new(store, unet.parameters(), manner.checkpoint_every);
+    let mut group = ranks::lead(manner.ranks, job, &training)?;
     reporter.begin();
     while training.step() < config.steps {
         let step = training.step();
         cause::injected(&job.training_id, step)?;
         training.scale_rate(config.decay.share(step, config.steps));
-        let (loss, norm) = batches.step(&mut engine, &mut training, step)?;
-        if !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS) {
+        let (loss, norm) = batches.step(&mut engine, &mut training, group.as_mut(), step)?;
+        if diverged(loss, norm) {
             outcome =
                 Outcome::Diverged { reason: format!("training diverged at step {}: loss {loss:.3e}, gradient norm {norm:.3e}", step + 1) };
             break;
@@ -140,6 +143,27 @@ pub fn train(
     };
     store.leave_training_record(&record)?;
     Ok((record, training.into_average()))
+}
+
+fn diverged(loss: f64, norm: f64) -> bool {
+    !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS)
+}
+
+/// Makes the steps of `training` as a member of a group, until the training ends or rank 0 is gone.
+pub fn follow(job: &Job, data: &Dataset, mut training: Training, group: &mut dyn Group) -> Result<()> {
+    let config = &job.config.training;
+    let diffusion = job.config.diffusion();
+    let mut batches = Batches::new(data, &diffusion, job);
+    let mut engine = Engine::new(&job.config.unet(data.shape), config.precision)?;
+    while training.step() < config.steps {
+        let step = training.step();
+        training.scale_rate(config.decay.share(step, config.steps));
+        let (loss, norm) = batches.step(&mut engine, &mut training, group, step)?;
+        if diverged(loss, norm) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The state to go on from: the newest good checkpoint's, or the network's beginning.
@@ -209,21 +233,22 @@ impl<'a> Batches<'a> {
         Ok(self.diffusion.batch(x0.clone(), Tensor::from_vec(noise, x0.dims(), &Device::Cpu)?, t)?)
     }
 
-    /// One training step; the mean loss of its shards and the gradient's norm.
-    fn step(&mut self, engine: &mut Engine, training: &mut Training, step: u64) -> Result<(f64, f64)> {
-        let each = self.size / self.shards;
-        let batches = (0..self.shards).map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
-        let mut sum = 0.0;
-        let norm = training.update(|weights, shard, gradient| {
-            let batch = &batches[shard];
+    /// One training step of a group; the mean loss of all shards and the gradient's norm.
+    fn step(&mut self, engine: &mut Engine, training: &mut Training, group: &mut dyn Group, step: u64) -> Result<(f64, f64)> {
+        let (each, mine) = (self.size / self.shards, group.share(self.shards));
+        let batches = mine.clone().map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
+        let mut losses = Vec::new();
+        let norm = training.update_in(group, |weights, shard, gradient| {
+            let batch = &batches[shard - mine.start];
             let loss = |output: &Tensor| {
                 let loss = self.diffusion.loss(output, batch)?.mean;
-                sum += loss.to_scalar::<f32>()? as f64;
+                losses.push(loss.to_scalar::<f32>()? as f64);
                 Ok(loss)
             };
             let dropout = Some((Dropout::new(self.seed, shard * each), step));
             engine.gradient(weights, &batch.xt, &batch.t, dropout, loss, gradient)
         })?;
-        Ok((sum / self.shards as f64, norm))
+        let losses = group.gather(losses)?;
+        Ok((losses.iter().sum::<f64>() / self.shards as f64, norm))
     }
 }
