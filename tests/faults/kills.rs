@@ -46,7 +46,7 @@ pub fn kills(effort: Effort) -> Found {
 /// One request: the running jobs leave checkpoints, and the exit code says so. Two: it ends at once. Either way it can go on.
 pub fn stops(effort: Effort) -> Found {
     let (rounds, mut chance) = (effort.of(10, 1), Chance::by_the_clock());
-    let (mut once, mut twice) = (0, 0);
+    let (mut once, mut twice, mut interrupted) = (0, 0, 0);
     for _ in 0..rounds {
         let dir = tempfile::tempdir().unwrap();
         for requests in [1, 2] {
@@ -63,12 +63,15 @@ pub fn stops(effort: Effort) -> Found {
                 (code, _) => assert_eq!(code, Some(0), "neither stopped nor done"),
             }
         }
-        let interrupted = folders(&dir.path().join("runs")).iter().filter(|run| history(run).contains(&"interrupted".into())).count();
-        assert!(once == 0 || interrupted > 0, "a request leaves its mark in a job's history");
+        interrupted += folders(&dir.path().join("runs")).iter().filter(|run| history(run).contains(&"interrupted".into())).count();
         expect(&output(ablate(dir.path(), &[])), 0);
         whole(dir.path());
     }
-    Found::Seen(format!("{once} stopped at the first, {twice} at the second request (exit 130); then tables equal byte for byte"))
+    // A request may come when no job runs, but not always.
+    assert!(rounds < 5 || interrupted > 0, "a request leaves its mark in the jobs' histories");
+    Found::Seen(format!(
+        "{once} stopped at the first, {twice} at the second request (exit 130), {interrupted} jobs in their midst; then tables equal byte for byte"
+    ))
 }
 
 fn start(results: &Path) -> Child {

@@ -144,7 +144,9 @@ pub fn removable(store: &Store, samples: bool) -> Result<Vec<Removable>> {
             if claim::holder(&dir).is_some() {
                 continue;
             }
-            let ended = store.training_record(&file_name(&dir)).ok().flatten().is_some_and(|r| r.outcome == Outcome::Finished {});
+            let id = file_name(&dir);
+            let ended = store.training_record(&id).ok().flatten().is_some_and(|r| r.outcome == Outcome::Finished {});
+            let over = ended || matches!(store.done(&id), Ok(Some(_)));
             for path in entries(&dir)? {
                 let name = file_name(&path);
                 match name.as_str() {
@@ -152,7 +154,8 @@ pub fn removable(store: &Store, samples: bool) -> Result<Vec<Removable>> {
                     "progress.json" => add(&path, "of a process that has ended")?,
                     DAMAGED => add(&path, "damaged")?,
                     _ if ended && name == FILES[1] => add(&path, "the training has ended with a later one")?,
-                    _ if claim::is_claim(&name) => add(&path, "given up")?,
+                    // One that is not over may be claimed at this moment, by someone who goes by the number that is there.
+                    _ if over && claim::is_claim(&name) => add(&path, "given up")?,
                     _ => {}
                 }
             }
