@@ -69,7 +69,10 @@ impl LocalArgs {
         let slots: Vec<Device> = each.take(jobs.len()).collect();
         let ranks = self.ranks as usize;
         jobs.iter().try_for_each(|job| ranks::check(&job.config, ranks))?;
-        let threads = (std::thread::available_parallelism()?.get() / (slots.len() * ranks).max(1)).max(1);
+        // On a cluster's node, the share that was asked for.
+        let given = std::env::var("SLURM_CPUS_PER_TASK").ok().and_then(|n| n.parse().ok());
+        let cores = given.map_or_else(|| std::thread::available_parallelism().map(|n| n.get()), Ok)?;
+        let threads = (cores / (slots.len() * ranks).max(1)).max(1);
         let (program, checkpoint_every, retries) = (std::env::current_exe()?, self.checkpoint_every, self.retries);
         Local { store, data, program, slots, threads, ranks, checkpoint_every, retries }.execute(jobs)
     }

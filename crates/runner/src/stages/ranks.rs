@@ -74,12 +74,12 @@ pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn Grou
     }
     let (mut links, mut members) = (Vec::new(), Vec::new());
     for rank in 1..ranks {
-        let mut member = Command::new(std::env::current_exe()?)
-            .arg("rank")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("rank {rank} cannot be started"))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        // A group of its own: Ctrl-C is this process's to answer, and the member goes on until the state is saved.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let member = command.arg("rank").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut member = member.with_context(|| format!("rank {rank} cannot be started"))?;
         let mut to = member.stdin.take().expect("piped");
         let from = member.stdout.take().expect("piped");
         members.push(member);
