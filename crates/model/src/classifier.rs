@@ -24,7 +24,7 @@ impl Size {
     /// For grey images of clothes.
     pub const SMALL: Size = Size { channels: [24, 48, 96], blocks: [1, 1, 1] };
     /// For colour photographs.
-    pub const MEDIUM: Size = Size { channels: [32, 64, 128], blocks: [1, 1, 2] };
+    pub const MEDIUM: Size = Size { channels: [32, 64, 128], blocks: [1, 2, 2] };
 }
 
 /// The classifier's layers. It holds no numbers.
