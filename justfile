@@ -59,3 +59,27 @@ check:
     cargo clippy --release --locked --workspace --all-targets -- -D warnings
     cargo clippy --release --locked -p ddpm-runner --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+
+# The types of the CUDA side, without CUDA. A target of its own: what the stand-in leaves is no kernel
+check-cuda:
+    NVCC={{justfile_directory()}}/tests/gpu/no-nvcc.sh CUDA_COMPUTE_CAP=90 CUDARC_CUDA_VERSION=13000 CARGO_TARGET_DIR=target/check-cuda cargo clippy --release --locked -p ddpm-runner --no-default-features --features cuda -- -D warnings
+
+# The CUDA kernels' source and what runs on it, on the processor; needs a C++ compiler and no GPU
+test-emulated:
+    cargo test --release --locked -q -p ddpm-kernels --features emulation --lib device && cargo test --release --locked -q -p ddpm-model --features emulation --test properties device && cargo test --release --locked -q -p ddpm-runner --features emulation --test emulated
+
+# The same tests on GPU 0; needs nvcc (CUDA 13: NVCC or CUDA_HOME) and CUDA's libraries. Without a GPU they say SKIPPED
+test-gpu:
+    cargo test --release --locked -p ddpm-model --features cuda --test properties device -- --nocapture
+
+# A folder for a machine with a GPU and without Rust or a network: program, tests, experiments, scripts
+dist-cuda folder="target/ddpm-cuda":
+    sh tests/gpu/dist.sh {{folder}}
+
+# Tests, benchmarks and a first Table 2 on GPU 0 from that folder: `just gpu-check python3 data/cifar-10-batches-bin`
+gpu-check python="python3" cifar="data/cifar-10-batches-bin" folder="target/ddpm-cuda":
+    just dist-cuda {{folder}} && bash {{folder}}/check.sh {{python}} {{cifar}}
+
+# Ours beside PyTorch on GPU 0: `just bench-gpu python3`
+bench-gpu python="python3" *flags:
+    cargo build --release --locked -p ddpm-runner --no-default-features --features cuda && {{python}} tests/peer/compare.py {{ddpm}} --gpu {{flags}}

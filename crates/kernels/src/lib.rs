@@ -10,6 +10,7 @@
 pub mod adam;
 pub mod attention;
 pub mod conv2d;
+pub mod device;
 pub mod dropout;
 pub mod gemm;
 pub mod group_norm;

@@ -132,6 +132,17 @@ impl Training {
         self.step
     }
 
+    /// The optimiser.
+    pub fn optimiser(&self) -> &Optimiser {
+        &self.optimiser
+    }
+
+    /// Takes over rows that were trained elsewhere, up to `step`.
+    pub fn replace(&mut self, rows: [Vec<f32>; ROWS], step: u64) {
+        assert!(rows.iter().zip(&self.rows).all(|(new, old)| new.len() == old.len()), "as many numbers as before");
+        (self.rows, self.step) = (rows, step);
+    }
+
     /// Multiplies the rate of the steps to come by `share`, for schedules beyond the warm-up.
     pub fn scale_rate(&mut self, share: f64) {
         self.rate_scale = share;

@@ -2,6 +2,7 @@
 
 use crate::diffusion::Diffusion;
 use crate::engine::Engine;
+use crate::engine::device::Walker;
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 use ddpm_core::sampler::{Noise, Step};
@@ -28,6 +29,8 @@ pub struct Walk<'a> {
     diffusion: &'a Diffusion,
     steps: Vec<Step>,
     clips: bool,
+    /// The walk on a device, from its first use on.
+    walker: Option<Walker>,
 }
 
 /// What a walk leaves.
@@ -42,7 +45,7 @@ impl<'a> Walk<'a> {
     /// Errors where the sampler does not fit the set-up.
     pub fn new(engine: &'a mut Engine, diffusion: &'a Diffusion, sampler: &Sampler) -> Result<Walk<'a>> {
         let steps = diffusion.setup.sampling_plan(&diffusion.process, sampler)?;
-        Ok(Walk { engine, diffusion, steps, clips: sampler.clips() })
+        Ok(Walk { engine, diffusion, steps, clips: sampler.clips(), walker: None })
     }
 
     /// Network evaluations for one image.
@@ -71,6 +74,9 @@ impl<'a> Walk<'a> {
 
     /// Images `first..first + count` of `seed`. `keep` lists steps whose predicted x_0 is wanted.
     pub fn run(&mut self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Walked> {
+        if let Some(walked) = self.run_on_device(seed, first, count, keep)? {
+            return Ok(walked);
+        }
         let start = self.noise(seed, None, first, count)?;
         let mut predictions = Vec::new();
         let end = self.steps.len();
@@ -80,6 +86,26 @@ impl<'a> Walk<'a> {
             }
         })?;
         Ok(Walked { x0, predictions })
+    }
+
+    /// The same where the network is on a device that can make all of a walk.
+    fn run_on_device(&mut self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Option<Walked>> {
+        let can = Walker::can(self.engine.unet());
+        let image = self.engine.unet().image();
+        let Some((remote, weights)) = self.engine.on_device().filter(|_| can) else { return Ok(None) };
+        if !self.walker.as_ref().is_some_and(|walker| walker.fits(remote, seed, count)) {
+            self.walker = Some(Walker::new(remote, weights, self.diffusion, (&self.steps, self.clips), (seed, count))?);
+        }
+        let images = |numbers: Vec<f32>| -> Result<Tensor> {
+            Ok(Tensor::from_vec(numbers, (count, image.height, image.width, image.channels), &Device::Cpu)?)
+        };
+        let mut predictions = Vec::new();
+        let walker = self.walker.as_mut().expect("made above");
+        let x0 = walker.run(remote, (first, count), keep, &mut |t, x0| {
+            predictions.push((t, images(x0)?));
+            Ok(())
+        })?;
+        Ok(Some(Walked { x0: images(x0)?, predictions }))
     }
 
     /// From `x` through the steps at `places`. `noise` gives what a place adds, where it adds any; `see` is shown every step.

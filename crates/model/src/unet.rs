@@ -240,6 +240,11 @@ impl UNet {
         Ok(numbers)
     }
 
+    /// Numbers of a step's embedding.
+    pub(crate) fn time_channels(&self) -> usize {
+        self.network.channels
+    }
+
     /// Probability that a feature is dropped.
     pub(crate) fn dropout(&self) -> f64 {
         self.network.dropout

@@ -48,6 +48,13 @@ impl Cause {
                 return Cause::Memory;
             }
         }
+        let words = format!("{error:#}");
+        if words.contains("CUDA_ERROR_OUT_OF_MEMORY") {
+            return Cause::Memory;
+        }
+        if words.contains("CUDA_ERROR_") {
+            return Cause::Device;
+        }
         if error.downcast_ref::<Unusable>().is_some() { Cause::Missing } else { Cause::Program }
     }
 

@@ -8,14 +8,17 @@ use rayon::prelude::*;
 /// The dropout masks of one training run, from image `first` of each step's batch on.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
+    /// The seed of the masks.
+    pub seed: u64,
+    /// The first image's place in the batch.
+    pub first: usize,
     random: Random,
-    first: usize,
 }
 
 impl Dropout {
     /// The masks under `seed` for images `first..` of a batch.
     pub fn new(seed: u64, first: usize) -> Dropout {
-        Dropout { random: Random::new(seed, Stream::Dropout), first }
+        Dropout { seed, first, random: Random::new(seed, Stream::Dropout) }
     }
 
     /// Image `image` of the batch, with each number set to 0 with probability `p` in [0, 1) and the others divided by 1 - p, in place.

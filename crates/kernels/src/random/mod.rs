@@ -51,6 +51,11 @@ impl Random {
         Random { key: [seed as u32, (seed >> 32) as u32], stream: stream as u32 }
     }
 
+    /// The key and the stream's word, for kernels that make the same words elsewhere.
+    pub fn words(&self) -> ([u32; 2], u32) {
+        (self.key, self.stream)
+    }
+
     /// Four random words: block `block` of `step`.
     pub fn block(&self, step: u64, block: u64) -> [u32; 4] {
         // 24 bits of step overflow into the stream's word: steps up to 2^56, blocks up to 2^32.

@@ -2,6 +2,7 @@
 
 mod buffers;
 mod clock;
+pub mod device;
 mod machine;
 mod operand;
 mod plan;
@@ -10,10 +11,12 @@ mod time;
 use crate::error::Result;
 use crate::unet::UNet;
 use candle_core::{DType, Device, Tensor, Var};
+use ddpm_kernels::device::Type;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::pack::Grade;
 use ddpm_kernels::gemm::{Bf16, F32};
 use ddpm_kernels::simd::Isa;
+use device::Remote;
 use machine::Machine;
 use operand::Drops;
 use plan::Plan;
@@ -25,15 +28,27 @@ use serde::{Deserialize, Serialize};
 pub enum Precision {
     /// Single precision; on a matrix unit that knows bf16 only, three products of bf16 parts, whose error is about 2^-16.
     F32,
-    /// Factors of convolutions and attention rounded to bf16, as PyTorch's autocast.
+    /// On a GPU: factors of convolutions and attention rounded to 10 bits, as its matrix units take f32.
+    Tf32,
+    /// Factors of convolutions and attention rounded to bf16, as PyTorch's autocast; on a GPU feature maps too.
     Bf16,
 }
 
 impl Precision {
+    /// All of them.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
+
+    /// On a GPU.
+    pub fn numbers(self) -> device::Numbers {
+        let kind = if self == Precision::Bf16 { Type::Bf16 } else { Type::F32 };
+        device::Numbers { kind, tf32: self == Precision::Tf32 }
+    }
+
     /// Its name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
         }
     }
@@ -51,12 +66,12 @@ pub enum Arithmetic {
 }
 
 impl Precision {
-    /// On this machine: the matrix unit knows bf16 only, and is faster than f32 even with three products.
+    /// On this machine's CPU, where TF32 does not exist and is f32: the matrix unit knows bf16 only, and is faster than f32 even with three products.
     pub fn arithmetic(self) -> Arithmetic {
         match (self, Isa::active()) {
             (Precision::Bf16, _) => Arithmetic::Bf16,
-            (Precision::F32, Isa::AmxBf16) => Arithmetic::SplitBf16,
-            (Precision::F32, _) => Arithmetic::F32,
+            (Precision::F32 | Precision::Tf32, Isa::AmxBf16) => Arithmetic::SplitBf16,
+            (Precision::F32 | Precision::Tf32, _) => Arithmetic::F32,
         }
     }
 }
@@ -64,6 +79,7 @@ impl Precision {
 enum Kind {
     F32(Machine<F32>),
     Bf16(Machine<Bf16>),
+    Remote(Box<Remote>),
 }
 
 /// A network ready to compute, forward and backward, with the memory that it needs.
@@ -75,17 +91,21 @@ pub struct Engine {
 }
 
 macro_rules! either {
-    ($kind:expr, $machine:ident => $body:expr) => {
+    ($kind:expr, $machine:ident => $body:expr, $remote:pat => $otherwise:expr) => {
         match $kind {
             Kind::F32($machine) => $body,
             Kind::Bf16($machine) => $body,
+            Kind::Remote($remote) => $otherwise,
         }
     };
 }
 
 impl Engine {
-    /// Of a network, without weights.
+    /// Of a network, without weights. Errors where the precision is a GPU's.
     pub fn new(unet: &UNet, precision: Precision) -> Result<Engine> {
+        if precision == Precision::Tf32 {
+            return Err(crate::Error::Network { key: "precision", expected: "f32 or bf16 on a CPU".into(), got: "tf32".into() });
+        }
         Engine::with_arithmetic(unet, precision.arithmetic())
     }
 
@@ -100,6 +120,12 @@ impl Engine {
         Ok(Engine { unet: unet.clone(), kind, weights: Vec::new() })
     }
 
+    /// Of a network, on a device.
+    pub fn remote(unet: &UNet, device: Box<dyn ddpm_kernels::device::Device>, numbers: device::Numbers) -> Result<Engine> {
+        let kind = Kind::Remote(Box::new(Remote::new(device, unet, numbers)?));
+        Ok(Engine { unet: unet.clone(), kind, weights: Vec::new() })
+    }
+
     /// Of a network, with weights.
     pub fn with_weights(unet: &UNet, precision: Precision, weights: Vec<f32>) -> Result<Engine> {
         Ok(Engine::new(unet, precision)?.load(weights))
@@ -108,7 +134,7 @@ impl Engine {
     /// With the weights that [`Engine::forward`] uses, all parameters one after the other.
     pub fn load(mut self, weights: Vec<f32>) -> Engine {
         assert_eq!(weights.len(), self.unet.parameter_count(), "one number for each of the network's");
-        either!(&mut self.kind, machine => machine.pack(&weights));
+        either!(&mut self.kind, machine => machine.pack(&weights), remote => remote.forget());
         self.weights = weights;
         self
     }
@@ -127,9 +153,13 @@ impl Engine {
         assert!(!self.weights.is_empty(), "an engine computes forward with the weights that it was made with");
         let (x, embedding) = (numbers(&self.unet.prepare(xt, t)?)?, self.embedding(t)?);
         let weights = std::mem::take(&mut self.weights);
-        let y = either!(&mut self.kind, machine => machine.forward(&weights, x, embedding, t.len(), false, None));
+        let y = either!(
+            &mut self.kind,
+            machine => Ok(machine.forward(&weights, x, embedding, t.len(), false, None)),
+            remote => remote.forward(&weights, &x, &embedding, t.len())
+        );
         self.weights = weights;
-        self.tensor(y, t.len())
+        tensor(&self.unet, y?, t.len())
     }
 
     /// The gradient of `loss(output)`, a scalar, by all of `weights`, to `gradient`, both in the parameters' order. `dropout`: the masks
@@ -146,30 +176,46 @@ impl Engine {
         let count = self.unet.parameter_count();
         assert_eq!((weights.len(), gradient.len()), (count, count), "one number for each of the network's");
         let (x, embedding) = (numbers(&self.unet.prepare(xt, t)?)?, self.embedding(t)?);
-        let unet = self.unet.clone();
-        let layer = |layer: u64| unet.dropout_step(dropout.map_or(0, |d| d.1), layer);
-        let drops = dropout.filter(|_| unet.dropout() > 0.0).map(|(dropout, _)| Drops { dropout, step: &layer, p: unet.dropout() });
-        let y = either!(&mut self.kind, machine => machine.forward(weights, x, embedding, t.len(), true, drops));
         // The loss is a few operations on images: candle's autograd differentiates it.
-        let output = Var::from_tensor(&self.tensor(y, t.len())?)?;
-        let gradients = loss(&output)?.backward()?;
-        let dy = match gradients.get(&output) {
-            Some(dy) => numbers(&self.unet.finish_gradient(dy)?)?,
-            None => return Err(crate::Error::NoGradient { name: "the network's output".into() }),
+        let unet = self.unet.clone();
+        let differentiate = |y: Vec<f32>| -> Result<Vec<f32>> {
+            let output = Var::from_tensor(&tensor(&unet, y, t.len())?)?;
+            match loss(&output)?.backward()?.get(&output) {
+                Some(dy) => numbers(&unet.finish_gradient(dy)?),
+                None => Err(crate::Error::NoGradient { name: "the network's output".into() }),
+            }
         };
-        either!(&mut self.kind, machine => machine.backward(weights, dy, drops, gradient));
-        Ok(())
+        let dropout = dropout.filter(|_| unet.dropout() > 0.0);
+        let layer = |layer: u64| unet.dropout_step(dropout.map_or(0, |d| d.1), layer);
+        let drops = dropout.map(|(dropout, _)| Drops { dropout, step: &layer, p: unet.dropout() });
+        either!(&mut self.kind, machine => {
+            let y = machine.forward(weights, x, embedding, t.len(), true, drops);
+            machine.backward(weights, differentiate(y)?, drops, gradient);
+            Ok(())
+        }, remote => remote.gradient(weights, (&x, &embedding, t.len()), dropout, differentiate, gradient))
+    }
+
+    /// The device's side and the weights, where the network is on a device.
+    pub(crate) fn on_device(&mut self) -> Option<(&mut Remote, &[f32])> {
+        let weights = &self.weights;
+        either!(&mut self.kind, _machine => None, remote => Some((remote, weights)))
+    }
+
+    /// Bytes in use on the device, where the network is on one.
+    pub fn device_bytes(&self) -> Option<usize> {
+        either!(&self.kind, _machine => None, remote => Some(remote.device().bytes()))
     }
 
     /// Seconds by what they were spent on, since the last call.
     pub fn breakdown(&self) -> Vec<(&'static str, f64)> {
-        either!(&self.kind, machine => machine.clock.read())
+        either!(&self.kind, machine => machine.clock.read(), _ => Vec::new())
     }
+}
 
-    fn tensor(&self, y: Vec<f32>, batch: usize) -> Result<Tensor> {
-        let map = self.unet.ends().1;
-        self.unet.finish(&Tensor::from_vec(y, (batch, map.height, map.width, map.channels), &Device::Cpu)?)
-    }
+/// The last layer's numbers as images.
+fn tensor(unet: &UNet, y: Vec<f32>, batch: usize) -> Result<Tensor> {
+    let map = unet.ends().1;
+    unet.finish(&Tensor::from_vec(y, (batch, map.height, map.width, map.channels), &Device::Cpu)?)
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f32>> {

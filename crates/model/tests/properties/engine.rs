@@ -31,7 +31,7 @@ fn networks() -> impl Strategy<Value = Network> {
 }
 
 /// The same network for images of 16x32, so that normalisations run over at least 32 pixels and single gradients keep their digits.
-fn for_larger_images(network: Network) -> (Network, ImageShape) {
+pub fn for_larger_images(network: Network) -> (Network, ImageShape) {
     let skips = match network.skips {
         Skips::Resolutions(kept) => Skips::Resolutions(kept.iter().map(|r| 4 * r).collect()),
         all_or_none => all_or_none,
@@ -88,12 +88,15 @@ fn relative(a: impl Iterator<Item = f64>, b: &[f64]) -> f64 {
 
 /// Relative errors of the output and of the whole gradient: the engine's, and those of the reference in f32.
 fn errors(unet: &UNet, arithmetic: Arithmetic, seed: u64, batch: usize) -> [(f64, f64); 2] {
+    errors_of(&mut Engine::with_arithmetic(unet, arithmetic).unwrap(), unet, seed, batch)
+}
+
+pub fn errors_of(engine: &mut Engine, unet: &UNet, seed: u64, batch: usize) -> [(f64, f64); 2] {
     let (weights, x, mix) = sample(unet, seed, batch);
     let dropout = Some((Dropout::new(seed, 3), 5));
     let (y, gradients) = oracle(unet, &weights, &x, &mix, dropout);
     let (y32, gradients32) = rounded(unet, &weights, &x, &mix, dropout);
-    let mut engine = Engine::with_arithmetic(unet, arithmetic).unwrap();
-    let (output, gradient) = gradient(&mut engine, &weights, &x, &mix, dropout);
+    let (output, gradient) = gradient(engine, &weights, &x, &mix, dropout);
     let all: Vec<f64> = gradients.into_iter().flatten().collect();
     let ours = (relative(output.into_iter(), &y), relative(gradient.iter().map(|g| *g as f64), &all));
     [ours, (relative(y32.into_iter(), &y), relative(gradients32.into_iter().flatten(), &all))]

@@ -4,6 +4,8 @@ mod common;
 mod curve;
 
 mod checkpoint;
+#[cfg(any(feature = "cuda", feature = "emulation"))]
+mod device;
 mod engine;
 mod group;
 mod loss;

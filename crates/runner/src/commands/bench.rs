@@ -1,7 +1,8 @@
 //! `ddpm bench`: how fast this machine trains and samples, and in how much memory.
 
-use super::print;
+use super::{gpu, print};
 use crate::config::{Config, ConfigError, paths, yaml};
+use crate::device::Device;
 use crate::exit::Exit;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use ddpm_kernels::random::{Random, Stream};
 use ddpm_kernels::simd::Isa;
 use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
 use ddpm_model::optimiser::{Optimiser, Training};
-use ddpm_model::tensor::{Device, Tensor};
+use ddpm_model::tensor::{self, Tensor};
 use ddpm_model::{Diffusion, Engine, Precision, UNet};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -53,12 +54,12 @@ pub struct Bench {
     /// Images in a step; the base's, or 8
     #[arg(long)]
     batch: Option<usize>,
-    /// What products are computed in: f32 or bf16; the base's, or f32
+    /// What products are computed in: f32, bf16, or on a GPU tf32; the base's, or f32
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
     /// Where
-    #[arg(long, value_parser = ["cpu"], default_value = "cpu")]
-    device: String,
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Steps that are timed
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -83,7 +84,7 @@ enum Work {
 }
 
 fn precision(name: &str) -> Result<Precision, String> {
-    [Precision::F32, Precision::Bf16].into_iter().find(|p| p.name() == name).ok_or_else(|| "expected f32 or bf16".into())
+    Precision::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| "expected f32, tf32 or bf16".into())
 }
 
 /// What was measured.
@@ -104,11 +105,14 @@ struct Measured {
     s_min: f64,
     img_per_s: f64,
     flop_per_s: f64,
-    /// Of the same products with everything in the first-level cache.
+    /// Of the same products with everything in the first-level cache; on a GPU of one product of large matrices.
     peak_flop_per_s: f64,
     share_of_peak: f64,
     /// Peak resident set of the whole process, where the system tells.
     peak_mib: Option<f64>,
+    /// Of the device's own memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_mib: Option<f64>,
     /// Seconds per step, where asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     breakdown: Option<Vec<(String, f64)>>,
@@ -148,11 +152,15 @@ impl Bench {
             m.s_median, m.img_per_s, m.s_min, m.steps
         ));
         print(&format!(
-            "speed      {:.0} GFLOP/s, {:.0}% of {:.0} in cache\n",
+            "speed      {:.0} GFLOP/s, {:.0}% of {:.0} {}\n",
             m.flop_per_s / 1e9,
             100.0 * m.share_of_peak,
-            m.peak_flop_per_s / 1e9
+            m.peak_flop_per_s / 1e9,
+            if m.device_mib.is_some() { "in one large product" } else { "in cache" }
         ));
+        if let Some(mib) = m.device_mib {
+            print(&format!("memory     {mib:.0} MiB of the device's\n"));
+        }
         if let Some(mib) = m.peak_mib {
             print(&format!("memory     {mib:.0} MiB at most\n"));
         }
@@ -211,7 +219,7 @@ impl Bench {
             let random = Random::new(0, Stream::Evaluation);
             (0..batch * image.len()).map(|i| (2.0 * random.uniform(0, i as u64) - 1.0) as f32).collect()
         };
-        let x0 = Tensor::from_vec(uniform, dims, &Device::Cpu)?;
+        let x0 = Tensor::from_vec(uniform, dims, &tensor::Device::Cpu)?;
         let mut times = Vec::new();
         let mut parts: Vec<(String, f64)> = Vec::new();
         let add = |parts: &mut Vec<(String, f64)>, name: &str, seconds: f64| match parts.iter_mut().find(|p| p.0 == name) {
@@ -219,8 +227,19 @@ impl Bench {
             None => parts.push((name.to_string(), seconds)),
         };
         let total = self.warmup + self.steps;
-        match self.work {
-            Work::TrainStep => {
+        let mut device_mib = None;
+        let remote = self.device.open()?;
+        match (self.work, remote) {
+            (work, Some(device)) => {
+                let subject = gpu::Subject { unet: &unet, diffusion: &diffusion, batch, numbers: precision.numbers() };
+                let (mut all, bytes) = match work {
+                    Work::TrainStep => gpu::train_step(device, &subject, optimiser, total)?,
+                    Work::Forward => gpu::forward(device, &subject, optimiser, total)?,
+                };
+                times = all.split_off(self.warmup as usize);
+                device_mib = Some(bytes as f64 / (1 << 20) as f64);
+            }
+            (Work::TrainStep, None) => {
                 let mut training = Training::new(unet.parameters(), optimiser, 0, Stream::Init);
                 let mut engine = Engine::new(&unet, precision)?;
                 for step in 0..total as u64 {
@@ -229,7 +248,7 @@ impl Bench {
                     let timesteps = Random::new(0, Stream::Timestep);
                     let t: Vec<usize> = (0..batch).map(|i| 1 + timesteps.below(step, i as u64, 1000)).collect();
                     let noise = Random::new(0, Stream::TrainNoise).normals(step, 0, batch, image.len());
-                    let made = diffusion.batch(x0.clone(), Tensor::from_vec(noise, dims, &Device::Cpu)?, t)?;
+                    let made = diffusion.batch(x0.clone(), Tensor::from_vec(noise, dims, &tensor::Device::Cpu)?, t)?;
                     let drawn = start.elapsed().as_secs_f64();
                     let mut inside = 0.0;
                     training.update(|weights, _, gradient| {
@@ -248,7 +267,7 @@ impl Bench {
                     }
                 }
             }
-            Work::Forward => {
+            (Work::Forward, None) => {
                 let weights = Training::new(unet.parameters(), optimiser, 0, Stream::Init).into_average();
                 let mut engine = Engine::with_weights(&unet, precision, weights)?;
                 for step in 0..total {
@@ -268,9 +287,10 @@ impl Bench {
         let flops_per_image = passes * 2.0 * unet.macs() as f64;
         let flop_per_s = flops_per_image * batch as f64 / s_median;
         let peak_mib = peak_mib();
-        let peak_flop_per_s = match precision {
-            Precision::F32 => peak::<F32>(),
-            Precision::Bf16 => peak::<Bf16>(),
+        let peak_flop_per_s = match (self.device.open()?, precision) {
+            (Some(device), _) => gpu::peak(device, precision.numbers())?,
+            (None, Precision::Bf16) => peak::<Bf16>(),
+            (None, _) => peak::<F32>(),
         };
         parts.iter_mut().for_each(|p| p.1 /= self.steps as f64);
         parts.retain(|p| p.1 > 0.0);
@@ -282,7 +302,7 @@ impl Bench {
             batch,
             parameters: unet.parameter_count(),
             flops_per_image,
-            device: self.device.clone(),
+            device: self.device.words(),
             kernels: Isa::active().name(),
             threads: rayon::current_num_threads(),
             steps: self.steps,
@@ -293,6 +313,7 @@ impl Bench {
             peak_flop_per_s,
             share_of_peak: flop_per_s / peak_flop_per_s,
             peak_mib,
+            device_mib,
             breakdown: self.breakdown.then_some(parts),
         })
     }

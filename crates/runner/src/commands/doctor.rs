@@ -2,6 +2,7 @@
 
 use super::print;
 use crate::data::DataSource;
+use crate::device;
 use crate::exit::Exit;
 use crate::metrics::features;
 use anyhow::Result;
@@ -28,7 +29,8 @@ impl Doctor {
             Arithmetic::F32 | Arithmetic::Bf16 => "plain f32",
         };
         print(&format!("precision   f32 as {f32s}, bf16; feature maps and sums in f32\n"));
-        print(&format!("devices     cpu\nreport      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
+        print(&format!("devices     {}\n", device::found()));
+        print(&format!("report      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
         let data = DataSource::FashionMnist {}.load()?;
         print(&format!(
             "data        fashion-mnist embedded and whole, {} images\n",

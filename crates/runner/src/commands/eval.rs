@@ -4,6 +4,7 @@ use super::outside;
 use super::sample::open;
 use super::{Unusable, number, print};
 use crate::config::ConfigError;
+use crate::device::Device;
 use crate::exit::Exit;
 use crate::metrics::{Measured, Metric};
 use crate::progress::Reporter;
@@ -35,6 +36,9 @@ pub struct Eval {
     /// Also make and score this many samples (in the checkpoint's features; --set features=inception for others)
     #[arg(long, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     samples: Option<u32>,
+    /// The device: auto, cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// Print JSON, with the terms of every step
     #[arg(long)]
     json: bool,
@@ -58,6 +62,7 @@ enum Part {
 
 impl Eval {
     pub fn run(self) -> Result<Exit> {
+        self.device.choose().context(Unusable)?;
         if let Some(Part::Forward { checkpoint, input, out }) = self.part {
             outside::forward(&mut open(&checkpoint, &[])?, &input, &out)?;
             print(&format!("{}\n", out.display()));

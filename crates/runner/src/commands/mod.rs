@@ -8,6 +8,7 @@ mod doctor;
 mod eval;
 mod exchange;
 mod fid;
+mod gpu;
 mod outside;
 mod plan;
 mod rank;

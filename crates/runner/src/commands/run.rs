@@ -25,7 +25,7 @@ pub struct Run {
     /// Seconds between checkpoints
     #[arg(long, default_value_t = 30)]
     checkpoint_every: u64,
-    /// The device
+    /// The device: auto, cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Processes that train it together, each on its shards of every batch (training.optimiser.clip_shards): the same bits
@@ -50,7 +50,7 @@ impl Run {
 
     fn job_done(self) -> Result<Exit> {
         stop::listen()?;
-        self.device.check().context(Unusable)?;
+        self.device.choose().context(Unusable)?;
         let origin = self.job.display().to_string();
         let text = match (self.leashed, self.job.as_os_str() == "-") {
             (true, _) => first_line(),

@@ -4,6 +4,7 @@ use super::outside::{self, GivenNoise};
 use super::{Unusable, print};
 use crate::config::{Config, SamplingConfig, paths};
 use crate::data::Dataset;
+use crate::device::Device;
 use crate::exit::Exit;
 use crate::picture;
 use crate::progress::Reporter;
@@ -35,6 +36,9 @@ pub struct Sample {
     /// Write every step to a safetensors file: `t`, `output`, `x0` (predicted), `samples`
     #[arg(long, value_name = "FILE")]
     dump: Option<PathBuf>,
+    /// The device: auto, cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: Device,
     /// The PNG to write
     #[arg(long, short, default_value = "samples.png")]
     out: PathBuf,
@@ -69,7 +73,7 @@ pub fn read(path: &Path, sets: &[String]) -> Result<(Described, ImageShape, [Vec
 /// Reads a checkpoint and makes its network ready.
 pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
     let (described, shape, [_, _, _, average]) = read(path, sets)?;
-    let engine = Engine::with_weights(&described.config.unet(shape), described.config.training.precision, average)?;
+    let engine = Device::here().engine(&described.config.unet(shape), described.config.training.precision)?.load(average);
     Ok(Opened { described, shape, engine })
 }
 
@@ -85,6 +89,7 @@ impl Opened {
 
 impl Sample {
     pub fn run(self) -> Result<Exit> {
+        self.device.choose().context(Unusable)?;
         let mut opened = open(&self.checkpoint, &self.set)?;
         let (seed, count) = (self.seed.unwrap_or(opened.described.seed), self.count as usize);
         let bytes = if self.noise.is_some() || self.dump.is_some() {

@@ -1,6 +1,7 @@
 //! The stages of a job: train, sample, evaluate. Each reads what the one before left and can be interrupted.
 
 pub mod classifier;
+mod course;
 mod evaluate;
 pub mod ranks;
 mod sample;
@@ -15,6 +16,7 @@ pub use train::{Described, train};
 
 use crate::config::yaml;
 use crate::data::Dataset;
+use crate::device::Device;
 use crate::job::Job;
 use crate::metrics::{Measured, Metric};
 use crate::picture;
@@ -106,7 +108,7 @@ fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, manner: Manner)
     if let Outcome::Diverged { reason } = &training.outcome {
         record.blanks = Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect();
     } else {
-        let mut engine = Engine::with_weights(&job.config.unet(data.shape), job.config.training.precision, weights)?;
+        let mut engine = Device::here().engine(&job.config.unet(data.shape), job.config.training.precision)?.load(weights);
         match &job.study {
             None => measure(store, job, data, &mut engine, &mut record, &mut reporter)?,
             Some(study) => {

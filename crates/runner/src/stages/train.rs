@@ -1,22 +1,21 @@
 //! Training, from the start or from the last checkpoint, on the same random streams either way.
 
-use super::{Manner, ranks};
+use super::Manner;
+use super::course::{Batches, Course};
 use crate::config::Config;
 use crate::data::Dataset;
+use crate::device::Device;
 use crate::job::Job;
 use crate::progress::Reporter;
+use crate::stop;
 use crate::store::checkpoints::{Loaded, Saver};
 use crate::store::claim::Claim;
 use crate::store::{FORMAT, Machine, Outcome, Point, Store, TrainingRecord};
-use crate::{cause, stop};
 use anyhow::{Result, ensure};
-use ddpm_kernels::dropout::Dropout;
-use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::diffusion::Batch;
+use ddpm_kernels::random::Stream;
+use ddpm_model::UNet;
 use ddpm_model::group::Group;
 use ddpm_model::optimiser::Training;
-use ddpm_model::tensor::{Device, Tensor};
-use ddpm_model::{Diffusion, Engine, UNet};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -86,29 +85,26 @@ pub fn train(
     if let Some(record) = ended.filter(|r| r.steps == described.step) {
         return Ok((record, training.into_average()));
     }
-    let mut batches = Batches::new(data, &diffusion, job);
-    let mut engine = Engine::new(&unet, config.precision)?;
     let every = (config.steps / POINTS).max(1);
     let mut outcome = Outcome::Finished {};
     let (started, before, first) = (Instant::now(), described.wall_s, described.step);
     let mut saver = Saver::new(store, unet.parameters(), manner.checkpoint_every);
-    let mut group = ranks::lead(manner.ranks, job, &training)?;
+    let mut course = Course::begin(job, data, &diffusion, &unet, &training, manner.ranks)?;
     reporter.begin();
-    while training.step() < config.steps {
-        let step = training.step();
-        cause::injected(&job.training_id, step)?;
-        training.scale_rate(config.decay.share(step, config.steps));
-        let (loss, norm) = batches.step(&mut engine, &mut training, group.as_mut(), step)?;
-        if diverged(loss, norm) {
-            outcome =
-                Outcome::Diverged { reason: format!("training diverged at step {}: loss {loss:.3e}, gradient norm {norm:.3e}", step + 1) };
-            break;
-        }
-        described.step = step + 1;
-        described.open = (described.open.0 + loss, described.open.1 + norm, described.open.2 + 1);
-        if described.step.is_multiple_of(every) {
-            let (loss, norm, n) = std::mem::take(&mut described.open);
-            described.curve.push(Point { step: described.step, loss: loss / n as f64, gradient_norm: norm / n as f64 });
+    'training: while described.step < config.steps {
+        for (loss, norm) in course.go_on(&mut training, described.step)? {
+            if diverged(loss, norm) {
+                let step = described.step + 1;
+                let reason = format!("training diverged at step {step}: loss {loss:.3e}, gradient norm {norm:.3e}");
+                outcome = Outcome::Diverged { reason };
+                break 'training;
+            }
+            described.step += 1;
+            described.open = (described.open.0 + loss, described.open.1 + norm, described.open.2 + 1);
+            if described.step.is_multiple_of(every) {
+                let (loss, norm, n) = std::mem::take(&mut described.open);
+                described.curve.push(Point { step: described.step, loss: loss / n as f64, gradient_norm: norm / n as f64 });
+            }
         }
         described.wall_s = before + started.elapsed().as_secs_f64();
         let recent = described.curve.last().map(|p| p.loss);
@@ -116,9 +112,11 @@ pub fn train(
         if described.step < config.steps {
             if stop::requested() {
                 claim.check()?;
+                course.fetch(&mut training)?;
                 saver.write(&training, &described)?;
             } else if saver.is_due() {
                 claim.check()?;
+                course.fetch(&mut training)?;
                 saver.begin(&training, &described)?;
             }
             told?;
@@ -128,6 +126,7 @@ pub fn train(
     saver.finish()?;
     // A diverged state is of no use, and resuming from it would not repeat what happened.
     if outcome == (Outcome::Finished {}) {
+        course.fetch(&mut training)?;
         saver.write(&training, &described)?;
     }
     let record = TrainingRecord {
@@ -154,7 +153,7 @@ pub fn follow(job: &Job, data: &Dataset, mut training: Training, group: &mut dyn
     let config = &job.config.training;
     let diffusion = job.config.diffusion();
     let mut batches = Batches::new(data, &diffusion, job);
-    let mut engine = Engine::new(&job.config.unet(data.shape), config.precision)?;
+    let mut engine = Device::here().engine(&job.config.unet(data.shape), config.precision)?;
     while training.step() < config.steps {
         let step = training.step();
         training.scale_rate(config.decay.share(step, config.steps));
@@ -189,66 +188,4 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
         wall_s: 0.0,
     };
     Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), described))
-}
-
-/// Training batches by their step: which images, mirrored or not, at which t, with which noise.
-struct Batches<'a> {
-    data: &'a Dataset,
-    diffusion: &'a Diffusion,
-    seed: u64,
-    size: usize,
-    shards: usize,
-    flip: bool,
-    /// The last two epochs' orders, by epoch.
-    orders: Vec<(u64, Vec<usize>)>,
-}
-
-impl<'a> Batches<'a> {
-    fn new(data: &'a Dataset, diffusion: &'a Diffusion, job: &Job) -> Batches<'a> {
-        let t = &job.config.training;
-        Batches { data, diffusion, seed: job.seed, size: t.batch, shards: t.optimiser.clip_shards, flip: t.flip, orders: Vec::new() }
-    }
-
-    /// The image at place `position` of the endless sequence of shuffled epochs.
-    fn image(&mut self, position: u64) -> usize {
-        let n = self.data.train.len(self.data.shape) as u64;
-        let epoch = position / n;
-        if !self.orders.iter().any(|(e, _)| *e == epoch) {
-            self.orders.truncate(1);
-            self.orders.insert(0, (epoch, Random::new(self.seed, Stream::Shuffle).permutation(epoch, n as usize)));
-        }
-        let order = &self.orders.iter().find(|(e, _)| *e == epoch).expect("just made").1;
-        order[(position % n) as usize]
-    }
-
-    /// Images `from..from + n` of step `step`.
-    fn batch(&mut self, step: u64, from: usize, n: usize) -> Result<Batch> {
-        let indices: Vec<usize> = (0..n).map(|i| self.image(step * self.size as u64 + (from + i) as u64)).collect();
-        let stream = |stream| Random::new(self.seed, stream);
-        let flips = stream(Stream::Flip);
-        let x0 = self.data.train.tensor(self.data.shape, &indices, |i| self.flip && flips.word(step, (from + i) as u64) & 1 == 1)?;
-        let timesteps = stream(Stream::Timestep);
-        let t = (0..n).map(|i| 1 + timesteps.below(step, (from + i) as u64, self.diffusion.process.timesteps())).collect();
-        let noise = stream(Stream::TrainNoise).normals(step, from, n, self.data.shape.len());
-        Ok(self.diffusion.batch(x0.clone(), Tensor::from_vec(noise, x0.dims(), &Device::Cpu)?, t)?)
-    }
-
-    /// One training step of a group; the mean loss of all shards and the gradient's norm.
-    fn step(&mut self, engine: &mut Engine, training: &mut Training, group: &mut dyn Group, step: u64) -> Result<(f64, f64)> {
-        let (each, mine) = (self.size / self.shards, group.share(self.shards));
-        let batches = mine.clone().map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
-        let mut losses = Vec::new();
-        let norm = training.update_in(group, |weights, shard, gradient| {
-            let batch = &batches[shard - mine.start];
-            let loss = |output: &Tensor| {
-                let loss = self.diffusion.loss(output, batch)?.mean;
-                losses.push(loss.to_scalar::<f32>()? as f64);
-                Ok(loss)
-            };
-            let dropout = Some((Dropout::new(self.seed, shard * each), step));
-            engine.gradient(weights, &batch.xt, &batch.t, dropout, loss, gradient)
-        })?;
-        let losses = group.gather(losses)?;
-        Ok((losses.iter().sum::<f64>() / self.shards as f64, norm))
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::cause::Cause;
 use crate::config::Config;
+use crate::device::Device;
 use crate::metrics::{Measured, Metric};
 use ddpm_core::likelihood::{Bound, UnderVariances};
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,8 @@ pub struct Machine {
 impl Machine {
     /// This process.
     pub fn here() -> Machine {
-        let isa = ddpm_kernels::simd::Isa::active().name();
-        Machine { commit: env!("DDPM_COMMIT").into(), device: format!("cpu {isa}"), threads: rayon::current_num_threads() }
+        let device = Device::here().words();
+        Machine { commit: env!("DDPM_COMMIT").into(), device, threads: rayon::current_num_threads() }
     }
 }
 

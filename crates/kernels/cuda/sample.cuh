@@ -1,0 +1,56 @@
+// A step from noise to images: a linear combination whose coefficients stand in a table, one row for each place of the walk.
+#pragma once
+#include "common.cuh"
+#include "maps.cuh"
+
+// Row of the table: x_0 from (x_t, output); x' from (x_t, x_0, output); sigma, or ln sigma2 = scale r + offset where `learned`.
+struct Row {
+    float x0_xt, x0_output, xt, x0, output, sigma, scale, offset;
+    u32 learned, noisy;
+};
+
+// x becomes x', `predicted` gets x_0. `out` has c channels, or 2 c where it also tells the variance; `state` is the network's next
+// input. Sample `first` + image, its noise number *place + 1.
+template <class T>
+__device__ void walk(const T *out, u32 out_c, u32 c, u32 len, u64 n, const Row *rows, const u64 *place, u32 clip, u32 key0, u32 key1,
+                     u32 stream, const u64 *first, float *x, float *predicted, T *state) {
+    u64 quad = THREAD;
+    if (quad >= n / 4) return;
+    Row row = rows[*place];
+    float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    if (row.noisy) normals(random_words(key0, key1, stream, *place + 1, *first * (len / 4) + quad), z);
+    for (u32 k = 0; k < 4; k++) {
+        u64 i = quad * 4 + k, pixel = i / c;
+        float y = number(out[pixel * out_c + i % c]), xt = x[i];
+        // A factor of 0 leaves its term out: 0 times an infinite number is not a number.
+        float x0 = (row.x0_xt == 0.0f ? 0.0f : row.x0_xt * xt) + (row.x0_output == 0.0f ? 0.0f : row.x0_output * y);
+        if (clip) x0 = fminf(fmaxf(x0, -1.0f), 1.0f);
+        float next = (row.xt == 0.0f ? 0.0f : row.xt * xt) + (row.x0 == 0.0f ? 0.0f : row.x0 * x0);
+        if (row.output != 0.0f) next += row.output * y;
+        if (row.noisy) {
+            float sigma = row.learned ? expf(0.5f * (row.scale * number(out[pixel * out_c + c + i % c]) + row.offset)) : row.sigma;
+            next += sigma * z[k];
+        }
+        x[i] = next;
+        predicted[i] = x0;
+        state[i] = element<T>(next);
+    }
+}
+#define WALK(T)                                                                                                                    \
+    (const T *out, u32 out_c, u32 c, u32 len, u64 n, const Row *rows, const u64 *place, u32 clip, u32 key0, u32 key1, u32 stream,    \
+     const u64 *first, float *x, float *predicted, T *state)
+EACH_TYPE(walk, WALK, (out, out_c, c, len, n, rows, place, clip, key0, key1, stream, first, x, predicted, state))
+
+// x_T of samples from *first on.
+template <class T> __device__ void start(u32 len, u64 n, u32 key0, u32 key1, u32 stream, const u64 *first, float *x, T *state) {
+    u64 quad = THREAD;
+    if (quad >= n / 4) return;
+    float z[4];
+    normals(random_words(key0, key1, stream, 0, *first * (len / 4) + quad), z);
+    for (u32 k = 0; k < 4; k++) {
+        x[quad * 4 + k] = z[k];
+        state[quad * 4 + k] = element<T>(z[k]);
+    }
+}
+#define START(T) (u32 len, u64 n, u32 key0, u32 key1, u32 stream, const u64 *first, float *x, T *state)
+EACH_TYPE(start, START, (len, n, key0, key1, stream, first, x, state))

@@ -1,0 +1,284 @@
+//! Programs on an NVIDIA GPU: this crate's kernels by the driver, products by cuBLAS, convolutions by cuDNN.
+//!
+//! A program is run once as it is, so that every library has what it needs, and recorded as a CUDA graph the second time; from then on one
+//! call starts all of it. Nothing is allocated and nobody waits in between.
+
+mod convolution;
+
+use super::launch::{Argument, Launch};
+use super::{Convolution, Device, Matrix, Op, Product, Span, Type, check};
+use candle_core::cuda_backend::CudaDevice;
+use candle_core::cuda_backend::cudarc;
+use candle_core::{Error, Result, bail};
+use convolution::Convolutions;
+use cudarc::cublas::result::gemm_strided_batched_ex;
+use cudarc::cublas::sys as blas;
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// This crate's kernels, compiled by its build script.
+const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+
+/// Room that cuBLAS is given, so that it allocates nothing itself: what NVIDIA recommends for its larger GPUs.
+const BLAS_ROOM: usize = 32 << 20;
+
+/// One GPU.
+pub struct Cuda {
+    device: CudaDevice,
+    stream: Arc<CudaStream>,
+    functions: HashMap<String, CudaFunction>,
+    convolutions: Convolutions,
+    arena: Option<CudaSlice<u8>>,
+    /// Never read here: cuBLAS works in it.
+    _blas_room: CudaSlice<u8>,
+    programs: Vec<Program>,
+}
+
+struct Program {
+    ops: Vec<Op>,
+    /// Whether it has run as it is.
+    warm: bool,
+    graph: Option<CudaGraph>,
+}
+
+/// GPUs that can be seen; an error's first line where none can.
+pub fn count() -> std::result::Result<usize, String> {
+    match cudarc::driver::CudaContext::device_count() {
+        Ok(n) => Ok(n as usize),
+        Err(e) => Err(words(e)),
+    }
+}
+
+/// The name of GPU number `ordinal`.
+pub fn name(ordinal: usize) -> Result<String> {
+    let wrong = wrong("the GPU's name");
+    cudarc::driver::CudaContext::new(ordinal).and_then(|context| context.name()).map_err(wrong)
+}
+
+/// The first line of what a library says; in plain words where it is the usual one.
+fn words(e: impl std::fmt::Debug) -> String {
+    let said = format!("{e:?}").lines().next().unwrap_or_default().to_string();
+    let usual = [
+        ("CUDA_ERROR_NO_DEVICE", "no NVIDIA GPU, or no driver for it (libcuda.so.1), was found"),
+        ("CUDA_ERROR_STUB_LIBRARY", "no driver for an NVIDIA GPU (libcuda.so.1) was found"),
+        ("CUBLAS_STATUS_NOT_INITIALIZED", "cuBLAS (libcublas.so) cannot be loaded or started; is its folder in LD_LIBRARY_PATH?"),
+        ("CUDNN_STATUS_NOT_INITIALIZED", "cuDNN (libcudnn.so.9) cannot be loaded or started; is its folder in LD_LIBRARY_PATH?"),
+        ("CURAND_STATUS_INITIALIZATION_FAILED", "cuRAND (libcurand.so) cannot be loaded or started; is its folder in LD_LIBRARY_PATH?"),
+    ];
+    match usual.into_iter().find(|(name, _)| said.contains(name)) {
+        Some((name, plain)) => format!("{plain} ({name})"),
+        None => said,
+    }
+}
+
+fn wrong<E: std::fmt::Debug>(what: &str) -> impl Fn(E) -> Error + '_ {
+    move |e| Error::Msg(format!("{what}: {}", words(e)))
+}
+
+impl Cuda {
+    /// GPU number `ordinal`. `cache`: a file where the convolution algorithms that were fastest on this GPU are kept from run to run.
+    pub fn new(ordinal: usize, cache: Option<PathBuf>) -> Result<Cuda> {
+        let device = CudaDevice::new_with_stream(ordinal).map_err(wrong(&format!("cuda:{ordinal}")))?;
+        // Safety: everything here is done on the one stream, in its order.
+        unsafe { device.disable_event_tracking() };
+        let stream = device.cuda_stream();
+        let room = stream.alloc_zeros::<u8>(BLAS_ROOM).map_err(wrong("memory for cuBLAS"))?;
+        let handle = *device.cublas_handle().handle();
+        let (pointer, _guard) = room.device_ptr(&stream);
+        // Safety: the room lives as long as the device that owns the handle, see the order of the fields.
+        let status = unsafe { blas::cublasSetWorkspace_v2(handle, pointer as *mut c_void, BLAS_ROOM) };
+        status.result().map_err(wrong("cuBLAS"))?;
+        drop(_guard);
+        let name = stream.context().name().map_err(wrong("the GPU's name"))?;
+        let convolutions = Convolutions::new(&stream, name, cache)?;
+        Ok(Cuda { device, stream, functions: HashMap::new(), convolutions, arena: None, _blas_room: room, programs: Vec::new() })
+    }
+
+    /// Where the arena begins.
+    fn base(&self) -> u64 {
+        let arena = self.arena.as_ref().expect("programs are loaded after an arena was made");
+        arena.device_ptr(&self.stream).0
+    }
+
+    fn op(&mut self, op: &Op) -> Result<()> {
+        let base = self.base();
+        match op {
+            Op::Launch(launch) => self.launch(launch, base),
+            Op::Product(product) => self.product(product, base),
+            Op::Convolution(convolution) => self.convolutions.run(convolution, base),
+        }
+    }
+
+    fn launch(&mut self, launch: &Launch, base: u64) -> Result<()> {
+        let function = &self.functions[launch.name()];
+        // Every argument's value by its size; the builder borrows them.
+        enum Value {
+            Word(u32),
+            Long(u64),
+            Float(f32),
+            Double(f64),
+        }
+        let value = |argument: &Argument| match *argument {
+            Argument::Place(span) => Value::Long(base + span.at as u64),
+            Argument::Nothing => Value::Long(0),
+            Argument::U32(v) => Value::Word(v),
+            Argument::U64(v) => Value::Long(v),
+            Argument::F32(v) => Value::Float(v),
+            Argument::F64(v) => Value::Double(v),
+        };
+        let values: Vec<Value> = launch.arguments.iter().map(value).collect();
+        let mut builder = self.stream.launch_builder(function);
+        for value in &values {
+            match value {
+                Value::Word(v) => builder.arg(v),
+                Value::Long(v) => builder.arg(v),
+                Value::Float(v) => builder.arg(v),
+                Value::Double(v) => builder.arg(v),
+            };
+        }
+        let config = LaunchConfig {
+            grid_dim: (launch.grid.0, launch.grid.1, 1),
+            block_dim: (launch.threads, 1, 1),
+            shared_mem_bytes: launch.shared,
+        };
+        // Safety: a launch is made by this crate, with places as long as its kernel reaches, and [`check`] saw that they are in the arena;
+        // the emulation runs the same launches and compares the number of arguments with the kernel's.
+        unsafe { builder.launch(config) }.map_err(wrong(launch.name()))?;
+        Ok(())
+    }
+
+    fn product(&mut self, p: &Product, base: u64) -> Result<()> {
+        let pointer = |m: &Matrix| (base + m.at.at as u64) as *mut c_void;
+        let kind = |m: &Matrix| match m.kind {
+            Type::F32 => blas::cudaDataType_t::CUDA_R_32F,
+            Type::Bf16 => blas::cudaDataType_t::CUDA_R_16BF,
+        };
+        let turn = |m: &Matrix| if m.turned { blas::cublasOperation_t::CUBLAS_OP_T } else { blas::cublasOperation_t::CUBLAS_OP_N };
+        let compute = match (p.a.kind, p.tf32) {
+            (Type::F32, true) => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            _ => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+        };
+        let (alpha, beta) = (p.alpha, if p.add { 1f32 } else { 0.0 });
+        let handle = *self.device.cublas_handle().handle();
+        // Row-major c = a b is column-major c^T = b^T a^T: the same numbers with the factors exchanged.
+        // Safety: [`check`] saw that each factor's reach is in its place and each place in the arena; the handle is this device's.
+        unsafe {
+            gemm_strided_batched_ex(
+                handle,
+                turn(&p.b),
+                turn(&p.a),
+                p.n as i32,
+                p.m as i32,
+                p.k as i32,
+                (&raw const alpha).cast(),
+                pointer(&p.b),
+                kind(&p.b),
+                p.b.stride as i32,
+                p.b.each as i64,
+                pointer(&p.a),
+                kind(&p.a),
+                p.a.stride as i32,
+                p.a.each as i64,
+                (&raw const beta).cast(),
+                pointer(&p.c),
+                kind(&p.c),
+                p.c.stride as i32,
+                p.c.each as i64,
+                p.batch as i32,
+                compute,
+                blas::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .map_err(wrong("cuBLAS"))
+    }
+
+    fn all(&mut self, ops: &[Op]) -> Result<()> {
+        ops.iter().try_for_each(|op| self.op(op))
+    }
+
+    /// The operations as a graph.
+    fn record(&mut self, ops: &[Op]) -> Result<CudaGraph> {
+        self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(wrong("recording"))?;
+        let done = self.all(ops);
+        // Ended whatever happened, so that the stream can be used again.
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(wrong("recording"));
+        done?;
+        match graph? {
+            Some(graph) => Ok(graph),
+            None => bail!("recording a program gave no graph"),
+        }
+    }
+}
+
+impl Device for Cuda {
+    fn name(&self) -> String {
+        self.convolutions.gpu().to_string()
+    }
+
+    fn bytes(&self) -> usize {
+        self.arena.as_ref().map_or(0, CudaSlice::len) + BLAS_ROOM + self.convolutions.room()
+    }
+
+    fn reserve(&mut self, bytes: usize) -> Result<()> {
+        self.stream.synchronize().map_err(wrong("the GPU"))?;
+        self.programs.clear();
+        self.arena = None;
+        self.arena = Some(self.stream.alloc_zeros::<u8>(bytes).map_err(wrong(&format!("{} MiB on the GPU", bytes >> 20)))?);
+        Ok(())
+    }
+
+    fn upload(&mut self, to: Span, bytes: &[u8]) -> Result<()> {
+        assert!(bytes.len() <= to.bytes, "{} bytes to a place of {}", bytes.len(), to.bytes);
+        let arena = self.arena.as_mut().expect("an arena was made");
+        let mut place = arena.slice_mut(to.at..to.at + bytes.len());
+        self.stream.memcpy_htod(bytes, &mut place).map_err(wrong("to the GPU"))
+    }
+
+    fn download(&mut self, from: Span, bytes: &mut [u8]) -> Result<()> {
+        assert!(bytes.len() <= from.bytes, "{} bytes from a place of {}", bytes.len(), from.bytes);
+        let arena = self.arena.as_ref().expect("an arena was made");
+        self.stream.memcpy_dtoh(&arena.slice(from.at..from.at + bytes.len()), bytes).map_err(wrong("from the GPU"))?;
+        self.stream.synchronize().map_err(wrong("the GPU"))
+    }
+
+    fn load(&mut self, program: Vec<Op>) -> Result<usize> {
+        check(&program, self.arena.as_ref().map_or(0, CudaSlice::len));
+        let base = self.base();
+        let convolution = |op: &Op| if let Op::Convolution(c) = op { Some(*c) } else { None };
+        let convolutions: Vec<Convolution> = program.iter().filter_map(convolution).collect();
+        self.convolutions.choose(&convolutions, base)?;
+        for op in &program {
+            if let Op::Launch(launch) = op
+                && !self.functions.contains_key(launch.name())
+            {
+                let function = self.device.get_or_load_custom_func(launch.name(), "ddpm", PTX)?.into_cuda_function();
+                self.functions.insert(launch.name().to_string(), function);
+            }
+        }
+        self.programs.push(Program { ops: program, warm: false, graph: None });
+        Ok(self.programs.len() - 1)
+    }
+
+    fn run(&mut self, program: usize) -> Result<()> {
+        if let Some(graph) = &self.programs[program].graph {
+            return graph.launch().map_err(wrong("a recorded program"));
+        }
+        let ops = std::mem::take(&mut self.programs[program].ops);
+        if !self.programs[program].warm {
+            let done = self.all(&ops);
+            let program = &mut self.programs[program];
+            (program.ops, program.warm) = (ops, true);
+            return done;
+        }
+        let graph = self.record(&ops);
+        self.programs[program].ops = ops;
+        let graph = graph?;
+        graph.launch().map_err(wrong("a recorded program"))?;
+        self.programs[program].graph = Some(graph);
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! What is done to whole feature maps beside convolutions, and the time embedding's small layers.
+
+use super::launch::{Argument, Launch, place, u32};
+use super::norm::PACK;
+use super::{Op, Span, Type};
+
+/// Feature maps of one size and type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Map {
+    pub kind: Type,
+    pub batch: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+}
+
+impl Map {
+    /// Numbers of all images.
+    pub fn numbers(self) -> usize {
+        self.pixels() * self.c
+    }
+
+    /// Pixels of all images.
+    pub fn pixels(self) -> usize {
+        self.batch * self.h * self.w
+    }
+
+    /// Bytes of all images.
+    pub fn bytes(self) -> usize {
+        self.numbers() * self.kind.size()
+    }
+}
+
+/// One or two feature maps side by side, with their channels.
+pub type Parts<'a> = &'a [(Span, usize)];
+
+/// The arguments (a, b, channels of a, channels of b), for `pixels` pixels.
+pub(super) fn parts(parts: Parts, pixels: usize, kind: Type) -> [Argument; 4] {
+    let one = |(span, c): (Span, usize)| (place(span, pixels * c * kind.size()), u32(c));
+    match *parts {
+        [] => [Argument::Nothing, Argument::Nothing, u32(0), u32(0)],
+        [a] => [one(a).0, Argument::Nothing, one(a).1, u32(0)],
+        [a, b] => [one(a).0, one(b).0, one(a).1, one(b).1],
+        _ => panic!("at most two feature maps side by side, got {}", parts.len()),
+    }
+}
+
+fn name(kernel: &str, kind: Type) -> String {
+    format!("{kernel}_{}", kind.suffix())
+}
+
+/// Channels `from..from + c` of `y` get a bias \[c\], a shift \[B, c\] and the feature maps `plus`, which have c channels together.
+pub fn finish(map: Map, y: Span, (from, c): (usize, usize), bias: Span, shift: Option<Span>, plus: Parts) -> Op {
+    assert!(from + c <= map.c && (plus.is_empty() || plus.iter().map(|p| p.1).sum::<usize>() == c), "{c} channels from {from} of {map:?}");
+    let [a, b, ca, cb] = parts(plus, map.pixels(), map.kind);
+    let arguments = vec![
+        place(y, map.bytes()),
+        u32(map.c),
+        u32(from),
+        u32(c),
+        Argument::U64(map.pixels() as u64),
+        u32(map.h * map.w),
+        place(bias, 4 * c),
+        shift.map_or(Argument::Nothing, |shift| place(shift, 4 * map.batch * c)),
+        a,
+        b,
+        ca,
+        cb,
+    ];
+    // A pack's reads of y begin at multiples of its size.
+    let packs = if [c, map.c, from].iter().all(|n| n.is_multiple_of(PACK)) { PACK } else { 1 };
+    assert!(packs == PACK || !c.is_multiple_of(PACK), "channels {from}..{} of {} in packs of 8", from + c, map.c);
+    Op::Launch(Launch::among(name("finish", map.kind), map.pixels() * c / packs, arguments))
+}
+
+/// Channels `from..from + c` of `dy` to `out`, written or added.
+pub fn take_channels(map: Map, dy: Span, (from, c): (usize, usize), out: Span, add: bool) -> Op {
+    assert!(from + c <= map.c);
+    let (dy, out) = (place(dy, map.bytes()), place(out, map.pixels() * c * map.kind.size()));
+    let arguments = vec![dy, u32(map.c), u32(from), u32(c), Argument::U64(map.pixels() as u64), out, u32(add as usize)];
+    Op::Launch(Launch::among(name("take_channels", map.kind), map.pixels() * c, arguments))
+}
+
+fn resize(kernel: &str, small: Map, large: (usize, usize), [from, to]: [Span; 2], forward: bool, add: bool) -> Op {
+    let large = Map { h: large.0, w: large.1, ..small };
+    let (reads, writes) = if forward { (small, large) } else { (large, small) };
+    let mut arguments = vec![
+        place(from, reads.bytes()),
+        u32(small.h),
+        u32(small.w),
+        u32(small.c),
+        Argument::U64(writes.numbers() as u64),
+        place(to, writes.bytes()),
+    ];
+    if !forward {
+        arguments.push(u32(add as usize));
+    }
+    Op::Launch(Launch::among(name(kernel, small.kind), writes.numbers(), arguments))
+}
+
+/// `map` with one row and one column of zeros at the bottom and the right.
+pub fn pad(map: Map, x: Span, y: Span) -> Op {
+    resize("pad", map, (map.h + 1, map.w + 1), [x, y], true, false)
+}
+
+/// The gradient of [`pad`], written or added.
+pub fn crop(map: Map, dy: Span, dx: Span, add: bool) -> Op {
+    resize("crop", map, (map.h + 1, map.w + 1), [dy, dx], false, add)
+}
+
+/// Each pixel of `map` four times.
+pub fn upsample(map: Map, x: Span, y: Span) -> Op {
+    resize("upsample", map, (2 * map.h, 2 * map.w), [x, y], true, false)
+}
+
+/// The gradient of [`upsample`], written or added.
+pub fn upsample_backward(map: Map, dy: Span, dx: Span, add: bool) -> Op {
+    resize("upsample_backward", map, (2 * map.h, 2 * map.w), [dy, dx], false, add)
+}
+
+/// Sums over each image's pixels of channels `from..from + c`: \[B, c\] in f32.
+pub fn pixel_sums(map: Map, dy: Span, (from, c): (usize, usize), out: Span) -> Op {
+    assert!(from + c <= map.c);
+    let (threads, blocks) = (256, c.div_ceil(32) as u32);
+    let arguments = vec![place(dy, map.bytes()), u32(map.c), u32(from), u32(c), u32(map.h * map.w), place(out, 4 * map.batch * c)];
+    let grid = (blocks, map.batch as u32);
+    Op::Launch(Launch { name: name("pixel_sums", map.kind), grid, threads, shared: 4 * threads, arguments })
+}
+
+/// Sums of `rows` rows of `n` f32.
+pub fn row_sums(x: Span, rows: usize, n: usize, out: Span) -> Op {
+    Op::Launch(Launch::each("row_sums", n, vec![place(x, 4 * rows * n), u32(rows), u32(n), place(out, 4 * n)]))
+}
+
+/// n bf16 as f32.
+pub fn widen(x: Span, n: usize, y: Span) -> Op {
+    Op::Launch(Launch::among("widen", n, vec![place(x, 2 * n), Argument::U64(n as u64), place(y, 4 * n)]))
+}
+
+/// n f32 as bf16.
+pub fn narrow(x: Span, n: usize, y: Span) -> Op {
+    Op::Launch(Launch::among("narrow", n, vec![place(x, 4 * n), Argument::U64(n as u64), place(y, 2 * n)]))
+}
+
+fn rows(n: usize) -> (u32, u32) {
+    let threads = (n.next_power_of_two() as u32).clamp(32, 128);
+    // One double or float of each thread.
+    (threads, 8 * threads)
+}
+
+/// `count` rows of n become softmax(scale row).
+pub fn softmax(kind: Type, x: Span, count: usize, n: usize, scale: f32) -> Op {
+    let (threads, shared) = rows(n);
+    let arguments = vec![place(x, count * n * kind.size()), u32(n), Argument::F32(scale)];
+    Op::Launch(Launch { name: name("softmax", kind), grid: (count as u32, 1), threads, shared, arguments })
+}
+
+/// The gradient `dp` of p = softmax(scale s) becomes that of s.
+pub fn softmax_backward(kind: Type, p: Span, dp: Span, count: usize, n: usize, scale: f32) -> Op {
+    let ((threads, shared), bytes) = (rows(n), count * n * kind.size());
+    let arguments = vec![place(p, bytes), place(dp, bytes), u32(n), Argument::F32(scale)];
+    Op::Launch(Launch { name: name("softmax_backward", kind), grid: (count as u32, 1), threads, shared, arguments })
+}
+
+/// Rows `t - 1` of a table \[T, c\] for `batch` steps t (u32, in 1..=T): \[batch, c\].
+pub fn embed(table: Span, t: Span, c: usize, batch: usize, out: Span) -> Op {
+    let n = batch * c;
+    Op::Launch(Launch::each(
+        "embed",
+        n,
+        vec![Argument::Place(table), place(t, 4 * batch), u32(c), Argument::U64(n as u64), place(out, 4 * n)],
+    ))
+}
+
+/// y = x sigmoid(x), for n f32.
+pub fn silu(x: Span, n: usize, y: Span) -> Op {
+    Op::Launch(Launch::each("silu", n, vec![place(x, 4 * n), Argument::U64(n as u64), place(y, 4 * n)]))
+}
+
+/// The gradient `dy` of silu(x) becomes that of x.
+pub fn silu_backward(x: Span, n: usize, dy: Span) -> Op {
+    Op::Launch(Launch::each("silu_backward", n, vec![place(x, 4 * n), Argument::U64(n as u64), place(dy, 4 * n)]))
+}

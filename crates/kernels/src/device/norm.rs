@@ -1,0 +1,131 @@
+//! GroupNorm, SiLU and dropout as one kernel each way.
+
+use super::launch::{Argument, Launch, place, u32};
+use super::maps::{Map, Parts, parts};
+use super::{Op, Span};
+use crate::group_norm::Spec;
+use crate::random::{Random, Stream};
+
+/// Channels that a thread moves at once.
+pub const PACK: usize = 8;
+
+/// Channels at least that a block takes where there are as many: 128 bytes of bf16 side by side.
+const SLAB: usize = 64;
+
+/// Threads of a block.
+const THREADS: usize = 256;
+
+/// Dropout after a normalisation: the masks of [`crate::dropout::Dropout`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drop {
+    pub seed: u64,
+    pub p: f64,
+    /// Dropout layers of the network, and which one this is.
+    pub layers: u64,
+    pub layer: u64,
+    /// The first image's place in the batch, beside what stands after the step.
+    pub first: usize,
+    /// Where the training step's number is, and after it another offset of images (u64 each).
+    pub step: Span,
+}
+
+/// A normalisation of feature maps side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a> {
+    pub spec: Spec,
+    /// Of all parts together.
+    pub map: Map,
+    pub parts: Parts<'a>,
+    pub gamma: Span,
+    pub beta: Span,
+    /// \[B, groups, 2\] f32.
+    pub statistics: Span,
+    pub drop: Option<Drop>,
+}
+
+fn lcm(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
+
+impl Norm<'_> {
+    /// Channels of a block: whole groups in whole packs.
+    fn slab(&self) -> usize {
+        let (c, unit) = (self.map.c, lcm(self.map.c / self.spec.groups, PACK));
+        let wide = (1..=c / unit).map(|n| n * unit).filter(|n| c.is_multiple_of(*n) && *n >= SLAB.min(c));
+        wide.min().expect("all channels are whole groups in whole packs")
+    }
+
+    /// `head` and `tail` stand before and after the sizes that both kernels have in the middle.
+    fn launch(&self, kernel: &str, head: Vec<Argument>, tail: Vec<Argument>) -> Op {
+        let (c, slab) = (self.map.c, self.slab());
+        assert!(self.parts.iter().all(|p| p.1.is_multiple_of(PACK)), "channels in packs of {PACK}: {:?}", self.parts);
+        let lanes = slab / PACK;
+        let threads = lanes * (THREADS / lanes).max(1);
+        assert!(threads <= 1024, "groups of {} channels are too wide for a block", c / self.spec.groups);
+        let group = c / self.spec.groups;
+        let mut arguments = head;
+        arguments.extend([u32(self.map.h * self.map.w), u32(group), u32(slab)]);
+        arguments.extend(tail);
+        arguments.extend(match &self.drop {
+            Some(d) => {
+                let random = Random::new(d.seed, Stream::Dropout);
+                let ([key0, key1], stream) = random.words();
+                let (below, keep) = ((d.p * 4_294_967_296.0) as u32, (1.0 / (1.0 - d.p)) as f32);
+                [Argument::U32(key0), Argument::U32(key1), Argument::U32(stream), Argument::U32(below), Argument::F32(keep)]
+                    .into_iter()
+                    .chain([place(d.step, 16), u32(d.layers as usize), u32(d.layer as usize), u32(d.first)])
+                    .collect::<Vec<_>>()
+            }
+            None => {
+                let zero = Argument::U32(0);
+                vec![zero, zero, zero, zero, Argument::F32(1.0), Argument::Nothing, zero, zero, zero]
+            }
+        });
+        let grid = ((c / slab) as u32, self.map.batch as u32);
+        let name = format!("{kernel}_{}", self.map.kind.suffix());
+        Op::Launch(Launch { name, grid, threads: threads as u32, shared: (4 * PACK * threads) as u32, arguments })
+    }
+
+    fn statistics(&self) -> Argument {
+        place(self.statistics, 8 * self.map.batch * self.spec.groups)
+    }
+
+    /// The result to `y`; `again` where the statistics are there from before.
+    pub fn forward(&self, y: Span, again: bool) -> Op {
+        let c = self.map.c;
+        let [a, b, ca, cb] = parts(self.parts, self.map.pixels(), self.map.kind);
+        let head = vec![a, b, ca, cb, place(self.gamma, 4 * c), place(self.beta, 4 * c), self.statistics(), place(y, self.map.bytes())];
+        let tail = vec![Argument::F32(self.spec.epsilon as f32), u32(self.spec.silu as usize), u32(again as usize)];
+        self.launch("norm_forward", head, tail)
+    }
+
+    /// From `dz`, the gradient of the result: those of the parts to `to`, written or added, and each image's gradients of gamma and beta to
+    /// `partial` \[B, 2, C\].
+    pub fn backward(&self, dz: Span, to: &[(Span, bool)], partial: Span) -> Op {
+        let c = self.map.c;
+        assert_eq!(to.len(), self.parts.len(), "one gradient for each part");
+        let [a, b, ca, cb] = parts(self.parts, self.map.pixels(), self.map.kind);
+        let targets: Vec<(Span, usize)> = to.iter().zip(self.parts).map(|(to, part)| (to.0, part.1)).collect();
+        let [da, db, _, _] = parts(&targets, self.map.pixels(), self.map.kind);
+        let adds: usize = to.iter().enumerate().map(|(i, to)| (to.1 as usize) << i).sum();
+        let head = vec![
+            a,
+            b,
+            ca,
+            cb,
+            place(self.gamma, 4 * c),
+            place(self.beta, 4 * c),
+            self.statistics(),
+            place(dz, self.map.bytes()),
+            da,
+            db,
+            u32(adds),
+            place(partial, 8 * self.map.batch * c),
+        ];
+        self.launch("norm_backward", head, vec![u32(self.spec.silu as usize)])
+    }
+}

@@ -1,0 +1,105 @@
+//! From noise to images on the device: a step's coefficients stand in a table, so that one recorded step serves the whole walk.
+
+use super::launch::{Argument, Launch, place, u32};
+use super::{Op, Span, Type};
+use crate::random::{Random, Stream};
+
+/// A step's coefficients: x_0 from (x_t, output), x' from (x_t, x_0, output), and the noise's scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Row {
+    pub x0_xt: f32,
+    pub x0_output: f32,
+    pub xt: f32,
+    pub x0: f32,
+    pub output: f32,
+    /// The noise's scale where it is fixed; 0 adds none.
+    pub sigma: f32,
+    /// (scale, offset) of ln sigma2 in the second output, where it is learned.
+    pub learned: Option<(f32, f32)>,
+}
+
+/// Bytes of a row.
+pub const ROW: usize = 40;
+
+impl Row {
+    /// As the kernel reads it.
+    pub fn bytes(&self) -> [u8; ROW] {
+        let (scale, offset) = self.learned.unwrap_or_default();
+        let floats = [self.x0_xt, self.x0_output, self.xt, self.x0, self.output, self.sigma, scale, offset];
+        let flags = [self.learned.is_some() as u32, (self.learned.is_some() || self.sigma != 0.0) as u32];
+        let mut bytes = [0; ROW];
+        let words = floats.map(f32::to_bits).into_iter().chain(flags);
+        bytes.chunks_exact_mut(4).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
+        bytes
+    }
+}
+
+/// Samples that are made together.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    pub kind: Type,
+    pub seed: u64,
+    pub images: usize,
+    /// Numbers and channels of an image; channels of the network's output.
+    pub len: usize,
+    pub c: usize,
+    pub out_c: usize,
+    /// The first sample's number, and the place in the walk (u64 each).
+    pub first: Span,
+    pub place: Span,
+    /// x in f32; the last predicted x_0; the network's next input.
+    pub x: Span,
+    pub predicted: Span,
+    pub state: Span,
+}
+
+impl Walk {
+    fn random(&self) -> [Argument; 3] {
+        let ([key0, key1], stream) = Random::new(self.seed, Stream::Sample).words();
+        [key0, key1, stream].map(Argument::U32)
+    }
+
+    fn numbers(&self) -> usize {
+        assert!(self.len.is_multiple_of(4), "images of {} numbers, a multiple of 4", self.len);
+        self.images * self.len
+    }
+
+    /// x_T.
+    pub fn start(&self) -> Op {
+        let n = self.numbers();
+        let [key0, key1, stream] = self.random();
+        let (x, state) = (place(self.x, 4 * n), place(self.state, n * self.kind.size()));
+        let arguments = vec![u32(self.len), Argument::U64(n as u64), key0, key1, stream, place(self.first, 8), x, state];
+        Op::Launch(Launch::each(format!("start_{}", self.kind.suffix()), n / 4, arguments))
+    }
+
+    /// The step of the walk's place, by its row of `rows`, from the network's output.
+    pub fn step(&self, out: Span, rows: Span, clip: bool) -> Op {
+        let n = self.numbers();
+        let [key0, key1, stream] = self.random();
+        let arguments = vec![
+            place(out, n / self.c * self.out_c * self.kind.size()),
+            u32(self.out_c),
+            u32(self.c),
+            u32(self.len),
+            Argument::U64(n as u64),
+            Argument::Place(rows),
+            place(self.place, 8),
+            u32(clip as usize),
+            key0,
+            key1,
+            stream,
+            place(self.first, 8),
+            place(self.x, 4 * n),
+            place(self.predicted, 4 * n),
+            place(self.state, n * self.kind.size()),
+        ];
+        Op::Launch(Launch::each(format!("walk_{}", self.kind.suffix()), n / 4, arguments))
+    }
+
+    /// The steps t \[images\] of the walk's place, from the list `steps` (u32) of the whole walk.
+    pub fn steps(&self, steps: Span, t: Span) -> Op {
+        let arguments = vec![Argument::Place(steps), u32(1), place(self.place, 8), u32(self.images), place(t, 4 * self.images)];
+        Op::Launch(Launch::each("fill_from", self.images, arguments))
+    }
+}

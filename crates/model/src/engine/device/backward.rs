@@ -1,0 +1,243 @@
+//! A plan as a program for a device: the backward pass.
+
+use super::compile::Compiler;
+use crate::engine::plan::{ConvStep, Step};
+use crate::layers::{Conv, Dense};
+use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::device::maps::{self, Map};
+use ddpm_kernels::device::{Matrix, Pass, Span, Type};
+
+/// A gradient that is still being added up: its place, and whether it holds anything yet.
+type Open = Option<Span>;
+
+impl Compiler<'_> {
+    /// A parameter's gradient.
+    fn gradient(&self, parameter: usize) -> Span {
+        let (at, len) = self.shared.layout.of(parameter);
+        self.shared.gradient.expect("a network that is trained has a gradient").part(4 * at, 4 * len)
+    }
+
+    /// The gradients of all parameters, overwritten, from `dy`, that of the result, which is used up. Gives all kept places back.
+    pub fn backward(&mut self, dy: Span) {
+        let plan = self.plan;
+        let mut open: Vec<Open> = vec![None; plan.maps.len()];
+        open[plan.maps.len() - 1] = Some(dy);
+        let mut dshifts: Vec<Span> = plan.denses.iter().map(|dense| self.arena.take(4 * self.batch * dense.out)).collect();
+        for at in (0..plan.steps.len()).rev() {
+            match &plan.steps[at] {
+                Step::Conv(step) => self.conv_backward(at, step, &mut open, &dshifts),
+                Step::Attend { qkv, out } => self.attend_backward(at, *qkv, *out, &mut open),
+            }
+        }
+        self.time_backward(&mut dshifts);
+    }
+
+    /// A part's gradient: the one begun, or a new one; and whether it is added to.
+    fn begin(&mut self, open: &mut [Open], value: usize) -> (Span, bool) {
+        let begun = open[value].take();
+        (begun.unwrap_or_else(|| self.arena.take(self.map(value).bytes())), begun.is_some())
+    }
+
+    fn conv_backward(&mut self, at: usize, step: &ConvStep, open: &mut [Open], dshifts: &[Span]) {
+        let (out, operand) = (self.map(step.out), self.operand(step));
+        let dy = open[step.out].take().expect("whoever reads a feature map leaves a gradient");
+        if let Some(span) = self.values[step.out].take() {
+            self.arena.put(span);
+        }
+        for (i, conv) in step.convs.iter().enumerate() {
+            self.bias_gradient(conv, out, dy, i * conv.out, step.shift.map(|shift| dshifts[shift]));
+        }
+        let parts = self.parts(&step.parts);
+        // The images need no gradient.
+        let to: Vec<(Span, bool)> =
+            if step.parts == [0] { vec![] } else { step.parts.iter().map(|value| self.begin(open, *value)).collect() };
+        let normal = self.normal(at, step, true);
+        if step.convs[0].k == 1 {
+            self.pointwise_backward(step, &normal.map_or(parts.clone(), |normal| vec![(normal, operand.c)]), dy);
+        } else {
+            let conv = &step.convs[0];
+            let x = normal.unwrap_or(parts[0].0);
+            let resized = self.resized(conv, operand, x);
+            self.weight_gradient(conv, resized.unwrap_or(x), dy);
+            resized.into_iter().for_each(|span| self.arena.put(span));
+        }
+        match normal {
+            // The operand's place becomes that of its gradient.
+            Some(dz) => {
+                self.input_gradient(step, dy, &[(dz, operand.c, false)]);
+                let partial = self.arena.take(8 * self.batch * operand.c);
+                let norm = self.norm(at, step, &parts).expect("a step with an operand of its own normalises");
+                self.ops.push(norm.backward(dz, &to, partial));
+                let (layer, _) = step.norm.as_ref().expect("as before");
+                // Gamma and beta stand one after the other, as the two rows of sums.
+                let (gamma, beta) = (self.gradient(layer.gamma), self.gradient(layer.beta));
+                assert_eq!(gamma.at + gamma.bytes, beta.at, "beta follows gamma");
+                let both = Span { at: gamma.at, bytes: gamma.bytes + beta.bytes };
+                self.ops.push(maps::row_sums(partial, self.batch, 2 * operand.c, both));
+                self.arena.put(partial);
+                self.arena.put(dz);
+                self.arena.put(self.statistics[at].take().expect("kept"));
+            }
+            None if to.is_empty() => {}
+            None => {
+                let targets: Vec<_> = to.iter().zip(&parts).map(|(to, part)| (to.0, part.1, to.1)).collect();
+                self.input_gradient(step, dy, &targets);
+            }
+        }
+        for (value, (span, _)) in step.parts.iter().zip(&to) {
+            open[*value] = Some(*span);
+        }
+        self.pass_on(step, out, dy, open);
+    }
+
+    fn bias_gradient(&mut self, conv: &Conv, out: Map, dy: Span, from: usize, dshift: Option<Span>) {
+        let sums = dshift.unwrap_or_else(|| self.arena.take(4 * self.batch * conv.out));
+        self.ops.push(maps::pixel_sums(out, dy, (from, conv.out), sums));
+        self.ops.push(maps::row_sums(sums, self.batch, conv.out, self.gradient(conv.bias)));
+        if dshift.is_none() {
+            self.arena.put(sums);
+        }
+    }
+
+    /// Of a kxk convolution. The library gives it in the type of the feature maps.
+    fn weight_gradient(&mut self, conv: &Conv, x: Span, dy: Span) {
+        let to = self.gradient(conv.weight);
+        match self.numbers.kind {
+            Type::F32 => self.convolution(Pass::WeightGradient, conv, [x, to, dy], false),
+            Type::Bf16 => {
+                let n = to.bytes / 4;
+                let narrow = self.arena.take(2 * n);
+                self.convolution(Pass::WeightGradient, conv, [x, narrow, dy], false);
+                self.ops.push(maps::widen(narrow, n, to));
+                self.arena.put(narrow);
+            }
+        }
+    }
+
+    /// Of 1x1 convolutions: products that give f32.
+    fn pointwise_backward(&mut self, step: &ConvStep, parts: &[(Span, usize)], dy: Span) {
+        let out = self.map(step.out);
+        for (i, conv) in step.convs.iter().enumerate() {
+            let (mut from, to) = (0, self.gradient(conv.weight));
+            for (x, c) in parts {
+                let target = to.part(4 * from * conv.out, 4 * c * conv.out);
+                let dw = Matrix { at: target, kind: Type::F32, stride: conv.out, turned: false, each: 0 };
+                let dy = self.rows(self.channels(dy, i * conv.out), out.c, false);
+                self.product((*c, out.pixels(), conv.out), 1.0, [self.rows(*x, *c, true), dy, dw], 1, false);
+                from += c;
+            }
+        }
+    }
+
+    /// The gradient of the operand, to parts of it (place, channels, whether it is added to).
+    fn input_gradient(&mut self, step: &ConvStep, dy: Span, to: &[(Span, usize, bool)]) {
+        let (out, operand) = (self.map(step.out), self.operand(step));
+        let size = out.kind.size();
+        if step.convs[0].k == 1 {
+            for (i, conv) in step.convs.iter().enumerate() {
+                let (mut from, weight) = (0, self.weight(conv.weight));
+                for (dx, c, add) in to {
+                    let w = self.rows(weight.part(from * conv.out * size, c * conv.out * size), conv.out, true);
+                    let dy = self.rows(self.channels(dy, i * conv.out), out.c, false);
+                    self.product((out.pixels(), conv.out, *c), 1.0, [dy, w, self.rows(*dx, *c, false)], 1, *add || i > 0);
+                    from += c;
+                }
+            }
+            return;
+        }
+        let [(dx, _, add)] = *to else { panic!("a {0}x{0} convolution reads one operand", step.convs[0].k) };
+        let conv = &step.convs[0];
+        let weight = self.weight(conv.weight);
+        if conv.resize == Resize::Same {
+            return self.convolution(Pass::InputGradient, conv, [dx, weight, dy], add);
+        }
+        let sizes = self.sizes(conv);
+        let large = self.arena.take(self.batch * sizes.h * sizes.w * sizes.c_in * size);
+        self.convolution(Pass::InputGradient, conv, [large, weight, dy], false);
+        self.ops.push(if conv.resize == Resize::Halve {
+            maps::crop(operand, large, dx, add)
+        } else {
+            maps::upsample_backward(operand, large, dx, add)
+        });
+        self.arena.put(large);
+    }
+
+    /// What was added passes its gradient on: as it is where nobody has begun, else added.
+    fn pass_on(&mut self, step: &ConvStep, out: Map, dy: Span, open: &mut [Open]) {
+        if let [one] = step.plus[..]
+            && open[one].is_none()
+        {
+            open[one] = Some(dy);
+            return;
+        }
+        let mut from = 0;
+        for value in &step.plus {
+            let (to, add) = self.begin(open, *value);
+            let c = self.plan.maps[*value].channels;
+            self.ops.push(maps::take_channels(out, dy, (from, c), to, add));
+            open[*value] = Some(to);
+            from += c;
+        }
+        self.arena.put(dy);
+    }
+
+    fn attend_backward(&mut self, at: usize, qkv: usize, out: usize, open: &mut [Open]) {
+        let (map, source, batch) = (self.map(out), self.value(qkv), self.batch);
+        let (pixels, c, kind) = (map.h * map.w, map.c, map.kind);
+        let dy = open[out].take().expect("whoever reads a feature map leaves a gradient");
+        let p = self.probabilities[at].take().expect("kept");
+        let dp = self.arena.take(p.bytes);
+        let dqkv = self.arena.take(3 * map.bytes());
+        let square = |at, turned| Matrix { at, kind, stride: pixels, turned, each: pixels * pixels };
+        let rows = Matrix { each: pixels * c, ..self.rows(dy, c, false) };
+        let third = |this: &Self, at, which, turned| this.third(at, which, c, pixels, turned);
+        let matrices = [rows, third(self, source, 2, true), square(dp, false)];
+        self.product((pixels, c, pixels), 1.0, matrices, batch, false);
+        let matrices = [square(p, true), rows, third(self, dqkv, 2, false)];
+        self.product((pixels, pixels, c), 1.0, matrices, batch, false);
+        self.ops.push(maps::softmax_backward(kind, p, dp, batch * pixels, pixels, (c as f32).powf(-0.5)));
+        let matrices = [square(dp, false), third(self, source, 1, false), third(self, dqkv, 0, false)];
+        self.product((pixels, pixels, c), 1.0, matrices, batch, false);
+        let matrices = [square(dp, true), third(self, source, 0, false), third(self, dqkv, 1, false)];
+        self.product((pixels, pixels, c), 1.0, matrices, batch, false);
+        for span in [dy, p, dp] {
+            self.arena.put(span);
+        }
+        if let Some(span) = self.values[out].take() {
+            self.arena.put(span);
+        }
+        open[qkv] = Some(dqkv);
+    }
+
+    /// A dense layer's gradients from `dy`: of its parameters, and of x to `dx`, written or added.
+    fn dense_backward(&mut self, dense: &Dense, x: Span, dy: Span, dx: Option<(Span, bool)>) {
+        let batch = self.batch;
+        let matrix = |at, stride, turned| Matrix { at, kind: Type::F32, stride, turned, each: 0 };
+        let (dw, w) = (self.gradient(dense.weight), self.parameter(dense.weight));
+        let rows = matrix(dy, dense.out, false);
+        self.product((dense.from, batch, dense.out), 1.0, [matrix(x, dense.from, true), rows, matrix(dw, dense.out, false)], 1, false);
+        self.ops.push(maps::row_sums(dy, batch, dense.out, self.gradient(dense.bias)));
+        if let Some((dx, add)) = dx {
+            let matrices = [rows, matrix(w, dense.out, true), matrix(dx, dense.from, false)];
+            self.product((batch, dense.out, dense.from), 1.0, matrices, 1, add);
+        }
+    }
+
+    fn time_backward(&mut self, dshifts: &mut Vec<Span>) {
+        let plan = self.plan;
+        let (Some([first, second]), Some(time)) = (&plan.time, self.time.take()) else { return };
+        let dembedding = self.arena.take(time.embedding.bytes);
+        for (i, (dense, dshift)) in plan.denses.iter().zip(&*dshifts).enumerate() {
+            self.dense_backward(dense, time.embedding, *dshift, Some((dembedding, i > 0)));
+        }
+        self.ops.push(maps::silu_backward(time.before[1], time.before[1].bytes / 4, dembedding));
+        let dhidden = self.arena.take(time.inputs[1].bytes);
+        self.dense_backward(second, time.inputs[1], dembedding, Some((dhidden, false)));
+        self.ops.push(maps::silu_backward(time.before[0], time.before[0].bytes / 4, dhidden));
+        self.dense_backward(first, time.inputs[0], dhidden, None);
+        let spans = time.inputs.into_iter().chain(time.before).chain(time.shifts).chain(dshifts.drain(..));
+        for span in spans.chain([time.embedding, dembedding, dhidden]) {
+            self.arena.put(span);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Training that never leaves the device: images, noise, network, optimiser and average, as one program for a step.
+
+use super::compile::{self, Compiler, Numbers};
+use super::{dropping, words};
+use crate::diffusion::Diffusion;
+use crate::engine::plan::Plan;
+use crate::error::Result;
+use crate::optimiser::{EpsilonMode, ROWS, Training};
+use crate::unet::UNet;
+use ddpm_core::Objective;
+use ddpm_kernels::adam::Epsilon;
+use ddpm_kernels::device::arena::Arena;
+use ddpm_kernels::device::train::{Adam, Clip, Images, RING, Shard, advance};
+use ddpm_kernels::device::{Device, Span};
+use ddpm_kernels::random::{Random, Stream};
+
+/// What is trained on: `[n, H, W, C]` bytes, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Course<'a> {
+    pub images: &'a [u8],
+    pub seed: u64,
+    pub batch: usize,
+    pub flip: bool,
+    /// The learning rate of every step.
+    pub rates: &'a [f64],
+}
+
+/// A training whose state is on a device.
+pub struct Trainer {
+    device: Box<dyn Device>,
+    layout: super::layout::Layout,
+    count: usize,
+    batch: usize,
+    seed: u64,
+    shards: usize,
+    rows: Span,
+    order: Span,
+    told: Span,
+    program: usize,
+    step: u64,
+    /// The epochs whose orders are on the device, even and odd.
+    epochs: [Option<u64>; 2],
+}
+
+impl Trainer {
+    /// Whether all of a training step can be done on a device: the simple objective, images without blocks.
+    pub fn can(unet: &UNet, diffusion: &Diffusion) -> bool {
+        let simple = matches!(diffusion.setup.objective, Objective::Simple {}) && !diffusion.setup.variance.is_learned();
+        simple && unet.ends().0.height == unet.image().height && unet.image().len().is_multiple_of(4)
+    }
+
+    /// Goes on from `training`. The network and the diffusion are such that [`Trainer::can`].
+    pub fn new(
+        mut device: Box<dyn Device>,
+        numbers: Numbers,
+        unet: &UNet,
+        diffusion: &Diffusion,
+        training: &Training,
+        course: Course,
+    ) -> Result<Trainer> {
+        let (plan, mut arena, o) = (Plan::new(unet)?, Arena::default(), training.optimiser());
+        compile::check(unet, &plan)?;
+        let (timesteps, channels) = (diffusion.process.timesteps(), unet.time_channels());
+        let shared = compile::share(unet.parameters(), timesteps, channels, ROWS, numbers, &mut arena);
+        let (image, shards, n) = (unet.image(), o.clip_shards, shared.layout.len);
+        let count = course.images.len() / image.len();
+        let images = Images {
+            bytes: arena.take(course.images.len()),
+            order: arena.take(8 * count),
+            count,
+            h: image.height,
+            w: image.width,
+            c: image.channels,
+        };
+        let (partial, told) = Clip::room(shards);
+        let step = arena.take(16);
+        let [noising, target] = [(); 2].map(|_| arena.take(8 * (timesteps + 1)));
+        let rates = arena.take(8 * course.rates.len().max(1));
+        let clip =
+            Clip { n, limit: o.clip_norm, shards, step, told: arena.take(told), factor: arena.take(4), partial: arena.take(partial) };
+        let sum = arena.take(4 * n);
+        let each = course.batch / shards;
+        let [x0, eps] = [(); 2].map(|_| arena.take(4 * each * image.len()));
+        let losses = arena.take(8 * each);
+        let mut ops = Vec::new();
+        for shard in 0..shards {
+            let mut compiler = Compiler::new(&plan, &shared, numbers, each, &mut arena);
+            let (xt, t, first) = (compiler.x, compiler.t, shard * each);
+            compiler.dropout = (unet.dropout() > 0.0).then(|| dropping(unet, course.seed, first, step));
+            let made =
+                Shard { kind: numbers.kind, seed: course.seed, batch: course.batch, first, images: each, timesteps, step, x0, eps, t, xt };
+            compiler.ops.push(made.make(images, course.flip, noising));
+            let out = compiler.forward(true)?;
+            let dout = compiler.arena.take(out.bytes);
+            compiler.ops.push(made.squared_error(image.len(), out, target, losses, dout));
+            compiler.backward(dout);
+            ops.append(&mut compiler.ops);
+            ops.extend(clip.apply(shard, shared.gradient.expect("a network that is trained has a gradient"), (losses, each), sum));
+            arena.put(xt);
+            arena.put(t);
+        }
+        let adam = Adam {
+            beta1: o.beta1,
+            beta2: o.beta2,
+            epsilon: o.epsilon,
+            epsilon_mode: if o.epsilon_mode == EpsilonMode::Hat { Epsilon::Hat } else { Epsilon::Corrected },
+            ema_decay: o.ema_decay,
+            rates,
+            step,
+        };
+        ops.push(adam.update(shared.rows, sum, n, (shared.weights.at != shared.rows.at).then_some(shared.weights)));
+        ops.push(advance(step));
+        device.reserve(arena.bytes())?;
+        let narrow = super::narrow(&shared, numbers).map(|op| device.load(vec![op])).transpose()?;
+        let program = device.load(ops)?;
+        for (i, row) in training.rows().iter().enumerate() {
+            let span = shared.rows.part(4 * i * n, 4 * n);
+            device.upload(span, bytemuck::cast_slice(&shared.layout.to_device(row)))?;
+        }
+        if let Some(narrow) = narrow {
+            device.run(narrow)?;
+        }
+        device.upload(images.bytes, course.images)?;
+        device.upload(step, bytemuck::cast_slice(&[training.step(), 0]))?;
+        device.upload(rates, bytemuck::cast_slice(course.rates))?;
+        let t: Vec<usize> = (1..=timesteps).collect();
+        let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
+        device.upload(shared.table, bytemuck::cast_slice(&embedding))?;
+        let pairs = |pair: &dyn Fn(usize) -> (f64, f64)| -> Vec<f32> {
+            let by_t = t.iter().flat_map(|t| <[f64; 2]>::from(pair(*t)));
+            [0.0; 2].into_iter().chain(by_t).map(|v| v as f32).collect()
+        };
+        device.upload(noising, bytemuck::cast_slice(&pairs(&|t| diffusion.process.q_sample_coefficients(t))))?;
+        device.upload(target, bytemuck::cast_slice(&pairs(&|t| diffusion.setup.prediction.target(&diffusion.process, t))))?;
+        Ok(Trainer {
+            device,
+            layout: shared.layout.clone(),
+            count,
+            batch: course.batch,
+            seed: course.seed,
+            shards,
+            rows: shared.rows,
+            order: images.order,
+            told: clip.told,
+            program,
+            step: training.step(),
+            epochs: [None; 2],
+        })
+    }
+
+    /// Steps made so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Bytes in use on the device.
+    pub fn bytes(&self) -> usize {
+        self.device.bytes()
+    }
+
+    /// The orders of the epochs that the next step reads.
+    fn order(&mut self) -> Result<()> {
+        let (n, first) = (self.count as u64, self.step * self.batch as u64);
+        let (from, to) = (first / n, (first + self.batch as u64 - 1) / n);
+        assert!(to - from < 2, "a batch of {} from {n} images", self.batch);
+        for epoch in from..=to {
+            let slot = (epoch % 2) as usize;
+            if self.epochs[slot] != Some(epoch) {
+                let order = Random::new(self.seed, Stream::Shuffle).permutation(epoch, self.count);
+                self.device.upload(self.order.part(4 * slot * self.count, 4 * self.count), &words(order.into_iter().map(|i| i as u32)))?;
+                self.epochs[slot] = Some(epoch);
+            }
+        }
+        Ok(())
+    }
+
+    /// `steps` steps; (mean loss, gradient's norm) of each. The host waits once for every [`RING`] of them.
+    pub fn run(&mut self, steps: u64) -> Result<Vec<(f64, f64)>> {
+        let mut all = Vec::with_capacity(steps as usize);
+        let mut left = steps;
+        while left > 0 {
+            let some = left.min(RING as u64);
+            let from = self.step;
+            for _ in 0..some {
+                self.order()?;
+                self.device.run(self.program)?;
+                self.step += 1;
+            }
+            let mut told = vec![0f64; 2 * RING * self.shards];
+            self.device.download(self.told, bytemuck::cast_slice_mut(&mut told))?;
+            for step in from..self.step {
+                let row = &told[(step as usize % RING) * self.shards * 2..][..self.shards * 2];
+                let mean = |which: usize| row.iter().skip(which).step_by(2).sum::<f64>() / self.shards as f64;
+                all.push((mean(1), mean(0).sqrt()));
+            }
+            left -= some;
+        }
+        Ok(all)
+    }
+
+    /// Weights, moments and average, as the host keeps them.
+    pub fn rows(&mut self) -> Result<[Vec<f32>; ROWS]> {
+        let n = self.layout.len;
+        let len = self.layout.host_len();
+        let mut all = [(); ROWS].map(|_| vec![0f32; len]);
+        let mut device = vec![0f32; n];
+        for (i, row) in all.iter_mut().enumerate() {
+            self.device.download(self.rows.part(4 * i * n, 4 * n), bytemuck::cast_slice_mut(&mut device))?;
+            self.layout.to_host(&device, row);
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,134 @@
+//! Sampling that never leaves the device until the images are there: one program for a step, whose place in the walk is on the device.
+
+use super::compile::{self, Compiler};
+use super::{Remote, words};
+use crate::diffusion::Diffusion;
+use crate::error::Result;
+use crate::unet::UNet;
+use ddpm_core::sampler::{Noise, Step};
+use ddpm_kernels::device::Span;
+use ddpm_kernels::device::arena::Arena;
+use ddpm_kernels::device::sample::{ROW, Row, Walk};
+use ddpm_kernels::device::train::advance;
+
+/// A walk on a device, for batches up to a size.
+pub struct Walker {
+    /// The arena that its places are in, see [`Remote::claim`].
+    claim: u64,
+    seed: u64,
+    images: usize,
+    len: usize,
+    first: Span,
+    place: Span,
+    x: Span,
+    predicted: Span,
+    start: usize,
+    step: usize,
+    steps: Vec<Step>,
+}
+
+/// A step's coefficients as the device's table has them.
+fn row(step: &Step, diffusion: &Diffusion) -> Row {
+    let to_x0 = diffusion.setup.prediction.to_x0(&diffusion.process, step.t);
+    let (sigma, learned) = match step.noise {
+        Noise::Fixed(sigma) => (sigma, None),
+        Noise::Learned(log_sigma2) => (0.0, Some((log_sigma2.scale as f32, log_sigma2.offset as f32))),
+    };
+    Row {
+        x0_xt: to_x0.xt as f32,
+        x0_output: to_x0.output as f32,
+        xt: step.xt as f32,
+        x0: step.x0 as f32,
+        output: step.output as f32,
+        sigma: sigma as f32,
+        learned,
+    }
+}
+
+impl Walker {
+    /// Whether all of a walk can be done on a device: images without blocks.
+    pub fn can(unet: &UNet) -> bool {
+        unet.ends().0.height == unet.image().height && unet.image().len().is_multiple_of(4)
+    }
+
+    /// For up to `images` samples of `seed` at a time. Takes the device's arena over.
+    pub fn new(
+        remote: &mut Remote,
+        weights: &[f32],
+        diffusion: &Diffusion,
+        (steps, clips): (&[Step], bool),
+        (seed, images): (u64, usize),
+    ) -> Result<Walker> {
+        let claim = remote.claim();
+        let Remote { device, unet, plan, numbers, .. } = remote;
+        let (mut arena, image, numbers) = (Arena::default(), unet.image(), *numbers);
+        let timesteps = diffusion.process.timesteps();
+        let shared = compile::share(unet.parameters(), timesteps, unet.time_channels(), 1, numbers, &mut arena);
+        let [first, place] = [(); 2].map(|_| arena.take(16));
+        let [x, predicted] = [(); 2].map(|_| arena.take(4 * images * image.len()));
+        let (rows, list) = (arena.take(ROW * steps.len()), arena.take(4 * steps.len()));
+        let mut compiler = Compiler::new(plan, &shared, numbers, images, &mut arena);
+        let walk = Walk {
+            kind: numbers.kind,
+            seed,
+            images,
+            len: image.len(),
+            c: image.channels,
+            out_c: unet.ends().1.channels,
+            first,
+            place,
+            x,
+            predicted,
+            state: compiler.x,
+        };
+        compiler.ops.push(walk.steps(list, compiler.t));
+        let out = compiler.forward(false)?;
+        let mut ops = compiler.ops;
+        ops.extend([walk.step(out, rows, clips), advance(place)]);
+        device.reserve(arena.bytes())?;
+        let narrow = super::narrow(&shared, numbers).map(|op| device.load(vec![op])).transpose()?;
+        let start = device.load(vec![walk.start()])?;
+        let step = device.load(ops)?;
+        device.upload(shared.rows, bytemuck::cast_slice(&shared.layout.to_device(weights)))?;
+        if let Some(narrow) = narrow {
+            device.run(narrow)?;
+        }
+        let t: Vec<usize> = (1..=timesteps).collect();
+        let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
+        device.upload(shared.table, bytemuck::cast_slice(&embedding))?;
+        device.upload(list, &words(steps.iter().map(|step| step.t as u32)))?;
+        device.upload(rows, &steps.iter().flat_map(|step| row(step, diffusion).bytes()).collect::<Vec<u8>>())?;
+        Ok(Walker { claim, seed, images, len: image.len(), first, place, x, predicted, start, step, steps: steps.to_vec() })
+    }
+
+    /// Whether it can make `images` samples of `seed` now.
+    pub fn fits(&self, remote: &Remote, seed: u64, images: usize) -> bool {
+        (self.claim, self.seed) == (remote.claimed, seed) && images <= self.images
+    }
+
+    /// `images` samples from `first` on. `see` gets the step and the x_0 that it predicts, for steps in `keep`.
+    pub fn run(
+        &mut self,
+        remote: &mut Remote,
+        (first, images): (usize, usize),
+        keep: &[usize],
+        see: &mut dyn FnMut(usize, Vec<f32>) -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        let device = &mut remote.device;
+        device.upload(self.first, bytemuck::cast_slice(&[first as u64]))?;
+        device.upload(self.place, bytemuck::cast_slice(&[0u64]))?;
+        device.run(self.start)?;
+        let read = |device: &mut dyn ddpm_kernels::device::Device, span| -> Result<Vec<f32>> {
+            let mut numbers = vec![0f32; images * self.len];
+            device.download(span, bytemuck::cast_slice_mut(&mut numbers))?;
+            Ok(numbers)
+        };
+        for step in &self.steps {
+            device.run(self.step)?;
+            if keep.contains(&step.t) {
+                see(step.t, read(&mut **device, self.predicted)?)?;
+            }
+        }
+        read(&mut **device, self.x)
+    }
+}

@@ -1,0 +1,251 @@
+//! The network, training and sampling on a device against the same on the host. The device is GPU 0 in a build with the feature `cuda`,
+//! where there is one; else the CUDA kernels' own source on the CPU.
+
+use crate::common::*;
+use crate::engine::errors_of;
+use candle_core::{DType, Device, Tensor};
+use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler};
+use ddpm_kernels::device::{Device as Programs, Type};
+use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::engine::device::{Course, Numbers, Trainer};
+use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
+use ddpm_model::optimiser::{Optimiser, Training};
+use ddpm_model::sampling::Walk;
+use ddpm_model::{Diffusion, Engine, Network, Precision, UNet};
+use proptest::prelude::*;
+
+const F32: Numbers = Numbers { kind: Type::F32, tf32: false };
+const BF16: Numbers = Numbers { kind: Type::Bf16, tf32: false };
+const IMAGE: ImageShape = ImageShape { height: 8, width: 8, channels: 3 };
+
+/// Networks with every kind of layer, in widths that a device's kernels take: groups narrower and wider than a pack, across the border
+/// between two feature maps, and more channels than one block has.
+fn networks() -> impl Strategy<Value = Network> {
+    let skips = prop_oneof![3 => Just(Skips::All), 1 => Just(Skips::None), 1 => Just(Skips::Resolutions(vec![4]))];
+    let time = prop_oneof![3 => Just(TimeEmbedding::EveryBlock), 1 => Just(TimeEmbedding::InputOnly), 1 => Just(TimeEmbedding::None)];
+    let widths = prop_oneof![Just((8, 4)), Just((16, 16)), Just((24, 3)), Just((24, 6)), Just((8, 1))];
+    (skips, time, 1usize..3, widths, any::<bool>(), prop::collection::vec(1usize..3, 1..3)).prop_map(
+        |(skips, time_embedding, blocks, (channels, groups), drop, multipliers)| Network {
+            // The resolution 4 exists with two levels only.
+            skips: if multipliers.len() == 1 { Skips::All } else { skips },
+            time_embedding,
+            blocks,
+            channels,
+            groups,
+            attention: if multipliers.len() == 1 { vec![] } else { vec![4] },
+            multipliers,
+            dropout: if drop { 0.3 } else { 0.0 },
+            block_size: 1,
+        },
+    )
+}
+
+#[cfg(feature = "cuda")]
+fn device() -> Box<dyn Programs> {
+    Box::new(ddpm_kernels::device::cuda::Cuda::new(0, None).unwrap())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn device() -> Box<dyn Programs> {
+    Box::new(ddpm_kernels::device::emulated::Emulated::default())
+}
+
+/// Whether there is a device; one word where there is none.
+fn is_here() -> bool {
+    #[cfg(feature = "cuda")]
+    if let Err(why) = ddpm_kernels::device::cuda::count() {
+        eprintln!("SKIPPED: {why}");
+        return false;
+    }
+    true
+}
+
+fn remote(unet: &UNet, numbers: Numbers) -> Engine {
+    Engine::remote(unet, device(), numbers).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn forward_and_gradient_follow_the_oracle(network in networks(), seed: u64, batch in 1usize..4) {
+        if !is_here() {
+            return Ok(());
+        }
+        let unet = UNet::new(&network, IMAGE, 3).unwrap();
+        let [ours, reference] = errors_of(&mut remote(&unet, F32), &unet, seed, batch);
+        let near = |ours: f64, reference: f64| ours < 1e-5 + 10.0 * reference;
+        prop_assert!(near(ours.0, reference.0) && near(ours.1, reference.1), "{ours:?} {reference:?}");
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// The trained rows after some steps: data order over the end of an epoch, mirroring, shards, dropout, clipping, warm-up, average.
+    #[test]
+    fn training_follows_the_host(network in networks(), seed: u64, shards in 1usize..3, flip: bool, corrected: bool, prediction in predictions()) {
+        if !is_here() {
+            return Ok(());
+        }
+        let d = diffusion(prediction, ReverseVariance::FixedLarge, Objective::Simple {});
+        let unet = UNet::new(&network, IMAGE, 3).unwrap();
+        let optimiser: Optimiser = serde_json::from_value(serde_json::json!({
+            "learning_rate": 0.002, "warmup_steps": 2, "ema_decay": 0.9, "clip_norm": 0.5, "clip_shards": shards, "epsilon": 1e-3,
+            "epsilon_mode": if corrected { "corrected" } else { "hat" },
+        })).unwrap();
+        let (batch, count, steps) = (4, 6, 4);
+        let images: Vec<u8> = (0..count * IMAGE.len()).map(|i| Random::new(seed, Stream::Bootstrap).word(0, i as u64) as u8).collect();
+        let start = || Training::new(unet.parameters(), optimiser.clone(), seed, Stream::Init);
+        let (mut here, mut losses) = (start(), Vec::new());
+        let mut engine = Engine::new(&unet, Precision::F32).unwrap();
+        for step in 0..steps {
+            losses.push(on_the_host(&mut here, &mut engine, &d, &images, seed, batch, flip, step));
+        }
+        let rates: Vec<f64> = (0..steps).map(|step| optimiser.rate(step)).collect();
+        let course = Course { images: &images, seed, batch, flip, rates: &rates };
+        let mut there = Trainer::new(device(), F32, &unet, &d, &start(), course).unwrap();
+        let told = there.run(steps).unwrap();
+        for ((loss, norm), (found_loss, found_norm)) in losses.iter().zip(&told) {
+            prop_assert!((loss - found_loss).abs() < 1e-4 * (loss + 1.0) && (norm - found_norm).abs() < 1e-3 * (norm + 0.1), "{losses:?} {told:?}");
+        }
+        for (ours, theirs) in there.rows().unwrap().iter().zip(here.rows()) {
+            let size = theirs.iter().map(|v| (*v as f64).powi(2)).sum::<f64>().sqrt();
+            let off = ours.iter().zip(theirs).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum::<f64>().sqrt();
+            prop_assert!(off < 2e-3 * size + 1e-12, "{off} of {size}");
+        }
+    }
+
+    #[test]
+    fn walks_follow_the_host(network in networks(), seed: u64, learned: bool, which in 0usize..4, first in 0usize..5) {
+        if !is_here() {
+            return Ok(());
+        }
+        let variance = if learned { ReverseVariance::LearnedRange } else { ReverseVariance::FixedLarge };
+        let d = diffusion(Prediction::Eps, variance, Objective::Vlb {});
+        let unet = UNet::new(&network, IMAGE, d.out_channels(3)).unwrap();
+        let weights = spread(unet.parameters(), seed, DType::F32).numbers().unwrap();
+        let sampler = [
+            Sampler::ancestral(),
+            Sampler::Ancestral { clip: true, steps: Some(7) },
+            Sampler::Ddim { eta: 0.5, clip: true, steps: Some(5) },
+            Sampler::Ddim { eta: 0.0, clip: true, steps: None },
+        ][which];
+        let mut engine = Engine::with_weights(&unet, Precision::F32, weights.clone()).unwrap();
+        let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
+        let here = walk.run(seed, first, 2, &[1]).unwrap();
+        let mut engine = remote(&unet, F32).load(weights);
+        let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
+        // A larger batch first: the smaller one is made by the same programs.
+        walk.run(seed, 0, 3, &[]).unwrap();
+        let there = walk.run(seed, first, 2, &[1]).unwrap();
+        prop_assert!(distance(&there.x0, &here.x0) < 1e-3);
+        prop_assert!(there.predictions.len() == 1 && there.predictions[0].0 == 1);
+        prop_assert!(distance(&there.predictions[0].1, &here.predictions[0].1) < 1e-3);
+        // Other programs take the arena, and the walk takes it back.
+        engine.forward(&here.x0, &[3, 4]).unwrap();
+        let again = Walk::new(&mut engine, &d, &sampler).unwrap().run(seed, first, 2, &[]).unwrap();
+        prop_assert_eq!(numbers(&again.x0), numbers(&there.x0));
+    }
+}
+
+fn predictions() -> impl Strategy<Value = Prediction> {
+    prop::sample::select(Prediction::ALL.to_vec())
+}
+
+/// One step as the runner makes it. (mean loss, gradient's norm).
+#[allow(clippy::too_many_arguments)]
+fn on_the_host(
+    training: &mut Training,
+    engine: &mut Engine,
+    d: &Diffusion,
+    images: &[u8],
+    seed: u64,
+    size: usize,
+    flip: bool,
+    step: u64,
+) -> (f64, f64) {
+    let (count, shards) = (images.len() / IMAGE.len(), training.optimiser().clip_shards);
+    let each = size / shards;
+    let stream = |stream| Random::new(seed, stream);
+    let mut losses = Vec::new();
+    let norm = training
+        .update(|weights, shard, out| {
+            let mut x0 = Vec::new();
+            let mut t = Vec::new();
+            for i in (0..each).map(|i| shard * each + i) {
+                let position = step as usize * size + i;
+                let order = stream(Stream::Shuffle).permutation((position / count) as u64, count);
+                let image = &images[order[position % count] * IMAGE.len()..][..IMAGE.len()];
+                let mirror = flip && stream(Stream::Flip).word(step, i as u64) & 1 == 1;
+                for (row, column, c) in
+                    (0..IMAGE.height).flat_map(|r| (0..IMAGE.width).flat_map(move |x| (0..IMAGE.channels).map(move |c| (r, x, c))))
+                {
+                    let column = if mirror { IMAGE.width - 1 - column } else { column };
+                    x0.push(image[(row * IMAGE.width + column) * IMAGE.channels + c] as f32 / 127.5 - 1.0);
+                }
+                t.push(1 + stream(Stream::Timestep).below(step, i as u64, d.process.timesteps()));
+            }
+            let dims = (each, IMAGE.height, IMAGE.width, IMAGE.channels);
+            let eps = stream(Stream::TrainNoise).normals(step, shard * each, each, IMAGE.len());
+            let batch = d.batch(Tensor::from_vec(x0, dims, &Device::Cpu)?, Tensor::from_vec(eps, dims, &Device::Cpu)?, t)?;
+            let loss = |output: &Tensor| {
+                let loss = d.loss(output, &batch)?.mean;
+                losses.push(loss.to_scalar::<f32>()? as f64);
+                Ok(loss)
+            };
+            engine.gradient(weights, &batch.xt, &batch.t, Some((Dropout::new(seed, shard * each), step)), loss, out)
+        })
+        .unwrap();
+    (losses.iter().sum::<f64>() / shards as f64, norm)
+}
+
+/// Two runs of one seed give the same bits.
+#[test]
+fn training_is_repeatable() {
+    if !is_here() {
+        return;
+    }
+    let d = diffusion(Prediction::Eps, ReverseVariance::FixedLarge, Objective::Simple {});
+    let network = Network { channels: 16, groups: 8, block_size: 1, dropout: 0.1, multipliers: vec![1], attention: vec![], ..tiny() };
+    let unet = UNet::new(&network, IMAGE, 3).unwrap();
+    let images: Vec<u8> = (0..6 * IMAGE.len()).map(|i| Random::new(1, Stream::Bootstrap).word(0, i as u64) as u8).collect();
+    for numbers in [F32, BF16] {
+        let run = || {
+            let training = Training::new(unet.parameters(), optimiser(), 1, Stream::Init);
+            let course = Course { images: &images, seed: 1, batch: 4, flip: true, rates: &[1e-3; 5] };
+            let mut trainer = Trainer::new(device(), numbers, &unet, &d, &training, course).unwrap();
+            (trainer.run(5).unwrap(), trainer.rows().unwrap())
+        };
+        let (first, second) = (run(), run());
+        assert!(first == second, "{numbers:?}");
+    }
+}
+
+/// As in the engine's own test: bf16 keeps 8 bits, here of feature maps and gradients too.
+#[test]
+fn bf16_follows_the_oracle_to_its_digits() {
+    if !is_here() {
+        return;
+    }
+    for seed in 0..4 {
+        let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, ..tiny() };
+        let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
+        let [(output, gradient), _] = errors_of(&mut remote(&unet, BF16), &unet, seed, 2);
+        assert!(output < 0.03 && gradient < 0.08, "{output} {gradient}");
+        assert!(output > 1e-4, "{output}");
+    }
+}
+
+/// Channels that no pack divides are refused before anything runs.
+#[test]
+fn a_network_that_does_not_fit_is_refused() {
+    if !is_here() {
+        return;
+    }
+    let unet = UNet::new(&tiny(), crate::common::IMAGE, 2).unwrap();
+    let error = Engine::remote(&unet, device(), F32).err().unwrap().to_string();
+    assert!(error.contains("multiples of 8"), "{error}");
+}

@@ -1,0 +1,143 @@
+//! The course of a training: steps on the host, or a device that makes many before it is asked.
+
+use super::ranks;
+use crate::cause;
+use crate::data::Dataset;
+use crate::device::Device;
+use crate::job::Job;
+use anyhow::Result;
+use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::diffusion::Batch;
+use ddpm_model::engine::device::{self, Trainer};
+use ddpm_model::group::Group;
+use ddpm_model::optimiser::Training;
+use ddpm_model::tensor::{self, Tensor};
+use ddpm_model::{Diffusion, Engine, UNet};
+
+/// Steps that a device makes between two looks at the clock and at who asks to stop.
+const AT_ONCE: u64 = 32;
+
+/// Whoever makes the steps.
+pub enum Course<'a> {
+    /// This process, perhaps with others.
+    Host(Box<Engine>, Batches<'a>, Box<dyn Group>, &'a Job),
+    /// A device that has everything it needs.
+    Device(Box<Trainer>, &'a Job),
+}
+
+impl<'a> Course<'a> {
+    /// From `training` on.
+    pub fn begin(
+        job: &'a Job,
+        data: &'a Dataset,
+        diffusion: &'a Diffusion,
+        unet: &UNet,
+        training: &Training,
+        ranks: usize,
+    ) -> Result<Course<'a>> {
+        let config = &job.config.training;
+        if ranks == 1
+            && Trainer::can(unet, diffusion)
+            && let Some(device) = Device::here().open()?
+        {
+            let rate = |step| config.optimiser.rate(step) * config.decay.share(step, config.steps);
+            let rates: Vec<f64> = (0..config.steps).map(rate).collect();
+            let images = &data.train.pixels;
+            let course = device::Course { images, seed: job.seed, batch: config.batch, flip: config.flip, rates: &rates };
+            let trainer = Trainer::new(device, config.precision.numbers(), unet, diffusion, training, course)?;
+            return Ok(Course::Device(Box::new(trainer), job));
+        }
+        let engine = Box::new(Device::here().engine(unet, config.precision)?);
+        Ok(Course::Host(engine, Batches::new(data, diffusion, job), ranks::lead(ranks, job, training)?, job))
+    }
+
+    /// Some steps from `step` on, one at least: the loss and the gradient's norm of each.
+    pub fn go_on(&mut self, training: &mut Training, step: u64) -> Result<Vec<(f64, f64)>> {
+        match self {
+            Course::Host(engine, batches, group, job) => {
+                cause::injected(&job.training_id, step)?;
+                let config = &job.config.training;
+                training.scale_rate(config.decay.share(step, config.steps));
+                Ok(vec![batches.step(engine, training, &mut **group, step)?])
+            }
+            Course::Device(trainer, job) => {
+                let some = AT_ONCE.min(job.config.training.steps - step);
+                (step..step + some).try_for_each(|step| cause::injected(&job.training_id, step))?;
+                Ok(trainer.run(some)?)
+            }
+        }
+    }
+
+    /// Brings `training` up to the last step.
+    pub fn fetch(&mut self, training: &mut Training) -> Result<()> {
+        if let Course::Device(trainer, _) = self
+            && training.step() != trainer.step()
+        {
+            training.replace(trainer.rows()?, trainer.step());
+        }
+        Ok(())
+    }
+}
+
+/// Training batches by their step: which images, mirrored or not, at which t, with which noise.
+pub struct Batches<'a> {
+    data: &'a Dataset,
+    diffusion: &'a Diffusion,
+    seed: u64,
+    size: usize,
+    shards: usize,
+    flip: bool,
+    /// The last two epochs' orders, by epoch.
+    orders: Vec<(u64, Vec<usize>)>,
+}
+
+impl<'a> Batches<'a> {
+    pub fn new(data: &'a Dataset, diffusion: &'a Diffusion, job: &Job) -> Batches<'a> {
+        let t = &job.config.training;
+        Batches { data, diffusion, seed: job.seed, size: t.batch, shards: t.optimiser.clip_shards, flip: t.flip, orders: Vec::new() }
+    }
+
+    /// The image at place `position` of the endless sequence of shuffled epochs.
+    fn image(&mut self, position: u64) -> usize {
+        let n = self.data.train.len(self.data.shape) as u64;
+        let epoch = position / n;
+        if !self.orders.iter().any(|(e, _)| *e == epoch) {
+            self.orders.truncate(1);
+            self.orders.insert(0, (epoch, Random::new(self.seed, Stream::Shuffle).permutation(epoch, n as usize)));
+        }
+        let order = &self.orders.iter().find(|(e, _)| *e == epoch).expect("just made").1;
+        order[(position % n) as usize]
+    }
+
+    /// Images `from..from + n` of step `step`.
+    fn batch(&mut self, step: u64, from: usize, n: usize) -> Result<Batch> {
+        let indices: Vec<usize> = (0..n).map(|i| self.image(step * self.size as u64 + (from + i) as u64)).collect();
+        let stream = |stream| Random::new(self.seed, stream);
+        let flips = stream(Stream::Flip);
+        let x0 = self.data.train.tensor(self.data.shape, &indices, |i| self.flip && flips.word(step, (from + i) as u64) & 1 == 1)?;
+        let timesteps = stream(Stream::Timestep);
+        let t = (0..n).map(|i| 1 + timesteps.below(step, (from + i) as u64, self.diffusion.process.timesteps())).collect();
+        let noise = stream(Stream::TrainNoise).normals(step, from, n, self.data.shape.len());
+        Ok(self.diffusion.batch(x0.clone(), Tensor::from_vec(noise, x0.dims(), &tensor::Device::Cpu)?, t)?)
+    }
+
+    /// One training step of a group; the mean loss of all shards and the gradient's norm.
+    pub fn step(&mut self, engine: &mut Engine, training: &mut Training, group: &mut dyn Group, step: u64) -> Result<(f64, f64)> {
+        let (each, mine) = (self.size / self.shards, group.share(self.shards));
+        let batches = mine.clone().map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
+        let mut losses = Vec::new();
+        let norm = training.update_in(group, |weights, shard, gradient| {
+            let batch = &batches[shard - mine.start];
+            let loss = |output: &Tensor| {
+                let loss = self.diffusion.loss(output, batch)?.mean;
+                losses.push(loss.to_scalar::<f32>()? as f64);
+                Ok(loss)
+            };
+            let dropout = Some((Dropout::new(self.seed, shard * each), step));
+            engine.gradient(weights, &batch.xt, &batch.t, dropout, loss, gradient)
+        })?;
+        let losses = group.gather(losses)?;
+        Ok((losses.iter().sum::<f64>() / self.shards as f64, norm))
+    }
+}
