@@ -8,12 +8,15 @@ out=$(realpath -m "${OUT:-$here/out}")
 mkdir -p "$out"
 cd "$here" || exit 5
 failed=0
+ended() { # code, file
+    if [ "$1" != 0 ]; then echo "ended with $1, see $2"; elif grep -q SKIPPED "$2"; then echo "skipped, see $2"; else echo ok; fi
+}
 part() { # name, seconds, command
     local name=$1 seconds=$2 started=$SECONDS rc=0
     shift 2
     timeout --kill-after=20 "$seconds" "$@" > "$out/$name.txt" 2>&1 || rc=$?
     [ "$rc" = 0 ] || failed=1
-    printf '%-8s %5s s  %s\n' "$name" $((SECONDS - started)) "$([ "$rc" = 0 ] && echo ok || echo "ended with $rc, see $out/$name.txt")"
+    printf '%-8s %5s s  %s\n' "$name" $((SECONDS - started)) "$(ended "$rc" "$out/$name.txt")"
 }
 part doctor "${DOCTOR:-60}" ./run.sh doctor
 part tests "${TESTS:-300}" env PROGRAM="$here/gpu-tests" ./run.sh device --nocapture --test-threads 1

@@ -102,7 +102,9 @@ __device__ inline void normals(Words words, float *out) {
     }
 }
 
-// A kernel for each type of feature maps.
-#define EACH_TYPE(name, parameters, arguments)                                                                     \
-    extern "C" __global__ void name##_f32 parameters(float) { name<float> arguments; }                             \
-    extern "C" __global__ void name##_bf16 parameters(bf16) { name<bf16> arguments; }
+// A kernel for each type of feature maps. No block has more threads, and registers are to suffice for two blocks at least: these kernels
+// wait for memory.
+#define THREADS 256
+#define EACH_TYPE(name, parameters, arguments)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2) name##_f32 parameters(float) { name<float> arguments; }               \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2) name##_bf16 parameters(bf16) { name<bf16> arguments; }

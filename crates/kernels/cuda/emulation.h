@@ -12,6 +12,7 @@
 
 #define __device__
 #define __global__
+#define __launch_bounds__(...)
 
 struct Index {
     unsigned x, y, z;

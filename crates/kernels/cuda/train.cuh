@@ -75,10 +75,13 @@ extern "C" __global__ void squares(const float *x, u64 n, double *partial) {
 // gradient's squared norm and the mean of its images' losses, to told[step % ring][shard][2].
 extern "C" __global__ void clip(const double *partial, u32 n, const double *losses, u32 images, double limit, u32 shard, u32 shards,
                                 const u64 *step, u32 ring, double *told, float *factor) {
-    if (threadIdx.x != 0) return;
+    DYNAMIC_SHARED(scratch);
     double square = 0.0, loss = 0.0;
-    for (u32 i = 0; i < n; i++) square += partial[i];
-    for (u32 i = 0; i < images; i++) loss += losses[i];
+    for (u32 i = threadIdx.x; i < n; i += blockDim.x) square += partial[i];
+    for (u32 i = threadIdx.x; i < images; i += blockDim.x) loss += losses[i];
+    square = block_sum((double *)scratch, square);
+    loss = block_sum((double *)scratch, loss);
+    if (threadIdx.x != 0) return;
     double norm = sqrt(square), share = limit > 0.0 && norm > limit ? limit / norm : 1.0;
     *factor = (float)(share / shards);
     told[((*step % ring) * shards + shard) * 2] = square;

@@ -12,7 +12,7 @@ pub const PACK: usize = 8;
 /// Channels at least that a block takes where there are as many: 128 bytes of bf16 side by side.
 const SLAB: usize = 64;
 
-/// Threads of a block.
+/// Threads of a block, at most.
 const THREADS: usize = 256;
 
 /// Dropout after a normalisation: the masks of [`crate::dropout::Dropout`].
@@ -65,7 +65,7 @@ impl Norm<'_> {
         assert!(self.parts.iter().all(|p| p.1.is_multiple_of(PACK)), "channels in packs of {PACK}: {:?}", self.parts);
         let lanes = slab / PACK;
         let threads = lanes * (THREADS / lanes).max(1);
-        assert!(threads <= 1024, "groups of {} channels are too wide for a block", c / self.spec.groups);
+        assert!(threads <= THREADS, "groups of {} channels are too wide for a block", c / self.spec.groups);
         let group = c / self.spec.groups;
         let mut arguments = head;
         arguments.extend([u32(self.map.h * self.map.w), u32(group), u32(slab)]);

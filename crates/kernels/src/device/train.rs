@@ -154,7 +154,7 @@ impl Clip {
             place(self.told, told),
             place(self.factor, 4),
         ];
-        let clip = Launch { name: "clip".into(), grid: (1, 1), threads: 32, shared: 0, arguments };
+        let clip = Launch { name: "clip".into(), grid: (1, 1), threads: 128, shared: 8 * 128, arguments };
         let add = u32((shard > 0) as usize);
         let arguments = vec![place(gradient, 4 * self.n), n, place(self.factor, 4), add, place(sum, 4 * self.n)];
         [Op::Launch(squares), Op::Launch(clip), Op::Launch(Launch::among("add_scaled", self.n, arguments))]
