@@ -37,7 +37,8 @@ impl Cause {
             if let Some(ddpm_model::Error::Rank { .. }) = part.downcast_ref() {
                 return Cause::Killed;
             }
-            if part.downcast_ref::<ConfigError>().is_some() {
+            // A precision or a width that the device has not.
+            if part.downcast_ref::<ConfigError>().is_some() || matches!(part.downcast_ref(), Some(ddpm_model::Error::Network { .. })) {
                 return Cause::Config;
             }
             let kind = part.downcast_ref::<std::io::Error>().map(std::io::Error::kind);

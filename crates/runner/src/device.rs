@@ -52,6 +52,9 @@ impl FromStr for Device {
 /// The device of this process, once one was chosen.
 static HERE: OnceLock<Device> = OnceLock::new();
 
+/// What its GPU is called, which every sign of progress says: asked of the driver once.
+static NAME: OnceLock<String> = OnceLock::new();
+
 impl Device {
     /// The best that this machine has: its GPUs, or its processor.
     fn best() -> Vec<Device> {
@@ -108,7 +111,7 @@ impl Device {
             Device::Cpu => format!("cpu {}", Isa::active().name()),
             #[cfg(feature = "emulation")]
             Device::Emulated => self.to_string(),
-            Device::Cuda(number) => gpu_name(number),
+            Device::Cuda(number) => NAME.get_or_init(|| gpu_name(number)).clone(),
         }
     }
 }
