@@ -29,8 +29,12 @@ fn job() -> Value {
 }
 
 fn work(results: &Path, device: &str, fault: Option<String>) -> std::process::Output {
+    work_in(results, device, 1, fault)
+}
+
+fn work_in(results: &Path, device: &str, ranks: usize, fault: Option<String>) -> std::process::Output {
     let mut command = ddpm();
-    command.args(["run", "-", "--device", device, "--checkpoint-every", "0", "--results"]).arg(results);
+    command.args(["run", "-", "--device", device, "--ranks", &ranks.to_string(), "--checkpoint-every", "0", "--results"]).arg(results);
     command.envs(fault.map(|fault| ("DDPM_FAULT", fault)));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that refuses the device may have ended before it reads.
@@ -70,4 +74,8 @@ fn what_is_not_here_is_told() {
     let refused = work(dir.path(), "cuda:7", None);
     assert_eq!(refused.status.code(), Some(5));
     assert!(stderr(&refused).contains("cuda:7"), "{}", stderr(&refused));
+    // Members would compute on the processor.
+    let refused = work_in(dir.path(), "emulated", 2, None);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(stderr(&refused).contains("expected 1 on emulated"), "{}", stderr(&refused));
 }

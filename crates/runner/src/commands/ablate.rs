@@ -68,7 +68,9 @@ impl LocalArgs {
         let each = (0..self.jobs_per_device).flat_map(|_| devices.iter().copied());
         let slots: Vec<Device> = each.take(jobs.len()).collect();
         let ranks = self.ranks as usize;
-        jobs.iter().try_for_each(|job| ranks::check(&job.config, ranks))?;
+        jobs.iter()
+            .flat_map(|job| devices.iter().map(move |device| (job, *device)))
+            .try_for_each(|(job, device)| ranks::check(&job.config, device, ranks))?;
         // On a cluster's node, the share that was asked for.
         let given = std::env::var("SLURM_CPUS_PER_TASK").ok().and_then(|n| n.parse().ok());
         let cores = given.map_or_else(|| std::thread::available_parallelism().map(|n| n.get()), Ok)?;

@@ -128,6 +128,7 @@ struct Subject {
 
 impl Bench {
     pub fn run(self) -> Result<Exit> {
+        self.device.check().context(super::Unusable)?;
         let subject = self.subject()?;
         subject.network.check(subject.image).map_err(|e| ConfigError::new("ddpm bench", "", e.to_string()))?;
         if subject.batch == 0 {

@@ -69,7 +69,7 @@ impl Run {
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
         }
-        ranks::check(&job.config, self.ranks as usize)?;
+        ranks::check(&job.config, self.device, self.ranks as usize)?;
         let checkpoint_every = Duration::from_secs(self.checkpoint_every);
         let manner = Manner { checkpoint_every, wait: !self.no_wait, ranks: self.ranks as usize };
         let record = stages::run(&Store::new(&self.results), &job, &data, manner)?;

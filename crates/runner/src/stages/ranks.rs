@@ -2,6 +2,7 @@
 
 use super::train::follow;
 use crate::config::{Config, ConfigError};
+use crate::device::Device;
 use crate::job::Job;
 use anyhow::{Context, Result};
 use ddpm_model::group::{Alone, Group, Leader, Link, Member};
@@ -57,8 +58,13 @@ impl Group for Led {
     }
 }
 
-/// Whether a job can be trained by so many ranks.
-pub fn check(config: &Config, ranks: usize) -> Result<(), ConfigError> {
+/// Whether a job can be trained by so many ranks on a device.
+pub fn check(config: &Config, device: Device, ranks: usize) -> Result<(), ConfigError> {
+    if ranks > 1 && device != Device::Cpu {
+        // The members would compute on the processor, and the bits would be neither's.
+        let problem = format!("expected 1 on {device}: several ranks train on the processor only");
+        return Err(ConfigError::new(&format!("--ranks {ranks}"), "", problem));
+    }
     let shards = config.training.optimiser.clip_shards;
     if shards.is_multiple_of(ranks) {
         return Ok(());
