@@ -3,6 +3,7 @@
 mod support;
 
 use ddpm_model::checkpoint::plain_bytes;
+use ddpm_model::inception::tensor_shapes;
 use ddpm_model::tensor::{Device, Tensor, load};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -140,4 +141,86 @@ fn sets_of_images_are_compared_or_refused() {
     refused(&[], "mixed", "a.safetensors", "`ddpm data inception` fetches them");
     fs::write(path("bad.pth"), b"PK\x03\x04 no archive").unwrap();
     refused(&["--weights", path("bad.pth").to_str().unwrap()], "mixed", "a.safetensors", "bad.pth: cannot be read as tensors");
+}
+
+/// A file of Inception weights that no one has trained.
+fn untrained_inception(path: &Path) {
+    let tensors = tensor_shapes().into_iter().map(|(name, shape)| {
+        let n = shape.iter().product::<usize>();
+        let scale = (6.0 / shape[1..].iter().product::<usize>() as f32).sqrt();
+        let numbers: Vec<f32> = match &name[..] {
+            name if name.ends_with("bn.weight") || name.ends_with("running_var") => vec![1.0; n],
+            _ => (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 * 2.0 - 1.0) * scale).collect(),
+        };
+        (name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap())
+    });
+    fs::write(path, plain_bytes(&tensors.collect::<Vec<_>>()).unwrap()).unwrap();
+}
+
+/// Neighbours by a crop, as in Figure 12: in pixels they are those of the middle, of whole images of another size; in features too.
+#[test]
+fn neighbours_by_their_middles() {
+    const SIDE: u32 = 32;
+    const CROP: u32 = 9;
+    let dir = tempfile::tempdir().unwrap();
+    let (images, weights, grid) = (dir.path().join("images"), dir.path().join("inception.safetensors"), dir.path().join("grid.yaml"));
+    untrained_inception(&weights);
+    fs::create_dir(&images).unwrap();
+    for i in 0..10u32 {
+        let pixel = |x: u32, y: u32, c: u32| ((x * 7 + y * 13 + c * 29 + 1).wrapping_mul(i * i * 31 + 17) >> 2) as u8;
+        let image = image::RgbImage::from_fn(SIDE, SIDE, |x, y| image::Rgb([0, 1, 2].map(|c| pixel(x, y, c))));
+        image.save(images.join(format!("{i}.png"))).unwrap();
+    }
+    let kind = "{kind: neighbours, samples: 2, neighbours: 4, crop";
+    let studies = format!("studies: [{{cell: {{objective: simple}}, kinds: [{kind}: {CROP}}}, {kind}: 33}}]}}]");
+    fs::write(&grid, format!("question: Near?\nbase: fashion-smoke\ngrid: {{objective: [simple]}}\nmetrics: [bits-per-dim]\n{studies}\n"))
+        .unwrap();
+    let data = format!("data={{kind: folder, path: {}, held_out: 2}}", images.display());
+    let features = format!("evaluation.features={{kind: inception, weights: {}}}", weights.display());
+    let settings = [
+        &data[..],
+        &features,
+        "network.attention=[8]",
+        "steps=2",
+        "training.batch=4",
+        "sampling.count=10",
+        "evaluation.held_out=2",
+        "evaluation.train=2",
+    ];
+    let mut arguments =
+        vec!["ablate", grid.to_str().unwrap(), "--base", "experiments/bases/fashion-smoke.yaml", "--results", dir.path().to_str().unwrap()];
+    settings.iter().for_each(|set| arguments.extend(["--set", set]));
+    let made = run(&arguments);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(stderr(&made).contains("images of 32x32 have no crop of 33x33"), "{}", stderr(&made));
+    let runs: Vec<PathBuf> = fs::read_dir(dir.path().join("runs")).unwrap().map(|e| e.unwrap().path()).collect();
+    let sheet = |space: &str| {
+        let name = format!("neighbours-{space}-crop-{CROP}.png");
+        let path = runs.iter().map(|run| run.join(&name)).find(|path| path.exists()).unwrap_or_else(|| panic!("{name}"));
+        image::open(path).unwrap().to_rgb8()
+    };
+    let (pixels, features) = (sheet("pixels"), sheet("features"));
+    assert_eq!(pixels.dimensions(), features.dimensions());
+    // Tiles of one scale with a line of one pixel around each; the first is the sample.
+    let scale = ((pixels.width() - 1) / 5 - 1) / SIDE;
+    let tile = |of: &image::RgbImage, row: u32, column: u32| {
+        let corner = |at: u32| 1 + at * (SIDE * scale + 1);
+        image::RgbImage::from_fn(SIDE, SIDE, |x, y| *of.get_pixel(corner(column) + x * scale, corner(row) + y * scale))
+    };
+    let distance = |a: &image::RgbImage, b: &image::RgbImage| -> u64 {
+        let inside = |at: u32| ((SIDE - CROP) / 2..(SIDE - CROP) / 2 + CROP).contains(&at);
+        let both = a.enumerate_pixels().zip(b.pixels()).filter(|((x, y, _), _)| inside(*x) && inside(*y));
+        both.flat_map(|((_, _, a), b)| a.0.into_iter().zip(b.0)).map(|(a, b)| (a.abs_diff(b) as u64).pow(2)).sum()
+    };
+    let real: Vec<image::RgbImage> = (0..10).map(|i| image::open(images.join(format!("{i}.png"))).unwrap().to_rgb8()).collect();
+    for row in 0..2 {
+        let sample = tile(&pixels, row, 0);
+        assert!(tile(&features, row, 0) == sample);
+        let found: Vec<u64> = (1..5).map(|column| distance(&sample, &tile(&pixels, row, column))).collect();
+        assert!(found.is_sorted(), "{found:?}");
+        // Of the ten images two are held out: at most two are nearer than the last of those found and not among them.
+        let nearer = real.iter().filter(|image| distance(&sample, image) < found[3]).count();
+        assert!((3..=5).contains(&nearer), "{nearer} of {found:?}");
+        assert!((1..5).all(|column| real.contains(&tile(&features, row, column))));
+    }
 }

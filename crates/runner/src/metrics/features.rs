@@ -183,6 +183,14 @@ impl FeatureNet {
         }
     }
 
+    /// Whether it has features of images of `shape`: the classifiers know one shape only.
+    pub fn sees(&self, shape: ImageShape) -> bool {
+        match &self.kind {
+            Kind::Classifier(_, _, expected) => shape == *expected,
+            Kind::Inception(..) => true,
+        }
+    }
+
     /// Features of 8-bit images. `tell` hears how many are done.
     pub fn see(&self, bytes: &[u8], shape: ImageShape, mut tell: impl FnMut(usize) -> Result<()>) -> Result<Features> {
         ensure!(
@@ -196,7 +204,7 @@ impl FeatureNet {
         for part in bytes.chunks(BATCH * shape.len()) {
             match &self.kind {
                 Kind::Classifier(classifier, weights, expected) => {
-                    ensure!(shape == *expected, "{} sees images of {expected:?}, got {shape:?}", self.name);
+                    ensure!(self.sees(shape), "{} sees images of {expected:?}, got {shape:?}", self.name);
                     let part = classifier.forward(weights, &crate::picture::from_bytes(part, shape)?, None)?;
                     seen.classes = CLASSES;
                     seen.rows.extend(numbers(&part.features)?);

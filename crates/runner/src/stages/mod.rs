@@ -3,6 +3,7 @@
 pub mod classifier;
 mod course;
 mod evaluate;
+mod neighbours;
 pub mod ranks;
 mod sample;
 mod score;

@@ -1,6 +1,6 @@
 //! The studies of Section 4 on one trained network: pictures, and scores along the reverse process.
 
-use super::sample::{keep, sample, samples_of, stops};
+use super::sample::{keep, sample, stops};
 use crate::data::{Dataset, Images};
 use crate::grid::Study;
 use crate::job::Job;
@@ -17,7 +17,6 @@ use ddpm_model::network::ImageShape;
 use ddpm_model::sampling::Walk;
 use ddpm_model::tensor::{Device, Tensor};
 use ddpm_model::{Diffusion, Engine};
-use rayon::prelude::*;
 
 /// Samples shown along the reverse process.
 const SHOWN: usize = 8;
@@ -35,10 +34,10 @@ pub struct Setting<'a> {
 }
 
 /// Images in rows, to become a picture.
-struct Sheet {
-    rows: usize,
-    columns: usize,
-    bytes: Vec<u8>,
+pub(super) struct Sheet {
+    pub rows: usize,
+    pub columns: usize,
+    pub bytes: Vec<u8>,
 }
 
 impl Setting<'_> {
@@ -48,7 +47,7 @@ impl Setting<'_> {
             Study::ReverseTime { stops } => self.reverse_time(*stops),
             Study::SharedLatents { at, images } => self.shared_latents(at, *images),
             Study::Interpolation { at, pairs } => self.interpolation(at, *pairs),
-            Study::Neighbours { samples, neighbours } => self.neighbours(*samples, *neighbours),
+            Study::Neighbours { samples, neighbours, crop } => self.neighbours(*samples, *neighbours, *crop),
         }
     }
 
@@ -65,7 +64,7 @@ impl Setting<'_> {
         (share * self.job.config.diffusion.timesteps as f64).round() as usize
     }
 
-    fn show(&self, file: &str, caption: String, sheet: &Sheet) -> Result<Shown> {
+    pub(super) fn show(&self, file: &str, caption: String, sheet: &Sheet) -> Result<Shown> {
         assert_eq!(sheet.bytes.len(), sheet.rows * sheet.columns * self.shape().len(), "a full sheet");
         let picture = picture::grid(&sheet.bytes, self.shape(), sheet.columns, picture::scale_for(self.shape()));
         atomic::write(&self.store.run(&self.job.id).join(file), &picture::png(&picture)?)?;
@@ -162,43 +161,10 @@ impl Setting<'_> {
         let file = format!("interpolation-{}.png", if steps.len() > 1 { "coarse-to-fine".into() } else { spelled.join("-") });
         Ok(Findings { pictures: vec![self.show(&file, caption, &sheet)?], ..Findings::default() })
     }
-
-    fn neighbours(&mut self, samples: usize, neighbours: usize) -> Result<Findings> {
-        let shape = self.shape();
-        let made = samples_of(self.store, self.job, self.data, self.engine, self.reporter)?;
-        let shown = &made.bytes[..samples.min(made.bytes.len() / shape.len()) * shape.len()];
-        let n = neighbours.min(self.data.train.len(shape));
-        let spaces = |bytes: &[u8]| bytes.iter().map(|b| *b as f32).collect::<Vec<f32>>();
-        let train = &self.data.train;
-        let sheet = |order: &[Vec<usize>]| {
-            let mut bytes = Vec::new();
-            for (sample, near) in shown.chunks(shape.len()).zip(order) {
-                bytes.extend_from_slice(sample);
-                near.iter().for_each(|i| bytes.extend_from_slice(pixels(train, shape, *i)));
-            }
-            Sheet { rows: order.len(), columns: 1 + n, bytes }
-        };
-        let order = nearest(&spaces(shown), &spaces(&train.pixels), shape.len(), n);
-        let caption = "A sample and the training images nearest to it in pixels (Figures 12, 15).".to_string();
-        let mut findings = Findings { pictures: vec![self.show("neighbours-pixels.png", caption, &sheet(&order))?], ..Findings::default() };
-        let Some(net) = self.net else {
-            findings.blank = Some("no feature network for these images".into());
-            return Ok(findings);
-        };
-        match Reference::load(Some(self.store), self.data, net, self.reporter)? {
-            Err(reason) => findings.blank = Some(reason),
-            Ok(reference) => {
-                let seen = net.see(shown, shape, |_| stop::check())?;
-                let order = nearest(&seen.rows, &reference.train.features.rows, seen.dim, n);
-                let caption = format!("A sample and the training images nearest to it in {} features (Figures 12, 15).", net.name);
-                findings.pictures.push(self.show("neighbours-features.png", caption, &sheet(&order))?);
-            }
-        }
-        Ok(findings)
-    }
 }
 
-fn pixels(images: &Images, shape: ImageShape, i: usize) -> &[u8] {
+/// The `i`th image.
+pub(super) fn pixels(images: &Images, shape: ImageShape, i: usize) -> &[u8] {
     &images.pixels[i * shape.len()..(i + 1) * shape.len()]
 }
 
@@ -215,15 +181,4 @@ fn mixtures(images: &Images, shape: ImageShape, diffusion: &Diffusion, seed: u64
         a.affine(1.0 - lambda, 0.0)? + b.affine(lambda, 0.0)?
     };
     Ok(Tensor::cat(&(0..MIXTURES + 2).map(mixture).collect::<ddpm_model::tensor::Result<Vec<_>>>()?, 0)?)
-}
-
-/// For each row of `a` the places of its `n` nearest rows of `b`, nearest first.
-fn nearest(a: &[f32], b: &[f32], dim: usize, n: usize) -> Vec<Vec<usize>> {
-    let of = |row: &[f32]| {
-        let distance = |other: &[f32]| row.iter().zip(other).map(|(x, y)| ((x - y) as f64).powi(2)).sum::<f64>();
-        let mut all: Vec<(f64, usize)> = b.chunks(dim).enumerate().map(|(i, other)| (distance(other), i)).collect();
-        all.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
-        all.into_iter().take(n).map(|(_, i)| i).collect()
-    };
-    a.par_chunks(dim).map(of).collect()
 }

@@ -1,0 +1,137 @@
+//! Training images nearest to samples: whether a network has learned its images by heart (Figures 12 and 15).
+
+use super::sample::samples_of;
+use super::study::{Setting, Sheet, pixels};
+use crate::metrics::reference::Reference;
+use crate::stop;
+use crate::store::Findings;
+use anyhow::Result;
+use ddpm_model::network::ImageShape;
+use rayon::prelude::*;
+
+impl Setting<'_> {
+    /// The first `samples`, each with its `neighbours` in pixels and in features. With `crop`, distances are of the square in the middle
+    /// with sides of that many pixels; whole images are shown.
+    pub fn neighbours(&mut self, samples: usize, neighbours: usize, crop: Option<usize>) -> Result<Findings> {
+        let (shape, train) = (self.data.shape, &self.data.train);
+        let seen = crop.map_or(shape, |side| ImageShape { height: side, width: side, ..shape });
+        if seen.height > shape.height || seen.width > shape.width {
+            let why = format!("images of {}x{} have no crop of {}x{}", shape.height, shape.width, seen.height, seen.width);
+            return Ok(Findings { blank: Some(why), ..Findings::default() });
+        }
+        let made = samples_of(self.store, self.job, self.data, self.engine, self.reporter)?;
+        let shown = &made.bytes[..samples.min(made.bytes.len() / shape.len()) * shape.len()];
+        let n = neighbours.min(train.len(shape));
+        let sheet = |order: &[Vec<usize>]| {
+            let mut bytes = Vec::new();
+            for (sample, near) in shown.chunks(shape.len()).zip(order) {
+                bytes.extend_from_slice(sample);
+                near.iter().for_each(|i| bytes.extend_from_slice(pixels(train, shape, *i)));
+            }
+            Sheet { rows: order.len(), columns: 1 + n, bytes }
+        };
+        let place = crop.map_or(String::new(), |side| format!(", by the {side}x{side} pixels in the middle"));
+        let words = |space: &str| format!("A sample and the training images nearest to it in {space}{place} (Figures 12, 15).");
+        let file = |space: &str| format!("neighbours-{space}{}.png", crop.map_or(String::new(), |side| format!("-crop-{side}")));
+
+        // Without a crop the training images are not copied: they may be most of the memory.
+        let cropped = crop.map(|_| middles(&train.pixels, shape, seen));
+        let (ours, theirs) = (middles(shown, shape, seen), cropped.as_deref().unwrap_or(&train.pixels));
+        let order = nearest(&ours, theirs, seen.len(), n);
+        let mut findings = Findings { pictures: vec![self.show(&file("pixels"), words("pixels"), &sheet(&order))?], ..Findings::default() };
+
+        let Some(net) = self.net else {
+            findings.blank = Some("no feature network for these images".into());
+            return Ok(findings);
+        };
+        if !net.sees(seen) {
+            findings.blank = Some(format!("{} sees no crops of {}x{}", net.name, seen.height, seen.width));
+            return Ok(findings);
+        }
+        let loaded;
+        let computed;
+        let theirs = if crop.is_some() {
+            let total = train.len(shape) as u64;
+            self.reporter.begin();
+            computed = net.see(theirs, seen, |done| self.reporter.tell("features", done as u64, total, done as u64, None))?;
+            &computed
+        } else {
+            match Reference::load(Some(self.store), self.data, net, self.reporter)? {
+                Err(reason) => {
+                    findings.blank = Some(reason);
+                    return Ok(findings);
+                }
+                Ok(reference) => {
+                    loaded = reference;
+                    &loaded.train.features
+                }
+            }
+        };
+        let ours = net.see(&ours, seen, |_| stop::check())?;
+        let order = nearest(&ours.rows, &theirs.rows, ours.dim, n);
+        findings.pictures.push(self.show(&file("features"), words(&format!("{} features", net.name)), &sheet(&order))?);
+        Ok(findings)
+    }
+}
+
+/// The middle of every image, of shape `inner`; where an odd number of pixels is left over, the extra one is below or to the right.
+fn middles(bytes: &[u8], shape: ImageShape, inner: ImageShape) -> Vec<u8> {
+    let (top, left) = ((shape.height - inner.height) / 2, (shape.width - inner.width) / 2);
+    let mut kept = Vec::with_capacity(bytes.len() / shape.len() * inner.len());
+    for image in bytes.chunks_exact(shape.len()) {
+        for row in image.chunks_exact(shape.width * shape.channels).skip(top).take(inner.height) {
+            kept.extend_from_slice(&row[left * shape.channels..][..inner.width * shape.channels]);
+        }
+    }
+    kept
+}
+
+/// For each row of `a` the places of its `n` nearest rows of `b`, nearest first and of equals the first.
+fn nearest<V: Copy + Sync + Into<f32>>(a: &[V], b: &[V], dim: usize, n: usize) -> Vec<Vec<usize>> {
+    let of = |row: &[V]| {
+        let square = |(x, y): (&V, &V)| ((*x).into() - (*y).into()) as f64;
+        let distance = |other: &[V]| row.iter().zip(other).map(|both| square(both).powi(2)).sum::<f64>();
+        let mut all: Vec<(f64, usize)> = b.chunks(dim).enumerate().map(|(i, other)| (distance(other), i)).collect();
+        all.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+        all.into_iter().take(n).map(|(_, i)| i).collect()
+    };
+    a.par_chunks(dim).map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every pixel of the middle is the image's at the place that the middle's corner says.
+        #[test]
+        fn the_middle_is_where_it_should_be(
+            (height, width) in (1..9usize, 1..9usize), channels in 1..4usize, side in 1..9usize, n in 1..4usize, seed in any::<u64>(),
+        ) {
+            let shape = ImageShape { height, width, channels };
+            let inner = ImageShape { height: side.min(height), width: side.min(width), channels };
+            let bytes: Vec<u8> = (0..n * shape.len()).map(|i| (seed.rotate_left(i as u32 % 64) ^ i as u64) as u8).collect();
+            let kept = middles(&bytes, shape, inner);
+            prop_assert_eq!(kept.len(), n * inner.len());
+            for (at, value) in kept.iter().enumerate() {
+                let (c, x) = (at % channels, at / channels % inner.width);
+                let (y, i) = (at / channels / inner.width % inner.height, at / inner.len());
+                let (y, x) = (y + (height - inner.height) / 2, x + (width - inner.width) / 2);
+                prop_assert_eq!(*value, bytes[((i * height + y) * width + x) * channels + c]);
+            }
+        }
+
+        /// Distances never fall along a list, and nothing outside it is nearer than its last.
+        #[test]
+        fn the_nearest_are_nearest(a in prop::collection::vec(any::<u8>(), 3), b in prop::collection::vec(any::<u8>(), 3..60), n in 1..8usize) {
+            let b = &b[..b.len() / 3 * 3];
+            let order = &nearest(&a, b, 3, n)[0];
+            let distance = |i: usize| (0..3).map(|k| (a[k] as i64 - b[3 * i + k] as i64).pow(2)).sum::<i64>();
+            prop_assert_eq!(order.len(), n.min(b.len() / 3));
+            prop_assert!(order.windows(2).all(|w| (distance(w[0]), w[0]) < (distance(w[1]), w[1])));
+            let last = order.last().map(|i| (distance(*i), *i)).unwrap();
+            prop_assert!((0..b.len() / 3).all(|i| order.contains(&i) || (distance(i), i) > last));
+        }
+    }
+}
