@@ -29,28 +29,32 @@ enum Node<F: Format> {
 /// The network with its weights, batch normalisations folded into the convolutions.
 pub struct Inception<F: Format> {
     nodes: Vec<Node<F>>,
-    /// `[FEATURES, LOGITS]`.
-    classes: Vec<f32>,
+    /// `[FEATURES, LOGITS]`; none in a file of the features' weights alone.
+    classes: Option<Vec<f32>>,
 }
 
 /// What the network says of images.
 pub struct Seen {
     /// `[n, FEATURES]`: means of the last feature map.
     pub features: Vec<f32>,
-    /// `[n, LOGITS]`, without the classifier's bias, as the inception score's code has them.
-    pub logits: Vec<f32>,
+    /// `[n, LOGITS]`, without the classifier's bias, as the inception score's code has them; none without a classifier.
+    pub logits: Option<Vec<f32>>,
 }
 
 impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
-    /// From tensors under pytorch-fid's names. Errors name what is missing, left over or of another shape.
+    /// From tensors under pytorch-fid's names; `fc.*`, the classifier, may be absent. Errors name what is missing, left over or of another
+    /// shape.
     pub fn new(mut tensors: Tensors) -> Result<Inception<F>> {
         let nodes = steps().into_iter().map(|step| node(step, &mut tensors)).collect::<Result<Vec<_>>>()?;
-        let turned = tensors.take("fc.weight", &[LOGITS, FEATURES])?;
-        let mut classes = vec![0f32; FEATURES * LOGITS];
-        for (class, row) in turned.chunks(FEATURES).enumerate() {
-            row.iter().enumerate().for_each(|(feature, v)| classes[feature * LOGITS + class] = *v);
+        let mut classes = None;
+        if tensors.has("fc.weight") || tensors.has("fc.bias") {
+            let turned = tensors.take("fc.weight", &[LOGITS, FEATURES])?;
+            let rows = classes.insert(vec![0f32; FEATURES * LOGITS]);
+            for (class, row) in turned.chunks(FEATURES).enumerate() {
+                row.iter().enumerate().for_each(|(feature, v)| rows[feature * LOGITS + class] = *v);
+            }
+            tensors.take("fc.bias", &[LOGITS])?;
         }
-        tensors.take("fc.bias", &[LOGITS])?;
         tensors.finish()?;
         Ok(Inception { nodes, classes })
     }
@@ -73,22 +77,24 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
         if h == 0 || w == 0 || (c != 1 && c != 3) {
             return Err(Error::Network { key: "images", expected: "1 or 3 channels".into(), got: format!("{h}x{w} with {c}") });
         }
-        let n = bytes.len() / (h * w * c);
-        let mut seen = Seen { features: vec![0.0; n * FEATURES], logits: vec![0.0; n * LOGITS] };
-        let images = bytes.par_chunks_exact(h * w * c).zip(seen.features.par_chunks_mut(FEATURES)).zip(seen.logits.par_chunks_mut(LOGITS));
-        images.for_each(|((image, features), logits)| {
+        let means = bytes.par_chunks_exact(h * w * c).map(|image| {
             let mut input = vec![F::Number::default(); INPUT.numbers()];
             resize.apply(image, (h, w, c), INPUT.h, &mut input);
-            let means = self.features(input);
-            // The classifier in f64: its rounding is no question beside its cost.
+            self.features(input)
+        });
+        let means: Vec<Vec<f64>> = means.collect();
+        // The classifier in f64: its rounding is no question beside its cost.
+        let logits = |means: &Vec<f64>, classes: &[f32]| {
             let mut sums = vec![0f64; LOGITS];
-            for (mean, row) in means.iter().zip(self.classes.chunks(LOGITS)) {
+            for (mean, row) in means.iter().zip(classes.chunks(LOGITS)) {
                 sums.iter_mut().zip(row).for_each(|(sum, w)| *sum += mean * *w as f64);
             }
-            features.iter_mut().zip(&means).for_each(|(to, v)| *to = *v as f32);
-            logits.iter_mut().zip(&sums).for_each(|(to, v)| *to = *v as f32);
-        });
-        Ok(seen)
+            sums.into_iter().map(|v| v as f32).collect::<Vec<f32>>()
+        };
+        Ok(Seen {
+            features: means.iter().flatten().map(|v| *v as f32).collect(),
+            logits: self.classes.as_ref().map(|classes| means.par_iter().flat_map_iter(|means| logits(means, classes)).collect()),
+        })
     }
 
     /// Means of the last feature map for one resized image.

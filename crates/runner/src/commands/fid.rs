@@ -102,9 +102,7 @@ impl Fid {
                 held_out: Split::of("reference", samples.clone())?,
             };
             found = scores(&samples, &reference, &what, Effort::All, 0)?;
-            found.retain(|(metric, v)| {
-                *metric != Metric::FidHeldOut && !(*metric == Metric::InceptionScore && samples.classes < 2 && v.is_ok())
-            });
+            found.retain(|(metric, _)| *metric != Metric::FidHeldOut);
         }
         if self.json {
             let all: serde_json::Map<_, _> = found.iter().map(|(m, v)| (m.name().to_string(), json!(v.as_ref().ok()))).collect();

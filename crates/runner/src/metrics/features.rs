@@ -21,6 +21,8 @@ pub const INCEPTION_BYTES: u64 = 95_628_359;
 pub const INCEPTION_URL: &str =
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth";
 pub const INCEPTION_PATH: &str = "data/pt_inception-2015-12-05-6726825d.pth";
+/// SHA-256 of the same weights without the classifier, as tests/parity/inception_features.py writes them.
+const INCEPTION_FEATURES_SHA256: &str = "1187e428a82651e94409755c27b92440b550fcfcd0a628d7ad802b646edce2ed";
 
 /// Classes of the embedded networks.
 const CLASSES: usize = 10;
@@ -35,7 +37,7 @@ pub enum FeatureSource {
     Own {},
     /// InceptionV3 of 2015-12-05.
     Inception {
-        /// Its weights: pytorch-fid's file, or the same tensors as safetensors.
+        /// Its weights: pytorch-fid's file, or the same tensors as safetensors. Without `fc.*` there is no inception score.
         #[serde(default = "inception_path")]
         weights: PathBuf,
         /// How images are resized for it.
@@ -94,7 +96,7 @@ pub struct FeatureNet {
 pub struct Features {
     /// Numbers in a row of `rows`.
     pub dim: usize,
-    /// Classes.
+    /// Classes; 1 where the network tells none apart.
     pub classes: usize,
     /// `[n, dim]`.
     pub rows: Vec<f32>,
@@ -163,7 +165,10 @@ fn read_weights(path: &Path) -> Result<Vec<u8>> {
 
 fn inception_name(bytes: &[u8], resize: Resize) -> String {
     let digest = sha256(bytes);
-    let which = if digest == INCEPTION_SHA256 { "inception 2015-12-05" } else { "inception with other weights" };
+    let which = match &digest[..] {
+        INCEPTION_SHA256 | INCEPTION_FEATURES_SHA256 => "inception 2015-12-05",
+        _ => "inception with other weights",
+    };
     format!("{which} {}, {} resize", &digest[..8], resize.name())
 }
 
@@ -212,9 +217,11 @@ impl FeatureNet {
                 }
                 Kind::Inception(net, resize) => {
                     let part = net.see(part, (shape.height, shape.width, shape.channels), *resize)?;
-                    seen.classes = LOGITS;
+                    let n = part.features.len() / FEATURES;
                     seen.rows.extend(part.features);
-                    seen.probabilities.extend(softmax(&part.logits, LOGITS));
+                    let (classes, probabilities) = part.logits.map_or_else(|| (1, vec![1.0; n]), |l| (LOGITS, softmax(&l, LOGITS)));
+                    seen.classes = classes;
+                    seen.probabilities.extend(probabilities);
                 }
             }
             done += part.len() / shape.len();

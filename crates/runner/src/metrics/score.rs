@@ -34,9 +34,12 @@ pub enum Effort {
 pub fn scores(samples: &Features, reference: &Reference, what: &str, effort: Effort, seed: u64) -> Result<Vec<Score>> {
     let measured = |metric, value, std_err, protocol: String| (metric, Ok(Measured { value, std_err, n: samples.n(), protocol }));
     let mut found: Vec<Score> = Vec::new();
-    let (score, deviation) = over_splits(&samples.probabilities, samples.classes, SPLITS);
-    let splits = format!("{what}; ± standard deviation over {SPLITS} splits");
-    found.push(measured(Metric::InceptionScore, score, Some(deviation), splits));
+    found.push(if samples.classes < 2 {
+        (Metric::InceptionScore, Err("these features come without class probabilities".into()))
+    } else {
+        let (score, deviation) = over_splits(&samples.probabilities, samples.classes, SPLITS);
+        measured(Metric::InceptionScore, score, Some(deviation), format!("{what}; ± standard deviation over {SPLITS} splits"))
+    });
     let moments = Moments::of(samples.dim, samples.iter());
     let targets = match effort {
         Effort::Course => vec![(Metric::Fid, &reference.train)],
