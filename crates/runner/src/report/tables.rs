@@ -238,16 +238,27 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
         }
         summary.rows.push(row);
     }
+    let seeds = file.seeds.len();
     for metric in &file.metrics {
         let mut protocols: Vec<&str> = entries.iter().filter_map(|e| e.record.metrics.get(metric)).map(|m| m.protocol.as_str()).collect();
         protocols.sort_unstable();
         protocols.dedup();
         let unlike = if protocols.len() > 1 { "UNLIKE PROTOCOLS, not comparable: " } else { "" };
         if !protocols.is_empty() {
-            summary.protocols.push(format!("{}: {unlike}{}", metric.heading(), protocols.join(" | ")));
+            let shown: Vec<&str> = protocols.iter().map(|p| if seeds > 1 { without_error(p) } else { p }).collect();
+            summary.protocols.push(format!("{}: {unlike}{}", metric.heading(), shown.join(" | ")));
         }
     }
+    if seeds > 1 && !summary.protocols.is_empty() {
+        summary.protocols.push(format!("±: standard error of the mean over {seeds} seeds"));
+    }
     Ok(summary)
+}
+
+/// A protocol up to what its ± is: between seeds, another one is shown.
+fn without_error(protocol: &str) -> &str {
+    let end = ["; ±", ", ±"].iter().filter_map(|mark| protocol.find(mark)).min();
+    &protocol[..end.unwrap_or(protocol.len())]
 }
 
 /// A dash with the mark of its reason.
@@ -316,4 +327,16 @@ fn wrapped(paragraph: &str) -> String {
         column += n;
     }
     text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_loses_its_error_and_nothing_else() {
+        assert_eq!(without_error("f features; 500 samples; ± standard deviation over 10 splits"), "f features; 500 samples");
+        assert_eq!(without_error("f features; 100 subsets of 500, ± standard deviation over them"), "f features; 100 subsets of 500");
+        assert_eq!(without_error("first 20 images, x0 clipped"), "first 20 images, x0 clipped");
+    }
 }
