@@ -93,6 +93,27 @@ fn the_plan_lists_six_jobs_with_their_whole_configurations() {
 }
 
 #[test]
+fn a_plan_counts_what_jobs_share_once() {
+    let jobs = jobs("experiments/grids/section4.yaml", &[]);
+    let number = |job: &serde_json::Value, which: &str, what: &str| job[which][what].as_f64().unwrap();
+    for (part, id) in [("train_flops", "training_id"), ("sample_flops", "sampling_id")] {
+        // Of all jobs with one training, or one set of samples, the first has its cost left and the others nothing.
+        let mut seen = std::collections::HashSet::new();
+        for job in jobs.iter().filter(|job| number(job, "cost", part) > 0.0) {
+            let left = if seen.insert(job[id].as_str().unwrap()) { number(job, "cost", part) } else { 0.0 };
+            assert_eq!(number(job, "left", part), left, "{part} of {}", job["id"]);
+        }
+        assert_eq!(seen.len(), 6, "{part}");
+    }
+    let of = |kind: &str| jobs.iter().find(|job| job["study"]["kind"] == kind).unwrap();
+    assert_eq!(number(of("shared-latents"), "cost", "sample_flops"), 0.0);
+    // Eight images from T, 3T/4, T/2 and T/4, and one up to there: 4 + 7 (1 + 3/4 + 1/2 + 1/4) = 21.5 whole walks, of `count` for all samples.
+    let walks = number(of("shared-latents"), "cost", "evaluate_flops") / number(of("reverse-time"), "cost", "sample_flops");
+    let count = of("reverse-time")["config"]["sampling"]["count"].as_f64().unwrap();
+    assert!((walks * count - 21.5).abs() < 0.5, "{walks}");
+}
+
+#[test]
 fn data_and_doctor_say_what_is_there() {
     let data = stdout(&run(&["data", "fashion-mnist"]));
     assert!(data.contains("9000 training images, 1000 held out") && data.contains("ankle boot"), "{data}");

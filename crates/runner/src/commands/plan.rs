@@ -3,13 +3,13 @@
 use super::{ExperimentArgs, print};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::grid::Study;
-use crate::plan::{Cost, Costs, Speed, State};
+use crate::grid::{Cell, Study};
+use crate::job::Job;
+use crate::plan::{Cost, Costs, Left, Speed, Speeds, State};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
 
 #[derive(Debug, Args)]
 pub struct Plan {
@@ -25,7 +25,6 @@ pub struct Plan {
 struct All<'a> {
     experiment: &'a str,
     question: &'a str,
-    speed_flops: Speed,
     jobs: Vec<Planned<'a>>,
 }
 
@@ -39,66 +38,94 @@ struct Planned<'a> {
     axes: Map<String, Value>,
     seed: u64,
     state: &'a State,
+    speed_flops: Speed,
+    /// Of the whole job.
     cost: Cost,
     estimated_s: f64,
+    /// Of what is still to do; what jobs share is counted with the first.
+    left: Cost,
+    left_s: f64,
     config: &'a Config,
 }
 
 impl Plan {
     pub fn run(self) -> Result<Exit> {
         let loaded = self.experiment.load()?;
-        let speed = Speed::measure(&loaded.jobs[0].1, &loaded.data)?;
-        let (mut rows, mut costs) = (Vec::new(), Costs::default());
-        for (cell, job) in &loaded.jobs {
-            rows.push((&loaded.experiment.cells[*cell], job, State::of(&loaded.store, job)?, costs.of(job, &loaded.data)));
-        }
+        let (mut speeds, mut costs, mut left) = (Speeds::default(), Costs::default(), Left::default());
+        let rows = loaded.jobs.iter().map(|(cell, job)| {
+            let (state, cost) = (State::of(&loaded.store, job)?, costs.of(job, &loaded.data));
+            let left = left.of(&loaded.store, job, &state, cost);
+            Ok(Row { cell: &loaded.experiment.cells[*cell], job, state, cost, left, speed: speeds.of(job, &loaded.data)? })
+        });
+        let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+        let (experiment, question) = (&loaded.experiment.name, &loaded.experiment.file.question);
         if self.json {
-            let jobs = rows.iter().map(|(cell, job, state, cost)| Planned {
-                id: &job.id,
-                training_id: &job.training_id,
-                sampling_id: &job.sampling_id,
-                study: &job.study,
-                axes: cell.axes.iter().cloned().collect(),
-                seed: job.seed,
-                state,
-                cost: *cost,
-                estimated_s: speed.seconds(*cost),
-                config: &job.config,
-            });
-            let (experiment, question) = (&loaded.experiment.name, &loaded.experiment.file.question);
-            let all = All { experiment, question, speed_flops: speed, jobs: jobs.collect() };
+            let all = All { experiment, question, jobs: rows.iter().map(Row::planned).collect() };
             print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
             return Ok(Exit::Ok);
         }
-        print(&format!("{}\n{}\n\n", loaded.experiment.name, loaded.experiment.file.question));
-        print(&format!("{:<8} {:>8} {:>9} {:>7}  {}\n", "state", "TFLOP", "time", "disk", "job"));
-        let (mut seconds, mut disk, mut trainings) = (0.0, 0, HashSet::new());
-        for (cell, job, state, cost) in &rows {
-            let flops = (cost.train_flops + cost.forward_flops) / 1e12;
-            let time = speed.seconds(*cost);
-            let row = [
-                format!("{:<8}", state.word()),
-                format!("{flops:>8.1}"),
-                format!("{:>9}", duration(time)),
-                format!("{:>7}", size(cost.disk_bytes)),
-            ];
-            print(&format!("{}  {} (seed {})\n", row.join(" "), cell.label(), job.seed));
-            let shared = !trainings.insert(&job.training_id);
-            let (train, disk_bytes) = match state {
-                State::Done { .. } => continue,
-                State::Partial { trained: true, .. } => (0.0, 0),
-                // Jobs that differ only in sampling share their training.
-                _ if shared => (0.0, 0),
-                State::Partial { .. } | State::Failed { .. } | State::Running { .. } | State::Missing {} => {
-                    (cost.train_flops, cost.disk_bytes)
-                }
-            };
-            seconds += speed.seconds(Cost { train_flops: train, ..*cost });
-            disk += disk_bytes;
-        }
-        print(&format!("\nleft to do: about {}, {}\n", duration(seconds), size(disk)));
-        eprintln!("(speed measured just now: {:.0} GFLOP/s in training, {:.0} forward)", speed.train / 1e9, speed.forward / 1e9);
+        print(&format!("{experiment}\n{question}\n\n{:<8} {:>8} {:>9} {:>7}  job\n", "state", "TFLOP", "time", "disk"));
+        rows.iter().for_each(|row| print(&row.line(loaded.experiment.file.seeds.len() > 1)));
+        let seconds = rows.iter().map(|row| row.speed.seconds(row.left)).sum();
+        let disk = rows.iter().map(|row| row.left.disk_bytes).sum();
+        print("\nWhat is left of each; what jobs share (training, samples) stands with the first.\n");
+        print(&format!("All: about {} of this machine's time, one after another, {}\n", duration(seconds), size(disk)));
+        eprintln!(
+            "(measured just now: {} GFLOP/s in training, {} forward)",
+            range(speeds.all().map(|s| s.train)),
+            range(speeds.all().map(|s| s.forward))
+        );
         Ok(Exit::Ok)
+    }
+}
+
+/// A job and what is known of it.
+struct Row<'a> {
+    cell: &'a Cell,
+    job: &'a Job,
+    state: State,
+    cost: Cost,
+    left: Cost,
+    speed: Speed,
+}
+
+impl Row<'_> {
+    fn planned(&self) -> Planned<'_> {
+        let Row { cell, job, state, cost, left, speed } = self;
+        Planned {
+            id: &job.id,
+            training_id: &job.training_id,
+            sampling_id: &job.sampling_id,
+            study: &job.study,
+            axes: cell.axes.iter().cloned().collect(),
+            seed: job.seed,
+            state,
+            speed_flops: *speed,
+            cost: *cost,
+            estimated_s: speed.seconds(*cost),
+            left: *left,
+            left_s: speed.seconds(*left),
+            config: &job.config,
+        }
+    }
+
+    fn line(&self, seeds: bool) -> String {
+        let study = self.job.study.as_ref().map_or(String::new(), |study| format!(": {}", study.name()));
+        let seed = if seeds { format!(" (seed {})", self.job.seed) } else { String::new() };
+        let (flops, time, disk) = match self.state {
+            State::Done { .. } => ("–".into(), "–".into(), "–".into()),
+            _ => (format!("{:.1}", self.left.flops() / 1e12), duration(self.speed.seconds(self.left)), size(self.left.disk_bytes)),
+        };
+        format!("{:<8} {flops:>8} {time:>9} {disk:>7}  {}{seed}{study}\n", self.state.word(), self.cell.label())
+    }
+}
+
+/// One number or the least and the largest, in units of 10^9.
+fn range(values: impl Iterator<Item = f64>) -> String {
+    let (least, most) = values.fold((f64::INFINITY, 0f64), |(least, most), v| (least.min(v), most.max(v)));
+    match (format!("{:.0}", least / 1e9), format!("{:.0}", most / 1e9)) {
+        (least, most) if least == most => least,
+        (least, most) => format!("{least} to {most}"),
     }
 }
 

@@ -35,7 +35,7 @@ pub fn groups(jobs: &[Job], data: &Dataset) -> Vec<Group> {
             groups.push((cost.train_flops, Vec::new()));
             groups.len() - 1
         });
-        groups[place].0 += cost.forward_flops;
+        groups[place].0 += cost.sample_flops + cost.evaluate_flops;
         groups[place].1.push(job.clone());
     }
     // Stable: groups of one cost stay in the grid's order.

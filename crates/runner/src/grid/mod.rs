@@ -4,7 +4,7 @@ mod expand;
 mod study;
 
 pub use expand::{Cell, MAX_JOBS, agrees_with, published, studies, words};
-pub use study::Study;
+pub use study::{MIXTURES, Study};
 
 use crate::config::{ConfigError, strict, yaml};
 use crate::metrics::Metric;

@@ -65,6 +65,8 @@ fn neighbours() -> usize {
     7
 }
 
+/// Mixtures between two images of an interpolation, ends not counted: the paper's λ = 0.1, ..., 0.9.
+pub const MIXTURES: usize = 9;
 /// Largest number of anything in a picture.
 const MOST: usize = 64;
 

@@ -2,7 +2,7 @@
 
 use super::sample::{keep, sample, stops};
 use crate::data::{Dataset, Images};
-use crate::grid::Study;
+use crate::grid::{MIXTURES, Study};
 use crate::job::Job;
 use crate::metrics::features::FeatureNet;
 use crate::metrics::reference::Reference;
@@ -20,8 +20,6 @@ use ddpm_model::{Diffusion, Engine};
 
 /// Samples shown along the reverse process.
 const SHOWN: usize = 8;
-/// Mixtures between two images, ends not counted: the paper's 0.1, ..., 0.9.
-const MIXTURES: usize = 9;
 
 /// What a study works with.
 pub struct Setting<'a> {
