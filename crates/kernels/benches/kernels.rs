@@ -61,6 +61,30 @@ fn all_convolutions(c: &mut Criterion) {
     convolutions::<Bf16>(c, "bf16");
 }
 
+/// Weights made ready, of layers that together do not fit a cache: a training step finds each of them in memory.
+fn packings<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, format: &str) {
+    let mut group = c.benchmark_group(format!("pack-{format}"));
+    let (layers, side) = (24, 256);
+    for resize in [Resize::Same, Resize::Double] {
+        let shape = Shape { input: Frame { h: 8, w: 8, c: side }, c_out: side, k: 3, resize };
+        let (layer, w) = (Layer::<F>::new(shape, Grade::Single), numbers(0, layers * shape.weight_len()));
+        group.throughput(Throughput::Elements(w.len() as u64));
+        let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
+        group.bench_function(format!("forward-{resize:?}"), |b| {
+            b.iter(|| w.chunks_exact(shape.weight_len()).for_each(|w| layer.pack_forward(kernels(&[w], side, side), &mut packed)));
+        });
+        let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
+        group.bench_function(format!("input-gradient-{resize:?}"), |b| {
+            b.iter(|| w.chunks_exact(shape.weight_len()).for_each(|w| layer.pack_input_gradient(kernels(&[w], side, side), &mut packed)));
+        });
+    }
+}
+
+fn all_packings(c: &mut Criterion) {
+    packings::<F32>(c, "f32");
+    packings::<Bf16>(c, "bf16");
+}
+
 /// One image at a time, on one thread.
 fn norms(c: &mut Criterion) {
     let mut group = c.benchmark_group("group-norm");
@@ -118,5 +142,5 @@ fn elementwise(c: &mut Criterion) {
     group.bench_function("dropout", |b| b.iter(|| Dropout::new(0, 0).drop_image(0, 1, 0.1, &mut x)));
 }
 
-criterion_group!(benches, all_convolutions, norms, attentions, elementwise);
+criterion_group!(benches, all_convolutions, all_packings, norms, attentions, elementwise);
 criterion_main!(benches);

@@ -27,7 +27,9 @@ fn cases() -> impl Strategy<Value = Case> {
     let kinds = prop_oneof![Just((3, Resize::Same)), Just((1, Resize::Same)), Just((3, Resize::Halve)), Just((3, Resize::Double))];
     // 32 pixels are a whole row of tiles, which is summed row by row.
     let widths = prop_oneof![6 => 1usize..10, 1 => Just(32usize)];
-    (1usize..6, 1usize..10, widths, 1usize..40, 1usize..70, kinds, any::<bool>(), any::<u64>()).prop_map(
+    // Weights are packed 256 outputs at a time.
+    let outputs = prop_oneof![12 => 1usize..70, 1 => 250usize..300];
+    (1usize..6, 1usize..10, widths, 1usize..40, outputs, kinds, any::<bool>(), any::<u64>()).prop_map(
         |(batch, h, w, c_in, c_out, (k, resize), bias_per_image, seed)| {
             let double = if resize == Resize::Halve { 2 } else { 1 };
             Case { batch, h: h * double, w: w * double, c_in, c_out, k, resize, bias_per_image, seed }

@@ -20,6 +20,13 @@ pub trait Format: Copy + Send + Sync + std::fmt::Debug + 'static {
     fn as_elements(numbers: &[Self::Number]) -> Option<&[Self::Element]>;
     /// Back, exactly.
     fn widen(e: Self::Element) -> Self::Number;
+    /// Writes words of one element from each of two lines, for formats with two elements a word.
+    #[inline(always)]
+    fn pairs<const N: usize>(first: &[Self::Element; N], second: &[Self::Element; N], to: &mut [[Self::Element; 2]; N]) {
+        for j in 0..N {
+            to[j] = [first[j], second[j]];
+        }
+    }
     /// Runs a product with an instruction set that is available.
     fn multiply(isa: Isa, products: Products<Self>);
 }
@@ -182,6 +189,15 @@ impl Format for Bf16 {
     #[inline(always)]
     fn widen(e: u16) -> f32 {
         f32::from_bits((e as u32) << 16)
+    }
+    #[inline(always)]
+    fn pairs<const N: usize>(first: &[u16; N], second: &[u16; N], to: &mut [[u16; 2]; N]) {
+        // In whole words: of two interleaved stores compilers do not always make vector code.
+        for j in 0..N {
+            let word = first[j] as u32 | (second[j] as u32) << 16;
+            // Safety: `to[j]` is four bytes, for which no alignment is asked.
+            unsafe { to.as_mut_ptr().add(j).cast::<u32>().write_unaligned(word.to_le()) }
+        }
     }
     fn multiply(isa: Isa, products: Products<Self>) {
         // Safety: `multiply` is called with an instruction set that is available.

@@ -49,18 +49,26 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
         self.parts.len() * self.c_out
     }
 
+    /// `n` outputs of an input channel from `from` on, which belong to one part.
+    #[inline(always)]
+    fn some(&self, tap: usize, ci: usize, from: usize, n: usize) -> &[T] {
+        &self.parts[from / self.c_out][(tap * self.c_in + ci) * self.c_out + from % self.c_out..][..n]
+    }
+
     /// Outputs `from..` of an input channel, summed over taps, rounded; zeros past the last output.
     #[inline(always)]
     fn line<F: Format<Number = T>>(&self, copy: usize, taps: &[usize], ci: usize, from: usize) -> [F::Element; BLOCK] {
         let n = BLOCK.min(self.outputs().saturating_sub(from));
-        let row = |tap: usize, part: usize| &self.parts[part][(tap * self.c_in + ci) * self.c_out..][..self.c_out];
-        if let ([tap], true) = (taps, from % self.c_out + n <= self.c_out && n > 0) {
-            return rounded::<F>(copy, &row(*tap, from / self.c_out)[from % self.c_out..][..n]);
+        let one_part = n > 0 && from % self.c_out + n <= self.c_out;
+        if let ([tap], true) = (taps, one_part) {
+            return rounded::<F>(copy, self.some(*tap, ci, from, n));
         }
         let mut sum = [T::default(); BLOCK];
         for tap in taps {
-            for (at, to) in sum[..n].iter_mut().enumerate() {
-                *to += row(*tap, (from + at) / self.c_out)[(from + at) % self.c_out];
+            if one_part {
+                add(&mut sum, self.some(*tap, ci, from, n));
+            } else {
+                sum[..n].iter_mut().enumerate().for_each(|(at, to)| *to += self.some(*tap, ci, from + at, 1)[0]);
             }
         }
         rounded::<F>(copy, &sum)
@@ -74,6 +82,15 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
     /// One panel of \[(group, outputs), c_in\]; each group of taps is added up.
     pub fn transposed_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
         compiled::<_, TransposedPanel<F>>((self, groups, panel, grade, out));
+    }
+}
+
+/// Adds up to a block of numbers.
+#[inline(always)]
+fn add<T: crate::simd::Real>(sum: &mut [T; BLOCK], some: &[T]) {
+    match <&[T; BLOCK]>::try_from(some) {
+        Ok(some) => sum.iter_mut().zip(some).for_each(|(to, v)| *to += *v),
+        Err(_) => sum.iter_mut().zip(some).for_each(|(to, v)| *to += *v),
     }
 }
 
@@ -100,22 +117,31 @@ fn forward_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
     }
 }
 
+/// Blocks of a row that are read before any is turned round: memory is read in the order in which it lies.
+const AHEAD: usize = 8;
+
 #[inline(always)]
 fn transposed_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
     let (width, words) = (width::<F>(kernels.c_in), kernels.outputs().div_ceil(F::PER_WORD));
     let rows = groups.len() * words;
     assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
     let lines = width.min(kernels.c_in - panel * width);
-    let mut block = [[F::Element::default(); BLOCK]; BLOCK];
+    let mut blocks = [[[F::Element::default(); BLOCK]; BLOCK]; AHEAD];
     for copy in 0..grade.copies() {
         for (g, taps) in groups.iter().enumerate() {
-            for from in (0..kernels.outputs()).step_by(BLOCK) {
-                for (j, line) in block.iter_mut().enumerate().take(lines) {
-                    *line = kernels.line::<F>(copy, taps, panel * width + j, from);
+            for first in (0..kernels.outputs()).step_by(AHEAD * BLOCK) {
+                let n = (kernels.outputs() - first).div_ceil(BLOCK).min(AHEAD);
+                for j in 0..lines {
+                    for (i, block) in blocks[..n].iter_mut().enumerate() {
+                        block[j] = kernels.line::<F>(copy, taps, panel * width + j, first + i * BLOCK);
+                    }
                 }
-                let n = (kernels.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
-                let row = copy * rows + g * words + from / F::PER_WORD;
-                turn::<F>(&block, n, width, width * F::PER_WORD, &mut out[row * width * F::PER_WORD..]);
+                for (i, block) in blocks[..n].iter().enumerate() {
+                    let from = first + i * BLOCK;
+                    let n = (kernels.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
+                    let row = copy * rows + g * words + from / F::PER_WORD;
+                    turn::<F>(block, n, width, width * F::PER_WORD, &mut out[row * width * F::PER_WORD..]);
+                }
             }
         }
     }

@@ -35,7 +35,7 @@ pub fn interleave<F: Format>(first: &Line<F>, second: &Line<F>, to: &mut [F::Ele
     }
     let (words, _) = to.as_chunks_mut::<2>();
     if let Ok(words) = <&mut [[F::Element; 2]; BLOCK]>::try_from(&mut *words) {
-        (0..BLOCK).for_each(|j| words[j] = [first[j], second[j]]);
+        F::pairs(first, second, words);
         return;
     }
     words.iter_mut().enumerate().for_each(|(j, word)| *word = [first[j], second[j]]);
