@@ -66,6 +66,30 @@ fn a_bad_configuration_ends_with_4_and_writes_nothing() {
     assert_eq!(run(&["schedule", "--kind", "lineal"]).status.code(), Some(2));
 }
 
+/// Numbers that nobody means, and names that do not exist: refused where they were given, with what would do.
+#[test]
+fn slips_are_told_with_what_was_expected() {
+    let told = |flags: &[&str], expected: &[&str]| {
+        let output = run(&[&["status", "experiments/grids/table2.yaml", "--results", NOWHERE], flags].concat());
+        assert_eq!(output.status.code(), Some(4), "{flags:?}: {}", stderr(&output));
+        expected.iter().for_each(|words| assert!(stderr(&output).contains(words), "{flags:?}: {}", stderr(&output)));
+    };
+    for inner in ["0", "1000000000", "18446744073709551615"] {
+        let sampler = format!("sampler={{kind: langevin, step_size: 0.1, inner: {inner}}}");
+        told(&["--set", &sampler], &["inner: expected at least 1, and no more than a million steps in all"]);
+    }
+    // 32 times this is 32 where numbers wrap around.
+    told(
+        &["--set", "network.multipliers=[1, 576460752303423489]"],
+        &["multipliers: expected at most 16384 channels", "576460752303423489"],
+    );
+    told(&["--set", "training.batch=9001"], &["--set training.batch=9001: training.batch: expected at most the 9000 images"]);
+    told(&["--base", "nope"], &["base nope: expected a file, or a name in", "cifar10-paper, ", "fashion-cpu, "]);
+    let nowhere = run(&["store", "verify", "--results", NOWHERE]);
+    assert_eq!(nowhere.status.code(), Some(5));
+    assert!(stderr(&nowhere).contains("expected the folder of results"), "{}", stderr(&nowhere));
+}
+
 #[test]
 fn missing_data_end_with_5_and_name_the_file() {
     let output = run(&["plan", "experiments/grids/table2.yaml", "--base", "cifar10-paper", "--set", "data.path=/nowhere"]);
@@ -88,7 +112,7 @@ fn the_plan_lists_six_jobs_with_their_whole_configurations() {
         assert!(job["cost"]["train_flops"].as_f64().unwrap() > 1e12 && job["estimated_s"].as_f64().unwrap() > 1.0);
         assert_eq!(job["state"]["state"], "missing");
     }
-    let text = stdout(&run(&["plan", "experiments/grids/table2.yaml", "--results", NOWHERE]));
+    let text = stdout(&run(&["plan", "experiments/grids/table1.yaml", "--results", NOWHERE]));
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
 }
 

@@ -174,7 +174,13 @@ fn mistakes_in_a_grid_are_reported_where_they_stand() {
         "g.yaml: grid.diffusion.schedule.beta_end[0]: grid.schedule[0] sets diffusion.schedule.beta_end too"
     );
     assert_eq!(error("grid: {steps: [1, 1]}"), "g.yaml: grid: the cells 1 and 1 are one configuration");
-    assert_eq!(error("grid: {steps: [1]}\nexclude: [{steps: 2}]"), "g.yaml: exclude[0]: agrees with no value of any axis");
+    assert_eq!(error("grid: {steps: [1]}\nexclude: [{steps: 2}]"), "g.yaml: exclude[0]: agrees with no combination of the axes' values");
+    assert_eq!(
+        error(
+            "grid: {steps: [1, 2], batch_size: [{training.batch: 4}, {training.batch: 8}]}\nexclude: [{steps: 1, training.batch: 4}, {steps: 2, training.batch: 9}]"
+        ),
+        "g.yaml: exclude[1]: agrees with no combination of the axes' values"
+    );
     assert_eq!(
         error("grid: {variance: [fixed-large, learned]}"),
         "g.yaml: diffusion: objective simple does not train a learned variance: choose objective hybrid or vlb, or a fixed variance (in the cell learned)"

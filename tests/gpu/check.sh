@@ -26,5 +26,6 @@ part bench "${BENCH:-900}" env PROGRAM="$python" ./run.sh tests/peer/compare.py 
 mkdir -p "$here/data"
 [ -e "$here/data/cifar-10-batches-bin" ] || ln -s "$cifar" "$here/data/cifar-10-batches-bin"
 part science "${SCIENCE:-3600}" ./run.sh ablate experiments/grids/table2.yaml --base "${BASE:-cifar10-hour}" --devices cuda:0 --results "$out/results"
+echo "The table, where the report is built in: ddpm report experiments/grids/table2.yaml --base ${BASE:-cifar10-hour} --results $out/results"
 cat "$out"/step.txt "$out"/sampling.txt
 exit $failed

@@ -20,8 +20,8 @@ pub enum Error {
         /// The value found.
         got: f64,
     },
-    /// beta = 1 before the last step: everything after it would be pure noise.
-    #[error("beta is 1 at t = {t}, before the last step {timesteps}: no signal is left for the steps after it")]
+    /// alpha_bar = 0 before the last step: everything after it would be pure noise.
+    #[error("alpha_bar is 0 at t = {t}, before the last step {timesteps}: no signal is left for the steps after it; choose smaller betas")]
     EarlyCollapse {
         /// The step, from 1.
         t: usize,
@@ -41,6 +41,14 @@ pub enum Error {
     /// eps cannot be turned into x0 where nothing of x0 is left.
     #[error("prediction eps needs alpha_bar > 0 at every step, but it is 0 at t = {t}: choose prediction x0, v or mu, or another schedule")]
     EpsWithoutSignal {
+        /// The step, from 1.
+        t: usize,
+    },
+    /// A Langevin step brings x to the next level's scale, which a level without signal has not.
+    #[error(
+        "sampler langevin needs alpha_bar > 0 at every level, but it is 0 at t = {t}: choose another schedule, or steps that leave t = {t} out"
+    )]
+    LangevinWithoutSignal {
         /// The step, from 1.
         t: usize,
     },

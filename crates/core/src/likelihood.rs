@@ -109,6 +109,7 @@ pub struct UnderVariances {
     pub fixed_small: f64,
     /// beta_t.
     pub fixed_large: f64,
-    /// At each t the variance that makes the bound of these images least, [`optimal_log_var`].
+    /// At each t >= 2 the one variance, for all pixels and images, that makes their bound least, [`optimal_log_var`]; at t = 1 the fixed one.
+    /// A learned variance, which differs between pixels, may be better.
     pub optimal: f64,
 }

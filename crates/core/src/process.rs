@@ -23,7 +23,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// From beta_1..beta_T. Errors: T < 2; a beta outside (0, 1]; a beta of 1 before the last step.
+    /// From beta_1..beta_T. Errors: T < 2; a beta outside (0, 1]; an alpha_bar of 0, by a beta of 1 or by betas that leave less than f64 can
+    /// hold, before the last step.
     pub fn new(betas: Vec<f64>) -> Result<Process, Error> {
         let timesteps = betas.len();
         if timesteps < 2 {
@@ -33,13 +34,13 @@ impl Process {
             if !(beta > 0.0 && beta <= 1.0) {
                 return Err(Error::Beta { t: i + 1, got: beta });
             }
-            if beta == 1.0 && i + 1 < timesteps {
-                return Err(Error::EarlyCollapse { t: i + 1, timesteps });
-            }
         }
         let mut alpha_bars = vec![1.0];
         for beta in &betas {
             alpha_bars.push(alpha_bars[alpha_bars.len() - 1] * (1.0 - beta));
+        }
+        if let Some(t) = alpha_bars[..timesteps].iter().position(|alpha_bar| *alpha_bar == 0.0) {
+            return Err(Error::EarlyCollapse { t, timesteps });
         }
         Ok(Process { betas, alpha_bars })
     }

@@ -164,14 +164,24 @@ impl Sampler {
                 if !(step_size > 0.0 && step_size < 2.0) {
                     return Err(Error::Parameter { name: "step_size", expected: "a number in (0, 2)", got: step_size });
                 }
-                if inner == 0 {
-                    return Err(Error::Parameter { name: "inner", expected: "at least 1", got: 0.0 });
+                if inner == 0 || visited.len().checked_mul(inner).is_none_or(|steps| steps > MOST_STEPS) {
+                    return Err(Error::Parameter {
+                        name: "inner",
+                        expected: "at least 1, and no more than a million steps in all",
+                        got: inner as f64,
+                    });
+                }
+                if let Some(&t) = visited.iter().find(|t| process.alpha_bar(**t) == 0.0) {
+                    return Err(Error::LangevinWithoutSignal { t });
                 }
                 Ok(langevin_steps(process, &visited, prediction, step_size, inner))
             }
         }
     }
 }
+
+/// Steps of a walk that are still taken for what somebody wants, and not for a slip.
+const MOST_STEPS: usize = 1_000_000;
 
 /// Algorithm 2 from step `i` of `chain`, which is step `t` of the network. With prediction mu the mean is the output itself, which
 /// clipping x_0 does not touch (the authors' code).
@@ -199,8 +209,8 @@ fn ddim_step(process: &Process, t: usize, s: usize, eta: f64) -> Step {
     Step { t, xt: eps_factor * eps.xt, x0: alpha_bar_s.sqrt() + eps_factor * eps.output, output: 0.0, noise: Noise::Fixed(sigma2.sqrt()) }
 }
 
-/// At each level `inner` steps x + d/2 score + sqrt(d) z with d = step_size (1 - alpha_bar_t); the first one of a level also brings the
-/// signal to that level's scale. The last step answers with the predicted x_0.
+/// At each level `inner` steps x + d/2 score + sqrt(d) z with d = step_size (1 - alpha_bar_t); the last one of a level also brings the
+/// signal to the next level's scale. The last step answers with the predicted x_0.
 fn langevin_steps(process: &Process, visited: &[usize], prediction: Prediction, step_size: f64, inner: usize) -> Vec<Step> {
     let mut steps = Vec::with_capacity(visited.len() * inner + 1);
     for &t in visited.iter().rev() {

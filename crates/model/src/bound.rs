@@ -86,7 +86,7 @@ impl Diffusion {
             decoder_fixed: bits(sum.decoder_fixed / n),
             mean_squared: sum.mean_squared / n,
             mse_x0: sum.mse_x0 / n,
-            mse_eps: sum.mse_eps / n,
+            mse_eps: if a == 0.0 { f64::NAN } else { sum.mse_eps / n },
         }
     }
 }

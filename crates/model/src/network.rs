@@ -131,8 +131,11 @@ impl Network {
         if self.channels < 4 || !self.channels.is_multiple_of(2) {
             return error("channels", "an even number, at least 4", self.channels.to_string());
         }
-        if self.channels > 4096 || self.multipliers.iter().any(|m| m * self.channels > 16384) {
-            return error("channels", "at most 4096, and at most 16384 after multiplication", self.channels.to_string());
+        if self.channels > 4096 {
+            return error("channels", "at most 4096", self.channels.to_string());
+        }
+        if let Some(m) = self.multipliers.iter().find(|m| m.checked_mul(self.channels).is_none_or(|width| width > 16384)) {
+            return error("multipliers", &format!("at most 16384 channels, {} times a multiplier", self.channels), m.to_string());
         }
         if self.blocks == 0 || self.blocks > 64 {
             return error("blocks", "1 to 64", self.blocks.to_string());

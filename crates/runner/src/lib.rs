@@ -24,3 +24,4 @@ pub mod report;
 pub mod stages;
 pub mod stop;
 pub mod store;
+pub mod text;

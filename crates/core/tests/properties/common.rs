@@ -53,14 +53,14 @@ pub fn later_at() -> impl Strategy<Value = At> {
     any_process().prop_flat_map(|process| (2..=process.timesteps()).prop_map(move |t| At { process: process.clone(), t }))
 }
 
-/// |a - b| within `tolerance` of the larger of the two and 1e-30.
+/// |a - b| within `tolerance` of the larger of the two and 1e-30. An infinity is close to itself alone.
 pub fn close(a: f64, b: f64, tolerance: f64) -> bool {
-    (a - b).abs() <= tolerance * a.abs().max(b.abs()).max(1e-30)
+    a == b || (a - b).is_finite() && (a - b).abs() <= tolerance * a.abs().max(b.abs()).max(1e-30)
 }
 
-/// |a - b| within `tolerance` of 1 plus their size.
+/// |a - b| within `tolerance` of 1 plus their size. An infinity is near to itself alone.
 pub fn near(a: f64, b: f64, tolerance: f64) -> bool {
-    (a - b).abs() <= tolerance * (1.0 + a.abs().max(b.abs()))
+    a == b || (a - b).is_finite() && (a - b).abs() <= tolerance * (1.0 + a.abs().max(b.abs()))
 }
 
 /// Composite Simpson rule.

@@ -62,7 +62,9 @@ proptest! {
         prop_assert!(near(a.mean, b.mean, 1e-9) && near(a.variance, b.variance, 1e-9));
         prop_assert!(near(one.score(p, t, xt), data.score(p, t, xt), 1e-9));
         let q = data.marginal(p, t);
-        prop_assert!(near(one.density(p, t, xt).ln(), log_normal(xt, q.mean, q.variance), 1e-9));
+        // Where the density itself has all its digits: it is 0, or about to be, further out.
+        let log_density = log_normal(xt, q.mean, q.variance);
+        prop_assert!(log_density < -700.0 || near(one.density(p, t, xt).ln(), log_density, 1e-9));
     }
 
     #[test]

@@ -90,6 +90,8 @@ fn betas_that_make_no_chain_are_errors() {
     assert_eq!(Process::new(vec![1.5, 0.5]), Err(Error::Beta { t: 1, got: 1.5 }));
     assert!(matches!(Process::new(vec![f64::NAN, 0.5]), Err(Error::Beta { t: 1, .. })));
     assert_eq!(Process::new(vec![0.1, 1.0, 0.2]), Err(Error::EarlyCollapse { t: 2, timesteps: 3 }));
+    // 0.1^324 is less than any f64.
+    assert_eq!(Process::new(vec![0.9; 400]), Err(Error::EarlyCollapse { t: 324, timesteps: 400 }));
     assert_eq!(Process::new(vec![0.1, 1.0]).unwrap().signal_vanishes_at(), Some(2));
     assert_eq!(Process::new(vec![0.1, 0.9]).unwrap().signal_vanishes_at(), None);
 }

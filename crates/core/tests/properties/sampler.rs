@@ -219,8 +219,13 @@ fn impossible_walks_are_errors() {
         let sampler = Sampler::Langevin { step_size, inner: 1, steps: None };
         assert!(matches!(plan(sampler, small), Err(Error::Parameter { name: "step_size", .. })));
     }
-    let sampler = Sampler::Langevin { step_size: 0.1, inner: 0, steps: None };
-    assert!(matches!(plan(sampler, small), Err(Error::Parameter { name: "inner", .. })));
+    for inner in [0, 1_000_000, usize::MAX] {
+        let sampler = Sampler::Langevin { step_size: 0.1, inner, steps: None };
+        assert!(matches!(plan(sampler, small), Err(Error::Parameter { name: "inner", .. })));
+    }
+    let vanishing = Process::new(vec![0.1, 1.0]).unwrap();
+    let sampler = Sampler::Langevin { step_size: 0.1, inner: 1, steps: None };
+    assert_eq!(sampler.plan(&vanishing, Prediction::X0, small), Err(Error::LangevinWithoutSignal { t: 2 }));
     for steps in [0, 1, 11] {
         assert!(matches!(plan(ddim(0.0, Some(steps)), small), Err(Error::Subsequence { .. })));
     }

@@ -4,6 +4,7 @@ use super::{gpu, print};
 use crate::config::{Config, ConfigError, paths, yaml};
 use crate::device::Device;
 use crate::exit::Exit;
+use crate::grid::base_file;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Schedule, Setup};
@@ -16,7 +17,7 @@ use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::tensor::{self, Tensor};
 use ddpm_model::{Diffusion, Engine, Precision, UNet};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 #[derive(Debug, Args)]
@@ -187,7 +188,7 @@ impl Bench {
             let image = ImageShape { height: self.side, width: self.side, channels: self.colours };
             return Ok(Subject { network, image, batch: self.batch.unwrap_or(8), precision: self.precision.unwrap_or(Precision::F32) });
         };
-        let path = if Path::new(base).exists() { PathBuf::from(base) } else { PathBuf::from(format!("experiments/bases/{base}.yaml")) };
+        let path = base_file(base, Path::new("experiments/grids"))?;
         let origin = path.display().to_string();
         let config = Config::checked(&paths::normalised(&yaml::read(&path)?), &origin)?;
         let image = config.data.image().context(super::Unusable)?;

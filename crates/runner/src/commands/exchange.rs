@@ -5,6 +5,7 @@ use crate::config::{Config, ConfigError, yaml};
 use crate::data::sha256;
 use crate::exchange::{self, WEIGHTS};
 use crate::exit::Exit;
+use crate::grid::base_file;
 use crate::stages::Described;
 use crate::store::{FORMAT, atomic, write_json};
 use anyhow::{Context, Result, ensure};
@@ -31,8 +32,8 @@ enum From {
         #[arg(long, short, default_value = "imported.safetensors")]
         out: PathBuf,
         /// The base that gives what the folder does not say: data set, sampler, evaluation
-        #[arg(long, default_value = "experiments/bases/cifar10-paper.yaml")]
-        base: PathBuf,
+        #[arg(long, default_value = "cifar10-paper")]
+        base: String,
     },
 }
 
@@ -66,6 +67,7 @@ impl Import {
         let From::Diffusers { dir, out, base } = self.from;
         let origin = dir.join("config.json");
         let (network, image, out_channels) = exchange::network(&json(&origin)?, &origin.display().to_string())?;
+        let base = base_file(&base, Path::new("experiments/grids"))?;
         let mut config = Config::checked(&yaml::read(&base)?, &base.display().to_string())?;
         config.network = network;
         for place in ["scheduler_config.json", "scheduler/scheduler_config.json", "../scheduler/scheduler_config.json"] {

@@ -22,7 +22,7 @@ mod work;
 pub use plan::duration;
 
 use crate::cause::Cause;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, paths};
 use crate::data::Dataset;
 use crate::exit::Exit;
 use crate::grid::Experiment;
@@ -30,7 +30,7 @@ use crate::job::{Job, jobs};
 use crate::stages::Busy;
 use crate::stop::Interrupted;
 use crate::store::Store;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ use std::path::PathBuf;
 #[command(
     name = "ddpm",
     version,
-    after_help = "Exit codes: 0 ok, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device or no space,\n130 stopped as asked."
+    after_help = "Exit codes: 0 ok, 1 something else, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device or no space, 6 another process is at the job, 130 stopped as asked."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -53,7 +53,7 @@ enum Command {
     Ablate(ablate::Ablate),
     /// List an experiment's jobs, their state and cost; run nothing
     Plan(plan::Plan),
-    /// Do one job, described as JSON on standard input (what ablate calls)
+    /// Do one job, described in a JSON file or on standard input (what ablate calls)
     Run(run::Run),
     /// Train as one of several processes (what run --ranks calls)
     Rank(rank::Rank),
@@ -112,6 +112,15 @@ struct Loaded {
     store: Store,
 }
 
+impl Loaded {
+    /// A job as a person knows it: its cell, its seed where there are several, what is looked at.
+    fn label(&self, cell: usize, job: &Job) -> String {
+        let study = job.study.as_ref().map_or(String::new(), |study| format!(": {}", study.name()));
+        let seed = if self.experiment.file.seeds.len() > 1 { format!(" (seed {})", job.seed) } else { String::new() };
+        format!("{}{seed}{study}", self.experiment.cells[cell].label())
+    }
+}
+
 impl ExperimentArgs {
     fn load(&self) -> Result<Loaded> {
         let experiment = Experiment::read(&self.grid, self.base.as_deref(), &self.set)?;
@@ -120,12 +129,26 @@ impl ExperimentArgs {
             let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
             return Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into());
         }
+        if self.results.exists() && !self.results.is_dir() {
+            return Err(anyhow!("{}: expected a folder for results, found a file", self.results.display()).context(Unusable));
+        }
         let data = source.load().context(Unusable)?;
         for cell in &experiment.cells {
-            cell.config.check_data(&self.grid.display().to_string(), &data)?;
+            cell.config.check_data(&self.grid.display().to_string(), &data).map_err(|error| self.locate(error, &cell.label()))?;
         }
         let jobs = jobs(&experiment, data.shape, &data.digest).context(Unusable)?;
         Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
+    }
+}
+
+impl ExperimentArgs {
+    /// An error against the images as one in the flag that brought the value; else as one of the cell.
+    fn locate(&self, error: ConfigError, cell: &str) -> ConfigError {
+        let brings = |flag: &&String| paths::flag(flag).is_ok_and(|(path, _)| paths::inside(&error.path, &path));
+        match self.set.iter().find(brings) {
+            Some(flag) => ConfigError { origin: format!("--set {flag}"), ..error },
+            None => ConfigError { problem: format!("{} (in the cell {cell})", error.problem), ..error },
+        }
     }
 }
 

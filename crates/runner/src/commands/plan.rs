@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::grid::{Cell, Study};
 use crate::job::Job;
 use crate::plan::{Cost, Costs, Left, Speed, Speeds, State};
+use crate::text::{size, wrapped};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -55,7 +56,15 @@ impl Plan {
         let rows = loaded.jobs.iter().map(|(cell, job)| {
             let (state, cost) = (State::of(&loaded.store, job)?, costs.of(job, &loaded.data));
             let left = left.of(&loaded.store, job, &state, cost);
-            Ok(Row { cell: &loaded.experiment.cells[*cell], job, state, cost, left, speed: speeds.of(job, &loaded.data)? })
+            Ok(Row {
+                cell: &loaded.experiment.cells[*cell],
+                label: loaded.label(*cell, job),
+                job,
+                state,
+                cost,
+                left,
+                speed: speeds.of(job, &loaded.data)?,
+            })
         });
         let rows: Vec<Row> = rows.collect::<Result<_>>()?;
         let (experiment, question) = (&loaded.experiment.name, &loaded.experiment.file.question);
@@ -64,10 +73,10 @@ impl Plan {
             print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
             return Ok(Exit::Ok);
         }
-        print(&format!("{experiment}\n{question}\n\n{:<8} {:>8} {:>9} {:>7}  job\n", "state", "TFLOP", "time", "disk"));
-        rows.iter().for_each(|row| print(&row.line(loaded.experiment.file.seeds.len() > 1)));
+        print(&format!("{experiment}\n{}\n{:<8} {:>8} {:>9} {:>8}  job\n", wrapped(question), "state", "TFLOP", "time", "disk"));
+        rows.iter().for_each(|row| print(&row.line()));
         let seconds = rows.iter().map(|row| row.speed.seconds(row.left)).sum();
-        let disk = rows.iter().map(|row| row.left.disk_bytes).sum();
+        let disk = rows.iter().map(|row| row.left.disk_bytes()).sum();
         print("\nWhat is left of each; what jobs share (training, samples) stands with the first.\n");
         print(&format!("All: about {} of this machine's time, one after another, {}\n", duration(seconds), size(disk)));
         eprintln!(
@@ -82,6 +91,7 @@ impl Plan {
 /// A job and what is known of it.
 struct Row<'a> {
     cell: &'a Cell,
+    label: String,
     job: &'a Job,
     state: State,
     cost: Cost,
@@ -91,7 +101,7 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn planned(&self) -> Planned<'_> {
-        let Row { cell, job, state, cost, left, speed } = self;
+        let Row { cell, job, state, cost, left, speed, .. } = self;
         Planned {
             id: &job.id,
             training_id: &job.training_id,
@@ -109,14 +119,12 @@ impl Row<'_> {
         }
     }
 
-    fn line(&self, seeds: bool) -> String {
-        let study = self.job.study.as_ref().map_or(String::new(), |study| format!(": {}", study.name()));
-        let seed = if seeds { format!(" (seed {})", self.job.seed) } else { String::new() };
+    fn line(&self) -> String {
         let (flops, time, disk) = match self.state {
             State::Done { .. } => ("–".into(), "–".into(), "–".into()),
-            _ => (format!("{:.1}", self.left.flops() / 1e12), duration(self.speed.seconds(self.left)), size(self.left.disk_bytes)),
+            _ => (format!("{:.1}", self.left.flops() / 1e12), duration(self.speed.seconds(self.left)), size(self.left.disk_bytes())),
         };
-        format!("{:<8} {flops:>8} {time:>9} {disk:>7}  {}{seed}{study}\n", self.state.word(), self.cell.label())
+        format!("{:<8} {flops:>8} {time:>9} {disk:>8}  {}\n", self.state.word(), self.label)
     }
 }
 
@@ -137,8 +145,4 @@ pub fn duration(seconds: f64) -> String {
         s if s < 172_800.0 => format!("{:.1} h", s / 3600.0),
         s => format!("{:.0} days", s / 86_400.0),
     }
-}
-
-fn size(bytes: u64) -> String {
-    format!("{:.0} MB", bytes as f64 / 1e6)
 }

@@ -44,8 +44,11 @@ impl Status {
                 print("\x1b[H\x1b[2J");
             }
             print(&text(&loaded, &states, &in_slurm));
-            if !self.watch || states.iter().all(State::is_done) {
-                return Ok(Exit::Ok);
+            // Of failed jobs alone nothing more is to come.
+            let over = states.iter().all(|state| state.is_done() || matches!(state, State::Failed { .. }));
+            if !self.watch || over {
+                let failed = self.watch && !states.iter().all(State::is_done);
+                return Ok(if failed { Exit::SomeJobsFailed } else { Exit::Ok });
             }
             std::thread::sleep(LOOK);
             stop::check()?;
@@ -80,8 +83,7 @@ fn as_json(loaded: &Loaded, states: &[State], in_slurm: &InSlurm) -> serde_json:
 fn text(loaded: &Loaded, states: &[State], in_slurm: &InSlurm) -> String {
     let mut out = String::new();
     for ((cell, job), state) in loaded.jobs.iter().zip(states) {
-        let study = job.study.as_ref().map_or(String::new(), |s| format!(", {}", s.name()));
-        out += &format!("{:<9} {}{study} (seed {})\n", state.word(), loaded.experiment.cells[*cell].label(), job.seed);
+        out += &format!("{:<9} {}\n", state.word(), loaded.label(*cell, job));
         if let Some(more) = detail(loaded, job, state, in_slurm) {
             out += &format!("          {more}\n");
         }

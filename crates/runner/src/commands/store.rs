@@ -1,10 +1,11 @@
 //! `ddpm store`: verifies what is stored, and removes what no table needs.
 
-use super::print;
+use super::{Unusable, print};
 use crate::exit::Exit;
 use crate::store::Store;
 use crate::store::verify::{removable, remove, verify};
-use anyhow::Result;
+use crate::text::size;
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -40,7 +41,7 @@ impl StoreArgs {
     pub fn run(self) -> Result<Exit> {
         match self.what {
             What::Verify { results } => {
-                let verified = verify(&Store::new(results))?;
+                let verified = verify(&there(results)?)?;
                 for finding in &verified.findings {
                     print(&format!("{}\n    {}\n    {}\n", finding.path.display(), finding.problem, finding.advice));
                 }
@@ -48,7 +49,7 @@ impl StoreArgs {
                 Ok(if verified.findings.is_empty() { Exit::Ok } else { Exit::Environment })
             }
             What::Gc { results, samples, remove: really } => {
-                let found = removable(&Store::new(results), samples)?;
+                let found = removable(&there(results)?, samples)?;
                 for what in &found {
                     if really {
                         remove(what)?;
@@ -64,10 +65,10 @@ impl StoreArgs {
     }
 }
 
-fn size(bytes: u64) -> String {
-    match bytes {
-        b if b < 1_000_000 => format!("{:.1} kB", b as f64 / 1e3),
-        b if b < 1_000_000_000 => format!("{:.1} MB", b as f64 / 1e6),
-        b => format!("{:.1} GB", b as f64 / 1e9),
+/// The store in a folder that is there: of one that is not, nothing is verified.
+fn there(results: PathBuf) -> Result<Store> {
+    if !results.is_dir() {
+        return Err(anyhow!("{}: expected the folder of results, found none", results.display()).context(Unusable));
     }
+    Ok(Store::new(results))
 }

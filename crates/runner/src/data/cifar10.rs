@@ -25,7 +25,11 @@ pub fn load(path: &Path) -> Result<Dataset> {
     for (name, digest) in FILES {
         let file = path.join(name);
         let bytes = fs::read(&file).with_context(|| {
-            format!("{}: cannot be read; expected the folder of CIFAR-10's binary version (cifar-10-batches-bin)", file.display())
+            format!(
+                "{}: cannot be read; expected the folder cifar-10-batches-bin of CIFAR-10's binary version \
+                 (https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz, unpacked)",
+                file.display()
+            )
         })?;
         ensure!(bytes.len() == RECORDS * RECORD, "{}: expected {} bytes, got {}", file.display(), RECORDS * RECORD, bytes.len());
         let found = sha256(&bytes);

@@ -82,11 +82,13 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
     let excluded =
         file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
     let mut cells = Vec::new();
-    let mut places = vec![0; axes.len()];
+    let (mut places, mut excludes) = (vec![0; axes.len()], vec![false; excluded.len()]);
     loop {
         let chosen: Vec<&Choice> = axes.iter().zip(&places).map(|(axis, i)| &axis[*i]).collect();
         let sets: Vec<&(String, Value)> = chosen.iter().flat_map(|c| &c.sets).collect();
-        if !excluded.iter().any(|condition| agrees(condition, &sets)) {
+        let excluding: Vec<usize> = (0..excluded.len()).filter(|i| agrees(&excluded[*i], &sets)).collect();
+        excluding.iter().for_each(|i| excludes[*i] = true);
+        if excluding.is_empty() {
             cells.push(cell(&shared, &chosen, file, origin, flags)?);
         }
         // An odometer: the last axis turns fastest.
@@ -102,11 +104,8 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
             return Err(at("grid".into(), format!("the cells {} and {} are one configuration", twin.label(), cell.label())));
         }
     }
-    for (i, condition) in excluded.iter().enumerate() {
-        let meets = axes.iter().flatten().any(|choice| agrees(&condition[..1], &choice.sets.iter().collect::<Vec<_>>()));
-        if !meets {
-            return Err(at(format!("exclude[{i}]"), "agrees with no value of any axis".into()));
-        }
+    if let Some(i) = excludes.iter().position(|excludes| !excludes) {
+        return Err(at(format!("exclude[{i}]"), "agrees with no combination of the axes' values".into()));
     }
     for (place, conditions) in named_cells(file) {
         let wanted = condition(conditions, &place, origin)?;

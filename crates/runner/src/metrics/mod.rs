@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct Measured {
     /// The number.
     pub value: f64,
-    /// Its standard error, or for the inception score its standard deviation over splits; absent where it cannot be had.
+    /// Its uncertainty, as the protocol says: the standard error; of the inception score the standard deviation over splits, of KID that over
+    /// subsets, of FID∞ the error of the fitted line alone. Absent where it cannot be had.
     pub std_err: Option<f64>,
     /// How many images it was measured on.
     pub n: usize,
@@ -49,7 +50,7 @@ pub enum Metric {
     BitsPerDim,
     /// The variational bound on training images, in bits/dim.
     BitsPerDimTrain,
-    /// The bound on held-out images if the reverse variance were the best one for the trained mean, in bits/dim.
+    /// The bound on held-out images with the trained mean and, at each t >= 2, the best variance that is one number for all pixels; in bits/dim.
     BitsPerDimOptimal,
 }
 

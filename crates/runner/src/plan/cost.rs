@@ -18,14 +18,21 @@ pub struct Cost {
     pub sample_flops: f64,
     /// Floating-point operations of the network in what is measured or looked at: the bound, a study's walks.
     pub evaluate_flops: f64,
-    /// Bytes of its checkpoints.
-    pub disk_bytes: u64,
+    /// Bytes of its training's last two checkpoints.
+    pub checkpoint_bytes: u64,
+    /// Bytes of its samples.
+    pub sample_bytes: u64,
 }
 
 impl Cost {
     /// All floating-point operations.
     pub fn flops(self) -> f64 {
         self.train_flops + self.sample_flops + self.evaluate_flops
+    }
+
+    /// All bytes.
+    pub fn disk_bytes(self) -> u64 {
+        self.checkpoint_bytes + self.sample_bytes
     }
 }
 
@@ -57,8 +64,8 @@ impl Costs {
             train_flops: 3.0 * forward * config.training.batch as f64 * config.training.steps as f64,
             sample_flops: forward * samples as f64,
             evaluate_flops: forward * evaluations as f64,
-            // The last two checkpoints.
-            disk_bytes: 32 * parameters as u64,
+            checkpoint_bytes: 32 * parameters as u64,
+            sample_bytes: if samples > 0 { (config.sampling.count * data.shape.len()) as u64 } else { 0 },
         }
     }
 }
@@ -94,14 +101,18 @@ impl Left {
         if state.is_done() {
             return Cost::default();
         }
-        let training = if self.trainings.insert(job.training_id.clone()) { untrained(state) } else { 0.0 };
+        let trained = matches!(store.training_record(&job.training_id), Ok(Some(_)));
+        let training = if self.trainings.insert(job.training_id.clone()) && !trained { untrained(state) } else { 0.0 };
         let there = || store.samples(&job.sampling_id).exists();
         let sampled = whole.sample_flops > 0.0 && (!self.samples.insert(job.sampling_id.clone()) || there());
+        // One that looks at the walk itself makes it whatever samples are there.
+        let walks = job.study.as_ref().is_some_and(Study::walks);
         Cost {
             train_flops: training * whole.train_flops,
-            sample_flops: if sampled { 0.0 } else { whole.sample_flops },
+            sample_flops: if sampled && !walks { 0.0 } else { whole.sample_flops },
             evaluate_flops: whole.evaluate_flops,
-            disk_bytes: if training > 0.0 { whole.disk_bytes } else { 0 },
+            checkpoint_bytes: if training > 0.0 { whole.checkpoint_bytes } else { 0 },
+            sample_bytes: if sampled { 0 } else { whole.sample_bytes },
         }
     }
 }

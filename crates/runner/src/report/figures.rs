@@ -135,7 +135,7 @@ pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
     };
     Ok(of(
         chart.write(dir, "weights")?,
-        "Weight that each objective puts on the error of the noise (eq. 12 for the bound); cells with equal weights share a line, under the first one's name.",
+        "Weight that each objective puts on the error of the noise (eq. 12 for the bound); cells with equal weights share a line, under the first one's name; where the variance is learned, the weight is shown for σ² = β.",
     ))
 }
 

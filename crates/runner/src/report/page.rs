@@ -6,7 +6,7 @@ use super::tables::{Summary, markdown};
 use crate::commands::{duration, number};
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::grid::Experiment;
+use crate::grid::{Experiment, Study};
 use crate::store::TrainingRecord;
 use std::collections::BTreeSet;
 
@@ -93,7 +93,7 @@ impl Page<'_> {
         }
         for entry in *studies {
             if let Some(reason) = entry.record.findings.as_ref().and_then(|f| f.blank.as_ref()) {
-                let name = entry.record.id.split('-').take(2).collect::<Vec<_>>().join("-");
+                let name = Study::NAMES.iter().find(|name| entry.record.id.starts_with(*name)).unwrap_or(&"a study");
                 text += &format!("- {name} of {}: a part is blank: {reason}.\n", entry.cell.label());
             }
         }

@@ -5,6 +5,7 @@ use crate::commands::number;
 use crate::grid::{self, Experiment};
 use crate::metrics::Metric;
 use crate::store::{Split, TermAt, atomic};
+use crate::text::wrapped;
 use anyhow::Result;
 use ddpm_core::likelihood::{Bound, UnderVariances};
 use polars::prelude::*;
@@ -21,11 +22,14 @@ pub struct Frames {
     pub terms: DataFrame,
     /// A row for each job and point of its training curve.
     pub curves: DataFrame,
+    /// Seeds that the grid asks for.
+    seeds: usize,
 }
 
 impl Frames {
     pub fn of(experiment: &Experiment, entries: &[Entry]) -> Result<Frames> {
-        Ok(Frames { metrics: metrics(experiment, entries)?, bounds: bounds(entries)?, terms: terms(entries)?, curves: curves(entries)? })
+        let (metrics, seeds) = (metrics(experiment, entries)?, experiment.file.seeds.len());
+        Ok(Frames { metrics, bounds: bounds(entries)?, terms: terms(entries)?, curves: curves(entries)?, seeds })
     }
 
     /// Each as CSV and as Parquet.
@@ -57,7 +61,7 @@ impl Frames {
     pub fn mean(&self, place: usize, metric: Metric) -> Result<Option<Mean>> {
         let rows = self.rows(place, metric)?;
         let values = rows.column("value")?.f64()?.drop_nulls();
-        let (of, n) = (rows.height(), values.len());
+        let (of, n) = (self.seeds, values.len());
         let Some(value) = values.mean() else { return Ok(None) };
         let error = match (of, n) {
             (1, _) => rows.column("std_err")?.f64()?.drop_nulls().iter().next().flatten(),
@@ -308,25 +312,6 @@ pub fn terminal(summary: &Summary) -> String {
     }
     text.extend(summary.protocols.iter().map(|p| wrapped(p)));
     text
-}
-
-/// A paragraph in lines of at most 80 characters, later ones indented.
-fn wrapped(paragraph: &str) -> String {
-    let (mut text, mut column) = (String::new(), 0);
-    for word in paragraph.split(' ') {
-        let n = word.chars().count();
-        if column > 0 && column + 1 + n > 80 {
-            text += "\n   ";
-            column = 3;
-        }
-        if column > 0 {
-            text.push(' ');
-            column += 1;
-        }
-        text += word;
-        column += n;
-    }
-    text + "\n"
 }
 
 #[cfg(test)]

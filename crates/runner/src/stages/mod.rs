@@ -159,7 +159,8 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
         let (measured, split) = bound(engine, &diffusion, &what, job.seed, reporter)?;
         if measured.value.is_finite() {
             if metric == Metric::BitsPerDim {
-                let protocol = format!("{}; at each t >= 2 the variance that is best for these images", measured.protocol);
+                let protocol =
+                    format!("{}; at each t >= 2 the one variance that is best for these images, at t = 1 the fixed one", measured.protocol);
                 let best = Measured { value: split.under.optimal, std_err: None, n: measured.n, protocol };
                 record.metrics.insert(Metric::BitsPerDimOptimal, best);
             }
