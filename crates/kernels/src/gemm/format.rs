@@ -174,9 +174,9 @@ impl Format for Bf16 {
     #[inline(always)]
     fn round(v: f32) -> u16 {
         let bits = v.to_bits();
-        // Not-a-number must not round to infinity: its fraction keeps a bit.
-        let quiet = if v.is_nan() { 0x0040 } else { 0 };
-        ((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16 & if v.is_nan() { 0xff80 } else { 0xffff }) | quiet
+        let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
+        // Not-a-number is cut off and not rounded, which could make a number of it; a bit of its fraction is left.
+        if v.is_nan() { (bits >> 16) as u16 | 0x0040 } else { nearest }
     }
     #[inline(always)]
     fn rest(v: f32) -> u16 {

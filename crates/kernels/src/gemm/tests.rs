@@ -102,6 +102,14 @@ fn here() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }
 
+/// Those too whose rounding would carry into the sign, and those whose upper half is an infinity's.
+#[test]
+fn what_is_not_a_number_stays_so_in_bf16() {
+    for bits in [0x7fff_8000, 0x7fff_ffff, 0xffff_8000, 0x7f80_0001, 0xff80_0001u32] {
+        assert!(Bf16::widen(Bf16::round(f32::from_bits(bits))).is_nan(), "{bits:x}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
