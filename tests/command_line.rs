@@ -112,7 +112,7 @@ fn the_plan_lists_six_jobs_with_their_whole_configurations() {
         assert!(job["cost"]["train_flops"].as_f64().unwrap() > 1e12 && job["estimated_s"].as_f64().unwrap() > 1.0);
         assert_eq!(job["state"]["state"], "missing");
     }
-    let text = stdout(&run(&["plan", "experiments/grids/table1.yaml", "--results", NOWHERE]));
+    let text = stdout(&run(&["plan", "experiments/grids/section4.yaml", "--results", NOWHERE]));
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
 }
 

@@ -19,6 +19,31 @@ fn ablate(results: &Path, more: &[&str]) -> std::process::Output {
     run(&arguments)
 }
 
+/// Of two seeds one is done: the table says so, and shows no ± that would be another seed's business. Whoever waits for a failed job is let go.
+#[test]
+fn a_part_of_the_seeds_is_told_as_a_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let grid = |name: &str, seeds: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, format!("question: q\nbase: {}/experiments/bases/fashion-smoke.yaml\ngrid: {{prediction: [eps]}}\nseeds: {seeds}\nmetrics: [fid, bits-per-dim]\n", root().display())).unwrap();
+        path
+    };
+    let results = dir.path().join("results");
+    let on = |command: &[&str], grid: &Path| run(&[command, &[grid.to_str().unwrap(), "--results", results.to_str().unwrap()]].concat());
+    let one = on(&["ablate"], &grid("one.yaml", "[0]"));
+    assert!(one.status.success() && stdout(&one).contains(" ± "), "{}", stderr(&one));
+    let two = grid("two.yaml", "[0, 1]");
+    let table = stdout(&on(&["report"], &two));
+    assert_eq!((table.matches("(1 of 2 seeds)").count(), table.matches(" ± ").count()), (2, 0), "{table}");
+    let all = planned(&["plan", two.to_str().unwrap(), "--json", "--results", results.to_str().unwrap()]);
+    let failed = all.into_iter().find(|job| job["seed"] == 1).unwrap();
+    // A record that cannot be read is a failure, and nobody is at it.
+    let run = results.join("runs").join(failed["id"].as_str().unwrap());
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("record.json"), "{}").unwrap();
+    assert_eq!(on(&["status", "--watch"], &two).status.code(), Some(3));
+}
+
 #[test]
 fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
     let dir = tempfile::tempdir().unwrap();

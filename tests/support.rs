@@ -37,7 +37,12 @@ pub fn jobs(grid: &str, sets: &[&str]) -> Vec<Value> {
     // A results folder that is not there: the tests do not depend on what was run before.
     let mut arguments = vec!["plan", grid, "--base", "fashion-smoke", "--json", "--results", NOWHERE];
     sets.iter().for_each(|set| arguments.extend(["--set", set]));
-    let output = run(&arguments);
+    planned(&arguments)
+}
+
+/// The jobs that a `plan --json` lists.
+pub fn planned(arguments: &[&str]) -> Vec<Value> {
+    let output = run(arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     let plan: Value = serde_json::from_str(&stdout(&output)).unwrap();
     plan["jobs"].as_array().unwrap().clone()

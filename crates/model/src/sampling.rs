@@ -63,6 +63,11 @@ impl<'a> Walk<'a> {
         self.steps.iter().position(|step| step.t <= t).unwrap_or(self.steps.len())
     }
 
+    /// The first step at `t` or below that is visited: of x_t elsewhere the network is never asked. 0 where there is none.
+    pub fn visited(&self, t: usize) -> usize {
+        self.steps.get(self.place_of(t)).map_or(0, |step| step.t)
+    }
+
     /// What image `first..first + count` of `seed` begin with (place none) or have added at a place: `[count, H, W, C]`. It does not
     /// depend on the batch that an image is made in.
     pub fn noise(&self, seed: u64, place: Option<usize>, first: usize, count: usize) -> Result<Tensor> {

@@ -192,11 +192,11 @@ impl Format for Bf16 {
     }
     #[inline(always)]
     fn pairs<const N: usize>(first: &[u16; N], second: &[u16; N], to: &mut [[u16; 2]; N]) {
-        // In whole words: of two interleaved stores compilers do not always make vector code.
+        // In whole words, as `halves` takes them apart: of two interleaved stores compilers do not always make vector code.
         for j in 0..N {
             let word = first[j] as u32 | (second[j] as u32) << 16;
             // Safety: `to[j]` is four bytes, for which no alignment is asked.
-            unsafe { to.as_mut_ptr().add(j).cast::<u32>().write_unaligned(word.to_le()) }
+            unsafe { to.as_mut_ptr().add(j).cast::<u32>().write_unaligned(word) }
         }
     }
     fn multiply(isa: Isa, products: Products<Self>) {

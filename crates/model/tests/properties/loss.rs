@@ -1,7 +1,7 @@
 use crate::common::*;
 use candle_core::{DType, Device, Tensor};
 use ddpm_core::likelihood::{DecoderCdf, bits, decoder_log_likelihood, gaussian_kl};
-use ddpm_core::{Objective, Prediction, ReverseVariance};
+use ddpm_core::{Objective, Prediction, ReverseVariance, Setup};
 use ddpm_model::bound::Observed;
 use proptest::prelude::*;
 
@@ -105,6 +105,15 @@ proptest! {
             }
         }
     }
+}
+
+/// Where alpha_bar is 0, x_t is the noise: no prediction of it is right or wrong.
+#[test]
+fn eps_has_no_error_where_no_signal_is_left() {
+    let jsd = Setup { schedule: ddpm_core::Schedule::Jsd {}, ..setup(Prediction::X0, ReverseVariance::FixedLarge, Objective::Simple {}) };
+    let d = ddpm_model::Diffusion::new(jsd).unwrap();
+    let error = |t| d.term(&Observed { t, x0: &[0.5; 2], xt: &[-0.3; 2], output: &[0.1; 2], channels: 2 }, DecoderCdf::Tanh).mse_eps;
+    assert!(error(20).is_nan() && error(19) > 0.0);
 }
 
 /// The mean's output learns nothing from the variance's term.

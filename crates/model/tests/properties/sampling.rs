@@ -67,3 +67,18 @@ fn a_sampler_that_does_not_fit_is_an_error() {
     let mut engine = Engine::new(&unet, Precision::F32).unwrap();
     assert!(Walk::new(&mut engine, &d, &Sampler::Ancestral { clip: true, steps: Some(5) }).is_err());
 }
+
+/// Where a walk can be joined: at a step of its own, the highest that is not above the one asked for.
+#[test]
+fn a_walk_is_joined_at_a_step_that_it_visits() {
+    let d = diffusion(Prediction::X0, ReverseVariance::FixedLarge, Objective::Simple {});
+    let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
+    let mut engine = Engine::with_weights(&unet, Precision::F32, vec![0.0; unet.parameter_count()]).unwrap();
+    for sampler in samplers() {
+        let walk = Walk::new(&mut engine, &d, &sampler).unwrap();
+        for t in 0..=d.process.timesteps() {
+            let expected = walk.steps().iter().map(|step| step.t).filter(|step| *step <= t).max().unwrap_or(0);
+            assert_eq!((walk.visited(t), walk.place_of(walk.visited(t))), (expected, walk.place_of(t)), "{sampler:?}, t = {t}");
+        }
+    }
+}

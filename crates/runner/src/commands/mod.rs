@@ -93,7 +93,7 @@ enum Command {
 struct ExperimentArgs {
     /// The grid file
     grid: PathBuf,
-    /// The base: a name among `bases` beside the grid's folder, or a file; the grid's own where absent
+    /// The base: a file (.yaml), or a name in `bases` beside the grid's folder or in experiments/bases; the grid's own where absent
     #[arg(long)]
     base: Option<String>,
     /// Set a value of every cell, after everything else: path=value
@@ -139,9 +139,7 @@ impl ExperimentArgs {
         let jobs = jobs(&experiment, data.shape, &data.digest).context(Unusable)?;
         Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
     }
-}
 
-impl ExperimentArgs {
     /// An error against the images as one in the flag that brought the value; else as one of the cell.
     fn locate(&self, error: ConfigError, cell: &str) -> ConfigError {
         let brings = |flag: &&String| paths::flag(flag).is_ok_and(|(path, _)| paths::inside(&error.path, &path));

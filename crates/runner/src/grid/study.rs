@@ -71,16 +71,13 @@ pub const MIXTURES: usize = 9;
 const MOST: usize = 64;
 
 impl Study {
-    /// All names.
-    pub const NAMES: [&str; 4] = ["reverse-time", "shared-latents", "interpolation", "neighbours"];
-
     /// Its name.
     pub fn name(&self) -> &'static str {
         match self {
-            Study::ReverseTime { .. } => Study::NAMES[0],
-            Study::SharedLatents { .. } => Study::NAMES[1],
-            Study::Interpolation { .. } => Study::NAMES[2],
-            Study::Neighbours { .. } => Study::NAMES[3],
+            Study::ReverseTime { .. } => "reverse-time",
+            Study::SharedLatents { .. } => "shared-latents",
+            Study::Interpolation { .. } => "interpolation",
+            Study::Neighbours { .. } => "neighbours",
         }
     }
 

@@ -90,15 +90,15 @@ impl State {
     }
 }
 
-/// The records of those jobs that have one, in the jobs' order.
-pub fn records(store: &Store, jobs: &[(usize, Job)]) -> Result<Vec<(usize, Record)>> {
+/// Those jobs that have a record, with the place of their cell and the record, in the jobs' order.
+pub fn records<'a>(store: &Store, jobs: &'a [(usize, Job)]) -> Result<Vec<(usize, &'a Job, Record)>> {
     let mut found = Vec::new();
     for (cell, job) in jobs {
         // What cannot be read is shown as not run, and `status` says why.
         if let Ok(Some(record)) = store.record(&job.id)
             && record.format == FORMAT
         {
-            found.push((*cell, record));
+            found.push((*cell, job, record));
         }
     }
     Ok(found)

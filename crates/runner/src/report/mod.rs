@@ -22,6 +22,7 @@ struct Entry<'a> {
     cell: &'a Cell,
     /// The cell's place in the grid.
     place: usize,
+    job: &'a Job,
     record: Record,
     training: Option<TrainingRecord>,
 }
@@ -49,9 +50,9 @@ fn coding(split: &Split) -> Vec<RatePoint> {
 pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data: &Dataset) -> Result<String> {
     let dir = store.root().join(&experiment.name);
     let mut entries = Vec::new();
-    for (place, record) in records(store, jobs)? {
+    for (place, job, record) in records(store, jobs)? {
         let training = store.training_record(&record.training_id)?;
-        entries.push(Entry { cell: &experiment.cells[place], place, record, training });
+        entries.push(Entry { cell: &experiment.cells[place], place, job, record, training });
     }
     let (studies, entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|e| e.record.findings.is_some());
     let frames = tables::Frames::of(experiment, &entries)?;

@@ -93,7 +93,7 @@ impl Page<'_> {
         }
         for entry in *studies {
             if let Some(reason) = entry.record.findings.as_ref().and_then(|f| f.blank.as_ref()) {
-                let name = Study::NAMES.iter().find(|name| entry.record.id.starts_with(*name)).unwrap_or(&"a study");
+                let name = entry.job.study.as_ref().map_or("a study", Study::name);
                 text += &format!("- {name} of {}: a part is blank: {reason}.\n", entry.cell.label());
             }
         }

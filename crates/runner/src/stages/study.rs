@@ -107,9 +107,9 @@ impl Setting<'_> {
 
     fn shared_latents(&mut self, at: &[f64], images: usize) -> Result<Findings> {
         let (diffusion, seed, config) = (self.diffusion(), self.job.seed, &self.job.config.sampling);
-        let shares: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
+        let asked: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
         let mut walk = Walk::new(self.engine, &diffusion, &config.sampler)?;
-        let steps: Vec<usize> = shares.into_iter().map(|t| visited(&walk, t)).collect();
+        let steps: Vec<usize> = asked.into_iter().map(|t| walk.visited(t)).collect();
         let (mut bytes, end) = (Vec::new(), walk.evaluations());
         for t in &steps {
             let parting = walk.place_of(*t);
@@ -130,9 +130,9 @@ impl Setting<'_> {
         let (diffusion, seed, shape) = (self.diffusion(), self.job.seed, self.shape());
         let images = if self.data.held_out.len(shape) >= 2 * pairs { &self.data.held_out } else { &self.data.train };
         let pairs = pairs.min(images.len(shape) / 2);
-        let shares: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
+        let asked: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
         let mut walk = Walk::new(self.engine, &diffusion, &self.job.config.sampling.sampler)?;
-        let steps: Vec<usize> = shares.into_iter().map(|t| visited(&walk, t)).collect();
+        let steps: Vec<usize> = asked.into_iter().map(|t| walk.visited(t)).collect();
         let mut bytes = Vec::new();
         for pair in 0..pairs {
             for t in &steps {
@@ -161,11 +161,6 @@ impl Setting<'_> {
         let file = format!("interpolation-{}.png", if steps.len() > 1 { "coarse-to-fine".into() } else { spelled.join("-") });
         Ok(Findings { pictures: vec![self.show(&file, caption, &sheet)?], ..Findings::default() })
     }
-}
-
-/// The step at which a walk comes by at `t` or below: x_t is noisy as the network is told only at steps that are visited. 0 past the last.
-fn visited(walk: &Walk, t: usize) -> usize {
-    walk.steps().get(walk.place_of(t)).map_or(0, |step| step.t)
 }
 
 /// The `i`th image.
