@@ -12,8 +12,8 @@ use support::*;
 const SETS: [&str; 11] = [
     "network.channels=8",
     "network.groups=4",
-    "network.block_size=1",
-    "network.multipliers=[1, 1, 1]",
+    "network.block_size=2",
+    "network.multipliers=[1, 1]",
     "network.attention=[7]",
     "training.steps=40",
     "training.batch=4",
@@ -66,6 +66,61 @@ fn a_job_on_a_device_is_the_hosts_and_goes_on_bit_for_bit() {
     let done = work(parts.path(), "emulated", None);
     assert!(done.status.success(), "{}", stderr(&done));
     assert_eq!(numbers(parts.path(), &job()), numbers(whole.path(), &job()));
+}
+
+/// Every operation of training and sampling beside its emulation: one that was broken on purpose is named, by the first place where it is.
+#[test]
+fn a_broken_operation_is_named() {
+    let operations = |broken: Option<&str>| {
+        let mut command = ddpm();
+        command.args(["doctor", "--device", "emulated", "--operations"]);
+        command.envs(broken.map(|name| ("DDPM_FAULT", format!("operation {name}"))));
+        command.output().unwrap()
+    };
+    let whole = operations(None);
+    assert!(whole.status.success(), "{}", stdout(&whole));
+    assert_eq!(stdout(&whole).lines().filter(|line| line.contains("operations agree")).count(), 6, "{}", stdout(&whole));
+    for (name, first) in
+        [("norm_backward_bf16", "training in bf16"), ("convolution_forward_f32", "training in f32"), ("walk_f32", "sampling in f32")]
+    {
+        let told = operations(Some(name));
+        assert_eq!(told.status.code(), Some(1));
+        let line = stdout(&told).lines().find(|line| line.contains("FAILED")).unwrap().to_string();
+        assert!(line.starts_with(first) && line.contains(&format!(", {name} of ")), "{line}");
+    }
+}
+
+/// Libraries against plain loops: here they are the plain loops.
+#[test]
+fn a_device_is_opened_and_tried() {
+    let tried = ddpm().args(["doctor", "--device", "emulated"]).output().unwrap();
+    assert!(tried.status.success() && stdout(&tried).ends_with("30 of 30 are right\n"), "{}", stdout(&tried));
+    let cpu = ddpm().args(["doctor", "--device", "cpu"]).output().unwrap();
+    assert_eq!(cpu.status.code(), Some(4));
+    assert!(stderr(&cpu).contains("expected a GPU"), "{}", stderr(&cpu));
+}
+
+/// The sums of a plan are those of the program that runs.
+#[test]
+fn a_plan_counts_what_runs() {
+    let network = ["--channels", "8", "--groups", "4", "--mult", "1,2", "--blocks", "1", "--attention", "4", "--side", "8", "--batch", "2"];
+    for work in ["train-step", "forward"] {
+        let bench = |flags: &[&str]| -> Value {
+            let done = ddpm().arg("bench").arg(work).args(network).args(flags).arg("--json").output().unwrap();
+            serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(&done)))
+        };
+        let plan = bench(&["--plan"]);
+        let run = bench(&["--device", "emulated", "--steps", "1", "--warmup", "0", "--breakdown"]);
+        let sums = |parts: &Value| {
+            let of = |key: &str| parts.as_array().unwrap().iter().map(|part| part[key].as_f64().unwrap()).sum::<f64>();
+            (of("count"), of("bytes"), of("flops"))
+        };
+        assert_eq!(sums(&plan), sums(&run["operations"]));
+        assert!(run["operations"].as_array().unwrap().iter().all(|part| part["s"].as_f64().unwrap() > 0.0));
+        // Of the network itself: its multiplications and additions are the plan's, but for the attention's and padding's share.
+        let (flops, of_network) = (sums(&plan).2, run["flops_per_image"].as_f64().unwrap() * 2.0);
+        assert!(flops > 0.8 * of_network && flops < 2.0 * of_network, "{flops} {of_network}");
+    }
 }
 
 #[test]

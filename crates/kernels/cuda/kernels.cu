@@ -1,5 +1,6 @@
 // All kernels as one translation unit.
 #include "common.cuh"
+#include "frame.cuh"
 #include "layers.cuh"
 #include "maps.cuh"
 #include "norm.cuh"

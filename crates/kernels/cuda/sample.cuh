@@ -1,6 +1,7 @@
 // A step from noise to images: a linear combination whose coefficients stand in a table, one row for each place of the walk.
 #pragma once
 #include "common.cuh"
+#include "frame.cuh"
 #include "maps.cuh"
 
 // Row of the table: x_0 from (x_t, output); x' from (x_t, x_0, output); sigma, or ln sigma2 = scale r + offset where `learned`.
@@ -9,48 +10,61 @@ struct Row {
     u32 learned, noisy;
 };
 
-// x becomes x', `predicted` gets x_0. `out` has c channels, or 2 c where it also tells the variance; `state` is the network's next
-// input. Sample `first` + image, its noise number *place + 1.
+// x becomes x', `predicted` gets x_0. `out` has one output for each of the image's numbers, or two where it also tells the variance; `state`
+// is the network's next input. Sample `first` + image, its noise number *place + 1.
 template <class T>
-__device__ void walk(const T *out, u32 out_c, u32 c, u32 len, u64 n, const Row *rows, const u64 *place, u32 clip, u32 key0, u32 key1,
-                     u32 stream, const u64 *first, float *x, float *predicted, T *state) {
+__device__ void walk(const T *out, u32 outputs, u32 h, u32 w, u32 c, u32 block, u64 n, const Row *rows, const u64 *place, u32 clip,
+                     u32 key0, u32 key1, u32 stream, const u64 *first, float *x, float *predicted, T *state) {
     u64 quad = THREAD;
     if (quad >= n / 4) return;
+    Frame from(h, w, c, block, outputs), to(h, w, c, block, 1);
+    u32 len = h * w * c;
+    u64 image = quad / (len / 4);
+    out += image * from.len();
+    state += image * to.len();
     Row row = rows[*place];
     float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     if (row.noisy) normals(random_words(key0, key1, stream, *place + 1, *first * (len / 4) + quad), z);
     for (u32 k = 0; k < 4; k++) {
-        u64 i = quad * 4 + k, pixel = i / c;
-        float y = number(out[pixel * out_c + i % c]), xt = x[i];
+        u64 i = quad * 4 + k;
+        u32 own = (u32)(i - image * len);
+        float y = number(out[from.at(own, 0)]), xt = x[i];
         // A factor of 0 leaves its term out: 0 times an infinite number is not a number.
         float x0 = (row.x0_xt == 0.0f ? 0.0f : row.x0_xt * xt) + (row.x0_output == 0.0f ? 0.0f : row.x0_output * y);
         if (clip) x0 = fminf(fmaxf(x0, -1.0f), 1.0f);
         float next = (row.xt == 0.0f ? 0.0f : row.xt * xt) + (row.x0 == 0.0f ? 0.0f : row.x0 * x0);
         if (row.output != 0.0f) next += row.output * y;
         if (row.noisy) {
-            float sigma = row.learned ? expf(0.5f * (row.scale * number(out[pixel * out_c + c + i % c]) + row.offset)) : row.sigma;
+            float sigma = row.learned ? expf(0.5f * (row.scale * number(out[from.at(own, 1)]) + row.offset)) : row.sigma;
             next += sigma * z[k];
         }
         x[i] = next;
         predicted[i] = x0;
-        state[i] = element<T>(next);
+        state[to.at(own, 0)] = element<T>(next);
     }
+    to.fill(state, (u32)(quad % (len / 4)), len / 4);
 }
 #define WALK(T)                                                                                                                    \
-    (const T *out, u32 out_c, u32 c, u32 len, u64 n, const Row *rows, const u64 *place, u32 clip, u32 key0, u32 key1, u32 stream,    \
-     const u64 *first, float *x, float *predicted, T *state)
-EACH_TYPE(walk, WALK, (out, out_c, c, len, n, rows, place, clip, key0, key1, stream, first, x, predicted, state))
+    (const T *out, u32 outputs, u32 h, u32 w, u32 c, u32 block, u64 n, const Row *rows, const u64 *place, u32 clip, u32 key0,        \
+     u32 key1, u32 stream, const u64 *first, float *x, float *predicted, T *state)
+EACH_TYPE(walk, WALK, (out, outputs, h, w, c, block, n, rows, place, clip, key0, key1, stream, first, x, predicted, state))
 
 // x_T of samples from *first on.
-template <class T> __device__ void start(u32 len, u64 n, u32 key0, u32 key1, u32 stream, const u64 *first, float *x, T *state) {
+template <class T>
+__device__ void start(u32 h, u32 w, u32 c, u32 block, u64 n, u32 key0, u32 key1, u32 stream, const u64 *first, float *x, T *state) {
     u64 quad = THREAD;
     if (quad >= n / 4) return;
+    Frame to(h, w, c, block, 1);
+    u32 quads = h * w * c / 4, own = (u32)(quad % quads);
+    state += quad / quads * to.len();
     float z[4];
-    normals(random_words(key0, key1, stream, 0, *first * (len / 4) + quad), z);
+    normals(random_words(key0, key1, stream, 0, *first * quads + quad), z);
     for (u32 k = 0; k < 4; k++) {
         x[quad * 4 + k] = z[k];
-        state[quad * 4 + k] = element<T>(z[k]);
+        state[to.at(own * 4 + k, 0)] = element<T>(z[k]);
     }
+    to.fill(state, own, quads);
 }
-#define START(T) (u32 len, u64 n, u32 key0, u32 key1, u32 stream, const u64 *first, float *x, T *state)
-EACH_TYPE(start, START, (len, n, key0, key1, stream, first, x, state))
+#define START(T) \
+    (u32 h, u32 w, u32 c, u32 block, u64 n, u32 key0, u32 key1, u32 stream, const u64 *first, float *x, T *state)
+EACH_TYPE(start, START, (h, w, c, block, n, key0, key1, stream, first, x, state))

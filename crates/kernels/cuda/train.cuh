@@ -2,65 +2,133 @@
 // device, so that one recorded step can be run again and again.
 #pragma once
 #include "common.cuh"
+#include "frame.cuh"
 #include "maps.cuh"
+
+// What a step t adds to the objective; a row of `terms` for each t.
+struct Terms {
+    double noisy_x0, noisy_eps, target_x0, target_eps, mean_xt, mean_output, truth_xt, truth_x0, log_posterior, scale, offset;
+    __device__ Terms(const double *row)
+        : noisy_x0(row[0]), noisy_eps(row[1]), target_x0(row[2]), target_eps(row[3]), mean_xt(row[4]), mean_output(row[5]),
+          truth_xt(row[6]), truth_x0(row[7]), log_posterior(row[8]), scale(row[9]), offset(row[10]) {}
+};
 
 // x_0, eps, t and x_t of a shard: image i of it is image first + i of the batch. A thread for four numbers.
 // `order`: the images of this epoch and the next one, [2][count]; the epoch of a position is position / count.
 template <class T>
-__device__ void batch(const unsigned char *images, const u32 *order, u32 count, u32 h, u32 w, u32 c, u32 flip, u32 key0, u32 key1,
-                      u32 flips, u32 timesteps, u32 noise, const float *signal_and_noise, u32 last_t, const u64 *step, u32 batch_size,
-                      u32 first, u32 shard, float *x0, float *eps, u32 *t, T *xt) {
-    u32 len = h * w * c;
+__device__ void batch(const unsigned char *images, const u32 *order, u32 count, u32 h, u32 w, u32 c, u32 block, u32 flip, u32 key0,
+                      u32 key1, u32 flips, u32 timesteps, u32 noise, const double *terms, u32 row_len, u32 last_t, const u64 *step,
+                      u32 batch_size, u32 first, u32 shard, float *x0, float *eps, u32 *t, T *xt) {
+    u32 len = h * w * c, quads = len / 4;
     u64 quad = THREAD;
-    if (quad >= (u64)shard * (len / 4)) return;
-    u32 i = (u32)(quad / (len / 4)), at = (u32)(quad % (len / 4)) * 4;
+    if (quad >= (u64)shard * quads) return;
+    Frame frame(h, w, c, block, 1);
+    u32 i = (u32)(quad / quads), own = (u32)(quad % quads), at = own * 4;
     u64 sample = (u64)first + i, position = *step * batch_size + sample;
     const unsigned char *image = images + (u64)order[position / count % 2 * count + position % count] * len;
     bool mirror = flip && random_words(key0, key1, flips, *step, sample / 4).v[sample % 4] & 1;
     u32 word = random_words(key0, key1, timesteps, *step, sample / 4).v[sample % 4];
     u32 own_t = 1 + (u32)(((u64)word * last_t) >> 32);
     if (at == 0) t[i] = own_t;
-    float z[4], a = signal_and_noise[2 * own_t], s = signal_and_noise[2 * own_t + 1];
+    const double *row = terms + (u64)own_t * row_len;
+    float z[4], a = (float)row[0], s = (float)row[1];
     normals(random_words(key0, key1, noise, *step, (sample * len + at) / 4), z);
+    T *map = xt + i * frame.len();
     for (u32 k = 0; k < 4; k++) {
-        u32 place = at + k, channel = place % c, column = place / c % w, row = place / c / w;
-        u32 from = mirror ? (row * w + (w - 1 - column)) * c + channel : place;
+        u32 place = at + k, channel = place % c, column = place / c % w, line = place / c / w;
+        u32 from = mirror ? (line * w + (w - 1 - column)) * c + channel : place;
         float clean = (float)image[from] / 127.5f - 1.0f;
         u64 out = (u64)i * len + place;
         x0[out] = clean;
         eps[out] = z[k];
-        xt[out] = element<T>(clean * a + z[k] * s);
+        map[frame.at(place, 0)] = element<T>(clean * a + z[k] * s);
     }
+    frame.fill(map, own, quads);
 }
 #define BATCH(T)                                                                                                                    \
-    (const unsigned char *images, const u32 *order, u32 count, u32 h, u32 w, u32 c, u32 flip, u32 key0, u32 key1, u32 flips,          \
-     u32 timesteps, u32 noise, const float *signal_and_noise, u32 last_t, const u64 *step, u32 batch_size, u32 first, u32 shard,      \
-     float *x0, float *eps, u32 *t, T *xt)
+    (const unsigned char *images, const u32 *order, u32 count, u32 h, u32 w, u32 c, u32 block, u32 flip, u32 key0, u32 key1,          \
+     u32 flips, u32 timesteps, u32 noise, const double *terms, u32 row_len, u32 last_t, const u64 *step, u32 batch_size, u32 first,   \
+     u32 shard, float *x0, float *eps, u32 *t, T *xt)
 EACH_TYPE(batch, BATCH,
-          (images, order, count, h, w, c, flip, key0, key1, flips, timesteps, noise, signal_and_noise, last_t, step, batch_size, first,
-           shard, x0, eps, t, xt))
+          (images, order, count, h, w, c, block, flip, key0, key1, flips, timesteps, noise, terms, row_len, last_t, step, batch_size,
+           first, shard, x0, eps, t, xt))
 
-// The mean squared error of an output for a (t) x_0 + b (t) eps: an image's mean to `losses`, the gradient of the shard's mean to
-// `dout`. A block for each image.
-template <class T>
-__device__ void squared_error(const T *out, const float *x0, const float *eps, const u32 *t, const float *target, u32 len, u32 shard,
-                              double *losses, T *dout) {
-    DYNAMIC_SHARED(scratch);
-    u64 image = (u64)blockIdx.x * len;
-    u32 own_t = t[blockIdx.x];
-    float a = target[2 * own_t], b = target[2 * own_t + 1], scale = 2.0f / ((float)len * (float)shard);
-    double sum = 0.0;
-    for (u32 i = threadIdx.x; i < len; i += blockDim.x) {
-        float d = number(out[image + i]) - (x0[image + i] * a + eps[image + i] * b);
-        sum += (double)d * d;
-        dout[image + i] = element<T>(scale * d);
+// The authors' normal distribution function and its derivative; 0 or 1 to the last digit, and flat, beyond 12.
+__device__ inline double tanh_cdf(double z, double *slope) {
+    double root = 0.7978845608028654, limited = fmin(fmax(z, -12.0), 12.0);
+    double th = tanh(root * (limited + 0.044715 * limited * limited * limited));
+    *slope = limited == z ? 0.5 * (1.0 - th * th) * root * (1.0 + 3.0 * 0.044715 * z * z) : 0.0;
+    return 0.5 * (1.0 + th);
+}
+
+// -ln p(x | mean, sigma) of the discretised decoder, floored as the authors', with its derivatives by mean and by ln sigma.
+__device__ inline double decoder(double x, double mean, double log_sigma, double *by_mean, double *by_log_sigma) {
+    double inverse = exp(-log_sigma), above = (x - mean + 1.0 / 255.0) * inverse, below = (x - mean - 1.0 / 255.0) * inverse;
+    double upper = 1.0, lower = 0.0, upper_slope = 0.0, lower_slope = 0.0;
+    if (x <= 0.999) upper = tanh_cdf(above, &upper_slope);
+    if (x >= -0.999) lower = tanh_cdf(below, &lower_slope);
+    double p = upper - lower;
+    if (p <= 1e-12) {
+        *by_mean = *by_log_sigma = 0.0;
+        return -log(1e-12);
     }
+    *by_mean = inverse * (upper_slope - lower_slope) / p;
+    *by_log_sigma = (above * upper_slope - below * lower_slope) / p;
+    return -log(p);
+}
+
+// The objective of an output and its gradient: `simple` times the squared error of what is predicted, plus `bound` times the bound's term
+// in bits, whose gradient reaches the mean where `through_mean`. An image's mean over its numbers to `losses`, the gradient of the
+// shard's mean to `dout`. In double, in which small differences of a distribution function keep their digits. A block for each image.
+template <class T>
+__device__ void objective(const T *out, const float *x0, const float *eps, const u32 *t, const double *terms, u32 row_len, u32 h, u32 w,
+                          u32 c, u32 block, u32 outputs, u32 shard, double simple, double bound, u32 through_mean, double *losses,
+                          T *dout) {
+    DYNAMIC_SHARED(scratch);
+    Frame frame(h, w, c, block, outputs);
+    u32 len = h * w * c, own_t = t[blockIdx.x];
+    Terms row(terms + (u64)own_t * row_len);
+    x0 += (u64)blockIdx.x * len;
+    eps += (u64)blockIdx.x * len;
+    out += blockIdx.x * frame.len();
+    dout += blockIdx.x * frame.len();
+    double scale = 1.0 / ((double)len * shard), bits = bound / 0.6931471805599453, sum = 0.0;
+    for (u32 i = threadIdx.x; i < len; i += blockDim.x) {
+        u64 at = frame.at(i, 0);
+        double y = number(out[at]), error = y - (row.target_x0 * x0[i] + row.target_eps * eps[i]);
+        double loss = simple * error * error, by_y = 2.0 * simple * error, by_second = 0.0;
+        if (bound != 0.0) {
+            double xt = row.noisy_x0 * x0[i] + row.noisy_eps * eps[i], mean = row.mean_xt * xt + row.mean_output * y;
+            double log_sigma2 = row.offset, by_mean, by_log_sigma2;
+            if (outputs == 2) log_sigma2 += row.scale * number(out[frame.at(i, 1)]);
+            if (own_t == 1) {
+                double by_log_sigma;
+                loss += bits * decoder(x0[i], mean, 0.5 * log_sigma2, &by_mean, &by_log_sigma);
+                by_log_sigma2 = 0.5 * by_log_sigma;
+            } else {
+                // (e^d - 1 - d + (truth - mean)^2 e^-log_sigma2) / 2 with d = log_posterior - log_sigma2
+                double off = row.truth_xt * xt + row.truth_x0 * x0[i] - mean, inverse = exp(-log_sigma2);
+                double d = row.log_posterior - log_sigma2, grown = expm1(d);
+                loss += bits * 0.5 * (grown - d + off * off * inverse);
+                by_mean = -off * inverse;
+                by_log_sigma2 = -0.5 * (grown + off * off * inverse);
+            }
+            if (through_mean) by_y += bits * row.mean_output * by_mean;
+            by_second = bits * row.scale * by_log_sigma2;
+        }
+        sum += loss;
+        dout[at] = element<T>((float)(scale * by_y));
+        if (outputs == 2) dout[frame.at(i, 1)] = element<T>((float)(scale * by_second));
+    }
+    frame.fill(dout, threadIdx.x, blockDim.x);
     sum = block_sum((double *)scratch, sum);
     if (threadIdx.x == 0) losses[blockIdx.x] = sum / len;
 }
-#define SQUARED_ERROR(T)                                                                                                    \
-    (const T *out, const float *x0, const float *eps, const u32 *t, const float *target, u32 len, u32 shard, double *losses, T *dout)
-EACH_TYPE(squared_error, SQUARED_ERROR, (out, x0, eps, t, target, len, shard, losses, dout))
+#define OBJECTIVE(T)                                                                                                             \
+    (const T *out, const float *x0, const float *eps, const u32 *t, const double *terms, u32 row_len, u32 h, u32 w, u32 c, u32 block, \
+     u32 outputs, u32 shard, double simple, double bound, u32 through_mean, double *losses, T *dout)
+EACH_TYPE(objective, OBJECTIVE,
+          (out, x0, eps, t, terms, row_len, h, w, c, block, outputs, shard, simple, bound, through_mean, losses, dout))
 
 // Each block's sum of squares.
 extern "C" __global__ void squares(const float *x, u64 n, double *partial) {

@@ -2,7 +2,7 @@
 
 use crate::diffusion::Diffusion;
 use crate::engine::Engine;
-use crate::engine::device::Walker;
+use crate::engine::device::{Remote, Walker};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 use ddpm_core::sampler::{Noise, Step};
@@ -93,19 +93,32 @@ impl<'a> Walk<'a> {
         Ok(Walked { x0, predictions })
     }
 
-    /// The same where the network is on a device that can make all of a walk.
-    fn run_on_device(&mut self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Option<Walked>> {
+    /// The walk on a device, and the device, where the network is on one that can make all of a walk.
+    fn walker(&mut self, seed: u64, count: usize) -> Result<Option<(&mut Walker, &mut Remote)>> {
         let can = Walker::can(self.engine.unet());
-        let image = self.engine.unet().image();
         let Some((remote, weights)) = self.engine.on_device().filter(|_| can) else { return Ok(None) };
         if !self.walker.as_ref().is_some_and(|walker| walker.fits(remote, seed, count)) {
             self.walker = Some(Walker::new(remote, weights, self.diffusion, (&self.steps, self.clips), (seed, count))?);
         }
+        Ok(self.walker.as_mut().map(|walker| (walker, remote)))
+    }
+
+    /// The device that a walk of `count` images runs on and a step's program there, to be measured; none on the host.
+    pub fn program(&mut self, count: usize) -> Result<Option<(&mut dyn ddpm_kernels::device::Device, usize)>> {
+        match self.walker(0, count)? {
+            Some((walker, remote)) => walker.program(remote).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same where the network is on a device that can make all of a walk.
+    fn run_on_device(&mut self, seed: u64, first: usize, count: usize, keep: &[usize]) -> Result<Option<Walked>> {
+        let image = self.engine.unet().image();
+        let Some((walker, remote)) = self.walker(seed, count)? else { return Ok(None) };
         let images = |numbers: Vec<f32>| -> Result<Tensor> {
             Ok(Tensor::from_vec(numbers, (count, image.height, image.width, image.channels), &Device::Cpu)?)
         };
         let mut predictions = Vec::new();
-        let walker = self.walker.as_mut().expect("made above");
         let x0 = walker.run(remote, (first, count), keep, &mut |t, x0| {
             predictions.push((t, images(x0)?));
             Ok(())

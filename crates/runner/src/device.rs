@@ -132,9 +132,7 @@ fn gpus() -> Result<usize, String> {
 
 #[cfg(feature = "cuda")]
 fn open_gpu(number: usize) -> Result<Box<dyn Programs>> {
-    // Beside the temporary files of all programs: what it holds is a few seconds' work.
-    let cache = std::env::temp_dir().join(format!("ddpm-cuda-{number}.txt"));
-    Ok(Box::new(ddpm_kernels::device::cuda::Cuda::new(number, Some(cache)).context(Unusable)?))
+    Ok(Box::new(ddpm_kernels::device::cuda::Cuda::new(number).context(Unusable)?))
 }
 
 #[cfg(feature = "cuda")]

@@ -1,9 +1,10 @@
 //! Programs on the CPU: this crate's CUDA kernels compiled by a C++ compiler, products and convolutions as plain loops.
 
 use super::launch::{Argument, Launch};
-use super::{Convolution, Device, Matrix, Op, Pass, Product, Span, Type, check};
+use super::{Device, Op, Span, check, reference};
 use candle_core::{Result, bail};
 use std::ffi::{CString, c_char, c_int, c_void};
+use std::time::Instant;
 
 unsafe extern "C" {
     fn ddpm_emulated_launch(
@@ -23,9 +24,16 @@ pub struct Emulated {
     /// In words of 8 bytes, so that every place is aligned.
     arena: Vec<u64>,
     programs: Vec<Vec<Op>>,
+    /// An operation that gives a wrong number.
+    broken: Option<String>,
 }
 
 impl Emulated {
+    /// One whose operation of this name ([`Op::name`]) gives a wrong number, to see who notices.
+    pub fn breaking(operation: &str) -> Emulated {
+        Emulated { broken: Some(operation.to_string()), ..Emulated::default() }
+    }
+
     fn bytes(&mut self) -> &mut [u8] {
         let (pointer, len) = (self.arena.as_mut_ptr().cast::<u8>(), 8 * self.arena.len());
         // Safety: the same memory as bytes, of any value, borrowed as long as self is.
@@ -38,7 +46,7 @@ impl Emulated {
         let mut values: Vec<u64> = Vec::with_capacity(launch.arguments.len());
         for argument in &launch.arguments {
             values.push(match *argument {
-                Argument::Place(span) => base.wrapping_add(span.at) as u64,
+                Argument::Place(place) => base.wrapping_add(place.span.at) as u64,
                 Argument::Nothing => 0,
                 Argument::U32(v) => v as u64,
                 Argument::U64(v) => v,
@@ -62,87 +70,19 @@ impl Emulated {
         }
     }
 
-    fn read(&mut self, at: Span, kind: Type, place: usize) -> f32 {
-        let from = at.at + place * kind.size();
-        let bytes = &self.bytes()[from..from + kind.size()];
-        match kind {
-            Type::F32 => f32::from_le_bytes(bytes.try_into().expect("4 bytes")),
-            Type::Bf16 => f32::from_bits((u16::from_le_bytes(bytes.try_into().expect("2 bytes")) as u32) << 16),
+    fn op(&mut self, op: &Op) -> Result<()> {
+        match op {
+            Op::Launch(launch) => self.launch(launch)?,
+            Op::Product(product) => reference::product(self.bytes(), product),
+            Op::Convolution(convolution) => reference::convolution(self.bytes(), convolution),
         }
-    }
-
-    fn write(&mut self, at: Span, kind: Type, place: usize, v: f32) {
-        let from = at.at + place * kind.size();
-        let to = &mut self.bytes()[from..from + kind.size()];
-        match kind {
-            Type::F32 => to.copy_from_slice(&v.to_le_bytes()),
-            Type::Bf16 => {
-                let bits = v.to_bits();
-                to.copy_from_slice(&(((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16).to_le_bytes());
-            }
+        if self.broken.as_ref().is_some_and(|name| *name == op.name())
+            && let Some((span, element)) = op.targets().into_iter().next()
+        {
+            // The highest byte of the first number: its exponent, where it has one.
+            self.bytes()[span.at + element.size() - 1] ^= 4;
         }
-    }
-
-    fn numbers(&mut self, at: Span, kind: Type, n: usize) -> Vec<f32> {
-        (0..n).map(|i| self.read(at, kind, i)).collect()
-    }
-
-    fn product(&mut self, p: &Product) {
-        let matrix = |m: &Matrix, batch: usize, row: usize, column: usize| {
-            let (row, column) = if m.turned { (column, row) } else { (row, column) };
-            batch * m.each + row * m.stride + column
-        };
-        for batch in 0..p.batch {
-            for i in 0..p.m {
-                for j in 0..p.n {
-                    let mut sum = 0f64;
-                    for k in 0..p.k {
-                        let a = self.read(p.a.at, p.a.kind, matrix(&p.a, batch, i, k));
-                        sum += a as f64 * self.read(p.b.at, p.b.kind, matrix(&p.b, batch, k, j)) as f64;
-                    }
-                    let place = matrix(&p.c, batch, i, j);
-                    let before = if p.add { self.read(p.c.at, p.c.kind, place) } else { 0.0 };
-                    self.write(p.c.at, p.c.kind, place, (before as f64 + p.alpha as f64 * sum) as f32);
-                }
-            }
-        }
-    }
-
-    fn convolution(&mut self, c: &Convolution) {
-        let (s, (oh, ow)) = (c.sizes, c.sizes.output());
-        let [nx, nw, ny] = s.numbers();
-        let [x, w, y] = [(c.x, nx), (c.w, nw), (c.y, ny)].map(|(at, n)| self.numbers(at, c.kind, n));
-        let (target, n) = match c.pass {
-            Pass::Forward => (c.y, ny),
-            Pass::InputGradient => (c.x, nx),
-            Pass::WeightGradient => (c.w, nw),
-        };
-        let mut sums = vec![0f64; n];
-        for b in 0..s.batch {
-            for (row, column) in (0..oh).flat_map(|row| (0..ow).map(move |column| (row, column))) {
-                for (i, j) in (0..s.k).flat_map(|i| (0..s.k).map(move |j| (i, j))) {
-                    let (from_row, from_column) = ((row * s.stride + i).wrapping_sub(s.pad), (column * s.stride + j).wrapping_sub(s.pad));
-                    if from_row >= s.h || from_column >= s.w {
-                        continue;
-                    }
-                    let (at_y, at_x) = (((b * oh + row) * ow + column) * s.c_out, ((b * s.h + from_row) * s.w + from_column) * s.c_in);
-                    for o in 0..s.c_out {
-                        let at_w = ((o * s.k + i) * s.k + j) * s.c_in;
-                        for k in 0..s.c_in {
-                            match c.pass {
-                                Pass::Forward => sums[at_y + o] += x[at_x + k] as f64 * w[at_w + k] as f64,
-                                Pass::InputGradient => sums[at_x + k] += y[at_y + o] as f64 * w[at_w + k] as f64,
-                                Pass::WeightGradient => sums[at_w + k] += x[at_x + k] as f64 * y[at_y + o] as f64,
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        for (i, sum) in sums.into_iter().enumerate() {
-            let before = if c.add { self.read(target, c.kind, i) } else { 0.0 };
-            self.write(target, c.kind, i, (before as f64 + sum) as f32);
-        }
+        Ok(())
     }
 }
 
@@ -180,19 +120,22 @@ impl Device for Emulated {
         Ok(self.programs.len() - 1)
     }
 
+    fn program(&self, program: usize) -> &[Op] {
+        &self.programs[program]
+    }
+
     fn run(&mut self, program: usize) -> Result<()> {
+        self.time(program).map(|_| ())
+    }
+
+    fn time(&mut self, program: usize) -> Result<Vec<f64>> {
         let ops = std::mem::take(&mut self.programs[program]);
-        let result = ops.iter().try_for_each(|op| match op {
-            Op::Launch(launch) => self.launch(launch),
-            Op::Product(product) => {
-                self.product(product);
-                Ok(())
-            }
-            Op::Convolution(convolution) => {
-                self.convolution(convolution);
-                Ok(())
-            }
+        let result = ops.iter().map(|op| {
+            let start = Instant::now();
+            self.op(op)?;
+            Ok(start.elapsed().as_secs_f64())
         });
+        let result = result.collect();
         self.programs[program] = ops;
         result
     }

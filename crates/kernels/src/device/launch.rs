@@ -1,18 +1,80 @@
 //! A kernel of this crate with its grid and arguments.
 
-use super::Span;
+use super::{Span, Type};
+
+/// What the numbers in a place are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    F32,
+    Bf16,
+    F64,
+    U64,
+    U32,
+    Byte,
+}
+
+impl Element {
+    /// Bytes of one.
+    pub fn size(self) -> usize {
+        match self {
+            Element::F64 | Element::U64 => 8,
+            Element::F32 | Element::U32 => 4,
+            Element::Bf16 => 2,
+            Element::Byte => 1,
+        }
+    }
+}
+
+impl From<Type> for Element {
+    fn from(kind: Type) -> Element {
+        match kind {
+            Type::F32 => Element::F32,
+            Type::Bf16 => Element::Bf16,
+        }
+    }
+}
+
+/// What a kernel does with a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Reads,
+    /// All that it touches, whatever was there.
+    Writes,
+    /// Reads and writes.
+    Updates,
+}
+
+/// A place that a kernel is given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// The numbers that it may touch: none outside.
+    pub span: Span,
+    pub element: Element,
+    pub access: Access,
+    /// Numbers that it does touch.
+    pub touched: usize,
+}
 
 /// What a kernel is given, in its order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument {
-    /// A place.
-    Place(Span),
+    Place(Place),
     /// No place.
     Nothing,
     U32(u32),
     U64(u64),
     F32(f32),
     F64(f64),
+}
+
+impl Argument {
+    /// The same place where only `touched` of its numbers are touched.
+    pub(super) fn touching(self, touched: usize) -> Argument {
+        match self {
+            Argument::Place(place) => Argument::Place(Place { touched, ..place }),
+            other => other,
+        }
+    }
 }
 
 /// A kernel with its grid and arguments. Made by this module's neighbours only, which see to it that every place is as long as the kernel
@@ -54,16 +116,35 @@ impl Launch {
     }
 
     /// The places among the arguments.
-    pub(super) fn places(&self) -> Vec<Span> {
-        let place = |a: &Argument| if let Argument::Place(span) = a { Some(*span) } else { None };
-        self.arguments.iter().filter_map(place).collect()
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.arguments.iter().filter_map(|a| if let Argument::Place(place) = a { Some(*place) } else { None })
     }
 }
 
-/// The argument for a place of at least `bytes`. Panics where it is shorter.
-pub(super) fn place(span: Span, bytes: usize) -> Argument {
+fn place(span: Span, n: usize, element: Element, access: Access) -> Argument {
+    let bytes = n * element.size();
     assert!(span.bytes >= bytes, "a place of {} bytes where {bytes} are needed", span.bytes);
-    Argument::Place(span)
+    Argument::Place(Place { span: span.part(0, bytes), element, access, touched: n })
+}
+
+/// The argument for a place whose first `n` numbers are read. Panics where it is shorter, as do the two below.
+pub(super) fn reads(span: Span, n: usize, element: impl Into<Element>) -> Argument {
+    place(span, n, element.into(), Access::Reads)
+}
+
+/// The argument for a place whose first `n` numbers are written.
+pub(super) fn writes(span: Span, n: usize, element: impl Into<Element>) -> Argument {
+    place(span, n, element.into(), Access::Writes)
+}
+
+/// The argument for a place whose first `n` numbers are read and written.
+pub(super) fn updates(span: Span, n: usize, element: impl Into<Element>) -> Argument {
+    place(span, n, element.into(), Access::Updates)
+}
+
+/// [`updates`] where what is there counts, else [`writes`].
+pub(super) fn adds(add: bool, span: Span, n: usize, element: impl Into<Element>) -> Argument {
+    place(span, n, element.into(), if add { Access::Updates } else { Access::Writes })
 }
 
 /// The argument for a number that a kernel keeps in 32 bits. Panics where it has more.

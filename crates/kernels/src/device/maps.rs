@@ -1,6 +1,6 @@
 //! What is done to whole feature maps beside convolutions, and the time embedding's small layers.
 
-use super::launch::{Argument, Launch, place, u32};
+use super::launch::{Argument, Element, Launch, adds, reads, u32, updates, writes};
 use super::norm::PACK;
 use super::{Op, Span, Type};
 
@@ -34,13 +34,13 @@ impl Map {
 /// One or two feature maps side by side, with their channels.
 pub type Parts<'a> = &'a [(Span, usize)];
 
-/// The arguments (a, b, channels of a, channels of b), for `pixels` pixels.
+/// The arguments (a, b, channels of a, channels of b), for `pixels` pixels that are read.
 pub(super) fn parts(parts: Parts, pixels: usize, kind: Type) -> [Argument; 4] {
-    let one = |(span, c): (Span, usize)| (place(span, pixels * c * kind.size()), u32(c));
+    let one = |(span, c): (Span, usize)| reads(span, pixels * c, kind);
     match *parts {
         [] => [Argument::Nothing, Argument::Nothing, u32(0), u32(0)],
-        [a] => [one(a).0, Argument::Nothing, one(a).1, u32(0)],
-        [a, b] => [one(a).0, one(b).0, one(a).1, one(b).1],
+        [a] => [one(a), Argument::Nothing, u32(a.1), u32(0)],
+        [a, b] => [one(a), one(b), u32(a.1), u32(b.1)],
         _ => panic!("at most two feature maps side by side, got {}", parts.len()),
     }
 }
@@ -54,14 +54,14 @@ pub fn finish(map: Map, y: Span, (from, c): (usize, usize), bias: Span, shift: O
     assert!(from + c <= map.c && (plus.is_empty() || plus.iter().map(|p| p.1).sum::<usize>() == c), "{c} channels from {from} of {map:?}");
     let [a, b, ca, cb] = parts(plus, map.pixels(), map.kind);
     let arguments = vec![
-        place(y, map.bytes()),
+        updates(y, map.numbers(), map.kind).touching(map.pixels() * c),
         u32(map.c),
         u32(from),
         u32(c),
         Argument::U64(map.pixels() as u64),
         u32(map.h * map.w),
-        place(bias, 4 * c),
-        shift.map_or(Argument::Nothing, |shift| place(shift, 4 * map.batch * c)),
+        reads(bias, c, Element::F32),
+        shift.map_or(Argument::Nothing, |shift| reads(shift, map.batch * c, Element::F32)),
         a,
         b,
         ca,
@@ -76,26 +76,27 @@ pub fn finish(map: Map, y: Span, (from, c): (usize, usize), bias: Span, shift: O
 /// Channels `from..from + c` of `dy` to `out`, written or added.
 pub fn take_channels(map: Map, dy: Span, (from, c): (usize, usize), out: Span, add: bool) -> Op {
     assert!(from + c <= map.c);
-    let (dy, out) = (place(dy, map.bytes()), place(out, map.pixels() * c * map.kind.size()));
+    let n = map.pixels() * c;
+    let (dy, out) = (reads(dy, map.numbers(), map.kind).touching(n), adds(add, out, n, map.kind));
     let arguments = vec![dy, u32(map.c), u32(from), u32(c), Argument::U64(map.pixels() as u64), out, u32(add as usize)];
-    Op::Launch(Launch::among(name("take_channels", map.kind), map.pixels() * c, arguments))
+    Op::Launch(Launch::among(name("take_channels", map.kind), n, arguments))
 }
 
 fn resize(kernel: &str, small: Map, large: (usize, usize), [from, to]: [Span; 2], forward: bool, add: bool) -> Op {
     let large = Map { h: large.0, w: large.1, ..small };
-    let (reads, writes) = if forward { (small, large) } else { (large, small) };
+    let (source, target) = if forward { (small, large) } else { (large, small) };
     let mut arguments = vec![
-        place(from, reads.bytes()),
+        reads(from, source.numbers(), small.kind),
         u32(small.h),
         u32(small.w),
         u32(small.c),
-        Argument::U64(writes.numbers() as u64),
-        place(to, writes.bytes()),
+        Argument::U64(target.numbers() as u64),
+        adds(add, to, target.numbers(), small.kind),
     ];
     if !forward {
         arguments.push(u32(add as usize));
     }
-    Op::Launch(Launch::among(name(kernel, small.kind), writes.numbers(), arguments))
+    Op::Launch(Launch::among(name(kernel, small.kind), target.numbers(), arguments))
 }
 
 /// `map` with one row and one column of zeros at the bottom and the right.
@@ -122,24 +123,25 @@ pub fn upsample_backward(map: Map, dy: Span, dx: Span, add: bool) -> Op {
 pub fn pixel_sums(map: Map, dy: Span, (from, c): (usize, usize), out: Span) -> Op {
     assert!(from + c <= map.c);
     let (threads, blocks) = (256, c.div_ceil(32) as u32);
-    let arguments = vec![place(dy, map.bytes()), u32(map.c), u32(from), u32(c), u32(map.h * map.w), place(out, 4 * map.batch * c)];
+    let dy = reads(dy, map.numbers(), map.kind).touching(map.pixels() * c);
+    let arguments = vec![dy, u32(map.c), u32(from), u32(c), u32(map.h * map.w), writes(out, map.batch * c, Element::F32)];
     let grid = (blocks, map.batch as u32);
     Op::Launch(Launch { name: name("pixel_sums", map.kind), grid, threads, shared: 4 * threads, arguments })
 }
 
 /// Sums of `rows` rows of `n` f32.
 pub fn row_sums(x: Span, rows: usize, n: usize, out: Span) -> Op {
-    Op::Launch(Launch::each("row_sums", n, vec![place(x, 4 * rows * n), u32(rows), u32(n), place(out, 4 * n)]))
+    Op::Launch(Launch::each("row_sums", n, vec![reads(x, rows * n, Element::F32), u32(rows), u32(n), writes(out, n, Element::F32)]))
 }
 
 /// n bf16 as f32.
 pub fn widen(x: Span, n: usize, y: Span) -> Op {
-    Op::Launch(Launch::among("widen", n, vec![place(x, 2 * n), Argument::U64(n as u64), place(y, 4 * n)]))
+    Op::Launch(Launch::among("widen", n, vec![reads(x, n, Type::Bf16), Argument::U64(n as u64), writes(y, n, Type::F32)]))
 }
 
 /// n f32 as bf16.
 pub fn narrow(x: Span, n: usize, y: Span) -> Op {
-    Op::Launch(Launch::among("narrow", n, vec![place(x, 4 * n), Argument::U64(n as u64), place(y, 2 * n)]))
+    Op::Launch(Launch::among("narrow", n, vec![reads(x, n, Type::F32), Argument::U64(n as u64), writes(y, n, Type::Bf16)]))
 }
 
 fn rows(n: usize) -> (u32, u32) {
@@ -151,33 +153,32 @@ fn rows(n: usize) -> (u32, u32) {
 /// `count` rows of n become softmax(scale row).
 pub fn softmax(kind: Type, x: Span, count: usize, n: usize, scale: f32) -> Op {
     let (threads, shared) = rows(n);
-    let arguments = vec![place(x, count * n * kind.size()), u32(n), Argument::F32(scale)];
+    let arguments = vec![updates(x, count * n, kind), u32(n), Argument::F32(scale)];
     Op::Launch(Launch { name: name("softmax", kind), grid: (count as u32, 1), threads, shared, arguments })
 }
 
 /// The gradient `dp` of p = softmax(scale s) becomes that of s.
 pub fn softmax_backward(kind: Type, p: Span, dp: Span, count: usize, n: usize, scale: f32) -> Op {
-    let ((threads, shared), bytes) = (rows(n), count * n * kind.size());
-    let arguments = vec![place(p, bytes), place(dp, bytes), u32(n), Argument::F32(scale)];
+    let (threads, shared) = rows(n);
+    let arguments = vec![reads(p, count * n, kind), updates(dp, count * n, kind), u32(n), Argument::F32(scale)];
     Op::Launch(Launch { name: name("softmax_backward", kind), grid: (count as u32, 1), threads, shared, arguments })
 }
 
 /// Rows `t - 1` of a table \[T, c\] for `batch` steps t (u32, in 1..=T): \[batch, c\].
 pub fn embed(table: Span, t: Span, c: usize, batch: usize, out: Span) -> Op {
     let n = batch * c;
-    Op::Launch(Launch::each(
-        "embed",
-        n,
-        vec![Argument::Place(table), place(t, 4 * batch), u32(c), Argument::U64(n as u64), place(out, 4 * n)],
-    ))
+    let table = reads(table, table.bytes / 4, Element::F32).touching(n);
+    let arguments = vec![table, reads(t, batch, Element::U32), u32(c), Argument::U64(n as u64), writes(out, n, Element::F32)];
+    Op::Launch(Launch::each("embed", n, arguments))
 }
 
 /// y = x sigmoid(x), for n f32.
 pub fn silu(x: Span, n: usize, y: Span) -> Op {
-    Op::Launch(Launch::each("silu", n, vec![place(x, 4 * n), Argument::U64(n as u64), place(y, 4 * n)]))
+    Op::Launch(Launch::each("silu", n, vec![reads(x, n, Element::F32), Argument::U64(n as u64), writes(y, n, Element::F32)]))
 }
 
 /// The gradient `dy` of silu(x) becomes that of x.
 pub fn silu_backward(x: Span, n: usize, dy: Span) -> Op {
-    Op::Launch(Launch::each("silu_backward", n, vec![place(x, 4 * n), Argument::U64(n as u64), place(dy, 4 * n)]))
+    let arguments = vec![reads(x, n, Element::F32), Argument::U64(n as u64), updates(dy, n, Element::F32)];
+    Op::Launch(Launch::each("silu_backward", n, arguments))
 }

@@ -2,21 +2,27 @@
 //!
 //! What makes a program knows no device; what runs it knows no network. Two run it: [`cuda`](self) on an NVIDIA GPU (feature `cuda`) and
 //! [`emulated`](self) on the CPU (feature `emulation`), from the same CUDA source, so that programs, launch configurations and every kernel's
-//! indices are tested where no GPU is. Convolutions and matrix products are cuDNN's and cuBLAS's on the GPU and plain loops in the emulation.
+//! indices are tested where no GPU is. Convolutions and matrix products are cuDNN's and cuBLAS's on the GPU and plain loops
+//! ([`reference`]) in the emulation. [`compared`] runs two of them side by side, [`counted`] runs nothing and only counts.
 
 pub mod arena;
+pub mod compared;
+pub mod counted;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 #[cfg(feature = "emulation")]
 pub mod emulated;
+pub mod frame;
 pub mod launch;
 pub mod maps;
 pub mod norm;
+pub mod probe;
+pub mod reference;
 pub mod sample;
 pub mod train;
 
 use candle_core::Result;
-use launch::Launch;
+use launch::{Access, Element, Launch};
 
 /// A place in the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +111,20 @@ pub enum Pass {
     WeightGradient,
 }
 
+impl Pass {
+    /// All of them.
+    pub const ALL: [Pass; 3] = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::InputGradient => "input_gradient",
+            Pass::WeightGradient => "weight_gradient",
+        }
+    }
+}
+
 /// The sizes of a convolution of `[B, H, W, Ci]` with weights `[Co, k, k, Ci]` and as much zero padding on all sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sizes {
@@ -145,6 +165,13 @@ pub struct Convolution {
     pub tf32: bool,
 }
 
+/// What an operation asks of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    pub bytes: f64,
+    pub flops: f64,
+}
+
 /// One operation. All are done in their order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -157,10 +184,81 @@ pub enum Op {
 }
 
 impl Op {
+    /// What is done: a kernel's name, or what a library is asked for.
+    pub fn name(&self) -> String {
+        match self {
+            Op::Launch(launch) => launch.name.clone(),
+            Op::Product(p) => format!("product_{}", p.a.kind.suffix()),
+            Op::Convolution(c) => format!("convolution_{}_{}", c.pass.name(), c.kind.suffix()),
+        }
+    }
+
+    /// On how much: the sizes of a product or a convolution, the most numbers that a kernel touches in one place.
+    pub fn size(&self) -> String {
+        match self {
+            Op::Launch(launch) => format!("{} numbers", launch.places().map(|place| place.touched).max().unwrap_or(0)),
+            Op::Product(p) => format!("{} x {} by {} x {}, {} times", p.m, p.k, p.k, p.n, p.batch),
+            Op::Convolution(c) => {
+                let s = c.sizes;
+                format!("{} x {} x {} x {} to {}, {}x{} / {}", s.batch, s.h, s.w, s.c_in, s.c_out, s.k, s.k, s.stride)
+            }
+        }
+    }
+
+    /// What it asks of a device at least: every number that it reads or writes moved once, and the multiplications and additions of
+    /// products and convolutions.
+    pub fn cost(&self) -> Cost {
+        match self {
+            Op::Launch(launch) => {
+                let bytes =
+                    |place: launch::Place| place.touched * place.element.size() * if place.access == Access::Updates { 2 } else { 1 };
+                Cost { bytes: launch.places().map(bytes).sum::<usize>() as f64, flops: 0.0 }
+            }
+            Op::Product(p) => {
+                let numbers = |m: &Matrix, rows: usize, columns: usize| {
+                    let times = if m.each == 0 { 1 } else { p.batch };
+                    (times * rows * columns * m.kind.size()) as f64
+                };
+                let c = numbers(&p.c, p.m, p.n) * if p.add { 2.0 } else { 1.0 };
+                let flops = 2.0 * p.batch as f64 * p.m as f64 * p.n as f64 * p.k as f64;
+                Cost { bytes: numbers(&p.a, p.m, p.k) + numbers(&p.b, p.k, p.n) + c, flops }
+            }
+            Op::Convolution(c) => {
+                let [x, w, y] = c.sizes.numbers();
+                let target = match c.pass {
+                    Pass::Forward => y,
+                    Pass::InputGradient => x,
+                    Pass::WeightGradient => w,
+                };
+                let numbers = x + w + y + if c.add { target } else { 0 };
+                let flops = 2.0 * y as f64 * (c.sizes.k * c.sizes.k * c.sizes.c_in) as f64;
+                Cost { bytes: (numbers * c.kind.size()) as f64, flops }
+            }
+        }
+    }
+
+    /// The places that it writes, and what their numbers are.
+    pub fn targets(&self) -> Vec<(Span, Element)> {
+        match self {
+            Op::Launch(launch) => {
+                launch.places().filter(|place| place.access != Access::Reads).map(|place| (place.span, place.element)).collect()
+            }
+            Op::Product(p) => vec![(p.c.at, p.c.kind.into())],
+            Op::Convolution(c) => {
+                let target = match c.pass {
+                    Pass::Forward => c.y,
+                    Pass::InputGradient => c.x,
+                    Pass::WeightGradient => c.w,
+                };
+                vec![(target, c.kind.into())]
+            }
+        }
+    }
+
     /// The places that it reads or writes. Panics where one is too short for what is done with it: nothing beyond a place is touched.
     pub fn places(&self) -> Vec<Span> {
         match self {
-            Op::Launch(launch) => launch.places(),
+            Op::Launch(launch) => launch.places().map(|place| place.span).collect(),
             Op::Product(p) => {
                 let reach = |m: &Matrix, rows: usize, columns: usize| {
                     let (rows, columns) = if m.turned { (columns, rows) } else { (rows, columns) };
@@ -211,6 +309,22 @@ pub trait Device {
     /// Makes a program ready to run and returns its number. It may overwrite whatever the program writes.
     fn load(&mut self, program: Vec<Op>) -> Result<usize>;
 
+    /// The operations of a program.
+    fn program(&self, program: usize) -> &[Op];
+
     /// Begins program `program`; what is asked for later comes after it.
     fn run(&mut self, program: usize) -> Result<()>;
+
+    /// Runs a program once, each operation by itself, and gives the seconds of each.
+    fn time(&mut self, program: usize) -> Result<Vec<f64>>;
+
+    /// What it is and what it runs on, as pairs of a word and its value.
+    fn about(&mut self) -> Result<Vec<(&'static str, String)>> {
+        Ok(Vec::new())
+    }
+
+    /// What a library offers for a program's convolutions, with times: a line for each. Overwrites what they write.
+    fn algorithms(&mut self, _program: usize) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }

@@ -1,6 +1,6 @@
 //! GroupNorm, SiLU and dropout as one kernel each way.
 
-use super::launch::{Argument, Launch, place, u32};
+use super::launch::{Argument, Element, Launch, adds, reads, u32, writes};
 use super::maps::{Map, Parts, parts};
 use super::{Op, Span};
 use crate::group_norm::Spec;
@@ -77,7 +77,7 @@ impl Norm<'_> {
                 let (below, keep) = ((d.p * 4_294_967_296.0) as u32, (1.0 / (1.0 - d.p)) as f32);
                 [Argument::U32(key0), Argument::U32(key1), Argument::U32(stream), Argument::U32(below), Argument::F32(keep)]
                     .into_iter()
-                    .chain([place(d.step, 16), u32(d.layers as usize), u32(d.layer as usize), u32(d.first)])
+                    .chain([reads(d.step, 2, Element::U64), u32(d.layers as usize), u32(d.layer as usize), u32(d.first)])
                     .collect::<Vec<_>>()
             }
             None => {
@@ -90,15 +90,20 @@ impl Norm<'_> {
         Op::Launch(Launch { name, grid, threads: threads as u32, shared: (4 * PACK * threads) as u32, arguments })
     }
 
-    fn statistics(&self) -> Argument {
-        place(self.statistics, 8 * self.map.batch * self.spec.groups)
+    fn gamma_beta(&self) -> [Argument; 2] {
+        [self.gamma, self.beta].map(|span| reads(span, self.map.c, Element::F32))
+    }
+
+    fn statistics(&self, known: bool) -> Argument {
+        let n = 2 * self.map.batch * self.spec.groups;
+        if known { reads(self.statistics, n, Element::F32) } else { writes(self.statistics, n, Element::F32) }
     }
 
     /// The result to `y`; `again` where the statistics are there from before.
     pub fn forward(&self, y: Span, again: bool) -> Op {
-        let c = self.map.c;
         let [a, b, ca, cb] = parts(self.parts, self.map.pixels(), self.map.kind);
-        let head = vec![a, b, ca, cb, place(self.gamma, 4 * c), place(self.beta, 4 * c), self.statistics(), place(y, self.map.bytes())];
+        let [gamma, beta] = self.gamma_beta();
+        let head = vec![a, b, ca, cb, gamma, beta, self.statistics(again), writes(y, self.map.numbers(), self.map.kind)];
         let tail = vec![Argument::F32(self.spec.epsilon as f32), u32(self.spec.silu as usize), u32(again as usize)];
         self.launch("norm_forward", head, tail)
     }
@@ -109,22 +114,25 @@ impl Norm<'_> {
         let c = self.map.c;
         assert_eq!(to.len(), self.parts.len(), "one gradient for each part");
         let [a, b, ca, cb] = parts(self.parts, self.map.pixels(), self.map.kind);
-        let targets: Vec<(Span, usize)> = to.iter().zip(self.parts).map(|(to, part)| (to.0, part.1)).collect();
-        let [da, db, _, _] = parts(&targets, self.map.pixels(), self.map.kind);
-        let adds: usize = to.iter().enumerate().map(|(i, to)| (to.1 as usize) << i).sum();
+        let target = |i: usize| match (to.get(i), self.parts.get(i)) {
+            (Some((span, add)), Some((_, c))) => adds(*add, *span, self.map.pixels() * c, self.map.kind),
+            _ => Argument::Nothing,
+        };
+        let [gamma, beta] = self.gamma_beta();
+        let bits: usize = to.iter().enumerate().map(|(i, to)| (to.1 as usize) << i).sum();
         let head = vec![
             a,
             b,
             ca,
             cb,
-            place(self.gamma, 4 * c),
-            place(self.beta, 4 * c),
-            self.statistics(),
-            place(dz, self.map.bytes()),
-            da,
-            db,
-            u32(adds),
-            place(partial, 8 * self.map.batch * c),
+            gamma,
+            beta,
+            self.statistics(true),
+            reads(dz, self.map.numbers(), self.map.kind),
+            target(0),
+            target(1),
+            u32(bits),
+            writes(partial, 2 * self.map.batch * c, Element::F32),
         ];
         self.launch("norm_backward", head, vec![u32(self.spec.silu as usize)])
     }

@@ -1,6 +1,7 @@
 //! From noise to images on the device: a step's coefficients stand in a table, so that one recorded step serves the whole walk.
 
-use super::launch::{Argument, Launch, place, u32};
+use super::frame::Frame;
+use super::launch::{Argument, Element, Launch, reads, u32, updates, writes};
 use super::{Op, Span, Type};
 use crate::random::{Random, Stream};
 
@@ -40,10 +41,9 @@ pub struct Walk {
     pub kind: Type,
     pub seed: u64,
     pub images: usize,
-    /// Numbers and channels of an image; channels of the network's output.
-    pub len: usize,
-    pub c: usize,
-    pub out_c: usize,
+    pub frame: Frame,
+    /// Numbers of the network's output for each of an image's.
+    pub outputs: usize,
     /// The first sample's number, and the place in the walk (u64 each).
     pub first: Span,
     pub place: Span,
@@ -59,47 +59,49 @@ impl Walk {
         [key0, key1, stream].map(Argument::U32)
     }
 
-    fn numbers(&self) -> usize {
-        assert!(self.len.is_multiple_of(4), "images of {} numbers, a multiple of 4", self.len);
-        self.images * self.len
-    }
-
     /// x_T.
     pub fn start(&self) -> Op {
-        let n = self.numbers();
+        let n = self.images * self.frame.len();
         let [key0, key1, stream] = self.random();
-        let (x, state) = (place(self.x, 4 * n), place(self.state, n * self.kind.size()));
-        let arguments = vec![u32(self.len), Argument::U64(n as u64), key0, key1, stream, place(self.first, 8), x, state];
+        let mut arguments = self.frame.arguments().to_vec();
+        arguments.extend([
+            Argument::U64(n as u64),
+            key0,
+            key1,
+            stream,
+            reads(self.first, 1, Element::U64),
+            writes(self.x, n, Element::F32),
+            writes(self.state, self.images * self.frame.map_len(1), self.kind),
+        ]);
         Op::Launch(Launch::each(format!("start_{}", self.kind.suffix()), n / 4, arguments))
     }
 
     /// The step of the walk's place, by its row of `rows`, from the network's output.
     pub fn step(&self, out: Span, rows: Span, clip: bool) -> Op {
-        let n = self.numbers();
+        let n = self.images * self.frame.len();
         let [key0, key1, stream] = self.random();
-        let arguments = vec![
-            place(out, n / self.c * self.out_c * self.kind.size()),
-            u32(self.out_c),
-            u32(self.c),
-            u32(self.len),
+        let mut arguments = vec![reads(out, self.images * self.frame.map_len(self.outputs), self.kind), u32(self.outputs)];
+        arguments.extend(self.frame.arguments());
+        arguments.extend([
             Argument::U64(n as u64),
-            Argument::Place(rows),
-            place(self.place, 8),
+            reads(rows, rows.bytes / 4, Element::U32).touching(ROW / 4),
+            reads(self.place, 1, Element::U64),
             u32(clip as usize),
             key0,
             key1,
             stream,
-            place(self.first, 8),
-            place(self.x, 4 * n),
-            place(self.predicted, 4 * n),
-            place(self.state, n * self.kind.size()),
-        ];
+            reads(self.first, 1, Element::U64),
+            updates(self.x, n, Element::F32),
+            writes(self.predicted, n, Element::F32),
+            writes(self.state, self.images * self.frame.map_len(1), self.kind),
+        ]);
         Op::Launch(Launch::each(format!("walk_{}", self.kind.suffix()), n / 4, arguments))
     }
 
     /// The steps t \[images\] of the walk's place, from the list `steps` (u32) of the whole walk.
     pub fn steps(&self, steps: Span, t: Span) -> Op {
-        let arguments = vec![Argument::Place(steps), u32(1), place(self.place, 8), u32(self.images), place(t, 4 * self.images)];
-        Op::Launch(Launch::each("fill_from", self.images, arguments))
+        let steps = reads(steps, steps.bytes / 4, Element::U32).touching(1);
+        let (place, t) = (reads(self.place, 1, Element::U64), writes(t, self.images, Element::U32));
+        Op::Launch(Launch::each("fill_from", self.images, vec![steps, u32(1), place, u32(self.images), t]))
     }
 }

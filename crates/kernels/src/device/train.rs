@@ -1,6 +1,7 @@
 //! A training step beside the network, on the device: its images and noise, the loss's gradient, clipping, Adam and the average.
 
-use super::launch::{Argument, Launch, place, u32};
+use super::frame::Frame;
+use super::launch::{Argument, Element, Launch, adds, reads, u32, updates, writes};
 use super::{Op, Span, Type};
 use crate::adam::Epsilon;
 use crate::random::{Random, Stream};
@@ -19,21 +20,42 @@ pub struct Images {
     /// The order of two epochs, even and odd, \[2, count\] u32.
     pub order: Span,
     pub count: usize,
-    pub h: usize,
-    pub w: usize,
-    pub c: usize,
+    pub frame: Frame,
 }
 
-impl Images {
-    /// Numbers of an image.
-    pub fn len(&self) -> usize {
-        self.h * self.w * self.c
-    }
+/// What a step t adds to the objective, as its kernel reads it. The reverse step's mean is `mean` applied to (x_t, output), the posterior's is
+/// `truth` applied to (x_t, x_0), ln sigma2 is `log_sigma2`, (scale, offset), applied to the second output.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// x_t = a x_0 + b eps.
+    pub noisy: (f64, f64),
+    /// The output at the truth, by (x_0, eps).
+    pub target: (f64, f64),
+    pub mean: (f64, f64),
+    pub truth: (f64, f64),
+    pub log_posterior: f64,
+    pub log_sigma2: (f64, f64),
+}
 
-    /// Never: an image has pixels.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+/// f64 numbers of [`Terms`].
+pub const TERMS: usize = 11;
+
+impl Terms {
+    /// As the kernel reads them.
+    pub fn numbers(&self) -> [f64; TERMS] {
+        let Terms { noisy, target, mean, truth, log_posterior, log_sigma2 } = *self;
+        let (scale, offset) = log_sigma2;
+        [noisy.0, noisy.1, target.0, target.1, mean.0, mean.1, truth.0, truth.1, log_posterior, scale, offset]
     }
+}
+
+/// `simple` times the mean squared error of the output, plus `bound` times the bound's term in bits/dim.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights {
+    pub simple: f64,
+    pub bound: f64,
+    /// Whether the bound's gradient reaches the mean, or the variance alone.
+    pub through_mean: bool,
 }
 
 /// One shard of every step's batch.
@@ -49,7 +71,9 @@ pub struct Shard {
     pub timesteps: usize,
     /// The step's number (u64).
     pub step: Span,
-    /// What the shard's images become: x_0 and eps in f32, t (u32), and x_t.
+    /// [`Terms`] of every t, \[T + 1, TERMS\] f64; those of 0 are not read.
+    pub terms: Span,
+    /// What the shard's images become: x_0 and eps in f32, as images; t (u32); and x_t as the network reads it.
     pub x0: Span,
     pub eps: Span,
     pub t: Span,
@@ -57,56 +81,68 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Gathers the images, mirrors some of them, and makes them noisy. `signal_and_noise`: \[T + 1, 2\] f32, by t. The numbers of an image
-    /// are a multiple of 4.
-    pub fn make(&self, from: Images, flip: bool, signal_and_noise: Span) -> Op {
-        let (len, n) = (from.len(), self.images * from.len());
-        assert!(len.is_multiple_of(4) && self.first + self.images <= self.batch, "{self:?} of images of {len} numbers");
+    fn terms(&self) -> Argument {
+        reads(self.terms, TERMS * (self.timesteps + 1), Element::F64).touching(TERMS * self.images)
+    }
+
+    /// Gathers the images, mirrors some of them, and makes them noisy.
+    pub fn make(&self, from: Images, flip: bool) -> Op {
+        let (frame, len) = (from.frame, from.frame.len());
+        let n = self.images * len;
+        assert!(self.first + self.images <= self.batch, "{self:?}");
         let stream = |stream| Argument::U32(Random::new(self.seed, stream).words().1);
         let [key0, key1] = Random::new(self.seed, Stream::Flip).words().0.map(Argument::U32);
-        let arguments = vec![
-            place(from.bytes, from.count * len),
-            place(from.order, 8 * from.count),
+        let mut arguments = vec![
+            reads(from.bytes, from.count * len, Element::Byte).touching(n),
+            reads(from.order, 2 * from.count, Element::U32).touching(self.images),
             u32(from.count),
-            u32(from.h),
-            u32(from.w),
-            u32(from.c),
+        ];
+        arguments.extend(frame.arguments());
+        arguments.extend([
             u32(flip as usize),
             key0,
             key1,
             stream(Stream::Flip),
             stream(Stream::Timestep),
             stream(Stream::TrainNoise),
-            place(signal_and_noise, 8 * (self.timesteps + 1)),
+            self.terms(),
+            u32(TERMS),
             u32(self.timesteps),
-            place(self.step, 8),
+            reads(self.step, 1, Element::U64),
             u32(self.batch),
             u32(self.first),
             u32(self.images),
-            place(self.x0, 4 * n),
-            place(self.eps, 4 * n),
-            place(self.t, 4 * self.images),
-            place(self.xt, n * self.kind.size()),
-        ];
+            writes(self.x0, n, Element::F32),
+            writes(self.eps, n, Element::F32),
+            writes(self.t, self.images, Element::U32),
+            writes(self.xt, self.images * frame.map_len(1), self.kind),
+        ]);
         Op::Launch(Launch::each(format!("batch_{}", self.kind.suffix()), n / 4, arguments))
     }
 
-    /// The mean squared error of the network's output for a x_0 + b eps, (a, b) by t in `target` \[T + 1, 2\] f32: each image's to `losses`
-    /// (f64), the gradient of the shard's mean to `dout`.
-    pub fn squared_error(&self, len: usize, out: Span, target: Span, losses: Span, dout: Span) -> Op {
-        let (n, threads) = (self.images * len, 256);
-        let arguments = vec![
-            place(out, n * self.kind.size()),
-            place(self.x0, 4 * n),
-            place(self.eps, 4 * n),
-            place(self.t, 4 * self.images),
-            place(target, 8 * (self.timesteps + 1)),
-            u32(len),
-            u32(self.images),
-            place(losses, 8 * self.images),
-            place(dout, n * self.kind.size()),
+    /// The objective of the network's output, which has `outputs` numbers for each of the image's: each image's to `losses` (f64), the
+    /// gradient of the shard's mean to `dout`.
+    pub fn objective(&self, frame: Frame, outputs: usize, weights: Weights, out: Span, losses: Span, dout: Span) -> Op {
+        let (n, numbers, threads) = (self.images * frame.len(), self.images * frame.map_len(outputs), 256);
+        let mut arguments = vec![
+            reads(out, numbers, self.kind),
+            reads(self.x0, n, Element::F32),
+            reads(self.eps, n, Element::F32),
+            reads(self.t, self.images, Element::U32),
+            self.terms(),
+            u32(TERMS),
         ];
-        let name = format!("squared_error_{}", self.kind.suffix());
+        arguments.extend(frame.arguments());
+        arguments.extend([
+            u32(outputs),
+            u32(self.images),
+            Argument::F64(weights.simple),
+            Argument::F64(weights.bound),
+            u32(weights.through_mean as usize),
+            writes(losses, self.images, Element::F64),
+            writes(dout, numbers, self.kind),
+        ]);
+        let name = format!("objective_{}", self.kind.suffix());
         Op::Launch(Launch { name, grid: (self.images as u32, 1), threads, shared: 8 * threads, arguments })
     }
 }
@@ -136,27 +172,28 @@ impl Clip {
     /// The factor for shard `shard`, whose `images` losses are in `losses`; then the gradient times it to `sum`, written by the first shard
     /// and added to by the others.
     pub fn apply(&self, shard: usize, gradient: Span, (losses, images): (Span, usize), sum: Span) -> [Op; 3] {
-        let (partial, told) = Clip::room(self.shards);
         let n = Argument::U64(self.n as u64);
-        let mut squares = Launch::among("squares", self.n, vec![place(gradient, 4 * self.n), n, place(self.partial, partial)]);
+        let mut squares =
+            Launch::among("squares", self.n, vec![reads(gradient, self.n, Element::F32), n, writes(self.partial, SQUARES, Element::F64)]);
         squares.grid = (SQUARES as u32, 1);
         squares.shared = 8 * squares.threads;
         let arguments = vec![
-            place(self.partial, partial),
+            reads(self.partial, SQUARES, Element::F64),
             u32(SQUARES),
-            place(losses, 8 * images),
+            reads(losses, images, Element::F64),
             u32(images),
             Argument::F64(self.limit.unwrap_or(0.0)),
             u32(shard),
             u32(self.shards),
-            place(self.step, 8),
+            reads(self.step, 1, Element::U64),
             u32(RING),
-            place(self.told, told),
-            place(self.factor, 4),
+            updates(self.told, 2 * RING * self.shards, Element::F64).touching(2),
+            writes(self.factor, 1, Element::F32),
         ];
         let clip = Launch { name: "clip".into(), grid: (1, 1), threads: 128, shared: 8 * 128, arguments };
-        let add = u32((shard > 0) as usize);
-        let arguments = vec![place(gradient, 4 * self.n), n, place(self.factor, 4), add, place(sum, 4 * self.n)];
+        let add = shard > 0;
+        let (gradient, factor) = (reads(gradient, self.n, Element::F32), reads(self.factor, 1, Element::F32));
+        let arguments = vec![gradient, n, factor, u32(add as usize), adds(add, sum, self.n, Element::F32)];
         [Op::Launch(squares), Op::Launch(clip), Op::Launch(Launch::among("add_scaled", self.n, arguments))]
     }
 }
@@ -179,17 +216,17 @@ impl Adam {
     /// copies the average.
     pub fn update(&self, rows: Span, gradient: Span, n: usize, narrowed: Option<Span>) -> Op {
         let arguments = vec![
-            place(rows, 16 * n),
-            place(gradient, 4 * n),
+            updates(rows, 4 * n, Element::F32),
+            reads(gradient, n, Element::F32),
             Argument::U64(n as u64),
-            Argument::Place(self.rates),
-            place(self.step, 8),
+            reads(self.rates, self.rates.bytes / 8, Element::F64).touching(1),
+            reads(self.step, 1, Element::U64),
             Argument::F64(self.beta1),
             Argument::F64(self.beta2),
             Argument::F64(self.epsilon),
             u32((self.epsilon_mode == Epsilon::Corrected) as usize),
             Argument::F64(self.ema_decay),
-            narrowed.map_or(Argument::Nothing, |span| place(span, 2 * n)),
+            narrowed.map_or(Argument::Nothing, |span| writes(span, n, Element::Bf16)),
         ];
         let mut launch = Launch::among("adam", n, arguments);
         launch.shared = 16;
@@ -199,5 +236,5 @@ impl Adam {
 
 /// The number at `step` becomes the next one.
 pub fn advance(step: Span) -> Op {
-    Op::Launch(Launch { name: "advance".into(), grid: (1, 1), threads: 1, shared: 0, arguments: vec![place(step, 8)] })
+    Op::Launch(Launch { name: "advance".into(), grid: (1, 1), threads: 1, shared: 0, arguments: vec![updates(step, 1, Element::U64)] })
 }

@@ -1,14 +1,17 @@
 //! The network, training and sampling on a device against the same on the host. The device is GPU 0 in a build with the feature `cuda`,
-//! where there is one; else the CUDA kernels' own source on the CPU.
+//! where there is one; else, or where the environment variable `DDPM_TEST_DEVICE` is `emulated`, the CUDA kernels' own source on the CPU.
 
 use crate::common::*;
 use crate::engine::errors_of;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler};
+use ddpm_kernels::device::arena::Arena;
+use ddpm_kernels::device::frame::Frame;
+use ddpm_kernels::device::train::{Shard, TERMS};
 use ddpm_kernels::device::{Device as Programs, Type};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::engine::device::{Course, Numbers, Trainer};
+use ddpm_model::engine::device::{Course, Numbers, Trainer, terms, weights};
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::sampling::Walk;
@@ -20,14 +23,15 @@ const BF16: Numbers = Numbers { kind: Type::Bf16, tf32: false };
 const IMAGE: ImageShape = ImageShape { height: 8, width: 8, channels: 3 };
 
 /// Networks with every kind of layer, in widths that a device's kernels take: groups narrower and wider than a pack, across the border
-/// between two feature maps, and more channels than one block has.
+/// between two feature maps, and more channels than one block has; pixels by themselves and in blocks.
 fn networks() -> impl Strategy<Value = Network> {
     let skips = prop_oneof![3 => Just(Skips::All), 1 => Just(Skips::None), 1 => Just(Skips::Resolutions(vec![4]))];
     let time = prop_oneof![3 => Just(TimeEmbedding::EveryBlock), 1 => Just(TimeEmbedding::InputOnly), 1 => Just(TimeEmbedding::None)];
     let widths = prop_oneof![Just((8, 4)), Just((16, 16)), Just((24, 3)), Just((24, 6)), Just((8, 1))];
-    (skips, time, 1usize..3, widths, any::<bool>(), prop::collection::vec(1usize..3, 1..3)).prop_map(
-        |(skips, time_embedding, blocks, (channels, groups), drop, multipliers)| Network {
-            // The resolution 4 exists with two levels only.
+    let shape = (prop::collection::vec(1usize..3, 1..3), prop_oneof![2 => Just(1usize), 1 => Just(2usize)]);
+    (skips, time, 1usize..3, widths, any::<bool>(), shape).prop_map(
+        |(skips, time_embedding, blocks, (channels, groups), drop, (multipliers, block_size))| Network {
+            // The resolution 4 is the lower of two levels, or the only one of blocks.
             skips: if multipliers.len() == 1 { Skips::All } else { skips },
             time_embedding,
             blocks,
@@ -36,29 +40,45 @@ fn networks() -> impl Strategy<Value = Network> {
             attention: if multipliers.len() == 1 { vec![] } else { vec![4] },
             multipliers,
             dropout: if drop { 0.3 } else { 0.0 },
-            block_size: 1,
+            block_size,
         },
     )
 }
 
-#[cfg(feature = "cuda")]
-fn device() -> Box<dyn Programs> {
-    Box::new(ddpm_kernels::device::cuda::Cuda::new(0, None).unwrap())
+/// Whether the device is a GPU.
+fn on_gpu() -> bool {
+    cfg!(feature = "cuda") && std::env::var("DDPM_TEST_DEVICE").as_deref() != Ok("emulated")
 }
 
-#[cfg(not(feature = "cuda"))]
 fn device() -> Box<dyn Programs> {
-    Box::new(ddpm_kernels::device::emulated::Emulated::default())
+    #[cfg(feature = "cuda")]
+    if on_gpu() {
+        return Box::new(ddpm_kernels::device::cuda::Cuda::new(0).unwrap());
+    }
+    #[cfg(feature = "emulation")]
+    return Box::new(ddpm_kernels::device::emulated::Emulated::default());
+    #[cfg(not(feature = "emulation"))]
+    panic!("this build has no emulated device");
 }
 
 /// Whether there is a device; one word where there is none.
 fn is_here() -> bool {
     #[cfg(feature = "cuda")]
-    if let Err(why) = ddpm_kernels::device::cuda::count() {
+    if on_gpu()
+        && let Err(why) = ddpm_kernels::device::cuda::count()
+    {
         eprintln!("SKIPPED: {why}");
         return false;
     }
     true
+}
+
+/// `n` cases; on a GPU, where every case chooses algorithms anew and time is short, a few of them, whose first failure is told as it is.
+fn cases(n: u32) -> ProptestConfig {
+    match on_gpu() {
+        true => ProptestConfig { cases: n.min(6), max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() },
+        false => ProptestConfig::with_cases(n),
+    }
 }
 
 fn remote(unet: &UNet, numbers: Numbers) -> Engine {
@@ -66,7 +86,7 @@ fn remote(unet: &UNet, numbers: Numbers) -> Engine {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn forward_and_gradient_follow_the_oracle(network in networks(), seed: u64, batch in 1usize..4) {
@@ -79,19 +99,98 @@ proptest! {
         prop_assert!(near(ours.0, reference.0) && near(ours.1, reference.1), "{ours:?} {reference:?}");
     }
 
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
-
-    /// The trained rows after some steps: data order over the end of an epoch, mirroring, shards, dropout, clipping, warm-up, average.
+    /// Every objective, at t = 1, where the decoder is, and above it: the losses and the gradient against tensors in f64.
     #[test]
-    fn training_follows_the_host(network in networks(), seed: u64, shards in 1usize..3, flip: bool, corrected: bool, prediction in predictions()) {
+    fn objectives_follow_the_tensors(
+        prediction in predictions(), choice in choices(), seed: u64, block in 1usize..3, channels in prop_oneof![Just(1usize), Just(3usize)],
+        t in prop::collection::vec(prop_oneof![1 => Just(1usize), 2 => 2usize..=20], 1..4), bf16: bool,
+    ) {
         if !is_here() {
             return Ok(());
         }
-        let d = diffusion(prediction, ReverseVariance::FixedLarge, Objective::Simple {});
-        let unet = UNet::new(&network, IMAGE, 3).unwrap();
+        let (variance, objective) = choice;
+        let d = diffusion(prediction, variance, objective);
+        let (images, outputs, kind) = (t.len(), d.out_channels(1), if bf16 { Type::Bf16 } else { Type::F32 });
+        let frame = Frame { h: 4, w: 8, c: channels, block };
+        let (len, map_len) = (frame.len(), frame.map_len(outputs));
+        // Pixels as 8-bit images have them, the outermost levels among them.
+        let level = |i: usize| Random::new(seed, Stream::Bootstrap).word(0, i as u64) % 6;
+        let x0: Vec<f32> = (0..images * len).map(|i| [0, 255, 17, 128, 200, 254][level(i) as usize] as f32 / 127.5 - 1.0).collect();
+        let eps: Vec<f32> = numbers(&normal(seed, 1, &[images * len], DType::F32)).into_iter().map(|v| v as f32).collect();
+        let (mut out, mut place) = (vec![0f32; images * map_len], Vec::new());
+        let noise = numbers(&normal(seed, 2, &[images * len * outputs], DType::F32));
+        // Where outputs stand, written out: image, pixel, output, and the channel of a block.
+        for (i, row, column) in (0..images).flat_map(|i| (0..4).flat_map(move |r| (0..8).map(move |c| (i, r, c)))) {
+            for (output, c) in (0..outputs).flat_map(|o| (0..channels).map(move |c| (o, c))) {
+                let pixel = (row / block) * (8 / block) + column / block;
+                let inner = ((row % block) * block + column % block) * outputs * channels + output * channels + c;
+                let at = i * map_len + pixel * frame.channels(outputs) + inner;
+                let near = if output == 0 { 1.0 } else { 0.5 };
+                let v = (noise[place.len()] * near) as f32;
+                out[at] = if bf16 { f32::from_bits(v.to_bits() & 0xffff_0000) } else { v };
+                place.push(at);
+            }
+        }
+        let dims = (images, 4, 8, channels);
+        let f64s = |v: &[f32]| Tensor::from_vec(v.iter().map(|v| *v as f64).collect::<Vec<f64>>(), dims, &Device::Cpu).unwrap();
+        let batch = d.batch(f64s(&x0), f64s(&eps), t.clone()).unwrap();
+        let outs: Vec<f64> = place.iter().map(|at| out[*at] as f64).collect();
+        let output = Var::from_tensor(&Tensor::from_vec(outs, (images, 4, 8, outputs * channels), &Device::Cpu).unwrap()).unwrap();
+        let loss = d.loss(&output, &batch).unwrap();
+        let gradient = numbers(loss.mean.backward().unwrap().get(&output).unwrap());
+        // The same on the device.
+        let mut arena = Arena::default();
+        let [x0_at, eps_at] = [(); 2].map(|_| arena.take(4 * images * len));
+        let [out_at, dout_at] = [(); 2].map(|_| arena.take(kind.size() * images * map_len));
+        let (t_at, terms_at, losses_at) = (arena.take(4 * images), arena.take(8 * TERMS * 21), arena.take(8 * images));
+        let shard = Shard {
+            kind, seed, batch: images, first: 0, images, timesteps: 20, step: t_at, terms: terms_at, x0: x0_at, eps: eps_at, t: t_at, xt: out_at,
+        };
+        let mut device = device();
+        device.reserve(arena.bytes()).unwrap();
+        let program = device.load(vec![shard.objective(frame, outputs, weights(&d), out_at, losses_at, dout_at)]).unwrap();
+        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let short = |v: &[f32]| v.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect::<Vec<u8>>();
+        device.upload(x0_at, &bytes(&x0)).unwrap();
+        device.upload(eps_at, &bytes(&eps)).unwrap();
+        device.upload(out_at, &if bf16 { short(&out) } else { bytes(&out) }).unwrap();
+        device.upload(dout_at, &vec![0x7f; dout_at.bytes]).unwrap();
+        device.upload(t_at, &t.iter().flat_map(|t| (*t as u32).to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+        let rows = (1..=20).flat_map(|t| terms(&d, t).numbers());
+        device.upload(terms_at, &[0.0; TERMS].into_iter().chain(rows).flat_map(f64::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+        device.run(program).unwrap();
+        let (mut losses, mut dout) = (vec![0u8; losses_at.bytes], vec![0u8; dout_at.bytes]);
+        device.download(losses_at, &mut losses).unwrap();
+        device.download(dout_at, &mut dout).unwrap();
+        for (found, expected) in losses.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).zip(numbers(&loss.per_image)) {
+            prop_assert!((found - expected).abs() < 1e-9 * (1.0 + expected.abs()), "{found} {expected}");
+        }
+        let mut found: Vec<f64> = match kind {
+            Type::F32 => dout.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()) as f64).collect(),
+            Type::Bf16 => dout.chunks_exact(2).map(|b| f32::from_bits((u16::from_le_bytes(b.try_into().unwrap()) as u32) << 16) as f64).collect(),
+        };
+        let digits = if bf16 { 1.0 / 256.0 } else { 1e-6 };
+        for (at, expected) in place.iter().zip(&gradient) {
+            prop_assert!((found[*at] - expected).abs() <= digits * expected.abs() + 1e-12, "{} {expected}", found[*at]);
+            found[*at] = 0.0;
+        }
+        // Channels that are no image's.
+        prop_assert!(found.iter().all(|v| *v == 0.0));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(8))]
+
+    /// The trained rows after some steps: data order over the end of an epoch, mirroring, shards, dropout, clipping, warm-up, average.
+    #[test]
+    fn training_follows_the_host(network in networks(), seed: u64, shards in 1usize..3, flip: bool, corrected: bool, prediction in predictions(), choice in choices()) {
+        if !is_here() {
+            return Ok(());
+        }
+        let (variance, objective) = choice;
+        let d = diffusion(prediction, variance, objective);
+        let unet = UNet::new(&network, IMAGE, d.out_channels(3)).unwrap();
         let optimiser: Optimiser = serde_json::from_value(serde_json::json!({
             "learning_rate": 0.002, "warmup_steps": if corrected { 0 } else { 2 }, "ema_decay": 0.9, "clip_norm": 0.5, "clip_shards": shards, "epsilon": 1e-3,
             "epsilon_mode": if corrected { "corrected" } else { "hat" },
@@ -155,6 +254,18 @@ proptest! {
     }
 }
 
+/// Objectives with a variance that they can have.
+fn choices() -> impl Strategy<Value = (ReverseVariance, Objective)> {
+    let bounds = prop_oneof![Just(Objective::Vlb {}), Just(Objective::VlbRescaled {})];
+    let learned = prop_oneof![Just(ReverseVariance::Learned), Just(ReverseVariance::LearnedRange)];
+    let fixed = prop_oneof![Just(ReverseVariance::FixedSmall), Just(ReverseVariance::FixedLarge)];
+    prop_oneof![
+        fixed.prop_map(|variance| (variance, Objective::Simple {})),
+        (prop::sample::select(ReverseVariance::ALL.to_vec()), bounds),
+        learned.prop_map(|variance| (variance, Objective::hybrid())),
+    ]
+}
+
 fn predictions() -> impl Strategy<Value = Prediction> {
     prop::sample::select(Prediction::ALL.to_vec())
 }
@@ -195,9 +306,12 @@ fn on_the_host(
             let dims = (each, IMAGE.height, IMAGE.width, IMAGE.channels);
             let eps = stream(Stream::TrainNoise).normals(step, shard * each, each, IMAGE.len());
             let batch = d.batch(Tensor::from_vec(x0, dims, &Device::Cpu)?, Tensor::from_vec(eps, dims, &Device::Cpu)?, t)?;
+            // In f64, as on the device: in f32 the decoder's small probabilities lose their digits.
+            let wide = |x: &Tensor| x.to_dtype(DType::F64);
+            let exact = d.batch(wide(&batch.x0)?, wide(&batch.eps)?, batch.t.clone())?;
             let loss = |output: &Tensor| {
-                let loss = d.loss(output, &batch)?.mean;
-                losses.push(loss.to_scalar::<f32>()? as f64);
+                let loss = d.loss(&wide(output)?, &exact)?.mean;
+                losses.push(loss.to_scalar::<f64>()?);
                 Ok(loss)
             };
             engine.gradient(weights, &batch.xt, &batch.t, Some((Dropout::new(seed, shard * each), step)), loss, out)

@@ -1,5 +1,6 @@
 //! `ddpm bench`: how fast this machine trains and samples, and in how much memory.
 
+use super::operations::{self, Part};
 use super::{gpu, print};
 use crate::config::{Config, ConfigError, paths, yaml};
 use crate::device::Device;
@@ -8,6 +9,7 @@ use crate::grid::base_file;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Schedule, Setup};
+use ddpm_kernels::device::counted::Counted;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::{Bf16, F32, peak};
 use ddpm_kernels::random::{Random, Stream};
@@ -68,8 +70,14 @@ pub struct Bench {
     #[arg(long, default_value_t = 2)]
     warmup: u32,
     /// Say where the time goes
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["plan", "algorithms"])]
     breakdown: bool,
+    /// Count what a step asks of a GPU, by operation, and run nothing; needs none
+    #[arg(long, conflicts_with = "algorithms")]
+    plan: bool,
+    /// List what the GPU's library offers for each convolution, with times; * is what is used
+    #[arg(long)]
+    algorithms: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -77,7 +85,7 @@ pub struct Bench {
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Work {
+pub(super) enum Work {
     /// Noise, forward, loss, backward, clipping, Adam and moving average
     TrainStep,
     /// The network alone, as in sampling
@@ -107,8 +115,8 @@ struct Measured {
     img_per_s: f64,
     flop_per_s: f64,
     /// Of the same products with everything in the first-level cache; on a GPU of one product of large matrices.
-    peak_flop_per_s: f64,
-    share_of_peak: f64,
+    peak_flop_per_s: Option<f64>,
+    share_of_peak: Option<f64>,
     /// Peak resident set of the whole process, where the system tells.
     peak_mib: Option<f64>,
     /// Of the device's own memory.
@@ -117,14 +125,23 @@ struct Measured {
     /// Seconds per step, where asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     breakdown: Option<Vec<(String, f64)>>,
+    /// The same on a device: a step's operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operations: Option<Vec<Part>>,
 }
 
 /// The network that is measured, and on what.
-struct Subject {
+pub(super) struct Subject {
     network: Network,
     image: ImageShape,
-    batch: usize,
-    precision: Precision,
+    pub batch: usize,
+    pub precision: Precision,
+}
+
+impl Subject {
+    fn unet(&self) -> Result<UNet> {
+        Ok(UNet::new(&self.network, self.image, self.image.channels)?)
+    }
 }
 
 impl Bench {
@@ -134,6 +151,9 @@ impl Bench {
         subject.network.check(subject.image).map_err(|e| ConfigError::new("ddpm bench", "", e.to_string()))?;
         if subject.batch == 0 {
             return Err(ConfigError::new("--batch", "", "expected at least 1, got 0").into());
+        }
+        if self.plan || self.algorithms {
+            return self.look(&subject);
         }
         let measured = self.measure(&subject)?;
         if self.json {
@@ -153,13 +173,10 @@ impl Bench {
             "median     {:.4} s a step, {:.1} images/s (minimum {:.4} s, {} steps)\n",
             m.s_median, m.img_per_s, m.s_min, m.steps
         ));
-        print(&format!(
-            "speed      {:.0} GFLOP/s, {:.0}% of {:.0} {}\n",
-            m.flop_per_s / 1e9,
-            100.0 * m.share_of_peak,
-            m.peak_flop_per_s / 1e9,
-            if m.device_mib.is_some() { "in one large product" } else { "in cache" }
-        ));
+        let of_what = if m.device_mib.is_some() { "in one large product" } else { "in cache" };
+        let share =
+            m.peak_flop_per_s.map_or(String::new(), |peak| format!(", {:.0}% of {:.0} {of_what}", 100.0 * m.flop_per_s / peak, peak / 1e9));
+        print(&format!("speed      {:.0} GFLOP/s{share}\n", m.flop_per_s / 1e9));
         if let Some(mib) = m.device_mib {
             print(&format!("memory     {mib:.0} MiB of the device's\n"));
         }
@@ -169,6 +186,27 @@ impl Bench {
         for (name, seconds) in m.breakdown.unwrap_or_default() {
             print(&format!("{name:<40} {:>8.1} ms {:>5.1}%\n", seconds * 1e3, 100.0 * seconds / m.s_median));
         }
+        if let Some(parts) = m.operations {
+            print(&operations::table(&parts));
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// What a step asks of a device, without running it, or what the device's library offers.
+    fn look(&self, subject: &Subject) -> Result<Exit> {
+        let device = if self.plan { Some(Box::new(Counted::default()) as _) } else { self.device.open()? };
+        let Some(device) = device else {
+            return Err(ConfigError::new("--device", "", "expected a GPU for --algorithms, got cpu").into());
+        };
+        let (unet, diffusion) = (subject.unet()?, diffusion()?);
+        let mut step = gpu::Step::new(device, self.work, &gpu::Subject::new(subject, &unet, &diffusion))?;
+        if self.algorithms {
+            step.look(|device, program| Ok(device.algorithms(program)?))?.iter().for_each(|line| print(&format!("{line}\n")));
+            return Ok(Exit::Ok);
+        }
+        let parts = step.look(|device, program| Ok(operations::parts(device.program(program), None)))?;
+        let text = if self.json { format!("{}\n", serde_json::to_string(&parts)?) } else { operations::table(&parts) };
+        print(&text);
         Ok(Exit::Ok)
     }
 
@@ -202,20 +240,9 @@ impl Bench {
     }
 
     fn measure(&self, subject: &Subject) -> Result<Measured> {
-        let Subject { network, image, batch, precision } = subject;
-        let (image, batch, precision) = (*image, *batch, *precision);
-        let setup = Setup {
-            timesteps: 1000,
-            schedule: Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 },
-            beta_scale: BetaScale::AsGiven,
-            prediction: Prediction::Eps,
-            variance: ReverseVariance::FixedLarge,
-            objective: Objective::Simple {},
-        };
-        let diffusion = Diffusion::new(setup)?;
-        let unet = UNet::new(network, image, image.channels)?;
-        let optimiser: Optimiser =
-            serde_json::from_str(r#"{"learning_rate": 2e-4, "warmup_steps": 0, "clip_norm": 1.0, "ema_decay": 0.9999}"#)?;
+        let (image, batch, precision) = (subject.image, subject.batch, subject.precision);
+        let (diffusion, unet) = (diffusion()?, subject.unet()?);
+        let optimiser = optimiser();
         let dims = (batch, image.height, image.width, image.channels);
         let uniform: Vec<f32> = {
             let random = Random::new(0, Stream::Evaluation);
@@ -229,17 +256,22 @@ impl Bench {
             None => parts.push((name.to_string(), seconds)),
         };
         let total = self.warmup + self.steps;
-        let mut device_mib = None;
+        let (mut device_mib, mut operations) = (None, None);
         let remote = self.device.open()?;
         match (self.work, remote) {
             (work, Some(device)) => {
-                let subject = gpu::Subject { unet: &unet, diffusion: &diffusion, batch, numbers: precision.numbers() };
-                let (mut all, bytes) = match work {
-                    Work::TrainStep => gpu::train_step(device, &subject, optimiser, total)?,
-                    Work::Forward => gpu::forward(device, &subject, optimiser, total)?,
-                };
-                times = all.split_off(self.warmup as usize);
-                device_mib = Some(bytes as f64 / (1 << 20) as f64);
+                let mut step = gpu::Step::new(device, work, &gpu::Subject::new(subject, &unet, &diffusion))?;
+                if self.breakdown {
+                    let timed = |device: &mut dyn ddpm_kernels::device::Device, program| {
+                        let seconds = device.time(program)?;
+                        Ok(operations::parts(device.program(program), Some(&seconds)))
+                    };
+                    // The first time libraries and memory are cold.
+                    step.look(timed)?;
+                    operations = Some(step.look(timed)?);
+                }
+                times = step.run(total)?.split_off(self.warmup as usize);
+                device_mib = Some(step.bytes() as f64 / (1 << 20) as f64);
             }
             (Work::TrainStep, None) => {
                 let mut training = Training::new(unet.parameters(), optimiser, 0, Stream::Init);
@@ -289,10 +321,13 @@ impl Bench {
         let flops_per_image = passes * 2.0 * unet.macs() as f64;
         let flop_per_s = flops_per_image * batch as f64 / s_median;
         let peak_mib = peak_mib();
-        let peak_flop_per_s = match (self.device.open()?, precision) {
-            (Some(device), _) => gpu::peak(device, precision.numbers())?,
-            (None, Precision::Bf16) => peak::<Bf16>(),
-            (None, _) => peak::<F32>(),
+        let peak_flop_per_s = match (self.device, precision) {
+            (Device::Cpu, Precision::Bf16) => Some(peak::<Bf16>()),
+            (Device::Cpu, _) => Some(peak::<F32>()),
+            (Device::Cuda(_), _) => self.device.open()?.map(|device| gpu::peak(device, precision.numbers())).transpose()?,
+            // Nobody's speed.
+            #[cfg(feature = "emulation")]
+            (Device::Emulated, _) => None,
         };
         parts.iter_mut().for_each(|p| p.1 /= self.steps as f64);
         parts.retain(|p| p.1 > 0.0);
@@ -313,12 +348,30 @@ impl Bench {
             img_per_s: batch as f64 / s_median,
             flop_per_s,
             peak_flop_per_s,
-            share_of_peak: flop_per_s / peak_flop_per_s,
+            share_of_peak: peak_flop_per_s.map(|peak| flop_per_s / peak),
             peak_mib,
             device_mib,
-            breakdown: self.breakdown.then_some(parts),
+            breakdown: (self.breakdown && operations.is_none()).then_some(parts),
+            operations,
         })
     }
+}
+
+/// The paper's diffusion.
+fn diffusion() -> Result<Diffusion> {
+    Ok(Diffusion::new(Setup {
+        timesteps: 1000,
+        schedule: Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 },
+        beta_scale: BetaScale::AsGiven,
+        prediction: Prediction::Eps,
+        variance: ReverseVariance::FixedLarge,
+        objective: Objective::Simple {},
+    })?)
+}
+
+/// The paper's optimiser for CIFAR-10, at its full rate.
+pub(super) fn optimiser() -> Optimiser {
+    serde_json::from_str(r#"{"learning_rate": 2e-4, "warmup_steps": 0, "clip_norm": 1.0, "ema_decay": 0.9999}"#).expect("an optimiser")
 }
 
 /// The process's largest resident set so far; none where the system does not say.

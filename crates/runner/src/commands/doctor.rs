@@ -1,8 +1,8 @@
 //! `ddpm doctor`: what this machine can do.
 
-use super::print;
+use super::{checkup, print};
 use crate::data::DataSource;
-use crate::device;
+use crate::device::{self, Device};
 use crate::exit::Exit;
 use crate::metrics::features;
 use anyhow::Result;
@@ -11,10 +11,28 @@ use ddpm_kernels::simd::Isa;
 use ddpm_model::{Arithmetic, Precision};
 
 #[derive(Debug, Args)]
-pub struct Doctor {}
+pub struct Doctor {
+    /// Open this device, and try what its libraries compute against plain loops
+    #[arg(long)]
+    device: Option<Device>,
+    /// Compare every operation of a training step and of sampling with its emulation on the processor
+    #[cfg(feature = "emulation")]
+    #[arg(long, requires = "device")]
+    operations: bool,
+}
 
 impl Doctor {
     pub fn run(self) -> Result<Exit> {
+        let Some(device) = self.device else { return self.machine() };
+        #[cfg(feature = "emulation")]
+        if self.operations {
+            return checkup::operations(device);
+        }
+        checkup::libraries(device)
+    }
+
+    /// What is here.
+    fn machine(self) -> Result<Exit> {
         let sets = |here: bool| Isa::ALL.into_iter().filter(|isa| isa.is_available() == here).map(Isa::name).collect::<Vec<_>>().join(", ");
         let cores = std::thread::available_parallelism()?;
         print(&format!("program     {} at {}\n", env!("CARGO_PKG_VERSION"), env!("DDPM_COMMIT")));

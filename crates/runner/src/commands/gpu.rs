@@ -1,22 +1,30 @@
 //! What `ddpm bench` measures on a device: steps that never leave it.
 
-use anyhow::Result;
+use super::bench::{self, Work, optimiser};
+use anyhow::{Context, Result};
 use ddpm_core::Sampler;
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::{Device, Matrix, Op, Product};
+use ddpm_kernels::device::{Device, Matrix, Op, Product, Type};
+use ddpm_kernels::gemm::{Bf16, Format};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::engine::device::{Course, Numbers, Trainer};
-use ddpm_model::optimiser::{Optimiser, Training};
+use ddpm_model::optimiser::Training;
 use ddpm_model::sampling::Walk;
 use ddpm_model::{Diffusion, Engine, UNet};
 use std::time::Instant;
 
 /// The network that is measured.
 pub struct Subject<'a> {
-    pub unet: &'a UNet,
-    pub diffusion: &'a Diffusion,
-    pub batch: usize,
-    pub numbers: Numbers,
+    unet: &'a UNet,
+    diffusion: &'a Diffusion,
+    batch: usize,
+    numbers: Numbers,
+}
+
+impl<'a> Subject<'a> {
+    pub fn new(subject: &bench::Subject, unet: &'a UNet, diffusion: &'a Diffusion) -> Subject<'a> {
+        Subject { unet, diffusion, batch: subject.batch, numbers: subject.precision.numbers() }
+    }
 }
 
 /// Steps between two looks at the clock: the host waits for the device once in so many.
@@ -28,50 +36,109 @@ const SETS: usize = 4;
 /// Numbers on a side of the matrices whose product is the peak.
 const SIDE: usize = 8192;
 
-/// Seconds of each training step, means over some together; and bytes in use on the device.
-pub fn train_step(device: Box<dyn Device>, s: &Subject, optimiser: Optimiser, steps: u32) -> Result<(Vec<f64>, usize)> {
-    let random = Random::new(0, Stream::Evaluation);
-    let words = (0..SETS * s.batch * s.unet.image().len()).map(|i| random.word(0, i as u64) as u8);
-    let images: Vec<u8> = words.collect();
-    let groups = steps as u64 + 2;
-    let rates = vec![2e-4; (groups * TOGETHER) as usize];
-    let training = Training::new(s.unet.parameters(), optimiser, 0, Stream::Init);
-    let course = Course { images: &images, seed: 0, batch: s.batch, flip: true, rates: &rates };
-    let mut trainer = Trainer::new(device, s.numbers, s.unet, s.diffusion, &training, course)?;
-    // As it is, and recorded.
-    trainer.run(2)?;
-    let mut times = Vec::new();
-    for _ in 0..steps {
-        let start = Instant::now();
-        trainer.run(TOGETHER)?;
-        times.push(start.elapsed().as_secs_f64() / TOGETHER as f64);
-    }
-    Ok((times, trainer.bytes()))
+/// A kind of step on a device.
+pub enum Step<'a> {
+    Train(Box<Trainer>),
+    Forward { engine: Box<Engine>, diffusion: &'a Diffusion, batch: usize },
 }
 
-/// Seconds of each step of a walk, noise and update included, means over a walk.
-pub fn forward(device: Box<dyn Device>, s: &Subject, optimiser: Optimiser, walks: u32) -> Result<(Vec<f64>, usize)> {
-    let weights = Training::new(s.unet.parameters(), optimiser, 0, Stream::Init).into_average();
-    let mut engine = Engine::remote(s.unet, device, s.numbers)?.load(weights);
-    let sampler = Sampler::Ddim { eta: 1.0, clip: true, steps: Some(TOGETHER as usize) };
-    let mut walk = Walk::new(&mut engine, s.diffusion, &sampler)?;
-    walk.run(0, 0, s.batch, &[])?;
-    let mut times = Vec::new();
-    for i in 0..walks as usize {
-        let start = Instant::now();
-        walk.run(0, i * s.batch, s.batch, &[])?;
-        times.push(start.elapsed().as_secs_f64() / TOGETHER as f64);
+/// The walk whose steps are measured.
+const WALK: Sampler = Sampler::Ddim { eta: 1.0, clip: true, steps: Some(TOGETHER as usize) };
+
+/// Training steps that have a rate: more than any measurement makes.
+const RATES: usize = 1 << 20;
+
+impl<'a> Step<'a> {
+    /// On a device, ready to run.
+    pub fn new(device: Box<dyn Device>, work: Work, s: &Subject<'a>) -> Result<Step<'a>> {
+        let start = Training::new(s.unet.parameters(), optimiser(), 0, Stream::Init);
+        if work == Work::Forward {
+            let engine = Box::new(Engine::remote(s.unet, device, s.numbers)?.load(start.into_average()));
+            return Ok(Step::Forward { engine, diffusion: s.diffusion, batch: s.batch });
+        }
+        let random = Random::new(0, Stream::Evaluation);
+        let images: Vec<u8> = (0..SETS * s.batch * s.unet.image().len()).map(|i| random.word(0, i as u64) as u8).collect();
+        let rates = vec![2e-4; RATES];
+        let course = Course { images: &images, seed: 0, batch: s.batch, flip: true, rates: &rates };
+        let mut trainer = Trainer::new(device, s.numbers, s.unet, s.diffusion, &start, course)?;
+        // As it is, which brings the images' order too.
+        trainer.run(1)?;
+        Ok(Step::Train(Box::new(trainer)))
     }
-    Ok((times, engine.device_bytes().unwrap_or(0)))
+
+    /// A walk of the network, and what it is measured by.
+    fn walk<R>(&mut self, measure: impl FnOnce(&mut Walk, usize) -> Result<R>) -> Result<R> {
+        match self {
+            Step::Train(_) => unreachable!("asked of a forward pass"),
+            Step::Forward { engine, diffusion, batch } => measure(&mut Walk::new(engine, diffusion, &WALK)?, *batch),
+        }
+    }
+
+    /// Looks at a step's operations on the device, its program there.
+    pub fn look<R>(&mut self, look: impl FnOnce(&mut dyn Device, usize) -> Result<R>) -> Result<R> {
+        if let Step::Train(trainer) = self {
+            let (device, program) = trainer.program();
+            return look(device, program);
+        }
+        self.walk(|walk, batch| {
+            let (device, program) = walk.program(batch)?.context("a network on a device whose walk is there too")?;
+            look(device, program)
+        })
+    }
+
+    /// Seconds of each step, noise and update included: means over some that are made together.
+    pub fn run(&mut self, groups: u32) -> Result<Vec<f64>> {
+        let each = |start: Instant| start.elapsed().as_secs_f64() / TOGETHER as f64;
+        let mut times = Vec::new();
+        if let Step::Train(trainer) = self {
+            // Recorded.
+            trainer.run(1)?;
+            for _ in 0..groups {
+                let start = Instant::now();
+                trainer.run(TOGETHER)?;
+                times.push(each(start));
+            }
+            return Ok(times);
+        }
+        self.walk(|walk, batch| {
+            walk.run(0, 0, batch, &[])?;
+            for i in 0..groups as usize {
+                let start = Instant::now();
+                walk.run(0, i * batch, batch, &[])?;
+                times.push(each(start));
+            }
+            Ok(times)
+        })
+    }
+
+    /// Bytes in use on the device.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Step::Train(trainer) => trainer.bytes(),
+            Step::Forward { engine, .. } => engine.device_bytes().unwrap_or(0),
+        }
+    }
 }
 
-/// FLOP/s of one large product.
+/// FLOP/s of one large product of random numbers: zeros would be multiplied with less power, and faster.
 pub fn peak(mut device: Box<dyn Device>, numbers: Numbers) -> Result<f64> {
     let mut arena = Arena::default();
     let mut matrix =
         || Matrix { at: arena.take(SIDE * SIDE * numbers.kind.size()), kind: numbers.kind, stride: SIDE, turned: false, each: 0 };
     let [a, b, c] = [matrix(), matrix(), matrix()];
     device.reserve(arena.bytes())?;
+    // Some rows of them, again and again.
+    let some = Random::new(0, Stream::Evaluation).normals(0, 0, 1, 61 * SIDE);
+    let bytes: Vec<u8> = match numbers.kind {
+        Type::F32 => some.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Type::Bf16 => some.iter().flat_map(|v| Bf16::round(*v).to_le_bytes()).collect(),
+    };
+    for factor in [a, b] {
+        for from in (0..factor.at.bytes).step_by(bytes.len()) {
+            let some = &bytes[..bytes.len().min(factor.at.bytes - from)];
+            device.upload(factor.at.part(from, some.len()), some)?;
+        }
+    }
     let product = Op::Product(Product { m: SIDE, n: SIDE, k: SIDE, batch: 1, alpha: 1.0, a, b, c, add: false, tf32: numbers.tf32 });
     let program = device.load(vec![product; 8])?;
     let mut wait = [0];

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod bench;
+mod checkup;
 mod classifier;
 mod data;
 mod doctor;
@@ -9,6 +10,7 @@ mod eval;
 mod exchange;
 mod fid;
 mod gpu;
+mod operations;
 mod outside;
 mod plan;
 mod rank;

@@ -38,7 +38,7 @@ impl<'a> Course<'a> {
     ) -> Result<Course<'a>> {
         let config = &job.config.training;
         if ranks == 1
-            && Trainer::can(unet, diffusion)
+            && Trainer::can(unet)
             && let Some(device) = Device::here().open()?
         {
             let rate = |step| config.optimiser.rate(step) * config.decay.share(step, config.steps);

@@ -1,46 +1,75 @@
-//! Convolutions by cuDNN, channels last. For each, all algorithms that give the same bits every time are timed once, and the fastest is kept,
-//! from run to run where there is a file for it.
+//! Convolutions by cuDNN, channels last. Each takes the first algorithm, in the order that cuDNN's heuristics expect to be fast, that gives
+//! the same bits every time and runs in the mathematics that was asked for. Nothing is timed: a timing would choose differently from run to
+//! run, and the numbers with it.
 
 use super::wrong;
-use crate::device::{Convolution, Pass, Sizes, Span, Type};
+use crate::device::{Convolution, Op, Pass, Sizes, Span, Type};
 use candle_core::cuda_backend::cudarc;
-use candle_core::{Result, bail};
+use candle_core::{Error, Result};
 use cudarc::cudnn::{result, sys};
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::c_void;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Room that an algorithm may ask for.
 const ROOM: usize = 256 << 20;
 
-/// Algorithms of a pass that are asked for their time.
+/// Algorithms of a pass that are asked about.
 const ASKED: usize = 10;
-
-/// The first line of the file of chosen algorithms.
-const FILE: &str = "cuDNN algorithms 1";
 
 /// What an algorithm was chosen for.
 type Key = (Pass, Sizes, Type, bool);
 
-/// An algorithm by its number, the mathematics that it was timed with, and the room that it needs.
+/// An algorithm by its number, and the room that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Chosen {
     algorithm: u32,
-    math: u32,
     room: usize,
+}
+
+/// An algorithm as cuDNN describes it. Its mathematics is what the library would take, not what it is run with: see [`math`].
+#[derive(Clone, Copy, Debug)]
+struct Offered {
+    algorithm: u32,
+    math: sys::cudnnMathType_t,
+    room: usize,
+    status: sys::cudnnStatus_t,
+    determinism: sys::cudnnDeterminism_t,
+    /// Milliseconds, where it was timed.
+    ms: f32,
+}
+
+impl Offered {
+    /// Whether it is there and gives the same bits every time.
+    fn is_sure(&self) -> bool {
+        let sure = self.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
+        self.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && sure
+    }
+
+    /// In words; times where there are any.
+    fn words(&self) -> String {
+        let Offered { algorithm, math, room, status, determinism, ms } = self;
+        let plain = |words: String, head: &str| words.replace(head, "").to_lowercase();
+        let mut words = format!("algorithm {algorithm}: ");
+        if *status != sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS {
+            return words + &plain(format!("{status:?}"), "CUDNN_STATUS_");
+        }
+        if *ms > 0.0 {
+            words += &format!("{ms:.3} ms, ");
+        }
+        let (determinism, math) = (plain(format!("{determinism:?}"), "CUDNN_"), plain(format!("{math:?}"), "CUDNN_"));
+        words + &format!("{determinism}, {math}, {} MiB", room >> 20)
+    }
 }
 
 /// cuDNN on one stream.
 pub struct Convolutions {
     stream: Arc<CudaStream>,
     handle: sys::cudnnHandle_t,
-    gpu: String,
     descriptors: HashMap<(Sizes, Type, bool), Descriptors>,
     chosen: HashMap<Key, Chosen>,
-    cache: Option<PathBuf>,
     room: Option<CudaSlice<u8>>,
 }
 
@@ -59,20 +88,13 @@ fn kind(kind: Type) -> sys::cudnnDataType_t {
     }
 }
 
-/// How factors are multiplied: f32 exactly unless TF32 was asked for.
+/// How factors are multiplied: f32 exactly unless TF32 was asked for, which the default mathematics permits.
 fn math(kind: Type, tf32: bool) -> sys::cudnnMathType_t {
     match (kind, tf32) {
         (Type::F32, false) => sys::cudnnMathType_t::CUDNN_FMA_MATH,
         (Type::F32, true) => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
         (Type::Bf16, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
     }
-}
-
-fn math_of(number: u32) -> Option<sys::cudnnMathType_t> {
-    use sys::cudnnMathType_t as M;
-    [M::CUDNN_DEFAULT_MATH, M::CUDNN_TENSOR_OP_MATH, M::CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION, M::CUDNN_FMA_MATH]
-        .into_iter()
-        .find(|m| *m as u32 == number)
 }
 
 impl Descriptors {
@@ -124,34 +146,36 @@ fn pointer(base: u64, span: Span) -> *mut c_void {
     (base + span.at as u64) as *mut c_void
 }
 
-macro_rules! timed {
-    ($find:path, $perf:ident, $handle:expr, $($argument:expr),*; $room:expr) => {{
+/// Calls one of cuDNN's two questions about algorithms: `$ask(handle, argument..., how many, their number, the answers, more...)`.
+macro_rules! offered {
+    ($ask:path, $perf:ident, $handle:expr, [$($argument:expr),*], [$($more:expr),*]) => {{
         // Safety: plain numbers, for which all bits 0 are values.
         let mut found: [sys::$perf; ASKED] = unsafe { std::mem::zeroed() };
         let mut count = 0;
-        // Safety: descriptors and handle are alive, places are in the arena (see `check`), the room is as long as is said.
-        let status = unsafe { $find($handle, $($argument,)* ASKED as i32, &mut count, found.as_mut_ptr(), $room.0, $room.1) };
+        // Safety: descriptors and handle are alive; places, where there are any, are in the arena (see `check`) and the room is as long as is
+        // said.
+        let status = unsafe { $ask($handle, $($argument,)* ASKED as i32, &mut count, found.as_mut_ptr() $(, $more)*) };
         status.result().map_err(wrong("cuDNN"))?;
-        let good = found[..count.max(0) as usize].iter().filter(|p| p.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS);
-        let mut sure = good.filter(|p| p.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC && p.memory <= $room.1);
-        sure.next().map(|p| Chosen { algorithm: p.algo as u32, math: p.mathType as u32, room: p.memory })
+        let one = |p: &sys::$perf| Offered {
+            algorithm: p.algo as u32,
+            math: p.mathType,
+            room: p.memory,
+            status: p.status,
+            determinism: p.determinism,
+            ms: p.time,
+        };
+        found[..(count.max(0) as usize).min(ASKED)].iter().map(one).collect::<Vec<Offered>>()
     }};
 }
 
 impl Convolutions {
-    /// On a stream of the GPU called `gpu`.
-    pub fn new(stream: &Arc<CudaStream>, gpu: String, cache: Option<PathBuf>) -> Result<Convolutions> {
+    /// On a stream.
+    pub fn new(stream: &Arc<CudaStream>) -> Result<Convolutions> {
         let handle = result::create_handle().map_err(wrong("cuDNN"))?;
-        let none =
-            Convolutions { stream: stream.clone(), handle, gpu, descriptors: HashMap::new(), chosen: HashMap::new(), cache, room: None };
+        let none = Convolutions { stream: stream.clone(), handle, descriptors: HashMap::new(), chosen: HashMap::new(), room: None };
         // Safety: the handle was just made, and the stream lives as long as this.
         unsafe { result::set_stream(handle, stream.cu_stream() as *mut _) }.map_err(wrong("cuDNN"))?;
         Ok(none)
-    }
-
-    /// The GPU's name.
-    pub fn gpu(&self) -> &str {
-        &self.gpu
     }
 
     /// Bytes that the chosen algorithms work in.
@@ -159,34 +183,84 @@ impl Convolutions {
         self.room.as_ref().map_or(0, CudaSlice::len)
     }
 
-    /// Chooses an algorithm for each convolution that has none yet. Overwrites what they write.
-    pub fn choose(&mut self, all: &[Convolution], base: u64) -> Result<()> {
-        let key = |c: &Convolution| (c.pass, c.sizes, c.kind, c.tf32);
-        if self.chosen.is_empty() {
-            self.read();
-        }
-        let before = self.chosen.len();
-        let mut room = None;
+    /// Chooses an algorithm for each convolution that has none yet, by running it once: what it writes is overwritten. True where the room
+    /// that algorithms work in has moved.
+    pub fn choose(&mut self, all: &[Convolution], base: u64) -> Result<bool> {
+        let mut moved = false;
         for c in all {
-            if self.chosen.contains_key(&key(c)) {
+            let key = (c.pass, c.sizes, c.kind, c.tf32);
+            if self.chosen.contains_key(&key) {
                 continue;
             }
-            if room.is_none() {
-                room = Some(self.stream.alloc_zeros::<u8>(ROOM).map_err(wrong("memory for cuDNN"))?);
+            let offered = self.expected(c)?;
+            let mut told: Vec<String> = offered.iter().map(Offered::words).collect();
+            let mut works = None;
+            for (one, told) in offered.iter().zip(&mut told).filter(|(one, _)| one.is_sure()) {
+                match self.try_out(c, one.algorithm, base) {
+                    Ok((chosen, elsewhere)) => {
+                        moved |= elsewhere;
+                        works = Some(chosen);
+                        break;
+                    }
+                    Err(why) => *told += &format!(", but does not run: {why}"),
+                }
             }
-            let room = room.as_ref().expect("just made").device_ptr(&self.stream).0 as *mut c_void;
-            let chosen = self.time(c, base, (room, ROOM))?;
-            self.chosen.insert(key(c), chosen);
+            let Some(chosen) = works else {
+                let told = told.join("; ");
+                let asked = format!("cuDNN has no algorithm that gives the same bits every time in {:?}", math(c.kind, c.tf32));
+                let (name, size) = (Op::Convolution(*c).name(), Op::Convolution(*c).size());
+                return Err(Error::Msg(format!("{asked} for {name} of {size}; it offers: {told}")));
+            };
+            self.chosen.insert(key, chosen);
         }
-        let needed = all.iter().map(|c| self.chosen[&key(c)].room).max().unwrap_or(0);
-        drop(room);
-        if needed > self.room.as_ref().map_or(0, CudaSlice::len) {
-            self.room = Some(self.stream.alloc_zeros::<u8>(needed).map_err(wrong("memory for cuDNN"))?);
+        Ok(moved)
+    }
+
+    /// Runs an algorithm once; and whether the room has moved for it.
+    fn try_out(&mut self, c: &Convolution, algorithm: u32, base: u64) -> Result<(Chosen, bool)> {
+        let chosen = Chosen { algorithm, room: self.needed(c, algorithm)? };
+        if chosen.room > ROOM {
+            return Err(Error::Msg(format!("it wants {} MiB of memory, at most {} are given", chosen.room >> 20, ROOM >> 20)));
         }
-        if self.chosen.len() > before {
-            self.write();
+        let moved = self.make_room(chosen.room)?;
+        self.compute(c, chosen, base)?;
+        Ok((chosen, moved))
+    }
+
+    /// The room that an algorithm needs in the mathematics that it is run with.
+    fn needed(&mut self, c: &Convolution, algorithm: u32) -> Result<usize> {
+        let handle = self.handle;
+        let (d, mut bytes) = (self.descriptors(c)?, 0);
+        // Safety: descriptors and handle are alive; the algorithm's number came from cuDNN itself.
+        let status = unsafe {
+            match c.pass {
+                Pass::Forward => {
+                    let algorithm = std::mem::transmute::<u32, sys::cudnnConvolutionFwdAlgo_t>(algorithm);
+                    sys::cudnnGetConvolutionForwardWorkspaceSize(handle, d.x, d.w, d.conv, d.y, algorithm, &mut bytes)
+                }
+                Pass::InputGradient => {
+                    let algorithm = std::mem::transmute::<u32, sys::cudnnConvolutionBwdDataAlgo_t>(algorithm);
+                    sys::cudnnGetConvolutionBackwardDataWorkspaceSize(handle, d.w, d.y, d.conv, d.x, algorithm, &mut bytes)
+                }
+                Pass::WeightGradient => {
+                    let algorithm = std::mem::transmute::<u32, sys::cudnnConvolutionBwdFilterAlgo_t>(algorithm);
+                    sys::cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, d.x, d.y, d.conv, d.w, algorithm, &mut bytes)
+                }
+            }
+        };
+        status.result().map_err(wrong("cuDNN"))?;
+        Ok(bytes)
+    }
+
+    fn make_room(&mut self, bytes: usize) -> Result<bool> {
+        if bytes <= self.room() {
+            return Ok(false);
         }
-        Ok(())
+        // What works in the old room is done first.
+        self.stream.synchronize().map_err(wrong("the GPU"))?;
+        self.room = None;
+        self.room = Some(self.stream.alloc_zeros::<u8>(bytes).map_err(wrong("memory for cuDNN"))?);
+        Ok(true)
     }
 
     fn descriptors(&mut self, c: &Convolution) -> Result<&Descriptors> {
@@ -196,42 +270,85 @@ impl Convolutions {
         }
     }
 
-    /// The fastest algorithm that gives the same bits every time.
-    fn time(&mut self, c: &Convolution, base: u64, room: (*mut c_void, usize)) -> Result<Chosen> {
+    /// The algorithms in the order in which cuDNN expects them to be fast.
+    fn expected(&mut self, c: &Convolution) -> Result<Vec<Offered>> {
         let handle = self.handle;
         let d = self.descriptors(c)?;
-        let [x, w, y] = [c.x, c.w, c.y].map(|span| pointer(base, span));
-        let found = match c.pass {
-            Pass::Forward => timed!(
-                sys::cudnnFindConvolutionForwardAlgorithmEx, cudnnConvolutionFwdAlgoPerf_t, handle, d.x, x, d.w, w, d.conv, d.y, y; room
+        let mut all = match c.pass {
+            Pass::Forward => {
+                offered!(sys::cudnnGetConvolutionForwardAlgorithm_v7, cudnnConvolutionFwdAlgoPerf_t, handle, [d.x, d.w, d.conv, d.y], [])
+            }
+            Pass::InputGradient => offered!(
+                sys::cudnnGetConvolutionBackwardDataAlgorithm_v7,
+                cudnnConvolutionBwdDataAlgoPerf_t,
+                handle,
+                [d.w, d.y, d.conv, d.x],
+                []
             ),
-            Pass::InputGradient => timed!(
-                sys::cudnnFindConvolutionBackwardDataAlgorithmEx, cudnnConvolutionBwdDataAlgoPerf_t, handle, d.w, w, d.y, y, d.conv, d.x, x; room
-            ),
-            Pass::WeightGradient => timed!(
-                sys::cudnnFindConvolutionBackwardFilterAlgorithmEx, cudnnConvolutionBwdFilterAlgoPerf_t, handle, d.x, x, d.y, y, d.conv, d.w, w; room
+            Pass::WeightGradient => offered!(
+                sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7,
+                cudnnConvolutionBwdFilterAlgoPerf_t,
+                handle,
+                [d.x, d.y, d.conv, d.w],
+                []
             ),
         };
-        match found {
-            Some(chosen) => Ok(chosen),
-            None => bail!("cuDNN has no algorithm that gives the same bits every time for {c:?}"),
-        }
+        // Times that were not measured.
+        all.iter_mut().for_each(|offered| offered.ms = 0.0);
+        Ok(all)
+    }
+
+    /// All algorithms for a convolution with their times, in words; the chosen one is marked. Overwrites what they write.
+    pub fn timed(&mut self, c: &Convolution, base: u64) -> Result<Vec<String>> {
+        let space = self.stream.alloc_zeros::<u8>(ROOM).map_err(wrong("memory for cuDNN"))?;
+        let room = space.device_ptr(&self.stream).0 as *mut c_void;
+        let (handle, [x, w, y]) = (self.handle, [c.x, c.w, c.y].map(|span| pointer(base, span)));
+        let d = self.descriptors(c)?;
+        let all = match c.pass {
+            Pass::Forward => offered!(
+                sys::cudnnFindConvolutionForwardAlgorithmEx,
+                cudnnConvolutionFwdAlgoPerf_t,
+                handle,
+                [d.x, x, d.w, w, d.conv, d.y, y],
+                [room, ROOM]
+            ),
+            Pass::InputGradient => offered!(
+                sys::cudnnFindConvolutionBackwardDataAlgorithmEx,
+                cudnnConvolutionBwdDataAlgoPerf_t,
+                handle,
+                [d.w, w, d.y, y, d.conv, d.x, x],
+                [room, ROOM]
+            ),
+            Pass::WeightGradient => offered!(
+                sys::cudnnFindConvolutionBackwardFilterAlgorithmEx,
+                cudnnConvolutionBwdFilterAlgoPerf_t,
+                handle,
+                [d.x, x, d.y, y, d.conv, d.w, w],
+                [room, ROOM]
+            ),
+        };
+        let chosen = self.chosen.get(&(c.pass, c.sizes, c.kind, c.tf32));
+        let asked = math(c.kind, c.tf32);
+        let mark = |one: &Offered| chosen.is_some_and(|chosen| (chosen.algorithm, asked) == (one.algorithm, one.math));
+        Ok(all.iter().map(|one| format!("{} {}", if mark(one) { "*" } else { " " }, one.words())).collect())
     }
 
     /// One convolution with the algorithm that was chosen for it.
     pub fn run(&mut self, c: &Convolution, base: u64) -> Result<()> {
         let chosen = self.chosen[&(c.pass, c.sizes, c.kind, c.tf32)];
+        self.compute(c, chosen, base)
+    }
+
+    fn compute(&mut self, c: &Convolution, chosen: Chosen, base: u64) -> Result<()> {
         let handle = self.handle;
         let room = self.room.as_ref().map_or(std::ptr::null_mut(), |room| room.device_ptr(&self.stream).0 as *mut c_void);
-        let Some(math) = math_of(chosen.math) else { bail!("cuDNN's mathematics number {} is unknown", chosen.math) };
         let d = self.descriptors(c)?;
         let [x, w, y] = [c.x, c.w, c.y].map(|span| pointer(base, span));
         let (one, beta) = (1f32, if c.add { 1f32 } else { 0.0 });
         let (one, beta): (*const c_void, *const c_void) = ((&raw const one).cast(), (&raw const beta).cast());
-        // Safety: descriptors and handle are alive; [`super::check`] saw that the places are as long as the sizes say and in the arena; the
-        // room is as long as the algorithm asked for. The algorithm's number came from cuDNN itself or was compared with its list.
+        // Safety: descriptors and handle are alive; [`crate::device::check`] saw that the places are as long as the sizes say and in the
+        // arena; the room is as long as the algorithm asked for. The algorithm's number came from cuDNN itself.
         unsafe {
-            result::set_convolution_math_type(d.conv, math).map_err(wrong("cuDNN"))?;
             match c.pass {
                 Pass::Forward => {
                     let algorithm = std::mem::transmute::<u32, sys::cudnnConvolutionFwdAlgo_t>(chosen.algorithm);
@@ -249,78 +366,30 @@ impl Convolutions {
         }
         .map_err(wrong("cuDNN"))
     }
-
-    /// What the file's algorithms hold for: another GPU or library may have other numbers.
-    fn heading(&self) -> String {
-        format!("{FILE}; {}; cuDNN {}", self.gpu, result::get_version())
-    }
-
-    /// Reads the file; one of another GPU, library or program is passed over.
-    fn read(&mut self) {
-        let Some(text) = self.cache.as_ref().and_then(|path| std::fs::read_to_string(path).ok()) else { return };
-        let mut lines = text.lines();
-        if lines.next() == Some(&self.heading()) {
-            self.chosen = lines.filter_map(line).collect();
-        }
-    }
-
-    /// Writes the file. That it cannot be written costs the next run some seconds, and no more.
-    fn write(&self) {
-        let Some(path) = &self.cache else { return };
-        let mut lines: Vec<String> = self.chosen.iter().map(|(key, chosen)| text(key, *chosen)).collect();
-        lines.sort_unstable();
-        let beside = path.with_extension(format!("{}.part", std::process::id()));
-        let written = std::fs::write(&beside, format!("{}\n{}\n", self.heading(), lines.join("\n")));
-        let _ = written.and_then(|()| std::fs::rename(&beside, path));
-    }
 }
 
-fn text((pass, s, kind, tf32): &Key, chosen: Chosen) -> String {
-    let pass = match pass {
-        Pass::Forward => 0,
-        Pass::InputGradient => 1,
-        Pass::WeightGradient => 2,
-    };
-    let numbers = [pass, s.batch, s.h, s.w, s.c_in, s.c_out, s.k, s.stride, s.pad, kind.size(), *tf32 as usize];
-    let chosen = [chosen.algorithm as usize, chosen.math as usize, chosen.room];
-    numbers.iter().chain(&chosen).map(usize::to_string).collect::<Vec<_>>().join(" ")
-}
-
-/// A line of the file; none where its numbers are none that this program writes.
-fn line(line: &str) -> Option<(Key, Chosen)> {
-    let numbers = line.split(' ').map(|word| word.parse().ok()).collect::<Option<Vec<usize>>>()?;
-    let [pass, batch, h, w, c_in, c_out, k, stride, pad, size, tf32, algorithm, math, room] = numbers[..] else { return None };
-    let (pass, algorithms) = match pass {
-        0 => (Pass::Forward, sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_COUNT as usize),
-        1 => (Pass::InputGradient, sys::cudnnConvolutionBwdDataAlgo_t::CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT as usize),
-        2 => (Pass::WeightGradient, sys::cudnnConvolutionBwdFilterAlgo_t::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT as usize),
-        _ => return None,
-    };
-    let kind = if size == 2 { Type::Bf16 } else { Type::F32 };
-    let good = algorithm < algorithms && math_of(math as u32).is_some() && room <= ROOM;
-    let chosen = Chosen { algorithm: algorithm as u32, math: math as u32, room };
-    good.then_some(((pass, Sizes { batch, h, w, c_in, c_out, k, stride, pad }, kind, tf32 == 1), chosen))
+/// cuDNN's version.
+pub fn version() -> String {
+    let v = result::get_version();
+    format!("{}.{}.{}", v / 10_000, v / 100 % 100, v % 100)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn lines_are_read_as_they_were_written(s in prop::array::uniform8(1usize..600), pass in 0usize..3, tf32: bool, bf16: bool, algorithm in 0u32..6, math in 0u32..4, room in 0usize..ROOM) {
-            let sizes = Sizes { batch: s[0], h: s[1], w: s[2], c_in: s[3], c_out: s[4], k: s[5], stride: s[6], pad: s[7] };
-            let pass = [Pass::Forward, Pass::InputGradient, Pass::WeightGradient][pass];
-            let (key, chosen) = ((pass, sizes, if bf16 { Type::Bf16 } else { Type::F32 }, tf32), Chosen { algorithm, math, room });
-            prop_assert_eq!(line(&text(&key, chosen)), Some((key, chosen)));
-        }
-
-        #[test]
-        fn other_lines_are_passed_over(text in "[0-9 a-z.-]{0,60}") {
-            if let Some((_, chosen)) = line(&text) {
-                prop_assert!(chosen.algorithm < 8 && chosen.room <= ROOM);
-            }
-        }
+    /// What a GPU's cuDNN offers cannot be had here: the choice among it can be tested.
+    #[test]
+    fn nothing_is_taken_that_changes_from_run_to_run() {
+        use sys::cudnnDeterminism_t as D;
+        use sys::cudnnMathType_t as M;
+        use sys::cudnnStatus_t as S;
+        let offered = |determinism, status| Offered { algorithm: 1, math: M::CUDNN_FMA_MATH, room: 3 << 20, status, determinism, ms: 0.5 };
+        let fine = offered(D::CUDNN_DETERMINISTIC, S::CUDNN_STATUS_SUCCESS);
+        assert!(fine.is_sure());
+        assert!(!offered(D::CUDNN_NON_DETERMINISTIC, S::CUDNN_STATUS_SUCCESS).is_sure());
+        assert!(!offered(D::CUDNN_DETERMINISTIC, S::CUDNN_STATUS_NOT_SUPPORTED).is_sure());
+        assert_eq!(fine.words(), "algorithm 1: 0.500 ms, deterministic, fma_math, 3 MiB");
+        assert_eq!(math(Type::F32, false), M::CUDNN_FMA_MATH);
     }
 }

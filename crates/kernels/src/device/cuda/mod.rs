@@ -1,7 +1,8 @@
 //! Programs on an NVIDIA GPU: this crate's kernels by the driver, products by cuBLAS, convolutions by cuDNN.
 //!
 //! A program is run once as it is, so that every library has what it needs, and recorded as a CUDA graph the second time; from then on one
-//! call starts all of it. Nothing is allocated and nobody waits in between.
+//! call starts all of it. Nothing is allocated and nobody waits in between. Where a program cannot be recorded it goes on as it is. The
+//! environment variable `DDPM_CUDA` chooses otherwise, see [`Manner`].
 
 mod convolution;
 
@@ -13,11 +14,10 @@ use candle_core::{Error, Result, bail};
 use convolution::Convolutions;
 use cudarc::cublas::result::gemm_strided_batched_ex;
 use cudarc::cublas::sys as blas;
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg};
-use std::collections::HashMap;
+use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaEvent, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg};
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// This crate's kernels, compiled by its build script.
@@ -32,6 +32,8 @@ pub struct Cuda {
     stream: Arc<CudaStream>,
     functions: HashMap<String, CudaFunction>,
     convolutions: Convolutions,
+    gpu: String,
+    manner: Manner,
     arena: Option<CudaSlice<u8>>,
     /// Never read here: cuBLAS works in it.
     _blas_room: CudaSlice<u8>,
@@ -43,6 +45,29 @@ struct Program {
     /// Whether it has run as it is.
     warm: bool,
     graph: Option<CudaGraph>,
+}
+
+/// How programs are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// `graphs`, and where nothing is said: recorded, and started by one call.
+    Graphs,
+    /// `eager`: operation by operation.
+    Eager,
+    /// `checked`: operation by operation, each awaited, so that an error names the one that made it. Slow.
+    Checked,
+}
+
+impl Manner {
+    /// What `DDPM_CUDA` says.
+    fn asked() -> Result<Manner> {
+        match std::env::var("DDPM_CUDA").as_deref() {
+            Err(_) | Ok("" | "graphs") => Ok(Manner::Graphs),
+            Ok("eager") => Ok(Manner::Eager),
+            Ok("checked") => Ok(Manner::Checked),
+            Ok(other) => bail!("DDPM_CUDA: expected graphs, eager or checked, got {other}"),
+        }
+    }
 }
 
 /// GPUs that can be seen; an error's first line where none can.
@@ -79,9 +104,16 @@ fn wrong<E: std::fmt::Debug>(what: &str) -> impl Fn(E) -> Error + '_ {
     move |e| Error::Msg(format!("{what}: {}", words(e)))
 }
 
+/// What became of the GPU's work, once it is done. An error there may be of any operation before.
+fn awaited(stream: &CudaStream) -> Result<()> {
+    let plain = wrong("the GPU");
+    stream.synchronize().map_err(|e| Error::Msg(format!("{}; DDPM_CUDA=checked names the operation", plain(e))))
+}
+
 impl Cuda {
-    /// GPU number `ordinal`. `cache`: a file where the convolution algorithms that were fastest on this GPU are kept from run to run.
-    pub fn new(ordinal: usize, cache: Option<PathBuf>) -> Result<Cuda> {
+    /// GPU number `ordinal`.
+    pub fn new(ordinal: usize) -> Result<Cuda> {
+        let manner = Manner::asked()?;
         let device = CudaDevice::new_with_stream(ordinal).map_err(wrong(&format!("cuda:{ordinal}")))?;
         // Safety: everything here is done on the one stream, in its order.
         unsafe { device.disable_event_tracking() };
@@ -93,9 +125,10 @@ impl Cuda {
         let status = unsafe { blas::cublasSetWorkspace_v2(handle, pointer as *mut c_void, BLAS_ROOM) };
         status.result().map_err(wrong("cuBLAS"))?;
         drop(_guard);
-        let name = stream.context().name().map_err(wrong("the GPU's name"))?;
-        let convolutions = Convolutions::new(&stream, name, cache)?;
-        Ok(Cuda { device, stream, functions: HashMap::new(), convolutions, arena: None, _blas_room: room, programs: Vec::new() })
+        let gpu = stream.context().name().map_err(wrong("the GPU's name"))?;
+        let convolutions = Convolutions::new(&stream)?;
+        let functions = HashMap::new();
+        Ok(Cuda { device, stream, functions, convolutions, gpu, manner, arena: None, _blas_room: room, programs: Vec::new() })
     }
 
     /// Where the arena begins.
@@ -106,11 +139,16 @@ impl Cuda {
 
     fn op(&mut self, op: &Op) -> Result<()> {
         let base = self.base();
-        match op {
+        let done = match op {
             Op::Launch(launch) => self.launch(launch, base),
             Op::Product(product) => self.product(product, base),
             Op::Convolution(convolution) => self.convolutions.run(convolution, base),
+        };
+        if self.manner != Manner::Checked {
+            return done;
         }
+        let named = |e: Error| Error::Msg(format!("{} of {}: {e}", op.name(), op.size()));
+        done.and_then(|()| self.stream.synchronize().map_err(wrong("the GPU"))).map_err(named)
     }
 
     fn launch(&mut self, launch: &Launch, base: u64) -> Result<()> {
@@ -123,7 +161,7 @@ impl Cuda {
             Double(f64),
         }
         let value = |argument: &Argument| match *argument {
-            Argument::Place(span) => Value::Long(base + span.at as u64),
+            Argument::Place(place) => Value::Long(base + place.span.at as u64),
             Argument::Nothing => Value::Long(0),
             Argument::U32(v) => Value::Word(v),
             Argument::U64(v) => Value::Long(v),
@@ -214,9 +252,25 @@ impl Cuda {
     }
 }
 
+/// What a call of the driver or cuBLAS writes a version to.
+fn version(ask: impl FnOnce(&mut i32) -> bool) -> i32 {
+    let mut number = 0;
+    if ask(&mut number) { number } else { 0 }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // After a fault nothing can be given back, and cudarc's handles of cuBLAS and cuRAND panic where they try: one more of each is kept
+        // for good, so that the error that is on its way arrives.
+        if self.stream.synchronize().is_err() {
+            std::mem::forget(self.device.clone());
+        }
+    }
+}
+
 impl Device for Cuda {
     fn name(&self) -> String {
-        self.convolutions.gpu().to_string()
+        self.gpu.clone()
     }
 
     fn bytes(&self) -> usize {
@@ -224,7 +278,7 @@ impl Device for Cuda {
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<()> {
-        self.stream.synchronize().map_err(wrong("the GPU"))?;
+        awaited(&self.stream)?;
         self.programs.clear();
         self.arena = None;
         self.arena = Some(self.stream.alloc_zeros::<u8>(bytes).map_err(wrong(&format!("{} MiB on the GPU", bytes >> 20)))?);
@@ -240,9 +294,11 @@ impl Device for Cuda {
 
     fn download(&mut self, from: Span, bytes: &mut [u8]) -> Result<()> {
         assert!(bytes.len() <= from.bytes, "{} bytes from a place of {}", bytes.len(), from.bytes);
+        // Awaited first: a copy would tell an earlier operation's error as its own.
+        awaited(&self.stream)?;
         let arena = self.arena.as_ref().expect("an arena was made");
         self.stream.memcpy_dtoh(&arena.slice(from.at..from.at + bytes.len()), bytes).map_err(wrong("from the GPU"))?;
-        self.stream.synchronize().map_err(wrong("the GPU"))
+        awaited(&self.stream)
     }
 
     fn load(&mut self, program: Vec<Op>) -> Result<usize> {
@@ -250,7 +306,10 @@ impl Device for Cuda {
         let base = self.base();
         let convolution = |op: &Op| if let Op::Convolution(c) = op { Some(*c) } else { None };
         let convolutions: Vec<Convolution> = program.iter().filter_map(convolution).collect();
-        self.convolutions.choose(&convolutions, base)?;
+        if self.convolutions.choose(&convolutions, base)? {
+            // They hold the old room's address.
+            self.programs.iter_mut().for_each(|program| program.graph = None);
+        }
         for op in &program {
             if let Op::Launch(launch) = op
                 && !self.functions.contains_key(launch.name())
@@ -263,22 +322,87 @@ impl Device for Cuda {
         Ok(self.programs.len() - 1)
     }
 
+    fn program(&self, program: usize) -> &[Op] {
+        &self.programs[program].ops
+    }
+
     fn run(&mut self, program: usize) -> Result<()> {
         if let Some(graph) = &self.programs[program].graph {
             return graph.launch().map_err(wrong("a recorded program"));
         }
         let ops = std::mem::take(&mut self.programs[program].ops);
-        if !self.programs[program].warm {
-            let done = self.all(&ops);
-            let program = &mut self.programs[program];
-            (program.ops, program.warm) = (ops, true);
-            return done;
-        }
-        let graph = self.record(&ops);
+        let done = self.run_or_record(program, &ops);
         self.programs[program].ops = ops;
-        let graph = graph?;
-        graph.launch().map_err(wrong("a recorded program"))?;
-        self.programs[program].graph = Some(graph);
-        Ok(())
+        done
+    }
+
+    fn time(&mut self, program: usize) -> Result<Vec<f64>> {
+        let ops = std::mem::take(&mut self.programs[program].ops);
+        let event = |stream: &CudaStream| stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(wrong("an event"));
+        let run = |this: &mut Cuda| -> Result<Vec<f64>> {
+            let mut events = vec![event(&this.stream)?];
+            for op in &ops {
+                this.op(op)?;
+                events.push(event(&this.stream)?);
+            }
+            awaited(&this.stream)?;
+            let between = |pair: &[CudaEvent]| pair[0].elapsed_ms(&pair[1]).map(|ms| ms as f64 * 1e-3).map_err(wrong("an event"));
+            events.windows(2).map(between).collect()
+        };
+        let times = run(self);
+        self.programs[program].ops = ops;
+        times
+    }
+
+    fn about(&mut self) -> Result<Vec<(&'static str, String)>> {
+        // Safety: each writes one number, and the handle is this device's.
+        let driver = version(|n| unsafe { cudarc::driver::sys::cuDriverGetVersion(n) }.result().is_ok());
+        let handle = *self.device.cublas_handle().handle();
+        let cublas = version(|n| unsafe { blas::cublasGetVersion_v2(handle, n) }.result().is_ok());
+        let (free, total) = self.stream.context().mem_get_info().map_err(wrong("the GPU's memory"))?;
+        Ok(vec![
+            ("gpu", self.gpu.clone()),
+            ("driver", format!("CUDA {}.{}", driver / 1000, driver / 10 % 100)),
+            ("cuBLAS", format!("{}.{}.{}", cublas / 10_000, cublas / 100 % 100, cublas % 100)),
+            ("cuDNN", convolution::version()),
+            ("memory", format!("{} MiB free of {}", free >> 20, total >> 20)),
+        ])
+    }
+
+    fn algorithms(&mut self, program: usize) -> Result<Vec<String>> {
+        let (base, ops) = (self.base(), self.programs[program].ops.clone());
+        let (mut lines, mut seen) = (Vec::new(), HashSet::new());
+        for op in &ops {
+            if let Op::Convolution(c) = op
+                && seen.insert((c.pass, c.sizes, c.kind, c.tf32))
+            {
+                lines.push(format!("{} of {}", op.name(), op.size()));
+                lines.extend(self.convolutions.timed(c, base)?);
+            }
+        }
+        Ok(lines)
+    }
+}
+
+impl Cuda {
+    /// The first time and where nothing is recorded: operation by operation. Then as a graph, which is made now.
+    fn run_or_record(&mut self, program: usize, ops: &[Op]) -> Result<()> {
+        if self.manner != Manner::Graphs || !self.programs[program].warm {
+            self.programs[program].warm = true;
+            return self.all(ops);
+        }
+        match self.record(ops) {
+            Ok(graph) => {
+                graph.launch().map_err(wrong("a recorded program"))?;
+                self.programs[program].graph = Some(graph);
+                Ok(())
+            }
+            // Nothing of it has run.
+            Err(why) => {
+                eprintln!("{why}; programs go on operation by operation");
+                self.manner = Manner::Eager;
+                self.all(ops)
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A plan as a program for a device: the backward pass.
 
 use super::compile::Compiler;
+use super::layout::filled;
 use crate::engine::plan::{ConvStep, Step};
 use crate::layers::{Conv, Dense};
 use ddpm_kernels::conv2d::Resize;
@@ -45,7 +46,7 @@ impl Compiler<'_> {
             self.arena.put(span);
         }
         for (i, conv) in step.convs.iter().enumerate() {
-            self.bias_gradient(conv, out, dy, i * conv.out, step.shift.map(|shift| dshifts[shift]));
+            self.bias_gradient(conv, out, dy, i * filled(conv.out), step.shift.map(|shift| dshifts[shift]));
         }
         let parts = self.parts(&step.parts);
         // The images need no gradient.
@@ -91,9 +92,10 @@ impl Compiler<'_> {
     }
 
     fn bias_gradient(&mut self, conv: &Conv, out: Map, dy: Span, from: usize, dshift: Option<Span>) {
-        let sums = dshift.unwrap_or_else(|| self.arena.take(4 * self.batch * conv.out));
-        self.ops.push(maps::pixel_sums(out, dy, (from, conv.out), sums));
-        self.ops.push(maps::row_sums(sums, self.batch, conv.out, self.gradient(conv.bias)));
+        let c = filled(conv.out);
+        let sums = dshift.unwrap_or_else(|| self.arena.take(4 * self.batch * c));
+        self.ops.push(maps::pixel_sums(out, dy, (from, c), sums));
+        self.ops.push(maps::row_sums(sums, self.batch, c, self.gradient(conv.bias)));
         if dshift.is_none() {
             self.arena.put(sums);
         }
@@ -173,7 +175,7 @@ impl Compiler<'_> {
         let mut from = 0;
         for value in &step.plus {
             let (to, add) = self.begin(open, *value);
-            let c = self.plan.maps[*value].channels;
+            let c = self.map(*value).c;
             self.ops.push(maps::take_channels(out, dy, (from, c), to, add));
             open[*value] = Some(to);
             from += c;

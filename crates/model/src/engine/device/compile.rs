@@ -1,6 +1,6 @@
 //! A plan as a program for a device: the forward pass. The memory of every feature map is planned here, so that running allocates nothing.
 
-use super::layout::Layout;
+use super::layout::{Layout, filled};
 use crate::engine::plan::{ConvStep, Plan, Step};
 use crate::error::{Error, Result};
 use crate::layers::{Conv, Dense};
@@ -88,7 +88,7 @@ impl<'a> Compiler<'a> {
     /// For `batch` images, whose places are taken in `arena`.
     pub fn new(plan: &'a Plan, shared: &'a Shared, numbers: Numbers, batch: usize, arena: &'a mut Arena) -> Compiler<'a> {
         let images = plan.maps[0];
-        let x = arena.take(batch * images.height * images.width * images.channels * numbers.kind.size());
+        let x = arena.take(batch * images.height * images.width * filled(images.channels) * numbers.kind.size());
         let t = arena.take(4 * batch);
         let none = |n: usize| vec![None; n];
         Compiler {
@@ -108,9 +108,10 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// A feature map as it is kept: the images' channels, first and last, are filled up.
     pub fn map(&self, value: usize) -> Map {
         let map = self.plan.maps[value];
-        Map { kind: self.numbers.kind, batch: self.batch, h: map.height, w: map.width, c: map.channels }
+        Map { kind: self.numbers.kind, batch: self.batch, h: map.height, w: map.width, c: filled(map.channels) }
     }
 
     /// A parameter's f32 numbers.
@@ -131,12 +132,12 @@ impl<'a> Compiler<'a> {
 
     /// The feature maps side by side that a step reads.
     pub fn parts(&self, which: &[usize]) -> Vec<(Span, usize)> {
-        which.iter().map(|v| (self.value(*v), self.plan.maps[*v].channels)).collect()
+        which.iter().map(|v| (self.value(*v), self.map(*v).c)).collect()
     }
 
     /// The map of all parts of a step side by side.
     pub fn operand(&self, step: &ConvStep) -> Map {
-        Map { c: step.convs[0].from.channels, ..self.map(step.parts[0]) }
+        Map { c: filled(step.convs[0].from.channels), ..self.map(step.parts[0]) }
     }
 
     /// The step's normalisation.
@@ -164,7 +165,8 @@ impl<'a> Compiler<'a> {
     /// The convolution's sizes as the library sees them: reading an image that was padded or enlarged before.
     pub fn sizes(&self, conv: &Conv) -> Sizes {
         let (h, w) = (conv.from.height, conv.from.width);
-        let of = |h, w, stride, pad| Sizes { batch: self.batch, h, w, c_in: conv.from.channels, c_out: conv.out, k: conv.k, stride, pad };
+        let (c_in, c_out) = (filled(conv.from.channels), filled(conv.out));
+        let of = |h, w, stride, pad| Sizes { batch: self.batch, h, w, c_in, c_out, k: conv.k, stride, pad };
         match conv.resize {
             Resize::Same => of(h, w, 1, conv.k / 2),
             Resize::Halve => of(h + 1, w + 1, 2, 0),
@@ -258,7 +260,8 @@ impl<'a> Compiler<'a> {
         let plus = self.parts(&step.plus);
         let shift = step.shift.map(|shift| self.time.as_ref().expect("shifts come from the time").shifts[shift]);
         for (i, conv) in step.convs.iter().enumerate() {
-            self.ops.push(maps::finish(out, y, (i * conv.out, conv.out), self.parameter(conv.bias), shift, &plus));
+            let c = filled(conv.out);
+            self.ops.push(maps::finish(out, y, (i * c, c), self.parameter(conv.bias), shift, &plus));
         }
         self.values[step.out] = Some(y);
     }

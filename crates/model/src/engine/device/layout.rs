@@ -1,5 +1,6 @@
 //! Where the parameters' numbers stand on a device: one after the other as on the host, each at a multiple of 16 bytes, and the weights
-//! of 3x3 convolutions as `[Co, k, k, Ci]`, in whose last axis the library reads.
+//! of 3x3 convolutions as `[Co, k, k, Ci]`, in whose last axis the library reads. Where images enter and leave the network, channels are
+//! filled up to whole packs: the weights of channels that are no image's are 0, get a gradient of 0, and so stay 0.
 
 use crate::parameters::Parameter;
 use ddpm_kernels::device::norm::PACK;
@@ -15,7 +16,10 @@ pub struct Layout {
 #[derive(Clone, Debug)]
 struct Place {
     at: usize,
+    /// Numbers on the host.
     len: usize,
+    /// Numbers here.
+    room: usize,
     /// (taps, Ci, Co) where the axes are in another order.
     turned: Option<(usize, usize, usize)>,
 }
@@ -29,15 +33,20 @@ impl Layout {
                 [k, l, c_in, c_out] if k * l > 1 => Some((k * l, c_in, c_out)),
                 _ => None,
             };
-            places.push(Place { at, len: parameter.len(), turned });
-            at = (at + parameter.len()).next_multiple_of(PACK);
+            let room = match (turned, &parameter.shape[..]) {
+                (Some((taps, c_in, c_out)), _) => taps * filled(c_in) * filled(c_out),
+                (None, [n]) => filled(*n),
+                (None, _) => parameter.len(),
+            };
+            places.push(Place { at, len: parameter.len(), room, turned });
+            at = (at + room).next_multiple_of(PACK);
         }
         Layout { places, len: at }
     }
 
-    /// The first number of a parameter, and how many it has.
+    /// The first number of a parameter, and how many it has here.
     pub fn of(&self, parameter: usize) -> (usize, usize) {
-        (self.places[parameter].at, self.places[parameter].len)
+        (self.places[parameter].at, self.places[parameter].room)
     }
 
     /// Numbers on the host, without gaps.
@@ -50,10 +59,10 @@ impl Layout {
         let (mut device, mut rest) = (vec![0f32; self.len], host);
         for place in &self.places {
             let (now, later) = rest.split_at(place.len);
-            let to = &mut device[place.at..place.at + place.len];
+            let to = &mut device[place.at..place.at + place.room];
             match place.turned {
-                None => to.copy_from_slice(now),
-                Some((taps, c_in, c_out)) => transpose(now, taps * c_in, c_out, to),
+                None => to[..place.len].copy_from_slice(now),
+                Some(axes) => for_each_weight(axes, |here, there| to[here] = now[there]),
             }
             rest = later;
         }
@@ -65,21 +74,87 @@ impl Layout {
         let mut rest = host;
         for place in &self.places {
             let (now, later) = rest.split_at_mut(place.len);
-            let from = &device[place.at..place.at + place.len];
+            let from = &device[place.at..place.at + place.room];
             match place.turned {
-                None => now.copy_from_slice(from),
-                Some((taps, c_in, c_out)) => transpose(from, c_out, taps * c_in, now),
+                None => now.copy_from_slice(&from[..place.len]),
+                Some(axes) => for_each_weight(axes, |here, there| now[there] = from[here]),
             }
             rest = later;
         }
     }
 }
 
-/// \[rows, columns\] to \[columns, rows\].
-fn transpose(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
-    for (row, numbers) in from.chunks_exact(columns).enumerate() {
-        for (column, v) in numbers.iter().enumerate() {
-            to[column * rows + row] = *v;
+/// Channels as a device has them.
+pub fn filled(channels: usize) -> usize {
+    channels.next_multiple_of(PACK)
+}
+
+/// The place of every weight of `[taps, Ci, Co]` here, `[Co, taps, Ci]` filled up, and there, as on the host.
+fn for_each_weight((taps, c_in, c_out): (usize, usize, usize), mut f: impl FnMut(usize, usize)) {
+    for o in 0..c_out {
+        for tap in 0..taps {
+            for i in 0..c_in {
+                f((o * taps + tap) * filled(c_in) + i, (tap * c_in + i) * c_out + o);
+            }
+        }
+    }
+}
+
+/// Pixels of `from` channels each as pixels of `to` channels: cut off, or filled up with 0.
+pub fn with_channels(numbers: &[f32], from: usize, to: usize) -> Vec<f32> {
+    let mut pixels = vec![0.0; numbers.len() / from * to];
+    let both = from.min(to);
+    for (wide, pixel) in pixels.chunks_exact_mut(to).zip(numbers.chunks_exact(from)) {
+        wide[..both].copy_from_slice(&pixel[..both]);
+    }
+    pixels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::Init;
+    use proptest::prelude::*;
+
+    fn shape() -> impl Strategy<Value = Vec<usize>> {
+        let channels = || prop_oneof![1usize..10, Just(16usize)];
+        prop_oneof![
+            channels().prop_map(|n| vec![n]),
+            (channels(), channels()).prop_map(|(i, o)| vec![8 * i, 8 * o]),
+            (channels(), channels()).prop_map(|(i, o)| vec![1, 1, 8 * i, 8 * o]),
+            (channels(), channels()).prop_map(|(i, o)| vec![3, 3, i, o]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_there_comes_back_and_the_rest_is_0(shapes in prop::collection::vec(shape(), 1..6)) {
+            let parameter = |shape: Vec<usize>| Parameter { name: "p".into(), shape, init: Init::Constant(0.0) };
+            let parameters: Vec<Parameter> = shapes.into_iter().map(parameter).collect();
+            let layout = Layout::new(&parameters);
+            let host: Vec<f32> = (1..=layout.host_len()).map(|i| i as f32).collect();
+            let device = layout.to_device(&host);
+            let mut back = vec![0.0; host.len()];
+            layout.to_host(&device, &mut back);
+            prop_assert_eq!(&back, &host);
+            prop_assert_eq!(device.iter().filter(|v| **v != 0.0).count(), host.len());
+            for (i, parameter) in parameters.iter().enumerate() {
+                let (at, room) = layout.of(i);
+                prop_assert!(at % PACK == 0 && room >= parameter.len());
+                if let [taps, _, c_in, c_out] = parameter.shape[..] && taps > 1 {
+                    // The first weight of the last tap and output: where the library looks for it.
+                    let there = host[parameters[..i].iter().map(Parameter::len).sum::<usize>()..][(8 * c_in) * c_out + c_out - 1];
+                    prop_assert_eq!(device[at + ((c_out - 1) * 9 + 8) * c_in.next_multiple_of(PACK)], there);
+                }
+            }
+        }
+
+        #[test]
+        fn channels_are_filled_up_and_cut_off(pixels in 1usize..5, few in 1usize..5, more in 0usize..6) {
+            let numbers: Vec<f32> = (1..=pixels * few).map(|i| i as f32).collect();
+            let wide = with_channels(&numbers, few, few + more);
+            prop_assert_eq!(wide.iter().filter(|v| **v == 0.0).count(), pixels * more);
+            prop_assert_eq!(with_channels(&wide, few + more, few), numbers);
         }
     }
 }

@@ -7,7 +7,7 @@ mod train;
 mod walk;
 
 pub use compile::Numbers;
-pub use train::{Course, Trainer};
+pub use train::{Course, Trainer, terms, weights};
 pub(crate) use walk::Walker;
 
 use super::plan::Plan;
@@ -15,9 +15,11 @@ use crate::error::Result;
 use crate::unet::UNet;
 use compile::{Compiler, Dropping, Shared};
 use ddpm_kernels::device::arena::Arena;
+use ddpm_kernels::device::frame::Frame;
 use ddpm_kernels::device::{Device, Op, Span, Type, maps};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::{Bf16, Format};
+use layout::{filled, with_channels};
 
 /// One batch of a network at a time, with tensors that come from the host and go back to it.
 pub struct Remote {
@@ -121,7 +123,8 @@ impl Remote {
     }
 
     fn begin(&mut self, ready: &Ready, x: &[f32], embedding: &[f32]) -> Result<()> {
-        self.device.upload(ready.x, &elements(self.numbers.kind, x))?;
+        let channels = self.unet.ends().0.channels;
+        self.device.upload(ready.x, &elements(self.numbers.kind, &with_channels(x, channels, filled(channels))))?;
         self.device.upload(ready.shared.table, bytemuck::cast_slice(embedding))?;
         self.device.run(ready.forward)?;
         Ok(())
@@ -130,7 +133,8 @@ impl Remote {
     fn result(&mut self, ready: &Ready) -> Result<Vec<f32>> {
         let mut bytes = vec![0; ready.y.bytes];
         self.device.download(ready.y, &mut bytes)?;
-        Ok(floats(self.numbers.kind, &bytes))
+        let channels = self.unet.ends().1.channels;
+        Ok(with_channels(&floats(self.numbers.kind, &bytes), filled(channels), channels))
     }
 
     /// The network's result for images `x` whose steps have `embedding`. `weights` are written once, until [`Remote::forget`].
@@ -160,7 +164,8 @@ impl Remote {
             self.device.upload(ready.step, bytemuck::cast_slice(&[step, dropout.first as u64]))?;
         }
         self.begin(&ready, x, embedding)?;
-        let dy = loss(self.result(&ready)?)?;
+        let channels = self.unet.ends().1.channels;
+        let dy = with_channels(&loss(self.result(&ready)?)?, channels, filled(channels));
         self.device.upload(ready.dy.expect("a program that trains"), &elements(self.numbers.kind, &dy))?;
         self.device.run(ready.backward.expect("a program that trains"))?;
         let mut found = vec![0f32; ready.shared.layout.len];
@@ -174,6 +179,12 @@ impl Remote {
 /// The masks of `unet` in training, for images that are counted from `first`.
 fn dropping(unet: &UNet, seed: u64, first: usize, step: Span) -> Dropping {
     Dropping { seed, p: unet.dropout(), layers: unet.dropout_step(1, 0), first, step }
+}
+
+/// How a network's images stand in its first and last feature maps.
+fn frame(unet: &UNet) -> Frame {
+    let (image, map) = (unet.image(), unet.ends().0);
+    Frame { h: image.height, w: image.width, c: image.channels, block: image.height / map.height }
 }
 
 /// Writes the weights that products read, where they are not f32.

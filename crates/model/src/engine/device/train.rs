@@ -1,16 +1,17 @@
 //! Training that never leaves the device: images, noise, network, optimiser and average, as one program for a step.
 
 use super::compile::{self, Compiler, Numbers};
-use super::{dropping, words};
+use super::{dropping, frame, words};
 use crate::diffusion::Diffusion;
 use crate::engine::plan::Plan;
 use crate::error::Result;
 use crate::optimiser::{EpsilonMode, ROWS, Training};
 use crate::unet::UNet;
-use ddpm_core::Objective;
+use ddpm_core::parameterisation::Affine;
+use ddpm_core::{Objective, Prediction};
 use ddpm_kernels::adam::Epsilon;
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::train::{Adam, Clip, Images, RING, Shard, advance};
+use ddpm_kernels::device::train::{Adam, Clip, Images, RING, Shard, TERMS, Terms, Weights, advance};
 use ddpm_kernels::device::{Device, Span};
 use ddpm_kernels::random::{Random, Stream};
 
@@ -23,6 +24,32 @@ pub struct Course<'a> {
     pub flip: bool,
     /// The learning rate of every step.
     pub rates: &'a [f64],
+}
+
+/// What step t adds to the objective.
+pub fn terms(diffusion: &Diffusion, t: usize) -> Terms {
+    let (process, setup) = (&diffusion.process, &diffusion.setup);
+    let pair = |map: Affine| (map.xt, map.output);
+    let log_sigma2 = setup.variance.log_sigma2(process, t);
+    Terms {
+        noisy: process.q_sample_coefficients(t),
+        target: setup.prediction.target(process, t),
+        mean: pair(setup.prediction.convert(Prediction::Mu, process, t)),
+        truth: pair(Prediction::X0.convert(Prediction::Mu, process, t)),
+        log_posterior: process.log_sigma2_small(t),
+        log_sigma2: (log_sigma2.scale, log_sigma2.offset),
+    }
+}
+
+/// The objective as a sum of the squared error and the bound's term.
+pub fn weights(diffusion: &Diffusion) -> Weights {
+    let rescaled = diffusion.process.timesteps() as f64;
+    match diffusion.setup.objective {
+        Objective::Simple {} => Weights { simple: 1.0, bound: 0.0, through_mean: true },
+        Objective::Vlb {} => Weights { simple: 0.0, bound: 1.0, through_mean: true },
+        Objective::VlbRescaled {} => Weights { simple: 0.0, bound: rescaled, through_mean: true },
+        Objective::Hybrid { lambda } => Weights { simple: 1.0, bound: lambda * rescaled, through_mean: false },
+    }
 }
 
 /// A training whose state is on a device.
@@ -43,13 +70,12 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Whether all of a training step can be done on a device: the simple objective, images without blocks.
-    pub fn can(unet: &UNet, diffusion: &Diffusion) -> bool {
-        let simple = matches!(diffusion.setup.objective, Objective::Simple {}) && !diffusion.setup.variance.is_learned();
-        simple && unet.ends().0.height == unet.image().height && unet.image().len().is_multiple_of(4)
+    /// Whether all of a training step can be done on a device: four numbers of an image are drawn at once.
+    pub fn can(unet: &UNet) -> bool {
+        unet.image().len().is_multiple_of(4)
     }
 
-    /// Goes on from `training`. The network and the diffusion are such that [`Trainer::can`].
+    /// Goes on from `training`. The network is such that [`Trainer::can`].
     pub fn new(
         mut device: Box<dyn Device>,
         numbers: Numbers,
@@ -64,17 +90,10 @@ impl Trainer {
         let shared = compile::share(unet.parameters(), timesteps, channels, ROWS, numbers, &mut arena);
         let (image, shards, n) = (unet.image(), o.clip_shards, shared.layout.len);
         let count = course.images.len() / image.len();
-        let images = Images {
-            bytes: arena.take(course.images.len()),
-            order: arena.take(8 * count),
-            count,
-            h: image.height,
-            w: image.width,
-            c: image.channels,
-        };
+        let images = Images { bytes: arena.take(course.images.len()), order: arena.take(8 * count), count, frame: frame(unet) };
         let (partial, told) = Clip::room(shards);
         let step = arena.take(16);
-        let [noising, target] = [(); 2].map(|_| arena.take(8 * (timesteps + 1)));
+        let terms = arena.take(8 * TERMS * (timesteps + 1));
         let rates = arena.take(8 * course.rates.len().max(1));
         let clip =
             Clip { n, limit: o.clip_norm, shards, step, told: arena.take(told), factor: arena.take(4), partial: arena.take(partial) };
@@ -87,12 +106,25 @@ impl Trainer {
             let mut compiler = Compiler::new(&plan, &shared, numbers, each, &mut arena);
             let (xt, t, first) = (compiler.x, compiler.t, shard * each);
             compiler.dropout = (unet.dropout() > 0.0).then(|| dropping(unet, course.seed, first, step));
-            let made =
-                Shard { kind: numbers.kind, seed: course.seed, batch: course.batch, first, images: each, timesteps, step, x0, eps, t, xt };
-            compiler.ops.push(made.make(images, course.flip, noising));
+            let made = Shard {
+                kind: numbers.kind,
+                seed: course.seed,
+                batch: course.batch,
+                first,
+                images: each,
+                timesteps,
+                step,
+                terms,
+                x0,
+                eps,
+                t,
+                xt,
+            };
+            compiler.ops.push(made.make(images, course.flip));
             let out = compiler.forward(true)?;
             let dout = compiler.arena.take(out.bytes);
-            compiler.ops.push(made.squared_error(image.len(), out, target, losses, dout));
+            let outputs = diffusion.out_channels(1);
+            compiler.ops.push(made.objective(images.frame, outputs, weights(diffusion), out, losses, dout));
             compiler.backward(dout);
             ops.append(&mut compiler.ops);
             ops.extend(clip.apply(shard, shared.gradient.expect("a network that is trained has a gradient"), (losses, each), sum));
@@ -126,12 +158,8 @@ impl Trainer {
         let t: Vec<usize> = (1..=timesteps).collect();
         let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
         device.upload(shared.table, bytemuck::cast_slice(&embedding))?;
-        let pairs = |pair: &dyn Fn(usize) -> (f64, f64)| -> Vec<f32> {
-            let by_t = t.iter().flat_map(|t| <[f64; 2]>::from(pair(*t)));
-            [0.0; 2].into_iter().chain(by_t).map(|v| v as f32).collect()
-        };
-        device.upload(noising, bytemuck::cast_slice(&pairs(&|t| diffusion.process.q_sample_coefficients(t))))?;
-        device.upload(target, bytemuck::cast_slice(&pairs(&|t| diffusion.setup.prediction.target(&diffusion.process, t))))?;
+        let rows = (0..=timesteps).flat_map(|t| if t == 0 { [0.0; TERMS] } else { self::terms(diffusion, t).numbers() });
+        device.upload(terms, bytemuck::cast_slice(&rows.collect::<Vec<f64>>()))?;
         Ok(Trainer {
             device,
             layout: shared.layout.clone(),
@@ -151,6 +179,11 @@ impl Trainer {
     /// Steps made so far.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// The device and a step's program there, to be measured: steps made by it directly are not counted, and what they train is of no use.
+    pub fn program(&mut self) -> (&mut dyn Device, usize) {
+        (&mut *self.device, self.program)
     }
 
     /// Bytes in use on the device.

@@ -1,15 +1,15 @@
 //! Sampling that never leaves the device until the images are there: one program for a step, whose place in the walk is on the device.
 
 use super::compile::{self, Compiler};
-use super::{Remote, words};
+use super::{Remote, frame, words};
 use crate::diffusion::Diffusion;
 use crate::error::Result;
 use crate::unet::UNet;
 use ddpm_core::sampler::{Noise, Step};
-use ddpm_kernels::device::Span;
 use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::sample::{ROW, Row, Walk};
 use ddpm_kernels::device::train::advance;
+use ddpm_kernels::device::{Device, Span};
 
 /// A walk on a device, for batches up to a size.
 pub struct Walker {
@@ -46,9 +46,9 @@ fn row(step: &Step, diffusion: &Diffusion) -> Row {
 }
 
 impl Walker {
-    /// Whether all of a walk can be done on a device: images without blocks.
+    /// Whether all of a walk can be done on a device: four numbers of an image are drawn at once.
     pub fn can(unet: &UNet) -> bool {
-        unet.ends().0.height == unet.image().height && unet.image().len().is_multiple_of(4)
+        unet.image().len().is_multiple_of(4)
     }
 
     /// For up to `images` samples of `seed` at a time. Takes the device's arena over.
@@ -72,9 +72,8 @@ impl Walker {
             kind: numbers.kind,
             seed,
             images,
-            len: image.len(),
-            c: image.channels,
-            out_c: unet.ends().1.channels,
+            frame: frame(unet),
+            outputs: diffusion.out_channels(1),
             first,
             place,
             x,
@@ -106,6 +105,19 @@ impl Walker {
         (self.claim, self.seed) == (remote.claimed, seed) && images <= self.images
     }
 
+    fn begin(&mut self, remote: &mut Remote, first: usize) -> Result<()> {
+        let device = &mut remote.device;
+        device.upload(self.first, bytemuck::cast_slice(&[first as u64]))?;
+        device.upload(self.place, bytemuck::cast_slice(&[0u64]))?;
+        Ok(device.run(self.start)?)
+    }
+
+    /// The device and a step's program there, at the beginning of a walk, to be measured.
+    pub fn program<'a>(&mut self, remote: &'a mut Remote) -> Result<(&'a mut dyn Device, usize)> {
+        self.begin(remote, 0)?;
+        Ok((&mut *remote.device, self.step))
+    }
+
     /// `images` samples from `first` on. `see` gets the step and the x_0 that it predicts, for steps in `keep`.
     pub fn run(
         &mut self,
@@ -114,11 +126,9 @@ impl Walker {
         keep: &[usize],
         see: &mut dyn FnMut(usize, Vec<f32>) -> Result<()>,
     ) -> Result<Vec<f32>> {
+        self.begin(remote, first)?;
         let device = &mut remote.device;
-        device.upload(self.first, bytemuck::cast_slice(&[first as u64]))?;
-        device.upload(self.place, bytemuck::cast_slice(&[0u64]))?;
-        device.run(self.start)?;
-        let read = |device: &mut dyn ddpm_kernels::device::Device, span| -> Result<Vec<f32>> {
+        let read = |device: &mut dyn Device, span| -> Result<Vec<f32>> {
             let mut numbers = vec![0f32; images * self.len];
             device.download(span, bytemuck::cast_slice_mut(&mut numbers))?;
             Ok(numbers)

@@ -1,0 +1,82 @@
+//! Whether a device's libraries do what they are asked: each kind of convolution and product on small whole numbers, whose sums every
+//! precision holds exactly, so that the result is compared to the last bit.
+
+use super::arena::Arena;
+use super::{Convolution, Device, Matrix, Op, Pass, Product, Sizes, Span, Type, reference};
+use crate::random::{Random, Stream};
+use candle_core::{Result, bail};
+
+/// What was tried and what became of it.
+#[derive(Debug)]
+pub struct Tried {
+    /// In words.
+    pub what: String,
+    pub result: Result<()>,
+}
+
+/// The convolutions of a network: as it is, one row and column less, and of one pixel.
+const SIZES: [Sizes; 3] = [
+    Sizes { batch: 2, h: 8, w: 8, c_in: 16, c_out: 8, k: 3, stride: 1, pad: 1 },
+    Sizes { batch: 2, h: 9, w: 9, c_in: 8, c_out: 16, k: 3, stride: 2, pad: 0 },
+    Sizes { batch: 2, h: 8, w: 8, c_in: 8, c_out: 8, k: 3, stride: 1, pad: 1 },
+];
+
+/// Numbers of the types that a network can have: name, type, whether f32 factors may be rounded to TF32.
+const NUMBERS: [(&str, Type, bool); 3] = [("f32", Type::F32, false), ("tf32", Type::F32, true), ("bf16", Type::Bf16, false)];
+
+/// Tries everything once. Programs and memory of the device are gone afterwards.
+pub fn probe(device: &mut dyn Device) -> Vec<Tried> {
+    let mut all = Vec::new();
+    for (name, kind, tf32) in NUMBERS {
+        for pass in Pass::ALL {
+            for sizes in SIZES {
+                let mut arena = Arena::default();
+                let [x, w, y] = sizes.numbers().map(|n| arena.take(n * kind.size()));
+                let op = Op::Convolution(Convolution { pass, sizes, kind, x, w, y, add: false, tf32 });
+                let what = format!("{} {name}, {}", pass.name().replace('_', " "), op.size());
+                all.push(Tried { what: format!("convolution, {what}"), result: tried(device, &op, kind, arena.bytes()) });
+            }
+        }
+        let (m, k, n) = (16, 24, 8);
+        let mut arena = Arena::default();
+        let mut matrix = |rows: usize, columns: usize| {
+            let at = arena.take(2 * rows * columns * kind.size());
+            Matrix { at, kind, stride: columns, turned: false, each: rows * columns }
+        };
+        let [a, b, c] = [matrix(m, k), matrix(k, n), matrix(m, n)];
+        let op = Op::Product(Product { m, n, k, batch: 2, alpha: 1.0, a, b, c, add: false, tf32 });
+        all.push(Tried { what: format!("product, {name}, {}", op.size()), result: tried(device, &op, kind, arena.bytes()) });
+    }
+    all
+}
+
+fn tried(device: &mut dyn Device, op: &Op, kind: Type, bytes: usize) -> Result<()> {
+    let mut arena = vec![0u8; bytes];
+    let random = Random::new(0, Stream::Evaluation);
+    for (i, place) in arena.chunks_exact_mut(kind.size()).enumerate() {
+        // -2..=2: both formats begin with the upper half of an f32.
+        let bits = (random.below(0, i as u64, 5) as f32 - 2.0).to_bits();
+        match kind {
+            Type::F32 => place.copy_from_slice(&bits.to_le_bytes()),
+            Type::Bf16 => place.copy_from_slice(&((bits >> 16) as u16).to_le_bytes()),
+        }
+    }
+    device.reserve(bytes)?;
+    let all = Span { at: 0, bytes };
+    device.upload(all, &arena)?;
+    let program = device.load(vec![op.clone()])?;
+    // Choosing how may overwrite what is computed.
+    device.upload(all, &arena)?;
+    device.run(program)?;
+    let mut found = vec![0u8; bytes];
+    device.download(all, &mut found)?;
+    match op {
+        Op::Product(product) => reference::product(&mut arena, product),
+        Op::Convolution(convolution) => reference::convolution(&mut arena, convolution),
+        Op::Launch(_) => {}
+    }
+    match (0..bytes).find(|at| arena[*at] != found[*at]) {
+        Some(at) => bail!("byte {at} is {}, expected {}", found[at], arena[at]),
+        None => Ok(()),
+    }
+}
