@@ -72,13 +72,9 @@ test-emulated:
 test-gpu:
     cargo test --release --locked -p ddpm-model --features cuda --test properties device -- --nocapture
 
-# A folder for a machine with a GPU and without Rust or a network: program, tests, experiments, scripts
-dist-cuda folder="target/ddpm-cuda":
-    sh tests/gpu/dist.sh {{folder}}
-
-# Tests, benchmarks and a first Table 2 on GPU 0 from that folder: `just gpu-check python3 data/cifar-10-batches-bin`
-gpu-check python="python3" cifar="data/cifar-10-batches-bin" folder="target/ddpm-cuda":
-    just dist-cuda {{folder}} && bash {{folder}}/check.sh {{python}} {{cifar}}
+# One archive for a machine with a GPU and without Rust or a network: program, tests, experiments, peer, scripts. There: first-run.sh
+gpu-pack archive="target/ddpm-gpu.tar.xz":
+    sh tests/gpu/pack.sh {{archive}}
 
 # Ours beside PyTorch on GPU 0: `just bench-gpu python3`
 bench-gpu python="python3" *flags:

@@ -123,6 +123,55 @@ fn a_plan_counts_what_runs() {
     }
 }
 
+/// The script of a first run with a GPU, the emulated device in its place: every part has a row and a file, and one that fails is shown.
+#[test]
+#[cfg(unix)]
+fn a_first_run_tells_everything() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["run.sh", "parts.sh", "first-run.sh", "kernels.py"] {
+        std::fs::copy(root().join("tests/gpu").join(name), at(name)).unwrap();
+    }
+    symlink(ddpm().get_program(), at("ddpm")).unwrap();
+    symlink(root().join("experiments"), at("experiments")).unwrap();
+    // Three tests: one is right, one is wrong, one has no device.
+    let tests = r#"#!/bin/sh
+        case $1 in
+        device::) printf 'device::right: test\ndevice::wrong: test\ndevice::absent: test\n' ;;
+        device::wrong) echo "checked: $DDPM_CUDA" && exit 101 ;;
+        device::absent) echo 'SKIPPED: no GPU' ;;
+        esac
+    "#;
+    std::fs::write(at("gpu-tests"), tests).unwrap();
+    std::fs::set_permissions(at("gpu-tests"), PermissionsExt::from_mode(0o755)).unwrap();
+    let first = std::process::Command::new("bash")
+        .arg(at("first-run.sh"))
+        .envs([("DEVICE", "emulated"), ("PYTHON", "no-python"), ("LIMIT", "200"), ("PATH", "/usr/bin:/bin")])
+        .env("OUT", at("out"))
+        .output()
+        .unwrap();
+    let text = stdout(&first);
+    assert_eq!(first.status.code(), Some(1), "{text}{}", stderr(&first));
+    let row = |name: &str| text.lines().find(|l| l.split(' ').next() == Some(name)).unwrap_or_else(|| panic!("{name}: {text}")).to_string();
+    for name in ["libraries", "operations", "algorithms", "right", "step", "step-json", "step-eager", "sampling"] {
+        assert!(row(name).ends_with(" ok"), "{text}");
+    }
+    assert!(row("wrong").ends_with("FAILED: ended with 101"), "{text}");
+    assert!(text.contains("checked: checked"), "{text}");
+    assert!(row("absent").ends_with("FAILED: skipped, there is no device"), "{text}");
+    assert!(row("torch").ends_with("absent"), "{text}");
+    // What came home is whole.
+    assert_eq!(std::fs::read_to_string(at("out/rows.txt")).unwrap().lines().count(), text.lines().filter(|l| l.contains(" s  ")).count());
+    let listed = std::process::Command::new("tar").arg("-tf").arg(at("out/first-run.tar.xz")).output().unwrap();
+    for file in ["parts/operations.txt", "parts/step-json.txt", "parts/wrong-checked.txt", "parts/rows.txt"] {
+        assert!(stdout(&listed).lines().any(|line| line == file), "{file}: {}", stdout(&listed));
+    }
+    let step: Value =
+        serde_json::from_str(std::fs::read_to_string(at("out/parts/step-json.txt")).unwrap().lines().last().unwrap()).unwrap();
+    assert!(step["operations"].as_array().unwrap().len() > 20);
+}
+
 #[test]
 fn what_is_not_here_is_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -63,6 +63,9 @@ pub struct Bench {
     /// Where
     #[arg(long, default_value = "cpu")]
     device: Device,
+    /// Train on the bound with a learned variance (L and learned Sigma of Table 2) and not on L_simple
+    #[arg(long)]
+    bound: bool,
     /// Steps that are timed
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -104,6 +107,8 @@ struct Measured {
     work: Work,
     precision: Precision,
     batch: usize,
+    objective: Objective,
+    variance: ReverseVariance,
     parameters: usize,
     flops_per_image: f64,
     device: String,
@@ -139,8 +144,8 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    fn unet(&self) -> Result<UNet> {
-        Ok(UNet::new(&self.network, self.image, self.image.channels)?)
+    fn unet(&self, diffusion: &Diffusion) -> Result<UNet> {
+        Ok(UNet::new(&self.network, self.image, diffusion.out_channels(self.image.channels))?)
     }
 }
 
@@ -198,7 +203,8 @@ impl Bench {
         let Some(device) = device else {
             return Err(ConfigError::new("--device", "", "expected a GPU for --algorithms, got cpu").into());
         };
-        let (unet, diffusion) = (subject.unet()?, diffusion()?);
+        let diffusion = self.diffusion()?;
+        let unet = subject.unet(&diffusion)?;
         let mut step = gpu::Step::new(device, self.work, &gpu::Subject::new(subject, &unet, &diffusion))?;
         if self.algorithms {
             step.look(|device, program| Ok(device.algorithms(program)?))?.iter().for_each(|line| print(&format!("{line}\n")));
@@ -208,6 +214,22 @@ impl Bench {
         let text = if self.json { format!("{}\n", serde_json::to_string(&parts)?) } else { operations::table(&parts) };
         print(&text);
         Ok(Exit::Ok)
+    }
+
+    /// The paper's.
+    fn diffusion(&self) -> Result<Diffusion> {
+        let (variance, objective) = match self.bound {
+            true => (ReverseVariance::Learned, Objective::Vlb {}),
+            false => (ReverseVariance::FixedLarge, Objective::Simple {}),
+        };
+        Ok(Diffusion::new(Setup {
+            timesteps: 1000,
+            schedule: Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 },
+            beta_scale: BetaScale::AsGiven,
+            prediction: Prediction::Eps,
+            variance,
+            objective,
+        })?)
     }
 
     fn subject(&self) -> Result<Subject> {
@@ -241,7 +263,8 @@ impl Bench {
 
     fn measure(&self, subject: &Subject) -> Result<Measured> {
         let (image, batch, precision) = (subject.image, subject.batch, subject.precision);
-        let (diffusion, unet) = (diffusion()?, subject.unet()?);
+        let diffusion = self.diffusion()?;
+        let unet = subject.unet(&diffusion)?;
         let optimiser = optimiser();
         let dims = (batch, image.height, image.width, image.channels);
         let uniform: Vec<f32> = {
@@ -337,6 +360,8 @@ impl Bench {
             work: self.work,
             precision,
             batch,
+            objective: diffusion.setup.objective,
+            variance: diffusion.setup.variance,
             parameters: unet.parameter_count(),
             flops_per_image,
             device: self.device.words(),
@@ -355,18 +380,6 @@ impl Bench {
             operations,
         })
     }
-}
-
-/// The paper's diffusion.
-fn diffusion() -> Result<Diffusion> {
-    Ok(Diffusion::new(Setup {
-        timesteps: 1000,
-        schedule: Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 },
-        beta_scale: BetaScale::AsGiven,
-        prediction: Prediction::Eps,
-        variance: ReverseVariance::FixedLarge,
-        objective: Objective::Simple {},
-    })?)
 }
 
 /// The paper's optimiser for CIFAR-10, at its full rate.
