@@ -50,10 +50,12 @@ impl Cause {
             }
         }
         let words = format!("{error:#}");
-        if words.contains("CUDA_ERROR_OUT_OF_MEMORY") {
+        let says = |what: &[&str]| what.iter().any(|what| words.contains(what));
+        if says(&["CUDA_ERROR_OUT_OF_MEMORY", "_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED"]) {
             return Cause::Memory;
         }
-        if words.contains("CUDA_ERROR_") {
+        // A library's call is often the first to meet what an earlier kernel did.
+        if says(&["CUDA_ERROR_", "CUBLAS_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_EXECUTION_FAILED", "_STATUS_INTERNAL_ERROR"]) {
             return Cause::Device;
         }
         if error.downcast_ref::<Unusable>().is_some() { Cause::Missing } else { Cause::Program }
@@ -111,5 +113,16 @@ mod tests {
         assert_eq!(Cause::of(&anyhow::Error::from(ConfigError::new("f", "k", "p"))), Cause::Config);
         assert_eq!(Cause::of(&anyhow::anyhow!("x").context(Unusable)), Cause::Missing);
         assert_eq!(Cause::of(&anyhow::anyhow!("x")), Cause::Program);
+        for (words, cause) in [
+            ("the GPU: DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)", Cause::Device),
+            ("cuBLAS: CublasError(CUBLAS_STATUS_EXECUTION_FAILED)", Cause::Device),
+            ("cuDNN: CudnnError(CUDNN_STATUS_INTERNAL_ERROR)", Cause::Device),
+            ("8 MiB on the GPU: DriverError(CUDA_ERROR_OUT_OF_MEMORY)", Cause::Memory),
+            ("cuBLAS: CublasError(CUBLAS_STATUS_ALLOC_FAILED)", Cause::Memory),
+            ("cuDNN: CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)", Cause::Memory),
+            ("cuDNN: CudnnError(CUDNN_STATUS_NOT_SUPPORTED)", Cause::Program),
+        ] {
+            assert_eq!(Cause::of(&anyhow::anyhow!(words).context("a job")), cause, "{words}");
+        }
     }
 }
