@@ -7,8 +7,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler};
 use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::frame::Frame;
-use ddpm_kernels::device::train::{Shard, TERMS};
-use ddpm_kernels::device::{Device as Programs, Type};
+use ddpm_kernels::device::sample::{ROW, Row, Walk as Steps};
+use ddpm_kernels::device::train::{Images, Shard, TERMS};
+use ddpm_kernels::device::{Device as Programs, Span, Type};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::engine::device::{Course, Numbers, Trainer, terms, weights};
@@ -97,6 +98,73 @@ proptest! {
         let [ours, reference] = errors_of(&mut remote(&unet, F32), &unet, seed, batch);
         let near = |ours: f64, reference: f64| ours < 1e-5 + 10.0 * reference;
         prop_assert!(near(ours.0, reference.0) && near(ours.1, reference.1), "{ours:?} {reference:?}");
+    }
+
+    /// What the network reads: the images' numbers at their places, in blocks or not, and 0 in the channels that only fill a pack, whatever
+    /// lay there before. Of a training step, of a walk's start and of its steps.
+    #[test]
+    fn images_stand_in_their_frames(seed: u64, block in 1usize..3, channels in prop_oneof![Just(1usize), Just(3usize)], bf16: bool) {
+        if !is_here() {
+            return Ok(());
+        }
+        let kind = if bf16 { Type::Bf16 } else { Type::F32 };
+        let (images, frame) = (3, Frame { h: 4, w: 8, c: channels, block });
+        let (len, map_len) = (frame.len(), frame.map_len(1));
+        let d = diffusion(Prediction::Eps, ReverseVariance::FixedLarge, Objective::Simple {});
+        let mut arena = Arena::default();
+        let [x, eps, predicted] = [(); 3].map(|_| arena.take(4 * images * len));
+        let [map, out] = [(); 2].map(|_| arena.take(kind.size() * images * map_len));
+        let (t, terms_at, step) = (arena.take(4 * images), arena.take(8 * TERMS * 21), arena.take(16));
+        let (bytes, order, rows) = (arena.take(5 * len), arena.take(8 * 5), arena.take(ROW));
+        let shard = Shard { kind, seed, batch: 4, first: 1, images, timesteps: 20, step, terms: terms_at, x0: x, eps, t, xt: map };
+        let walk = Steps {
+            kind, seed, images, frame, outputs: 1, first: step, place: step, x, predicted, state: map,
+        };
+        let mut device = device();
+        device.reserve(arena.bytes()).unwrap();
+        let make = device.load(vec![shard.make(Images { bytes, order, count: 5, frame }, true)]).unwrap();
+        let start = device.load(vec![walk.start()]).unwrap();
+        let go = device.load(vec![walk.step(out, rows, true)]).unwrap();
+        let rows_of_terms = (1..=20).flat_map(|t| terms(&d, t).numbers());
+        device.upload(terms_at, &[0.0; TERMS].into_iter().chain(rows_of_terms).flat_map(f64::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+        device.upload(order, &(0..10u32).flat_map(|i| (i % 5).to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+        device.upload(bytes, &(0..5 * len).map(|i| Random::new(seed, Stream::Bootstrap).word(0, i as u64) as u8).collect::<Vec<u8>>()).unwrap();
+        let row = Row { x0_xt: 0.5, x0_output: 0.25, xt: 0.5, x0: 0.25, output: 0.0, sigma: 0.1, learned: None };
+        device.upload(rows, &row.bytes()).unwrap();
+        device.upload(out, &vec![0; out.bytes]).unwrap();
+        for (program, noisy) in [(make, true), (start, false), (go, false)] {
+            device.upload(map, &vec![0x7f; map.bytes]).unwrap();
+            device.run(program).unwrap();
+            let read = |device: &mut dyn Programs, span: Span, kind| -> Vec<f32> {
+                let mut bytes = vec![0u8; span.bytes];
+                device.download(span, &mut bytes).unwrap();
+                match kind {
+                    Type::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+                    Type::Bf16 => bytes.chunks_exact(2).map(|b| f32::from_bits((u16::from_le_bytes(b.try_into().unwrap()) as u32) << 16)).collect(),
+                }
+            };
+            let (x, eps, mut map) = (read(&mut *device, x, Type::F32), read(&mut *device, eps, Type::F32), read(&mut *device, map, kind));
+            let mut steps = vec![0u8; t.bytes];
+            device.download(t, &mut steps).unwrap();
+            for (i, at) in (0..images * len).map(|i| (i, i % len)) {
+                let (image, c, column, line) = (i / len, at % channels, at / channels % 8, at / channels / 8);
+                let expected = if noisy {
+                    let t = u32::from_le_bytes(steps[4 * image..4 * image + 4].try_into().unwrap());
+                    let (a, s) = d.process.q_sample_coefficients(t as usize);
+                    x[i] as f64 * a + eps[i] as f64 * s
+                } else {
+                    x[i] as f64
+                };
+                let place = image * map_len
+                    + ((line / block) * (8 / block) + column / block) * frame.channels(1)
+                    + ((line % block) * block + column % block) * channels
+                    + c;
+                let digits = if bf16 { 1.0 / 250.0 } else { 1e-6 };
+                prop_assert!((map[place] as f64 - expected).abs() <= digits * expected.abs() + 1e-7, "{} {expected}", map[place]);
+                map[place] = 0.0;
+            }
+            prop_assert!(map.iter().all(|v| *v == 0.0));
+        }
     }
 
     /// Every objective, at t = 1, where the decoder is, and above it: the losses and the gradient against tensors in f64.
