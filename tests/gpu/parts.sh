@@ -1,28 +1,38 @@
-# What first-run.sh and second-run.sh share; read by them. A run is a list of parts, each with a limit of its own and none beyond the
-# run's. A part that fails stops no other: its last 30 lines are printed. Rows are written as they come; all that was made goes into one
-# small archive.
+# What first-run.sh and second-run.sh share; read by them, with the run's name and its limit of seconds. A run is a list of parts, each with
+# a limit of its own and none beyond the run's. A part that fails stops no other: its last 30 lines are printed. In OUT there are only the
+# rows and one archive of everything, both as they come: whatever ends the run, what was found is there.
+run=$1
+limit=$2
+shift 2
 here=$(dirname "$(realpath "$0")")
 cd "$here" || exit 5
 device=${DEVICE:-cuda:0}
 python=${PYTHON:-python3}
 out=$(realpath -m "${OUT:-$here/out}")
-rm -rf "$out/parts"
-mkdir -p "$out/parts"
+parts=$here/work/$run
+rm -rf "$parts"
+mkdir -p "$parts" "$out"
 failed=0
-rows=$out/parts/rows.txt
+# What is kept for ending: the last part's process, and the archive.
+reserve=8
 
 # row NAME SECONDS OUTCOME
 row() {
-    printf '%-46s %4s s  %s\n' "$1" "$2" "$3" | tee -a "$rows"
-    # As it comes, whatever ends this script later.
-    cp "$rows" "$out/rows.txt"
+    printf '%-46s %4s s  %s\n' "$1" "$2" "$3" | tee -a "$parts/rows.txt"
+    cp "$parts/rows.txt" "$out/rows.txt"
+    keep
+}
+
+# The archive of what there is so far.
+keep() {
+    tar -C "$here/work" -cJf "$out/$run.tar.xz.part" "$run" && mv "$out/$run.tar.xz.part" "$out/$run.tar.xz"
 }
 
 # part NAME SECONDS COMMAND...: ended by the limit, by an error, or by a test that had no device: all are failures.
 part() {
-    local name=$1 seconds=$2 started=$SECONDS rc=0 file=$out/parts/$1.txt left
+    local name=$1 seconds=$2 started=$SECONDS rc=0 file=$parts/$1.txt left
     shift 2
-    left=$((limit - SECONDS))
+    left=$((limit - reserve - SECONDS))
     if [ "$left" -lt 3 ]; then
         row "$name" 0 "FAILED: no time was left" && failed=1
         return 1
@@ -62,9 +72,10 @@ else
     network="" batch=128 many=512 steps="--steps 8 --warmup 2"
 fi
 
-# Every device test in a process of its own, which a fault poisons; what failed once more where errors name what made them.
+# Every device test in a process of its own, which a fault poisons; what failed once more where errors name what made them. 90 s at most.
 device_tests() {
-    local test names
+    local test names whole=$limit
+    [ $((SECONDS + 90)) -ge "$limit" ] || limit=$((SECONDS + 90))
     names=$(PROGRAM=$here/gpu-tests ./run.sh device:: --list 2> /dev/null | sed -n 's/: test$//p')
     [ -n "$names" ] || { row tests 0 "FAILED: gpu-tests lists none" && failed=1; }
     for test in $names; do
@@ -73,11 +84,25 @@ device_tests() {
         [ "$rc" = 1 ] || continue
         part "$name-checked" 40 env "PROGRAM=$here/gpu-tests" CUDA_LAUNCH_BLOCKING=1 DDPM_CUDA=checked ./run.sh "$test" --exact --nocapture
     done
+    limit=$whole
 }
 
-# finish NAME: the archive of all parts, and what a script ends with.
+# Whether Python has a package, without the seconds of importing it.
+has_python() {
+    "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)" 2> /dev/null
+}
+
+# show PART...: what they printed.
+show() {
+    local name
+    for name in "$@"; do
+        [ ! -s "$parts/$name.txt" ] || cat "$parts/$name.txt"
+    done
+}
+
+# What a script ends with.
 finish() {
-    tar -C "$out" -cJf "$out/$1.tar.xz.part" parts && mv "$out/$1.tar.xz.part" "$out/$1.tar.xz"
-    echo "$SECONDS s; all of it: $out/$1.tar.xz"
+    keep
+    echo "$SECONDS s; all of it: $out/$run.tar.xz"
     exit $failed
 }

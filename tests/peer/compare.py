@@ -92,7 +92,7 @@ def main():
                          ours_peak_mib=memory[0], torch_peak_mib=memory[1], memory_ratio=memory[0] / memory[1],
                          ours=mine, torch=theirs))
         r = rows[-1]
-        print(f"{name}: {r['ratio']:.2f}", file=sys.stderr)
+        print(f"{name}: {r['ratio']:.2f} ({speed:.1f} img/s; {best}: {speeds[best]:.1f}; memory {r['memory_ratio']:.2f})", file=sys.stderr)
         if a.out:  # Row by row: whatever ends this, what was measured is there.
             json.dump(dict(machine=machine(rows, a.gpu), rounds=a.rounds, rows=rows), open(a.out, "w"), indent=1)
     if not rows:

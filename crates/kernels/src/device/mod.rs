@@ -315,7 +315,7 @@ pub trait Device {
     /// Begins program `program`; what is asked for later comes after it.
     fn run(&mut self, program: usize) -> Result<()>;
 
-    /// Runs a program once, each operation by itself, and gives the seconds of each.
+    /// Runs a program, once or more, and gives the seconds of each of its operations.
     fn time(&mut self, program: usize) -> Result<Vec<f64>>;
 
     /// What it is and what it runs on, as pairs of a word and its value.

@@ -19,8 +19,12 @@ const ROOM: usize = 256 << 20;
 /// Algorithms of a pass that are asked about.
 const ASKED: usize = 10;
 
-/// What an algorithm was chosen for.
-type Key = (Pass, Sizes, Type, bool);
+/// What an algorithm was chosen for: the pass, the sizes, the type, whether TF32 may be used, and whether the result is added.
+type Key = (Pass, Sizes, Type, bool, bool);
+
+fn key(c: &Convolution) -> Key {
+    (c.pass, c.sizes, c.kind, c.tf32, c.add)
+}
 
 /// An algorithm by its number, and the room that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub struct Convolutions {
     descriptors: HashMap<(Sizes, Type, bool), Descriptors>,
     chosen: HashMap<Key, Chosen>,
     room: Option<CudaSlice<u8>>,
+    /// Whether the room has moved since it was asked.
+    moved: bool,
 }
 
 /// What cuDNN calls the parts of a convolution.
@@ -172,7 +178,8 @@ impl Convolutions {
     /// On a stream.
     pub fn new(stream: &Arc<CudaStream>) -> Result<Convolutions> {
         let handle = result::create_handle().map_err(wrong("cuDNN"))?;
-        let none = Convolutions { stream: stream.clone(), handle, descriptors: HashMap::new(), chosen: HashMap::new(), room: None };
+        let none =
+            Convolutions { stream: stream.clone(), handle, descriptors: HashMap::new(), chosen: HashMap::new(), room: None, moved: false };
         // Safety: the handle was just made, and the stream lives as long as this.
         unsafe { result::set_stream(handle, stream.cu_stream() as *mut _) }.map_err(wrong("cuDNN"))?;
         Ok(none)
@@ -183,13 +190,15 @@ impl Convolutions {
         self.room.as_ref().map_or(0, CudaSlice::len)
     }
 
-    /// Chooses an algorithm for each convolution that has none yet, by running it once: what it writes is overwritten. True where the room
-    /// that algorithms work in has moved.
-    pub fn choose(&mut self, all: &[Convolution], base: u64) -> Result<bool> {
-        let mut moved = false;
+    /// Whether the room that algorithms work in has moved since this was asked: what was recorded before works in the old one.
+    pub fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Chooses an algorithm for each convolution that has none yet, by running it once: what it writes is overwritten.
+    pub fn choose(&mut self, all: &[Convolution], base: u64) -> Result<()> {
         for c in all {
-            let key = (c.pass, c.sizes, c.kind, c.tf32);
-            if self.chosen.contains_key(&key) {
+            if self.chosen.contains_key(&key(c)) {
                 continue;
             }
             let offered = self.expected(c)?;
@@ -197,8 +206,7 @@ impl Convolutions {
             let mut works = None;
             for (one, told) in offered.iter().zip(&mut told).filter(|(one, _)| one.is_sure()) {
                 match self.try_out(c, one.algorithm, base) {
-                    Ok((chosen, elsewhere)) => {
-                        moved |= elsewhere;
+                    Ok(chosen) => {
                         works = Some(chosen);
                         break;
                     }
@@ -211,20 +219,20 @@ impl Convolutions {
                 let (name, size) = (Op::Convolution(*c).name(), Op::Convolution(*c).size());
                 return Err(Error::Msg(format!("{asked} for {name} of {size}; it offers: {told}")));
             };
-            self.chosen.insert(key, chosen);
+            self.chosen.insert(key(c), chosen);
         }
-        Ok(moved)
+        Ok(())
     }
 
-    /// Runs an algorithm once; and whether the room has moved for it.
-    fn try_out(&mut self, c: &Convolution, algorithm: u32, base: u64) -> Result<(Chosen, bool)> {
+    /// Runs an algorithm once.
+    fn try_out(&mut self, c: &Convolution, algorithm: u32, base: u64) -> Result<Chosen> {
         let chosen = Chosen { algorithm, room: self.needed(c, algorithm)? };
         if chosen.room > ROOM {
             return Err(Error::Msg(format!("it wants {} MiB of memory, at most {} are given", chosen.room >> 20, ROOM >> 20)));
         }
-        let moved = self.make_room(chosen.room)?;
+        self.make_room(chosen.room)?;
         self.compute(c, chosen, base)?;
-        Ok((chosen, moved))
+        Ok(chosen)
     }
 
     /// The room that an algorithm needs in the mathematics that it is run with.
@@ -252,15 +260,15 @@ impl Convolutions {
         Ok(bytes)
     }
 
-    fn make_room(&mut self, bytes: usize) -> Result<bool> {
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
         if bytes <= self.room() {
-            return Ok(false);
+            return Ok(());
         }
         // What works in the old room is done first.
         self.stream.synchronize().map_err(wrong("the GPU"))?;
-        self.room = None;
+        (self.room, self.moved) = (None, true);
         self.room = Some(self.stream.alloc_zeros::<u8>(bytes).map_err(wrong("memory for cuDNN"))?);
-        Ok(true)
+        Ok(())
     }
 
     fn descriptors(&mut self, c: &Convolution) -> Result<&Descriptors> {
@@ -327,7 +335,7 @@ impl Convolutions {
                 [room, ROOM]
             ),
         };
-        let chosen = self.chosen.get(&(c.pass, c.sizes, c.kind, c.tf32));
+        let chosen = self.chosen.get(&key(c));
         let asked = math(c.kind, c.tf32);
         let mark = |one: &Offered| chosen.is_some_and(|chosen| (chosen.algorithm, asked) == (one.algorithm, one.math));
         Ok(all.iter().map(|one| format!("{} {}", if mark(one) { "*" } else { " " }, one.words())).collect())
@@ -335,7 +343,7 @@ impl Convolutions {
 
     /// One convolution with the algorithm that was chosen for it.
     pub fn run(&mut self, c: &Convolution, base: u64) -> Result<()> {
-        let chosen = self.chosen[&(c.pass, c.sizes, c.kind, c.tf32)];
+        let chosen = self.chosen[&key(c)];
         self.compute(c, chosen, base)
     }
 
