@@ -3,7 +3,7 @@
 //! What makes a program knows no device; what runs it knows no network. Two run it: [`cuda`](self) on an NVIDIA GPU (feature `cuda`) and
 //! [`emulated`](self) on the CPU (feature `emulation`), from the same CUDA source, so that programs, launch configurations and every kernel's
 //! indices are tested where no GPU is. Convolutions and matrix products are cuDNN's and cuBLAS's on the GPU and plain loops
-//! ([`reference`]) in the emulation. [`compared`] runs two of them side by side, [`counted`] runs nothing and only counts.
+//! ([`mod@reference`]) in the emulation. [`compared`] runs two of them side by side, [`counted`] runs nothing and only counts.
 
 pub mod arena;
 pub mod compared;

@@ -6,7 +6,7 @@ use super::{Op, Span, Type};
 use crate::adam::Epsilon;
 use crate::random::{Random, Stream};
 
-/// Blocks that take a sum of squares together.
+/// Blocks at most that take a sum of squares together.
 const SQUARES: usize = 512;
 
 /// Steps whose losses are kept until they are read.
@@ -173,13 +173,14 @@ impl Clip {
     /// and added to by the others.
     pub fn apply(&self, shard: usize, gradient: Span, (losses, images): (Span, usize), sum: Span) -> [Op; 3] {
         let n = Argument::U64(self.n as u64);
-        let mut squares =
-            Launch::among("squares", self.n, vec![reads(gradient, self.n, Element::F32), n, writes(self.partial, SQUARES, Element::F64)]);
-        squares.grid = (SQUARES as u32, 1);
+        let mut squares = Launch::among("squares", self.n, vec![reads(gradient, self.n, Element::F32), n]);
+        let blocks = SQUARES.min(squares.grid.0 as usize);
+        squares.grid = (blocks as u32, 1);
         squares.shared = 8 * squares.threads;
+        squares.arguments.push(writes(self.partial, blocks, Element::F64));
         let arguments = vec![
-            reads(self.partial, SQUARES, Element::F64),
-            u32(SQUARES),
+            reads(self.partial, blocks, Element::F64),
+            u32(blocks),
             reads(losses, images, Element::F64),
             u32(images),
             Argument::F64(self.limit.unwrap_or(0.0)),

@@ -2,6 +2,7 @@
 //! the same bits every time and runs in the mathematics that was asked for. Nothing is timed: a timing would choose differently from run to
 //! run, and the numbers with it.
 
+use super::offered::{Offered, math};
 use super::wrong;
 use crate::device::{Convolution, Op, Pass, Sizes, Span, Type};
 use candle_core::cuda_backend::cudarc;
@@ -33,41 +34,6 @@ struct Chosen {
     room: usize,
 }
 
-/// An algorithm as cuDNN describes it. Its mathematics is what the library would take, not what it is run with: see [`math`].
-#[derive(Clone, Copy, Debug)]
-struct Offered {
-    algorithm: u32,
-    math: sys::cudnnMathType_t,
-    room: usize,
-    status: sys::cudnnStatus_t,
-    determinism: sys::cudnnDeterminism_t,
-    /// Milliseconds, where it was timed.
-    ms: f32,
-}
-
-impl Offered {
-    /// Whether it is there and gives the same bits every time.
-    fn is_sure(&self) -> bool {
-        let sure = self.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
-        self.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && sure
-    }
-
-    /// In words; times where there are any.
-    fn words(&self) -> String {
-        let Offered { algorithm, math, room, status, determinism, ms } = self;
-        let plain = |words: String, head: &str| words.replace(head, "").to_lowercase();
-        let mut words = format!("algorithm {algorithm}: ");
-        if *status != sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS {
-            return words + &plain(format!("{status:?}"), "CUDNN_STATUS_");
-        }
-        if *ms > 0.0 {
-            words += &format!("{ms:.3} ms, ");
-        }
-        let (determinism, math) = (plain(format!("{determinism:?}"), "CUDNN_"), plain(format!("{math:?}"), "CUDNN_"));
-        words + &format!("{determinism}, {math}, {} MiB", room >> 20)
-    }
-}
-
 /// cuDNN on one stream.
 pub struct Convolutions {
     stream: Arc<CudaStream>,
@@ -91,15 +57,6 @@ fn kind(kind: Type) -> sys::cudnnDataType_t {
     match kind {
         Type::F32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
         Type::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
-    }
-}
-
-/// How factors are multiplied: f32 exactly unless TF32 was asked for, which the default mathematics permits.
-fn math(kind: Type, tf32: bool) -> sys::cudnnMathType_t {
-    match (kind, tf32) {
-        (Type::F32, false) => sys::cudnnMathType_t::CUDNN_FMA_MATH,
-        (Type::F32, true) => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
-        (Type::Bf16, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
     }
 }
 
@@ -380,24 +337,4 @@ impl Convolutions {
 pub fn version() -> String {
     let v = result::get_version();
     format!("{}.{}.{}", v / 10_000, v / 100 % 100, v % 100)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a GPU's cuDNN offers cannot be had here: the choice among it can be tested.
-    #[test]
-    fn nothing_is_taken_that_changes_from_run_to_run() {
-        use sys::cudnnDeterminism_t as D;
-        use sys::cudnnMathType_t as M;
-        use sys::cudnnStatus_t as S;
-        let offered = |determinism, status| Offered { algorithm: 1, math: M::CUDNN_FMA_MATH, room: 3 << 20, status, determinism, ms: 0.5 };
-        let fine = offered(D::CUDNN_DETERMINISTIC, S::CUDNN_STATUS_SUCCESS);
-        assert!(fine.is_sure());
-        assert!(!offered(D::CUDNN_NON_DETERMINISTIC, S::CUDNN_STATUS_SUCCESS).is_sure());
-        assert!(!offered(D::CUDNN_DETERMINISTIC, S::CUDNN_STATUS_NOT_SUPPORTED).is_sure());
-        assert_eq!(fine.words(), "algorithm 1: 0.500 ms, deterministic, fma_math, 3 MiB");
-        assert_eq!(math(Type::F32, false), M::CUDNN_FMA_MATH);
-    }
 }

@@ -5,6 +5,8 @@
 //! environment variable `DDPM_CUDA` chooses otherwise, see [`Manner`].
 
 mod convolution;
+mod offered;
+mod words;
 
 use super::launch::{Argument, Launch};
 use super::{Convolution, Device, Matrix, Op, Product, Span, Type, check};
@@ -19,6 +21,7 @@ use cudarc::driver::{CudaEvent, CudaFunction, CudaGraph, CudaSlice, CudaStream, 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::sync::Arc;
+use words::{words, wrong};
 
 /// This crate's kernels, compiled by its build script.
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -82,26 +85,6 @@ pub fn count() -> std::result::Result<usize, String> {
 pub fn name(ordinal: usize) -> Result<String> {
     let wrong = wrong("the GPU's name");
     cudarc::driver::CudaContext::new(ordinal).and_then(|context| context.name()).map_err(wrong)
-}
-
-/// The first line of what a library says; in plain words where it is the usual one.
-fn words(e: impl std::fmt::Debug) -> String {
-    let said = format!("{e:?}").lines().next().unwrap_or_default().to_string();
-    let usual = [
-        ("CUDA_ERROR_NO_DEVICE", "no NVIDIA GPU, or no driver for it (libcuda.so.1), was found"),
-        ("CUDA_ERROR_STUB_LIBRARY", "no driver for an NVIDIA GPU (libcuda.so.1) was found"),
-        ("CUBLAS_STATUS_NOT_INITIALIZED", "cuBLAS (libcublas.so) cannot be loaded or started; is its folder in LD_LIBRARY_PATH?"),
-        ("CUDNN_STATUS_NOT_INITIALIZED", "cuDNN (libcudnn.so.9) cannot be loaded or started; is its folder in LD_LIBRARY_PATH?"),
-        ("CURAND_STATUS_INITIALIZATION_FAILED", "cuRAND (libcurand.so) cannot be loaded or started; is its folder in LD_LIBRARY_PATH?"),
-    ];
-    match usual.into_iter().find(|(name, _)| said.contains(name)) {
-        Some((name, plain)) => format!("{plain} ({name})"),
-        None => said,
-    }
-}
-
-fn wrong<E: std::fmt::Debug>(what: &str) -> impl Fn(E) -> Error + '_ {
-    move |e| Error::Msg(format!("{what}: {}", words(e)))
 }
 
 /// What became of the GPU's work, once it is done. An error there may be of any operation before.
