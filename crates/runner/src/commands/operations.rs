@@ -61,10 +61,10 @@ fn together<K: Ord>(parts: impl Iterator<Item = Part>, key: impl Fn(&Part) -> K)
 }
 
 fn row(text: &mut String, name: &str, part: &Part) {
-    let _ = write!(text, "{name:<33} {:>5} {:>9.1} {:>9.2}", part.count, part.bytes / 1e6, part.flops / 1e9);
+    let _ = write!(text, "{name:<32} {:>5} {:>9.1} {:>9.2}", part.count, part.bytes / 1e6, part.flops / 1e9);
     if let Some(s) = part.s {
         let tflops = if part.flops > 0.0 { format!("{:.1}", part.flops / s / 1e12) } else { String::new() };
-        let _ = write!(text, " {:>7.3} {:>5.0} {tflops:>6}", s * 1e3, part.bytes / s / 1e9);
+        let _ = write!(text, " {:>8.3} {:>5.0} {tflops:>6}", s * 1e3, part.bytes / s / 1e9);
     }
     text.push('\n');
 }
@@ -73,8 +73,8 @@ fn row(text: &mut String, name: &str, part: &Part) {
 pub fn table(parts: &[Part]) -> String {
     let by_name = together(parts.iter().cloned(), |part| part.name.clone());
     let timed = parts.iter().all(|part| part.s.is_some());
-    let mut text = format!("{:<33} {:>5} {:>9} {:>9}", "operation", "count", "MB", "GFLOP");
-    text += if timed { "      ms  GB/s TFLOPs\n" } else { "\n" };
+    let mut text = format!("{:<32} {:>5} {:>9} {:>9}", "operation", "count", "MB", "GFLOP");
+    text += if timed { "       ms  GB/s TFLOPs\n" } else { "\n" };
     by_name.iter().for_each(|part| row(&mut text, &part.name, part));
     let sum = together(parts.iter().cloned(), |_| ());
     sum.iter().for_each(|sum| row(&mut text, "all", sum));
