@@ -328,3 +328,35 @@ pub trait Device {
         Ok(Vec::new())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand: what is read counts once, what is added to twice, and of wider maps only the channels that are touched.
+    #[test]
+    fn costs_are_those_counted_by_hand() {
+        let at = |bytes| Span { at: 0, bytes };
+        let map = maps::Map { kind: Type::Bf16, batch: 2, h: 3, w: 5, c: 8 };
+        // 4 channels of 30 pixels, of 2 bytes: read and written, or added to.
+        let take = |add| maps::take_channels(map, at(480), (4, 4), at(240), add).cost();
+        assert_eq!((take(false).bytes, take(true).bytes), (240.0 + 240.0, 240.0 + 480.0));
+        // The map's 8 channels twice, a bias of 8 f32, and a shift of 8 f32 for each image.
+        assert_eq!(maps::finish(map, at(480), (0, 8), at(32), Some(at(64)), &[]).cost(), Cost { bytes: 960.0 + 32.0 + 64.0, flops: 0.0 });
+        let matrix = |kind, stride, each| Matrix { at: at(4096), kind, stride, turned: false, each };
+        // [3, 4] by [4, 5], 2 of them; the second factor is one and the same.
+        let [a, b, c] = [matrix(Type::Bf16, 4, 12), matrix(Type::Bf16, 5, 0), matrix(Type::F32, 5, 15)];
+        let product = |add| Op::Product(Product { m: 3, n: 5, k: 4, batch: 2, alpha: 1.0, a, b, c, add, tf32: false }).cost();
+        assert_eq!(product(false), Cost { bytes: 48.0 + 40.0 + 120.0, flops: 240.0 });
+        assert_eq!(product(true).bytes, 48.0 + 40.0 + 240.0);
+        // x of 400 numbers, w of 72, y of 200: each of its numbers is a sum of 36 products.
+        let sizes = Sizes { batch: 1, h: 10, w: 10, c_in: 4, c_out: 2, k: 3, stride: 1, pad: 1 };
+        let convolution = |pass, add| {
+            let [x, w, y] = [at(1600), at(288), at(800)];
+            Op::Convolution(Convolution { pass, sizes, kind: Type::F32, x, w, y, add, tf32: false }).cost()
+        };
+        assert_eq!(convolution(Pass::Forward, false), Cost { bytes: 4.0 * (400.0 + 72.0 + 200.0), flops: 2.0 * 200.0 * 36.0 });
+        assert_eq!(convolution(Pass::InputGradient, true).bytes, 4.0 * (800.0 + 72.0 + 200.0));
+        assert_eq!(convolution(Pass::WeightGradient, true).bytes, 4.0 * (400.0 + 144.0 + 200.0));
+    }
+}

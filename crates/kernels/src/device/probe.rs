@@ -80,3 +80,25 @@ fn tried(device: &mut dyn Device, op: &Op, kind: Type, bytes: usize) -> Result<(
         None => Ok(()),
     }
 }
+
+#[cfg(all(test, feature = "emulation"))]
+mod tests {
+    use super::*;
+    use crate::device::emulated::Emulated;
+
+    /// The plain loops are right about themselves; where one gives a wrong number, all that use it fail and nothing else does.
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (broken, parts) in [
+            ("nothing", vec![]),
+            ("convolution_input_gradient_bf16", vec!["input gradient bf16"; 3]),
+            ("product_f32", vec!["product, f32", "product, tf32"]),
+        ] {
+            let tried = probe(&mut Emulated::breaking(broken));
+            assert_eq!(tried.len(), 30);
+            let failed: Vec<&Tried> = tried.iter().filter(|one| one.result.is_err()).collect();
+            assert_eq!(failed.len(), parts.len(), "{broken}: {failed:?}");
+            assert!(failed.iter().zip(parts).all(|(one, part)| one.what.contains(part)), "{broken}: {failed:?}");
+        }
+    }
+}

@@ -69,12 +69,12 @@ impl<'a> Step<'a> {
     /// A walk of the network, and what it is measured by.
     fn walk<R>(&mut self, measure: impl FnOnce(&mut Walk, usize) -> Result<R>) -> Result<R> {
         match self {
-            Step::Train(_) => unreachable!("asked of a forward pass"),
+            Step::Train(_) => unreachable!("a training step has no walk"),
             Step::Forward { engine, diffusion, batch } => measure(&mut Walk::new(engine, diffusion, &WALK)?, *batch),
         }
     }
 
-    /// Looks at a step's operations on the device, its program there.
+    /// Shows `look` the device and a step's program there.
     pub fn look<R>(&mut self, look: impl FnOnce(&mut dyn Device, usize) -> Result<R>) -> Result<R> {
         if let Step::Train(trainer) = self {
             let (device, program) = trainer.program();
