@@ -1,59 +1,15 @@
 //! Configurations: every key of every arm, mistyped and of the wrong type; grids: size, order, names.
 
+mod arms;
 mod support;
 
+use arms::{base, every_arm, keys};
 use ddpm_runner::config::Config;
 use ddpm_runner::grid::Experiment;
-use ddpm_runner::job::Job;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use tempfile::TempDir;
-
-fn base() -> Value {
-    ddpm_runner::config::yaml::read(&support::root().join("experiments/bases/fashion-smoke.yaml")).unwrap()
-}
-
-/// Configurations that together have every arm of every choice, with all their keys written out.
-fn every_arm() -> Vec<Value> {
-    let set = |path: &str, value: Value| {
-        let mut tree = base();
-        ddpm_runner::config::paths::set(&mut tree, path, value, "test").unwrap();
-        tree
-    };
-    let mut trees = vec![base()];
-    for kind in ddpm_core::Schedule::KINDS {
-        let mut tree = set("diffusion.schedule", json!({ "kind": kind }));
-        tree["diffusion"]["prediction"] = json!("x0");
-        trees.push(tree);
-    }
-    for (objective, variance) in
-        [("vlb", "learned"), ("vlb-rescaled", "learned-range"), ("simple", "fixed-small"), ("hybrid", "learned-range")]
-    {
-        let mut tree = set("diffusion.objective", json!({ "kind": objective }));
-        tree["diffusion"]["variance"] = json!(variance);
-        trees.push(tree);
-    }
-    for kind in ["ancestral", "ddim", "langevin"] {
-        trees.push(set("sampling.sampler", json!({ "kind": kind, "steps": 5 })));
-    }
-    trees.push(set("evaluation.features", json!({ "kind": "inception", "weights": "x", "resize": "pytorch" })));
-    trees.push(set("data", json!({ "kind": "cifar10", "path": "x" })));
-    trees.push(set("data", json!({ "kind": "folder", "path": "x", "held_out": 3 })));
-    trees.push(set("network.skips", json!({ "resolutions": [7] })));
-    trees.push(set("network.time_embedding", json!("none")));
-    // Defaults written out, so that every key is there to be mistyped.
-    trees.into_iter().map(|t| serde_json::to_value(Config::checked(&t, "test").unwrap_or_else(|e| panic!("{e}: {t}"))).unwrap()).collect()
-}
-
-/// Every key's path.
-fn keys(tree: &Value, path: &str, found: &mut Vec<String>) {
-    for (key, value) in tree.as_object().into_iter().flatten() {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        keys(value, &path, found);
-        found.push(path);
-    }
-}
 
 /// The map that holds the last key of `path`, and that key.
 fn parent<'a>(tree: &'a mut Value, path: &str) -> (&'a mut Map<String, Value>, String) {
@@ -234,32 +190,6 @@ proptest! {
         let _ = read(&format!("question: q\ngrid:\n  {text}"));
         let _ = ddpm_runner::config::yaml::parse(&text, "t").map(|tree| Config::checked(&tree, "t"));
     }
-}
-
-#[test]
-fn a_jobs_name_depends_on_its_numbers_and_on_nothing_else() {
-    let job = |tree: &Value, seed, data: &str| Job::new(Config::checked(tree, "t").unwrap(), seed, None, data, "f");
-    let plain = job(&base(), 0, "d");
-    // The order of keys and the short way to write a kind.
-    let mut turned = Map::new();
-    base().as_object().unwrap().iter().rev().for_each(|(k, v)| drop(turned.insert(k.clone(), v.clone())));
-    turned["diffusion"]["schedule"] = json!({ "kind": "linear" });
-    assert_eq!(job(&Value::Object(turned), 0, "d").id, plain.id);
-    assert_ne!(job(&base(), 1, "d").id, plain.id);
-    assert_ne!(job(&base(), 0, "e").id, plain.id);
-    // Sampling and an unseen variance change the job but not its training.
-    for (path, value) in [("sampling.count", json!(11)), ("diffusion.variance", json!("fixed-small"))] {
-        let mut tree = base();
-        ddpm_runner::config::paths::set(&mut tree, path, value, "t").unwrap();
-        let other = job(&tree, 0, "d");
-        assert_ne!(other.id, plain.id, "{path}");
-        assert_eq!(other.training_id, plain.training_id, "{path}");
-    }
-    let mut seen = base();
-    seen["diffusion"]["objective"] = json!("vlb");
-    let large = job(&seen, 0, "d");
-    seen["diffusion"]["variance"] = json!("fixed-small");
-    assert_ne!(job(&seen, 0, "d").training_id, large.training_id);
 }
 
 /// Every grid that the project ships, on every base that needs no data from outside, and the paper's base by itself.

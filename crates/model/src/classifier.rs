@@ -53,13 +53,6 @@ pub struct Seen {
     pub logits: Tensor,
 }
 
-impl Seen {
-    /// `[B, classes]`: what the logits say of each class, summing to 1.
-    pub fn probabilities(&self) -> Result<Tensor> {
-        Ok(candle_nn::ops::softmax(&self.logits, D::Minus1)?)
-    }
-}
-
 impl Classifier {
     /// For images whose sides divide by 4.
     pub fn new(size: Size, image: ImageShape, classes: usize) -> Classifier {

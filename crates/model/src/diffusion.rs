@@ -1,7 +1,7 @@
 //! The training side of a diffusion on tensors: noisy images in, a loss out. The coefficients are core's.
 
 use crate::error::Result;
-use candle_core::{D, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ddpm_core::likelihood::TANH_FLOOR;
 use ddpm_core::parameterisation::Affine;
 use ddpm_core::{Objective, Prediction, Process, Setup};
@@ -29,13 +29,27 @@ pub struct Batch {
     pub xt: Tensor,
 }
 
-/// A loss: its mean over the batch, to be differentiated, and each image's share, to see where it comes from.
+/// A loss: its mean over the batch, to be differentiated, and each image's share, to be told.
 #[derive(Clone, Debug)]
 pub struct Loss {
     /// A scalar.
     pub mean: Tensor,
-    /// `[B]`.
-    pub per_image: Tensor,
+    /// One number for each image, added up in f64 in one order: the same bits on every processor, which `mean` need not have.
+    pub per_image: Vec<f64>,
+}
+
+impl Loss {
+    /// Of the losses of single numbers, `[B, H, W, C]`; `mean` is of type `dtype`.
+    fn of(each: &Tensor, dtype: DType) -> Result<Loss> {
+        let rows = each.detach().flatten_from(1)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let per_image = rows.iter().map(|row| row.iter().sum::<f64>() / row.len() as f64).collect();
+        Ok(Loss { mean: each.mean_all()?.to_dtype(dtype)?, per_image })
+    }
+
+    /// Mean over the batch.
+    pub fn value(&self) -> f64 {
+        self.per_image.iter().sum::<f64>() / self.per_image.len() as f64
+    }
 }
 
 impl Diffusion {
@@ -60,16 +74,16 @@ impl Diffusion {
     /// What the objective makes of the network's output for a batch. Without clipping of x_0, as the authors train.
     pub fn loss(&self, output: &Tensor, batch: &Batch) -> Result<Loss> {
         let (first, second) = self.split(output, batch.x0.dim(3)?)?;
-        let per_image = match self.setup.objective {
+        let each = match self.setup.objective {
             Objective::Simple {} => self.simple(&first, batch)?,
             Objective::Vlb {} => self.bound_term(&first, second.as_ref(), batch)?,
             Objective::VlbRescaled {} => (self.bound_term(&first, second.as_ref(), batch)? * self.process.timesteps() as f64)?,
             Objective::Hybrid { lambda } => {
                 let bound = self.bound_term(&first.detach(), second.as_ref(), batch)?;
-                (self.simple(&first, batch)? + bound * (lambda * self.process.timesteps() as f64))?
+                (self.simple(&first, batch)?.to_dtype(DType::F64)? + bound * (lambda * self.process.timesteps() as f64))?
             }
         };
-        Ok(Loss { mean: per_image.mean_all()?, per_image: per_image.detach() })
+        Loss::of(&each, output.dtype())
     }
 
     /// The network's output as (reading, second output); the latter where the variance is learned.
@@ -81,38 +95,41 @@ impl Diffusion {
         Ok((half(0)?, Some(half(image_channels)?)))
     }
 
-    /// Mean squared error of the predicted quantity: `[B]`.
+    /// Squared errors of the predicted quantity: as the images.
     fn simple(&self, output: &Tensor, batch: &Batch) -> Result<Tensor> {
         let target =
             |part: fn((f64, f64)) -> f64| per_image(&batch.t, output, move |t| part(self.setup.prediction.target(&self.process, t)));
         let target = (batch.x0.broadcast_mul(&target(|c| c.0)?)? + batch.eps.broadcast_mul(&target(|c| c.1)?)?)?;
-        Ok(mean_over_pixels(&(output - target)?.sqr()?)?)
+        Ok((output - target)?.sqr()?)
     }
 
-    /// L_{t-1} in bits/dim, one Monte-Carlo sample: `[B]`. The decoder where t = 1, a KL elsewhere.
+    /// L_{t-1} in bits of each number, one Monte-Carlo sample: as the images. The decoder where t = 1, a KL elsewhere. In f64 whatever
+    /// the network computes in: single precision would lose what the decoder's tails and nearly equal variances say.
     fn bound_term(&self, output: &Tensor, second: Option<&Tensor>, batch: &Batch) -> Result<Tensor> {
+        let wide = |x: &Tensor| x.to_dtype(DType::F64);
+        let (output, second, x0, xt) = (wide(output)?, second.map(wide).transpose()?, wide(&batch.x0)?, wide(&batch.xt)?);
         let to_mu = |t| self.setup.prediction.convert(Prediction::Mu, &self.process, t);
-        let mean = affine(to_mu, &batch.t, &batch.xt, output)?;
+        let mean = affine(to_mu, &batch.t, &xt, &output)?;
         let log_sigma2 = |t| self.setup.variance.log_sigma2(&self.process, t);
-        let offset = per_image(&batch.t, output, |t| log_sigma2(t).offset)?;
+        let offset = per_image(&batch.t, &output, |t| log_sigma2(t).offset)?;
         let log_sigma2 = match second {
-            Some(r) => r.broadcast_mul(&per_image(&batch.t, output, |t| log_sigma2(t).scale)?)?.broadcast_add(&offset)?,
+            Some(r) => r.broadcast_mul(&per_image(&batch.t, &output, |t| log_sigma2(t).scale)?)?.broadcast_add(&offset)?,
             None => offset.broadcast_as(output.shape())?.contiguous()?,
         };
-        let truth = affine(|t| Prediction::X0.convert(Prediction::Mu, &self.process, t), &batch.t, &batch.xt, &batch.x0)?;
-        let log_posterior = per_image(&batch.t, output, |t| self.process.log_sigma2_small(t))?;
+        let truth = affine(|t| Prediction::X0.convert(Prediction::Mu, &self.process, t), &batch.t, &xt, &x0)?;
+        let log_posterior = per_image(&batch.t, &output, |t| self.process.log_sigma2_small(t))?;
         // (lv2 - lv1 - 1 + e^(lv1 - lv2) + (m1 - m2)^2 e^-lv2) / 2
         let d = log_sigma2.neg()?.broadcast_add(&log_posterior)?;
         let squared = ((truth - &mean)?.sqr()? * log_sigma2.neg()?.exp()?)?;
-        let kl = mean_over_pixels(&(((d.exp()? - &d)? - 1.0)? + squared)?.affine(0.5 / LN_2, 0.0)?)?;
+        let kl = (((d.exp()? - &d)? - 1.0)? + squared)?.affine(0.5 / LN_2, 0.0)?;
         // The decoder's rows replace the KL's by selection, so that no gradient of the unused one can spoil the other.
         let (first, later): (Vec<u32>, Vec<u32>) = (0..batch.t.len() as u32).partition(|i| batch.t[*i as usize] == 1);
         if first.is_empty() {
             return Ok(kl);
         }
         let pick = |x: &Tensor, rows: &[u32]| x.index_select(&Tensor::new(rows, &Device::Cpu)?, 0);
-        let nats = decoder_log_likelihood(&pick(&batch.x0, &first)?, &pick(&mean, &first)?, &(pick(&log_sigma2, &first)? * 0.5)?)?;
-        let decoder = mean_over_pixels(&nats.affine(-1.0 / LN_2, 0.0)?)?;
+        let nats = decoder_log_likelihood(&pick(&x0, &first)?, &pick(&mean, &first)?, &(pick(&log_sigma2, &first)? * 0.5)?)?;
+        let decoder = nats.affine(-1.0 / LN_2, 0.0)?;
         if later.is_empty() {
             return Ok(decoder);
         }
@@ -135,11 +152,6 @@ fn per_image(t: &[usize], like: &Tensor, f: impl Fn(usize) -> f64) -> Result<Ten
 fn affine(map: impl Fn(usize) -> Affine, t: &[usize], xt: &Tensor, y: &Tensor) -> Result<Tensor> {
     let of_y = y.broadcast_mul(&per_image(t, y, |t| map(t).output)?)?;
     Ok((xt.broadcast_mul(&per_image(t, y, |t| map(t).xt)?)? + of_y)?)
-}
-
-/// `[B, H, W, C]` to `[B]`.
-fn mean_over_pixels(x: &Tensor) -> candle_core::Result<Tensor> {
-    x.flatten_from(1)?.mean(D::Minus1)
 }
 
 /// ln p(x_0 | x_1) of each number with the authors' distribution function, floored as theirs.

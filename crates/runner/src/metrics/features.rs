@@ -213,7 +213,7 @@ impl FeatureNet {
                     let part = classifier.forward(weights, &crate::picture::from_bytes(part, shape)?, None)?;
                     seen.classes = CLASSES;
                     seen.rows.extend(numbers(&part.features)?);
-                    seen.probabilities.extend(numbers(&part.probabilities()?)?);
+                    seen.probabilities.extend(softmax(&numbers(&part.logits)?, CLASSES));
                 }
                 Kind::Inception(net, resize) => {
                     let part = net.see(part, (shape.height, shape.width, shape.channels), *resize)?;

@@ -130,9 +130,9 @@ impl<'a> Batches<'a> {
         let norm = training.update_in(group, |weights, shard, gradient| {
             let batch = &batches[shard - mine.start];
             let loss = |output: &Tensor| {
-                let loss = self.diffusion.loss(output, batch)?.mean;
-                losses.push(loss.to_scalar::<f32>()? as f64);
-                Ok(loss)
+                let loss = self.diffusion.loss(output, batch)?;
+                losses.push(loss.value());
+                Ok(loss.mean)
             };
             let dropout = Some((Dropout::new(self.seed, shard * each), step));
             engine.gradient(weights, &batch.xt, &batch.t, dropout, loss, gradient)

@@ -117,7 +117,7 @@ pub fn sample(
             walked.predictions.retain(|(t, _)| shown.contains(t));
             progressive = walked.predictions;
         }
-        squares += walked.x0.sqr()?.mean_all()?.to_scalar::<f32>()? as f64 * n as f64;
+        squares += walked.x0.flatten_all()?.to_vec1::<f32>()?.iter().map(|v| (*v as f64).powi(2)).sum::<f64>();
         bytes.extend(picture::to_bytes(&walked.x0)?);
         let done = (first + n) as u64;
         reporter.tell("sample", done, config.count as u64, done * walk.evaluations() as u64, None)?;
@@ -132,7 +132,7 @@ pub fn sample(
         id: String::new(),
         evaluations: walk.evaluations(),
         progressive_steps: progressive.iter().map(|(t, _)| *t).collect(),
-        rms: Some((squares / config.count as f64).sqrt()).filter(|rms| rms.is_finite()),
+        rms: Some((squares / bytes.len() as f64).sqrt()).filter(|rms| rms.is_finite()),
     };
     Ok((Samples { bytes, progressive: pictures, about }, course))
 }

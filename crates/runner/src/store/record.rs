@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the records and of what their numbers mean. Part of every job's digest.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,52 @@
+//! Configurations that together have every arm of every choice.
+#![allow(dead_code)]
+
+use super::support;
+use ddpm_runner::config::Config;
+use serde_json::{Value, json};
+
+/// The smoke base.
+pub fn base() -> Value {
+    ddpm_runner::config::yaml::read(&support::root().join("experiments/bases/fashion-smoke.yaml")).unwrap()
+}
+
+/// Configurations that together have every arm of every choice, with all their keys written out.
+pub fn every_arm() -> Vec<Value> {
+    let set = |path: &str, value: Value| {
+        let mut tree = base();
+        ddpm_runner::config::paths::set(&mut tree, path, value, "test").unwrap();
+        tree
+    };
+    let mut trees = vec![base()];
+    for kind in ddpm_core::Schedule::KINDS {
+        let mut tree = set("diffusion.schedule", json!({ "kind": kind }));
+        tree["diffusion"]["prediction"] = json!("x0");
+        trees.push(tree);
+    }
+    for (objective, variance) in
+        [("vlb", "learned"), ("vlb-rescaled", "learned-range"), ("simple", "fixed-small"), ("hybrid", "learned-range")]
+    {
+        let mut tree = set("diffusion.objective", json!({ "kind": objective }));
+        tree["diffusion"]["variance"] = json!(variance);
+        trees.push(tree);
+    }
+    for kind in ["ancestral", "ddim", "langevin"] {
+        trees.push(set("sampling.sampler", json!({ "kind": kind, "steps": 5 })));
+    }
+    trees.push(set("evaluation.features", json!({ "kind": "inception", "weights": "x", "resize": "pytorch" })));
+    trees.push(set("data", json!({ "kind": "cifar10", "path": "x" })));
+    trees.push(set("data", json!({ "kind": "folder", "path": "x", "held_out": 3 })));
+    trees.push(set("network.skips", json!({ "resolutions": [7] })));
+    trees.push(set("network.time_embedding", json!("none")));
+    // Defaults written out, so that every key is there to be mistyped.
+    trees.into_iter().map(|t| serde_json::to_value(Config::checked(&t, "test").unwrap_or_else(|e| panic!("{e}: {t}"))).unwrap()).collect()
+}
+
+/// Every key's path.
+pub fn keys(tree: &Value, path: &str, found: &mut Vec<String>) {
+    for (key, value) in tree.as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        keys(value, &path, found);
+        found.push(path);
+    }
+}

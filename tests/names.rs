@@ -1,0 +1,239 @@
+//! Names of trainings, samples and jobs: what they depend on, leaf by leaf of the configuration, and that no two things share one.
+
+mod arms;
+mod support;
+
+use arms::{base, every_arm, keys};
+use ddpm_model::network::ImageShape;
+use ddpm_runner::config::Config;
+use ddpm_runner::grid::{Experiment, Study};
+use ddpm_runner::job::{Job, jobs};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The first of a job's names that changes; those after it change as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum First {
+    Training,
+    Samples,
+    Job,
+    None,
+}
+
+/// What each part of a configuration is for. A new section or key that stands nowhere here fails the test.
+const PARTS: [(&str, First); 6] = [
+    // The images themselves are known by their digest.
+    ("data", First::None),
+    ("diffusion", First::Training),
+    ("network", First::Training),
+    ("training", First::Training),
+    ("sampling", First::Samples),
+    ("evaluation", First::Job),
+];
+
+fn part_of(path: &str, config: &Value) -> First {
+    let section = path.split('.').next().unwrap();
+    match path {
+        // An objective that does not see the variance trains the same weights under any.
+        "diffusion.variance" if config["diffusion"]["objective"]["kind"] == "simple" => First::Samples,
+        // Features are known by their name, wherever their weights lie.
+        _ if path.starts_with("evaluation.features") => First::None,
+        _ => PARTS.iter().find(|(name, _)| *name == section).unwrap_or_else(|| panic!("{path} has no part")).1,
+    }
+}
+
+fn job(config: &Config, seed: u64, study: Option<Study>, data: &str, features: &str) -> [String; 3] {
+    let job = Job::new(config.clone(), seed, study, data, features);
+    [job.training_id, job.sampling_id, job.id]
+}
+
+/// The first name that differs. None of those after it may be the same.
+fn first(a: &[String; 3], b: &[String; 3]) -> First {
+    let changed: Vec<bool> = a.iter().zip(b).map(|(a, b)| a != b).collect();
+    assert!(changed.is_sorted(), "{a:?} {b:?}");
+    match changed.iter().position(|changed| *changed) {
+        Some(0) => First::Training,
+        Some(1) => First::Samples,
+        Some(_) => First::Job,
+        None => First::None,
+    }
+}
+
+/// Values that some leaf may have.
+fn values(of: &Value) -> Vec<Value> {
+    let mut all = vec![json!(null), json!(true), json!(false), json!(1), json!(0.375)];
+    if let Some(n) = of.as_u64() {
+        all.insert(0, json!(n + 1));
+    }
+    if let Some(list) = of.as_array() {
+        all.insert(0, json!([list.clone(), vec![json!(3)]].concat()));
+    }
+    let mut words = vec!["eps", "mu", "x0", "v", "fixed-small", "fixed-large", "learned", "learned-range", "as-given", "per-1000-steps"];
+    words.extend(["none", "all", "linear", "cosine", "hat", "corrected", "f32", "bf16", "every-block", "input-only", "tanh", "erf"]);
+    words.extend(["pytorch", "tensorflow1", "elsewhere"]);
+    all.extend(words.iter().map(|word| json!(word)));
+    all
+}
+
+fn pointer(path: &str) -> String {
+    path.split('.').map(|key| format!("/{key}")).collect()
+}
+
+/// The tree with another value at `path`, and the configuration that it is: of all that fit there, the first that changes anything.
+fn changed(tree: &Value, path: &str) -> Option<Config> {
+    let old = tree.pointer(&pointer(path)).unwrap();
+    values(old).into_iter().filter(|new| new != old).find_map(|new| {
+        let mut other = tree.clone();
+        *other.pointer_mut(&pointer(path)).unwrap() = new;
+        let config: Config = serde_json::from_value(other).ok()?;
+        (serde_json::to_value(&config).unwrap() != *tree).then_some(config)
+    })
+}
+
+#[test]
+fn every_leaf_changes_the_names_that_depend_on_it_and_no_others() {
+    let (trees, mut tried) = (every_arm(), BTreeMap::new());
+    for tree in &trees {
+        let config: Config = serde_json::from_value(tree.clone()).unwrap();
+        let plain = job(&config, 0, None, "d", "f");
+        let mut paths = Vec::new();
+        keys(tree, "", &mut paths);
+        for path in paths.iter().filter(|path| !tree.pointer(&pointer(path)).unwrap().is_object()) {
+            // Another kind has other keys beside it: those of another arm.
+            let others: Vec<Config> = match path.strip_suffix(".kind") {
+                Some(choice) => {
+                    let with = |arm: &Value| {
+                        let mut other = tree.clone();
+                        *other.pointer_mut(&pointer(choice)).unwrap() = arm.pointer(&pointer(choice)).unwrap().clone();
+                        other
+                    };
+                    trees.iter().map(with).filter(|other| other != tree).map(|other| serde_json::from_value(other).unwrap()).collect()
+                }
+                None => vec![changed(tree, path).unwrap_or_else(|| panic!("{path}: no other value of {tree}"))],
+            };
+            for other in others {
+                let mut expected = part_of(path, tree);
+                if path == "diffusion.objective.kind" {
+                    expected = First::Training;
+                }
+                let found = first(&plain, &job(&other, 0, None, "d", "f"));
+                // The kind of data is a word of every name.
+                if path == "data.kind" {
+                    assert_eq!(found, First::Training);
+                } else {
+                    assert_eq!(found, expected, "{path} of {tree}");
+                }
+                *tried.entry(path.clone()).or_insert(0) += 1;
+            }
+        }
+    }
+    // Every leaf that a configuration can have, by its full name.
+    assert!(tried.len() > 50, "{tried:?}");
+    for path in ["network.dropout", "training.optimiser.clip_norm", "sampling.sampler.eta", "evaluation.decoder", "diffusion.schedule.tau"]
+    {
+        assert!(tried.contains_key(path), "{path}");
+    }
+}
+
+#[test]
+fn seed_data_and_features_change_theirs() {
+    let config = Config::checked(&base(), "t").unwrap();
+    let plain = job(&config, 0, None, "d", "f");
+    assert_eq!(first(&plain, &job(&config, 1, None, "d", "f")), First::Training);
+    // A seed of more than 32 bits is not its last 32.
+    assert_eq!(first(&plain, &job(&config, 1 << 32, None, "d", "f")), First::Training);
+    assert_eq!(first(&plain, &job(&config, 0, None, "e", "f")), First::Training);
+    assert_eq!(first(&plain, &job(&config, 0, None, "d", "g")), First::Job);
+    // The order of keys and the short way to write a kind change nothing.
+    let mut turned = Map::new();
+    base().as_object().unwrap().iter().rev().for_each(|(k, v)| drop(turned.insert(k.clone(), v.clone())));
+    turned["diffusion"]["schedule"] = json!({ "kind": "linear" });
+    assert_eq!(first(&plain, &job(&Config::checked(&Value::Object(turned), "t").unwrap(), 0, None, "d", "f")), First::None);
+}
+
+/// A study is a job of its own on the samples and weights of its cell; it depends on its own keys and on the features, on nothing that is
+/// only scored.
+#[test]
+fn studies_have_names_of_their_own() {
+    let config = Config::checked(&base(), "t").unwrap();
+    let study = |tree: Value| -> Study { serde_json::from_value(tree).unwrap() };
+    let kinds = [
+        json!({ "kind": "reverse-time", "stops": 3 }),
+        json!({ "kind": "shared-latents", "at": [1.0, 0.5], "images": 3 }),
+        json!({ "kind": "interpolation", "at": [0.5], "pairs": 2 }),
+        json!({ "kind": "neighbours", "samples": 3, "neighbours": 4, "crop": 5 }),
+    ];
+    let plain = job(&config, 0, None, "d", "f");
+    let mut scored_otherwise = config.clone();
+    scored_otherwise.evaluation.held_out += 1;
+    let mut all = vec![plain[2].clone()];
+    for kind in kinds {
+        let name = |tree: &Value, config: &Config, features: &str| job(config, 0, Some(study(tree.clone())), "d", features);
+        let here = name(&kind, &config, "f");
+        assert_eq!(first(&plain, &here), First::Job);
+        assert_eq!(first(&here, &name(&kind, &scored_otherwise, "f")), First::None);
+        assert_eq!(first(&here, &name(&kind, &config, "g")), First::Job);
+        all.push(here[2].clone());
+        for key in kind.as_object().unwrap().keys().filter(|key| *key != "kind") {
+            let mut other = kind.clone();
+            other[key] = if kind[key].is_array() { json!([0.25]) } else { json!(7) };
+            all.push(name(&other, &config, "f")[2].clone());
+        }
+    }
+    let n = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!((n, all.len()), (1 + 4 + 8, n));
+}
+
+/// Over all grids that are shipped, on all bases: one name, one thing, and the other way round.
+#[test]
+fn no_two_things_share_a_name() {
+    let folder = |name: &str| {
+        let files = std::fs::read_dir(support::root().join("experiments").join(name)).unwrap();
+        let mut paths: Vec<_> = files.map(|e| e.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let (mut by_name, mut by_content) = (BTreeMap::new(), BTreeMap::new());
+    let mut once = |kind: &str, name: &str, content: Value| {
+        let content = format!("{kind} {content}");
+        let other = by_name.insert(format!("{kind} {name}"), content.clone());
+        assert!(other.as_ref().is_none_or(|other| *other == content), "{name}: {content} and {}", other.unwrap());
+        let other = by_content.insert(content.clone(), name.to_string());
+        assert!(other.as_ref().is_none_or(|other| other == name), "{content}: {name} and {}", other.unwrap());
+    };
+    let mut count = 0;
+    for grid in folder("grids") {
+        for base in folder("bases") {
+            let read = Experiment::read(&grid, Some(base.to_str().unwrap()), &["evaluation.features=own".into()]);
+            // Four steps, to try out large images, are too few for some grids.
+            if read.is_err() && base.ends_with("folder-256-smoke.yaml") {
+                continue;
+            }
+            let experiment = read.unwrap_or_else(|e| panic!("{e}"));
+            let data = base.file_stem().unwrap().to_str().unwrap();
+            // What the images are does not matter here, but that sets differ: by their kind, as fashion-mnist does on two bases.
+            let kind = experiment.cells[0].config.data.kind();
+            let data = if kind == "folder" { data } else { kind };
+            let image = ImageShape { height: 64, width: 64, channels: 3 };
+            for (_, job) in jobs(&experiment, image, data).unwrap() {
+                let mut config = json!(job.config);
+                config["data"] = json!(data);
+                let evaluation = config.as_object_mut().unwrap().remove("evaluation").unwrap();
+                let study = job.study.as_ref().map(|study| json!(study));
+                let looked_at = study.unwrap_or(evaluation);
+                once("job", &job.id, json!([config, job.seed, looked_at]));
+                once("samples", &job.sampling_id, json!([config, job.seed]));
+                let mut trained = config.clone();
+                trained.as_object_mut().unwrap().remove("sampling");
+                if trained["diffusion"]["objective"]["kind"] == "simple" {
+                    trained["diffusion"]["variance"] = json!(null);
+                }
+                once("training", &job.training_id, json!([trained, job.seed]));
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 500, "{count}");
+}

@@ -1,0 +1,206 @@
+//! Whole experiments, pinned: two tiny grids that together use every prediction, objective, variance, schedule, sampler, score and study
+//! come out as they are committed under `tests/pinned`: with portable kernels to the last bit on any machine, with this machine's within
+//! the tolerances below.
+//!
+//! `just pin` makes the committed files anew, and with them what `tests/golden/pinned.py`, a second program, computes of them. That the
+//! numbers change is a decision: the commit says why. (`UPDATE_PINNED=1` writes what is found.)
+
+mod second;
+#[path = "../support.rs"]
+mod support;
+mod texts;
+
+use ddpm_kernels::simd::Isa;
+use ddpm_model::checkpoint;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::*;
+use texts::differences;
+
+/// Scores whose linear algebra is faer's, which takes the instructions that the processor has: to nine digits, not to the last bit.
+const BY_LIBRARY: [&str; 4] = ["fid", "fid-held-out", "fid-infinity", "kid"];
+const LIBRARY_TOLERANCE: f64 = 1e-9;
+
+/// What is committed of a grid.
+const TABLES: [&str; 4] = ["metrics.csv", "bounds.csv", "terms.csv", "curves.csv"];
+
+/// A grid, its base, and the folders of images that it reads: name, height, width, channels, number.
+struct Pinned {
+    grid: &'static str,
+    base: &'static str,
+    images: (u32, u32, u32, u32),
+}
+
+const TRAINING: Pinned = Pinned { grid: "training", base: "colour", images: (8, 12, 3, 25) };
+/// The seeds of the first: the second has more than 32 bits.
+const SEEDS: [u64; 2] = [0, 1099511627779];
+const SAMPLING: Pinned = Pinned { grid: "sampling", base: "grey", images: (28, 28, 1, 90) };
+
+/// A byte of an image, stripes or noise: no two axes, images or channels can be exchanged without a change. `tests/golden/pinned.py` has
+/// the same.
+fn byte(i: u32, y: u32, x: u32, c: u32) -> u8 {
+    let [i, y, x, c] = [i, y, x, c].map(u64::from);
+    let stripes = i * 53 + y * y * 3 + x * (11 + i % 7) + c * (40 + 9 * x) + i * x * y % 31;
+    let noise = (i * 1009 + y * 257 + x * 17 + c * 5).pow(2) * 31 / 64;
+    (if i % 3 == 0 { noise } else { stripes } % 256) as u8
+}
+
+fn draw(folder: &Path, (height, width, channels, n): (u32, u32, u32, u32)) {
+    fs::create_dir_all(folder).unwrap();
+    for i in 0..n {
+        let path = folder.join(format!("{i:03}.png"));
+        match channels {
+            1 => image::GrayImage::from_fn(width, height, |x, y| image::Luma([byte(i, y, x, 0)])).save(path).unwrap(),
+            _ => image::RgbImage::from_fn(width, height, |x, y| image::Rgb([0, 1, 2].map(|c| byte(i, y, x, c)))).save(path).unwrap(),
+        }
+    }
+}
+
+/// The program, on a grid's experiment in `dir`.
+fn command(pinned: &Pinned, dir: &Path, what: &str) -> Command {
+    let file = |name: &str| root().join(format!("tests/pinned/{name}.yaml"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
+    command.current_dir(dir).arg(what).arg(file(pinned.grid)).arg("--base").arg(file(pinned.base)).args(["--results", "results"]);
+    command
+}
+
+/// Runs a grid in `dir` with kernels up to `isa`.
+fn ablate(pinned: &Pinned, dir: &Path, isa: &str) {
+    draw(&dir.join(pinned.base), pinned.images);
+    let output = command(pinned, dir, "ablate").args(["--jobs", "2"]).env("DDPM_ISA", isa).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// The folder of a grid's tables.
+fn report(pinned: &Pinned, dir: &Path) -> PathBuf {
+    dir.join("results").join(format!("{}-{}", pinned.grid, pinned.base))
+}
+
+/// The folders in `dir`, by name.
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..16].to_string()
+}
+
+/// A line for each picture, its size and a digest of its colours, and for each set of samples.
+fn pictures(results: &Path, report: &Path) -> String {
+    let mut lines = Vec::new();
+    let sheets = ["samples.png", "progressive.png"].map(|sheet| report.join("figures").join(sheet));
+    let of_runs = folders(&results.join("runs")).into_iter().flat_map(|run| folders(&run));
+    for path in sheets.into_iter().chain(of_runs).filter(|path| path.extension().is_some_and(|e| e == "png")) {
+        let picture = image::open(&path).unwrap().to_rgb8();
+        let of = name(path.parent().unwrap());
+        lines.push(format!("{of}/{} {}x{} {}\n", name(&path), picture.width(), picture.height(), digest(picture.as_raw())));
+    }
+    for path in folders(&results.join("samples")) {
+        lines.push(format!("samples/{} {}\n", name(&path), digest(&images(&path))));
+    }
+    lines.concat()
+}
+
+/// The pixels of a file of samples.
+fn images(path: &Path) -> Vec<u8> {
+    checkpoint::read_u8(&fs::read(path).unwrap(), "images").unwrap().1
+}
+
+/// What records say beside the tables.
+fn findings(results: &Path) -> String {
+    let mut all = serde_json::Map::new();
+    for run in folders(&results.join("runs")) {
+        let record: Value = serde_json::from_str(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap();
+        let kept = ["training_id", "outcome", "progressive", "real", "findings"].map(|key| (key.to_string(), record[key].clone()));
+        all.insert(name(&run).into(), Value::Object(kept.into_iter().filter(|(_, v)| !v.is_null()).collect()));
+    }
+    format!("{}\n", serde_json::to_string_pretty(&json!(all)).unwrap())
+}
+
+/// Every committed file of a grid as it is found, by its name.
+fn found(pinned: &Pinned, dir: &Path) -> BTreeMap<String, String> {
+    let (results, report) = (&dir.join("results"), report(pinned, dir));
+    let read = |file: &str| fs::read_to_string(report.join(file)).unwrap();
+    let mut files: BTreeMap<String, String> = TABLES.iter().map(|table| (table.to_string(), read(table))).collect();
+    files.insert("table.md".into(), read("table.md"));
+    files.insert("pictures.txt".into(), pictures(results, &report));
+    files.insert("findings.json".into(), findings(results));
+    files
+}
+
+fn by_library(place: &str) -> bool {
+    place.split([' ', ':', ',']).any(|word| BY_LIBRARY.contains(&word))
+}
+
+/// The portable kernels' results are those that are committed.
+fn portable(pinned: &Pinned, dir: &Path) {
+    ablate(pinned, dir, "portable");
+    let committed = root().join("tests/pinned").join(pinned.grid);
+    let found = found(pinned, dir);
+    if std::env::var_os("UPDATE_PINNED").is_some() {
+        fs::create_dir_all(&committed).unwrap();
+        found.iter().for_each(|(file, text)| fs::write(committed.join(file), text).unwrap());
+    }
+    let mut all = Vec::new();
+    for (file, text) in &found {
+        let expected = fs::read_to_string(committed.join(file)).unwrap();
+        all.extend(differences(file, &expected, text, &|place| if by_library(place) { LIBRARY_TOLERANCE } else { 0.0 }));
+    }
+    let shown = all[..all.len().min(20)].join("\n");
+    assert!(all.is_empty(), "{} of the pinned numbers of {} differ; tests/pinned/main.rs says what then:\n{shown}", all.len(), pinned.grid);
+}
+
+/// The pixels of each cell's and seed's samples, in the grid's order.
+fn samples(pinned: &Pinned, dir: &Path) -> Vec<Vec<u8>> {
+    let output = command(pinned, dir, "plan").arg("--json").output().unwrap();
+    let plan: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let scored = plan["jobs"].as_array().unwrap().iter().filter(|job| job["study"].is_null());
+    let id = |job: &Value| format!("{}.safetensors", job["sampling_id"].as_str().unwrap());
+    scored.map(|job| images(&dir.join("results/samples").join(id(job)))).collect()
+}
+
+/// This machine's best kernels, and all between, come near to the portable ones.
+fn others(pinned: &Pinned, dir: &Path, tolerance: &dyn Fn(&str) -> f64) {
+    let portable = found(pinned, dir);
+    let samples_of = |dir: &Path| samples(pinned, dir).concat();
+    let expected = samples_of(dir);
+    for isa in Isa::ALL.into_iter().skip(1).filter(|isa| isa.is_available()) {
+        let other = tempfile::tempdir().unwrap();
+        ablate(pinned, other.path(), isa.name());
+        let mut all = Vec::new();
+        for (file, text) in found(pinned, other.path()) {
+            if TABLES.contains(&&file[..]) || file.ends_with(".json") {
+                all.extend(differences(&file, &portable[&file], &text, tolerance));
+            }
+        }
+        assert!(all.is_empty(), "{}, {} numbers:\n{}", isa.name(), all.len(), all[..all.len().min(20)].join("\n"));
+        let found = samples_of(other.path());
+        let off = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        assert!(found.len() == expected.len() && off * 100 < found.len(), "{}: {off} of {} pixels", isa.name(), found.len());
+    }
+}
+
+#[test]
+fn trainings_samples_and_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    portable(&TRAINING, dir.path());
+    second::trainings(&report(&TRAINING, dir.path()), &SEEDS, &samples(&TRAINING, dir.path()));
+    others(&TRAINING, dir.path(), &|_| 1e-4);
+}
+
+#[test]
+fn scores_and_studies() {
+    let dir = tempfile::tempdir().unwrap();
+    portable(&SAMPLING, dir.path());
+    second::scores(&report(&SAMPLING, dir.path()));
+    others(&SAMPLING, dir.path(), &|_| 1e-3);
+}

@@ -1,0 +1,94 @@
+//! The pinned experiments as `tests/golden/pinned.py` computes them, in PyTorch and double precision from the same YAML files, beside the
+//! tables that this program leaves.
+
+use super::texts::csv;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// A table's rows by their headings.
+type Rows = Vec<BTreeMap<String, String>>;
+
+fn rows(path: &Path) -> Rows {
+    let mut all = csv(&fs::read_to_string(path).unwrap()).into_iter();
+    let headings = all.next().unwrap();
+    all.map(|row| headings.iter().cloned().zip(row).collect()).collect()
+}
+
+/// The rows that agree with all of `wanted`.
+fn of<'a>(rows: &'a Rows, wanted: &[(&str, &str)]) -> Vec<&'a BTreeMap<String, String>> {
+    rows.iter().filter(|row| wanted.iter().all(|(key, value)| row[*key] == *value)).collect()
+}
+
+fn near(what: &str, found: &str, expected: &Value, tolerance: f64) {
+    let (found, expected): (f64, f64) = (found.parse().unwrap(), expected.as_f64().unwrap());
+    assert!((found - expected).abs() <= tolerance * (1e-2 + expected.abs()), "{what}: {found}, the second program says {expected}");
+}
+
+fn golden() -> Value {
+    serde_json::from_str(&fs::read_to_string(super::support::root().join("tests/golden/pinned.json")).unwrap()).unwrap()
+}
+
+/// Losses, gradient norms and every term of both bounds of each cell and seed, and the last of its `samples`.
+pub fn trainings(report: &Path, seeds: &[u64], samples: &[Vec<u8>]) {
+    let (curves, bounds, terms) = (rows(&report.join("curves.csv")), rows(&report.join("bounds.csv")), rows(&report.join("terms.csv")));
+    let golden = golden();
+    let all = golden["training"].as_array().unwrap();
+    assert_eq!(samples.len(), all.len());
+    for (i, expected) in all.iter().enumerate() {
+        let (cell, seed) = ((i / seeds.len()).to_string(), seeds[i % seeds.len()].to_string());
+        let here = [("cell", &cell[..]), ("seed", &seed[..])];
+        // The last cell's products are of bf16: they have three digits, and sums of them a little more.
+        let (tolerance, loose) = if i / seeds.len() + 1 == all.len() / seeds.len() { (2e-3, 0.05) } else { (1e-5, 0.01) };
+        let course = of(&curves, &here);
+        assert_eq!(course.len(), expected["course"].as_array().unwrap().len());
+        for (row, expected) in course.iter().zip(expected["course"].as_array().unwrap()) {
+            let what = |name: &str| format!("cell {cell}, seed {seed}, step {}: {name}", row["step"]);
+            near(&what("loss"), &row["loss"], &expected[0], tolerance);
+            near(&what("gradient norm"), &row["gradient_norm"], &expected[1], tolerance);
+        }
+        for metric in ["bits-per-dim", "bits-per-dim-train"] {
+            let (expected, here) = (&expected[metric], [here[0], here[1], ("metric", metric)]);
+            let bound = of(&bounds, &here);
+            assert_eq!(bound.len(), 1);
+            near(&format!("cell {cell}, seed {seed}: {metric}"), &bound[0]["total"], &expected["total"], tolerance);
+            near(&format!("cell {cell}, seed {seed}: prior of {metric}"), &bound[0]["prior"], &expected["prior"], 1e-6);
+            let terms = of(&terms, &here);
+            assert_eq!(terms.len(), expected["terms"].as_array().unwrap().len());
+            for (row, expected) in terms.iter().zip(expected["terms"].as_array().unwrap()) {
+                for (name, expected) in expected.as_object().unwrap() {
+                    near(&format!("cell {cell}, seed {seed}, t {}: {name}", row["t"]), &row[name], expected, tolerance);
+                }
+            }
+        }
+        let expected = bytes(expected["sample"].as_str().unwrap());
+        let found = &samples[i][samples[i].len() - expected.len()..];
+        let off = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        let furthest = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        // Single precision moves what lies between two levels.
+        assert!(
+            off as f64 <= loose * found.len() as f64 && furthest <= 1,
+            "cell {cell}, seed {seed}: {off} pixels off by up to {furthest}"
+        );
+    }
+}
+
+fn bytes(hexadecimal: &str) -> Vec<u8> {
+    (0..hexadecimal.len()).step_by(2).map(|i| u8::from_str_radix(&hexadecimal[i..i + 2], 16).unwrap()).collect()
+}
+
+/// Every score of each cell, of its own samples, whose pixels may differ by a level here and there; blanks where it has none.
+pub fn scores(report: &Path) {
+    let (metrics, golden) = (rows(&report.join("metrics.csv")), golden());
+    for (cell, expected) in golden["sampling"].as_array().unwrap().iter().enumerate() {
+        for metric in ["inception-score", "fid", "fid-held-out", "fid-infinity", "kid", "precision", "recall"] {
+            let found = of(&metrics, &[("cell", &cell.to_string()), ("metric", metric)]);
+            assert_eq!(found.len(), 1, "{metric}");
+            match expected.get(metric) {
+                Some(expected) => near(&format!("cell {cell}: {metric}"), &found[0]["value"], expected, 1e-4),
+                None => assert!(found[0]["value"].is_empty() && !found[0]["blank"].is_empty(), "cell {cell}: {metric}"),
+            }
+        }
+    }
+}
