@@ -45,6 +45,18 @@ fn schedules_are_printed_to_the_last_digit() {
     }
 }
 
+/// With another T the two scales differ: as given, and as for a thousand steps.
+#[test]
+fn a_schedule_is_scaled_where_that_is_asked() {
+    let last = |flags: &[&str]| {
+        let output = run(&[&["schedule", "--kind", "linear", "--timesteps", "100", "--format", "csv"], flags].concat());
+        let text = stdout(&output);
+        text.lines().last().unwrap().split(',').nth(1).unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(last(&[]), 0.02);
+    assert!((last(&["--per-1000-steps"]) - 0.2).abs() < 1e-12);
+}
+
 #[test]
 fn a_bad_configuration_ends_with_4_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -109,7 +121,17 @@ fn the_plan_lists_six_jobs_with_their_whole_configurations() {
     assert_eq!(choices, ["mu learned", "mu fixed-large", "mu fixed-large", "eps learned", "eps fixed-large", "eps fixed-large"]);
     for job in jobs {
         assert_eq!(job["config"]["training"]["optimiser"]["epsilon"], 1e-8, "defaults are written out");
-        assert!(job["cost"]["train_flops"].as_f64().unwrap() > 1e12 && job["estimated_s"].as_f64().unwrap() > 1.0);
+        // Three passes of two operations for each multiplication, for every image of every step.
+        let config = &job["config"]["training"];
+        let images = config["steps"].as_f64().unwrap() * config["batch"].as_f64().unwrap();
+        let shape = ddpm_model::network::ImageShape { height: 28, width: 28, channels: 1 };
+        let whole: ddpm_runner::config::Config = serde_json::from_value(job["config"].clone()).unwrap();
+        assert_eq!(job["cost"]["train_flops"].as_f64().unwrap(), 6.0 * whole.unet(shape).macs() as f64 * images);
+        let (speed, cost) = (&job["speed_flops"], &job["cost"]);
+        let of = |v: &serde_json::Value, key: &str| v[key].as_f64().unwrap();
+        let forward = (of(cost, "sample_flops") + of(cost, "evaluate_flops")) / of(speed, "forward");
+        let seconds = of(cost, "train_flops") / of(speed, "train") + forward;
+        assert!((job["estimated_s"].as_f64().unwrap() - seconds).abs() < 0.05 * seconds, "{job}");
         assert_eq!(job["state"]["state"], "missing");
     }
     let text = stdout(&run(&["plan", "experiments/grids/section4.yaml", "--results", NOWHERE]));

@@ -34,7 +34,7 @@ fn crates_depend_in_one_direction() {
 
 #[test]
 fn core_is_pure() {
-    // libm: the error function, which the standard library lacks.
+    // libm: elementary functions in plain Rust, with the same digits whatever the processor and the C library.
     assert_eq!(dependencies()["ddpm-core"], ["libm", "serde", "thiserror"]);
 }
 

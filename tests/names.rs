@@ -151,6 +151,35 @@ fn seed_data_and_features_change_theirs() {
     assert_eq!(first(&plain, &job(&Config::checked(&Value::Object(turned), "t").unwrap(), 0, None, "d", "f")), First::None);
 }
 
+/// Cells that differ in the features alone are other jobs on the same samples; a report is named by everything that was set.
+#[test]
+fn features_and_settings_are_part_of_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let grid = dir.path().join("g.yaml");
+    let weights = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        path.display().to_string()
+    };
+    let (a, b) = (weights("a.pth"), weights("b.pth"));
+    let features = format!(
+        "[own, {{kind: inception, weights: {a}}}, {{kind: inception, weights: {a}, resize: pytorch}}, {{kind: inception, weights: {b}}}]"
+    );
+    std::fs::write(&grid, format!("question: q\nbase: x\ngrid: {{features: {features}}}\n")).unwrap();
+    let base = support::root().join("experiments/bases/fashion-smoke.yaml");
+    let read = |sets: &[&str]| Experiment::read(&grid, base.to_str(), &sets.iter().map(|s| s.to_string()).collect::<Vec<_>>()).unwrap();
+    let jobs = jobs(&read(&[]), ImageShape { height: 28, width: 28, channels: 1 }, "d").unwrap();
+    let mut ids: Vec<&str> = jobs.iter().map(|(_, job)| &job.id[..]).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    assert!(jobs.iter().all(|(_, job)| job.sampling_id == jobs[0].1.sampling_id));
+    let names = [&["steps=4"][..], &["steps=4", "dropout=0.5"], &["steps=4", "dropout=0.25"], &["dropout=0.5", "steps=4"]]
+        .map(|sets| read(sets).name);
+    assert!((0..4).all(|i| names[..i].iter().all(|other| *other != names[i])), "{names:?}");
+    assert_eq!(read(&[]).name, "g-fashion-smoke");
+}
+
 /// A study is a job of its own on the samples and weights of its cell; it depends on its own keys and on the features, on nothing that is
 /// only scored.
 #[test]

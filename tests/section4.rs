@@ -2,6 +2,7 @@
 
 mod support;
 
+use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::checkpoint::plain_bytes;
 use ddpm_model::inception::tensor_shapes;
 use ddpm_model::tensor::{Device, Tensor, load};
@@ -57,7 +58,7 @@ fn studies_share_what_they_are_made_of_and_the_page_shows_them() {
     outside(&checkpoint(dir.path()), dir.path());
 }
 
-/// A walk from a file's noise is the walk that left it, step by step; a network is the same from outside.
+/// A walk from a file's noise is the walk of the seed that made it; a network is the same from outside.
 fn outside(checkpoint: &Path, dir: &Path) {
     let (png, first, second, noise) =
         (dir.join("a.png"), dir.join("a.safetensors"), dir.join("b.safetensors"), dir.join("noise.safetensors"));
@@ -65,6 +66,19 @@ fn outside(checkpoint: &Path, dir: &Path) {
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     let dumped = load(&first, &Device::Cpu).unwrap();
     assert_eq!((dumped["output"].dims(), dumped["t"].dims()), (&[40, 3, 28, 28, 1][..], &[40][..]));
+    // The seed's own noise, given in a file, makes the seed's samples: x_T, and z place by place.
+    let random = Random::new(0, Stream::Sample);
+    let normals = |place: u64| Tensor::from_vec(random.normals(place, 0, 3, 784), (3, 28, 28, 1), &Device::Cpu).unwrap();
+    let z = Tensor::stack(&(1..40).map(normals).collect::<Vec<_>>(), 0).unwrap();
+    fs::write(&noise, plain_bytes(&[("x_T".to_string(), normals(0)), ("z".to_string(), z)]).unwrap()).unwrap();
+    let given = ddpm_in(&["sample"], &[checkpoint, Path::new("--noise"), &noise, Path::new("--dump"), &second, Path::new("--out"), &png]);
+    assert_eq!(given.status.code(), Some(0), "{}", stderr(&given));
+    let samples = |path: &Path| load(path, &Device::Cpu).unwrap()["samples"].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(samples(&second), samples(&first));
+    // Another seed, other samples.
+    let other = ddpm_in(&["sample", "--count", "3", "--seed", "1"], &[checkpoint, Path::new("--dump"), &second, Path::new("--out"), &png]);
+    assert_eq!(other.status.code(), Some(0), "{}", stderr(&other));
+    assert_ne!(samples(&second), samples(&first));
     // Deterministic steps need no z: DDIM from a given x_T, twice.
     let x = dumped["x0"].get(0).unwrap();
     fs::write(&noise, plain_bytes(&[("x_T".to_string(), x.clone())]).unwrap()).unwrap();
@@ -80,6 +94,7 @@ fn outside(checkpoint: &Path, dir: &Path) {
     let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (a, b) = (ddim(&first), ddim(&second));
     assert_eq!(numbers(&a["samples"]), numbers(&b["samples"]));
+    assert_eq!(a["t"].to_vec1::<f32>().unwrap(), [40.0, 30.0, 21.0, 11.0, 1.0]);
     // The first step's output is the network's for x_T.
     let (input, output) = (dir.join("in.safetensors"), dir.join("out.safetensors"));
     let t = Tensor::new(vec![a["t"].to_vec1::<f32>().unwrap()[0]; 3], &Device::Cpu).unwrap();
@@ -116,6 +131,15 @@ fn sets_of_images_are_compared_or_refused() {
     // Statistics stand for features.
     let stored: serde_json::Value = serde_json::from_str(&stdout(&fid(&["--json"], "a.npz", "b.safetensors"))).unwrap();
     assert!((stored["fid"].as_f64().unwrap() - found["fid"].as_f64().unwrap()).abs() < 1e-9);
+    // A is what is scored, B what it is scored against: a handful of points about one of B's lie in its ball, and B's others in none of
+    // theirs.
+    let narrow: Vec<f32> = (0..120).map(|i| ((15 + i % 3) * 7919 % 101) as f32 / 50.0 + 0.5 + (i / 3) as f32 * 1e-4).collect();
+    let tensor = Tensor::from_vec(narrow, (40, 3), &Device::Cpu).unwrap();
+    fs::write(path("narrow.safetensors"), plain_bytes(&[("features".to_string(), tensor)]).unwrap()).unwrap();
+    let both: serde_json::Value = serde_json::from_str(&stdout(&fid(&["--all", "--json"], "narrow.safetensors", "b.safetensors"))).unwrap();
+    let score = |name: &str| both["scores"][name]["value"].as_f64().unwrap();
+    assert!((score("fid") - both["fid"].as_f64().unwrap()).abs() < 1e-9 && score("fid") > 0.1, "{both}");
+    assert!(score("precision") > 0.9 && score("recall") < 0.5, "{both}");
     let all = stdout(&fid(&["--all"], "a.safetensors", "b.safetensors"));
     assert!(all.contains("KID") && all.contains("precision") && all.contains("FID∞"), "{all}");
     assert!(all.contains("IS ↑ – these features come without class probabilities"), "{all}");
@@ -222,6 +246,9 @@ fn neighbours_by_their_middles() {
         // Of the ten images two are held out: at most two are nearer than the last of those found and not among them.
         let nearer = real.iter().filter(|image| distance(&sample, image) < found[3]).count();
         assert!((3..=5).contains(&nearer), "{nearer} of {found:?}");
-        assert!((1..5).all(|column| real.contains(&tile(&features, row, column))));
+        // Training images, each once: the last two by name are held out.
+        let near: Vec<usize> =
+            (1..5).map(|column| real[..8].iter().position(|image| *image == tile(&features, row, column)).unwrap()).collect();
+        assert!((0..4).all(|i| !near[..i].contains(&near[i])), "{near:?}");
     }
 }

@@ -35,8 +35,6 @@ struct Pinned {
 }
 
 const TRAINING: Pinned = Pinned { grid: "training", base: "colour", images: (8, 12, 3, 25) };
-/// The seeds of the first: the second has more than 32 bits.
-const SEEDS: [u64; 2] = [0, 1099511627779];
 const SAMPLING: Pinned = Pinned { grid: "sampling", base: "grey", images: (28, 28, 1, 90) };
 
 /// A byte of an image, stripes or noise: no two axes, images or channels can be exchanged without a change. `tests/golden/pinned.py` has
@@ -59,18 +57,19 @@ fn draw(folder: &Path, (height, width, channels, n): (u32, u32, u32, u32)) {
     }
 }
 
-/// The program, on a grid's experiment in `dir`.
+/// The program, on a grid's experiment in `dir`; a file there goes before the committed one.
 fn command(pinned: &Pinned, dir: &Path, what: &str) -> Command {
-    let file = |name: &str| root().join(format!("tests/pinned/{name}.yaml"));
+    let committed = |name: &str| root().join(format!("tests/pinned/{name}.yaml"));
+    let file = |name: &str| Some(dir.join(format!("{name}.yaml"))).filter(|own| own.exists()).unwrap_or_else(|| committed(name));
     let mut command = Command::new(env!("CARGO_BIN_EXE_ddpm"));
     command.current_dir(dir).arg(what).arg(file(pinned.grid)).arg("--base").arg(file(pinned.base)).args(["--results", "results"]);
     command
 }
 
 /// Runs a grid in `dir` with kernels up to `isa`.
-fn ablate(pinned: &Pinned, dir: &Path, isa: &str) {
+fn ablate(pinned: &Pinned, dir: &Path, isa: &str, more: &[&str]) {
     draw(&dir.join(pinned.base), pinned.images);
-    let output = command(pinned, dir, "ablate").args(["--jobs", "2"]).env("DDPM_ISA", isa).output().unwrap();
+    let output = command(pinned, dir, "ablate").args(["--jobs", "2"]).args(more).env("DDPM_ISA", isa).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
@@ -94,9 +93,12 @@ fn digest(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..16].to_string()
 }
 
-/// A line for each picture, its size and a digest of its colours, and for each set of samples.
+/// A line for each picture, its size and a digest of its colours, for each chart and each set of samples.
 fn pictures(results: &Path, report: &Path) -> String {
     let mut lines = Vec::new();
+    for path in folders(&report.join("figures")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "svg")) {
+        lines.push(format!("figures/{} {}\n", name(&path), digest(&fs::read(&path).unwrap())));
+    }
     let sheets = ["samples.png", "progressive.png"].map(|sheet| report.join("figures").join(sheet));
     let of_runs = folders(&results.join("runs")).into_iter().flat_map(|run| folders(&run));
     for path in sheets.into_iter().chain(of_runs).filter(|path| path.extension().is_some_and(|e| e == "png")) {
@@ -131,7 +133,10 @@ fn found(pinned: &Pinned, dir: &Path) -> BTreeMap<String, String> {
     let (results, report) = (&dir.join("results"), report(pinned, dir));
     let read = |file: &str| fs::read_to_string(report.join(file)).unwrap();
     let mut files: BTreeMap<String, String> = TABLES.iter().map(|table| (table.to_string(), read(table))).collect();
-    files.insert("table.md".into(), read("table.md"));
+    // Times and the machine are in one line.
+    let page = read("README.md");
+    let lines = page.lines().filter(|line| !line.contains("trainings of together")).map(|line| format!("{line}\n"));
+    files.insert("page.md".into(), lines.collect());
     files.insert("pictures.txt".into(), pictures(results, &report));
     files.insert("findings.json".into(), findings(results));
     files
@@ -143,7 +148,7 @@ fn by_library(place: &str) -> bool {
 
 /// The portable kernels' results are those that are committed.
 fn portable(pinned: &Pinned, dir: &Path) {
-    ablate(pinned, dir, "portable");
+    ablate(pinned, dir, "portable", &[]);
     let committed = root().join("tests/pinned").join(pinned.grid);
     let found = found(pinned, dir);
     if std::env::var_os("UPDATE_PINNED").is_some() {
@@ -175,7 +180,7 @@ fn others(pinned: &Pinned, dir: &Path, tolerance: &dyn Fn(&str) -> f64) {
     let expected = samples_of(dir);
     for isa in Isa::ALL.into_iter().skip(1).filter(|isa| isa.is_available()) {
         let other = tempfile::tempdir().unwrap();
-        ablate(pinned, other.path(), isa.name());
+        ablate(pinned, other.path(), isa.name(), &[]);
         let mut all = Vec::new();
         for (file, text) in found(pinned, other.path()) {
             if TABLES.contains(&&file[..]) || file.ends_with(".json") {
@@ -193,7 +198,7 @@ fn others(pinned: &Pinned, dir: &Path, tolerance: &dyn Fn(&str) -> f64) {
 fn trainings_samples_and_bounds() {
     let dir = tempfile::tempdir().unwrap();
     portable(&TRAINING, dir.path());
-    second::trainings(&report(&TRAINING, dir.path()), &SEEDS, &samples(&TRAINING, dir.path()));
+    second::trainings(&report(&TRAINING, dir.path()), &second::SEEDS, &samples(&TRAINING, dir.path()));
     others(&TRAINING, dir.path(), &|_| 1e-4);
 }
 
@@ -203,4 +208,17 @@ fn scores_and_studies() {
     portable(&SAMPLING, dir.path());
     second::scores(&report(&SAMPLING, dir.path()));
     others(&SAMPLING, dir.path(), &|_| 1e-3);
+}
+
+/// The first seed's on a device: the CUDA kernels' source, compiled for the processor.
+#[test]
+#[cfg(feature = "emulation")]
+fn trainings_samples_and_bounds_on_a_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(root().join("tests/pinned/training.yaml")).unwrap();
+    let first = format!("seeds: [{}]", second::SEEDS[0]);
+    let text: Vec<&str> = text.lines().map(|line| if line.starts_with("seeds:") { &first } else { line }).collect();
+    fs::write(dir.path().join("training.yaml"), text.join("\n")).unwrap();
+    ablate(&TRAINING, dir.path(), "portable", &["--devices", "emulated"]);
+    second::trainings(&report(&TRAINING, dir.path()), &second::SEEDS[..1], &samples(&TRAINING, dir.path()));
 }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+/// The seeds of the trainings: the second has more than 32 bits.
+pub const SEEDS: [u64; 2] = [0, 1099511627779];
+
 /// A table's rows by their headings.
 type Rows = Vec<BTreeMap<String, String>>;
 
@@ -35,12 +38,13 @@ pub fn trainings(report: &Path, seeds: &[u64], samples: &[Vec<u8>]) {
     let (curves, bounds, terms) = (rows(&report.join("curves.csv")), rows(&report.join("bounds.csv")), rows(&report.join("terms.csv")));
     let golden = golden();
     let all = golden["training"].as_array().unwrap();
-    assert_eq!(samples.len(), all.len());
-    for (i, expected) in all.iter().enumerate() {
-        let (cell, seed) = ((i / seeds.len()).to_string(), seeds[i % seeds.len()].to_string());
+    assert_eq!(all.len(), samples.len() / seeds.len() * SEEDS.len());
+    let of_seeds = all.iter().enumerate().filter(|(i, _)| seeds.contains(&SEEDS[i % SEEDS.len()]));
+    for ((place, expected), sample) in of_seeds.zip(samples) {
+        let (cell, seed) = ((place / SEEDS.len()).to_string(), SEEDS[place % SEEDS.len()].to_string());
         let here = [("cell", &cell[..]), ("seed", &seed[..])];
         // The last cell's products are of bf16: they have three digits, and sums of them a little more.
-        let (tolerance, loose) = if i / seeds.len() + 1 == all.len() / seeds.len() { (2e-3, 0.05) } else { (1e-5, 0.01) };
+        let (tolerance, loose) = if place + SEEDS.len() >= all.len() { (2e-3, 0.1) } else { (1e-5, 0.01) };
         let course = of(&curves, &here);
         assert_eq!(course.len(), expected["course"].as_array().unwrap().len());
         for (row, expected) in course.iter().zip(expected["course"].as_array().unwrap()) {
@@ -63,7 +67,7 @@ pub fn trainings(report: &Path, seeds: &[u64], samples: &[Vec<u8>]) {
             }
         }
         let expected = bytes(expected["sample"].as_str().unwrap());
-        let found = &samples[i][samples[i].len() - expected.len()..];
+        let found = &sample[sample.len() - expected.len()..];
         let off = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
         let furthest = found.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         // Single precision moves what lies between two levels.

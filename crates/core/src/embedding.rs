@@ -11,8 +11,8 @@ pub fn timestep_embedding(n: f64, dim: usize) -> Result<Vec<f64>, Error> {
         return Err(Error::EmbeddingDimension { got: dim });
     }
     let half = dim / 2;
-    let angles: Vec<f64> = (0..half).map(|i| n * (-(i as f64) * 10000f64.ln() / (half - 1) as f64).exp()).collect();
-    let mut embedding: Vec<f64> = angles.iter().map(|a| a.sin()).chain(angles.iter().map(|a| a.cos())).collect();
+    let angles: Vec<f64> = (0..half).map(|i| n * libm::exp(-(i as f64) * libm::log(10000.0) / (half - 1) as f64)).collect();
+    let mut embedding: Vec<f64> = angles.iter().map(|a| libm::sin(*a)).chain(angles.iter().map(|a| libm::cos(*a))).collect();
     embedding.resize(dim, 0.0);
     Ok(embedding)
 }

@@ -17,25 +17,25 @@ pub fn gaussian_kl(mean1: f64, log_var1: f64, mean2: f64, log_var2: f64) -> f64 
 pub fn variance_mismatch(log_var1: f64, log_var2: f64) -> f64 {
     let d = log_var1 - log_var2;
     // e^d - 1 - d, without cancellation near d = 0.
-    0.5 * (d.exp_m1() - d)
+    0.5 * (libm::expm1(d) - d)
 }
 
 /// The part of [`gaussian_kl`] that the means' squared difference makes, in nats. >= 0.
 pub fn mean_error(squared_difference: f64, log_var2: f64) -> f64 {
-    0.5 * squared_difference * (-log_var2).exp()
+    0.5 * squared_difference * libm::exp(-log_var2)
 }
 
 /// ln of the variance that makes [`gaussian_kl`] least on average, where the means' squared difference is `mean_squared` on average:
 /// e^log_var1 + mean_squared (Bao et al. 2022, eq. 8, in the form of the posterior mean). The KL that is left is half of what this
 /// exceeds `log_var1` by.
 pub fn optimal_log_var(log_var1: f64, mean_squared: f64) -> f64 {
-    (log_var1.exp() + mean_squared).ln()
+    libm::log(libm::exp(log_var1) + mean_squared)
 }
 
 /// L_T per dimension, in nats: KL(q(x_T | x_0) || N(0, 1)), for the mean of x_0^2 over the dimensions.
 pub fn prior_term(mean_x0_squared: f64, alpha_bar_last: f64) -> f64 {
     let variance = 1.0 - alpha_bar_last;
-    0.5 * (alpha_bar_last * mean_x0_squared + variance - 1.0 - variance.ln())
+    0.5 * (alpha_bar_last * mean_x0_squared + variance - 1.0 - libm::log(variance))
 }
 
 /// Which cumulative distribution function the discretised decoder integrates with.
@@ -56,12 +56,12 @@ pub const TANH_FLOOR: f64 = 1e-12;
 ///
 /// `x` is a level of 8-bit data scaled to [-1, 1]; bins reach 1/255 to both sides, the outermost ones to infinity.
 pub fn decoder_log_likelihood(x: f64, mean: f64, log_sigma: f64, cdf: DecoderCdf) -> f64 {
-    let inv_sigma = (-log_sigma).exp();
+    let inv_sigma = libm::exp(-log_sigma);
     let upper = if x > 0.999 { f64::INFINITY } else { (x - mean + 1.0 / 255.0) * inv_sigma };
     let lower = if x < -0.999 { f64::NEG_INFINITY } else { (x - mean - 1.0 / 255.0) * inv_sigma };
     match cdf {
-        DecoderCdf::Tanh => (tanh_cdf(upper) - tanh_cdf(lower)).max(TANH_FLOOR).ln(),
-        DecoderCdf::Erf => normal_mass(lower, upper).max(f64::MIN_POSITIVE).ln(),
+        DecoderCdf::Tanh => libm::log((tanh_cdf(upper) - tanh_cdf(lower)).max(TANH_FLOOR)),
+        DecoderCdf::Erf => libm::log(normal_mass(lower, upper).max(f64::MIN_POSITIVE)),
     }
 }
 
@@ -70,7 +70,7 @@ pub fn tanh_cdf(x: f64) -> f64 {
     if x.is_infinite() {
         return if x > 0.0 { 1.0 } else { 0.0 };
     }
-    0.5 * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+    0.5 * (1.0 + libm::tanh((2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3))))
 }
 
 /// P(lower < Z < upper) of a standard normal Z, from the tail in which the two lie, so that small masses keep their digits.

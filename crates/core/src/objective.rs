@@ -46,7 +46,7 @@ impl Objective {
     /// For the bound: beta^2 / (2 sigma2 alpha (1 - alpha_bar)) (eq. 12), in bits; at t = 1 the decoder counts as the Gaussian
     /// density it discretises. For the hybrid: what reaches the mean, so the simple loss's.
     pub fn eps_weight(&self, prediction: Prediction, process: &Process, t: usize, log_sigma2: f64) -> f64 {
-        let bound = || Prediction::Mu.gain_of_eps(process, t).powi(2) / (2.0 * log_sigma2.exp()) / LN_2;
+        let bound = || Prediction::Mu.gain_of_eps(process, t).powi(2) / (2.0 * libm::exp(log_sigma2)) / LN_2;
         match self {
             Objective::Vlb {} => bound(),
             Objective::VlbRescaled {} => process.timesteps() as f64 * bound(),

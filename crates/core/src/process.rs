@@ -141,12 +141,12 @@ impl Process {
 
     /// ln beta_tilde_t, with t = 2's value at t = 1 where beta_tilde is 0: the authors' CIFAR-10 code, not the paper.
     pub fn log_sigma2_small(&self, t: usize) -> f64 {
-        self.posterior_variance(t.max(2)).ln()
+        libm::log(self.posterior_variance(t.max(2)))
     }
 
     /// ln beta_t, with ln beta_tilde_2 at t = 1: the authors' CIFAR-10 code ("to get a better decoder log likelihood").
     pub fn log_sigma2_large(&self, t: usize) -> f64 {
-        if t == 1 { self.log_sigma2_small(1) } else { self.beta(t).ln() }
+        if t == 1 { self.log_sigma2_small(1) } else { libm::log(self.beta(t)) }
     }
 
     /// The first step with alpha_bar = 0, if there is one (the last step of schedule jsd).

@@ -70,7 +70,7 @@ impl Noise {
     pub fn sigma(self, r: f64) -> f64 {
         match self {
             Noise::Fixed(sigma) => sigma,
-            Noise::Learned(log_sigma2) => (0.5 * log_sigma2.at(r)).exp(),
+            Noise::Learned(log_sigma2) => libm::exp(0.5 * log_sigma2.at(r)),
         }
     }
 }
@@ -190,7 +190,7 @@ fn ancestral_step(chain: &Process, i: usize, t: usize, prediction: Prediction, v
     let noise = match (i, variance.is_learned()) {
         (1, _) => Noise::Fixed(0.0),
         (_, true) => Noise::Learned(log_sigma2),
-        (_, false) => Noise::Fixed((0.5 * log_sigma2.at(0.0)).exp()),
+        (_, false) => Noise::Fixed(libm::exp(0.5 * log_sigma2.at(0.0))),
     };
     match prediction {
         Prediction::Mu => Step { t, xt: 0.0, x0: 0.0, output: 1.0, noise },

@@ -184,7 +184,7 @@ impl Schedule {
                     return Err(Error::Parameter { name: "s", expected: "a number in [0, 1)", got: s });
                 }
                 let max_beta = open_unit("max_beta", max_beta)?;
-                let f = |u: f64| ((u + s) / (1.0 + s) * std::f64::consts::FRAC_PI_2).cos().powi(2);
+                let f = |u: f64| libm::cos((u + s) / (1.0 + s) * std::f64::consts::FRAC_PI_2).powi(2);
                 Ok(from_alpha_bar(f, timesteps, max_beta))
             }
             Schedule::Sigmoid { start, end, tau, max_beta } => {
@@ -195,7 +195,7 @@ impl Schedule {
                     return Err(Error::Parameter { name: "tau", expected: "a positive number", got: tau });
                 }
                 let max_beta = open_unit("max_beta", max_beta)?;
-                let sigmoid = |x: f64| 1.0 / (1.0 + (-x / tau).exp());
+                let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x / tau));
                 Ok(from_alpha_bar(|u| sigmoid(end) - sigmoid(start + u * (end - start)), timesteps, max_beta))
             }
         }

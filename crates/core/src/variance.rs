@@ -39,7 +39,7 @@ impl ReverseVariance {
             ReverseVariance::Learned => LogSigma2 { offset: 0.0, scale: 1.0 },
             ReverseVariance::LearnedRange => {
                 // (r + 1)/2 ln beta + (1 - r)/2 ln beta_tilde
-                let large = process.beta(t).ln();
+                let large = libm::log(process.beta(t));
                 LogSigma2 { offset: 0.5 * (large + small), scale: 0.5 * (large - small) }
             }
         }

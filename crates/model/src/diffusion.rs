@@ -34,7 +34,8 @@ pub struct Batch {
 pub struct Loss {
     /// A scalar.
     pub mean: Tensor,
-    /// One number for each image, added up in f64 in one order: the same bits on every processor, which `mean` need not have.
+    /// One number for each image, added up in f64 in one order and rounded to what the network computes in: the same bits on every
+    /// processor, which `mean` need not have.
     pub per_image: Vec<f64>,
 }
 
@@ -42,7 +43,8 @@ impl Loss {
     /// Of the losses of single numbers, `[B, H, W, C]`; `mean` is of type `dtype`.
     fn of(each: &Tensor, dtype: DType) -> Result<Loss> {
         let rows = each.detach().flatten_from(1)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        let per_image = rows.iter().map(|row| row.iter().sum::<f64>() / row.len() as f64).collect();
+        let round = |v: f64| if dtype == DType::F32 { v as f32 as f64 } else { v };
+        let per_image = rows.iter().map(|row| round(row.iter().sum::<f64>() / row.len() as f64)).collect();
         Ok(Loss { mean: each.mean_all()?.to_dtype(dtype)?, per_image })
     }
 

@@ -150,9 +150,9 @@ impl<'a> Walk<'a> {
             x = step.mean(&x, &x0, &reading)?;
             match (step.noise, second) {
                 (Noise::Fixed(0.0), _) => {}
-                (Noise::Learned(log_sigma2), Some(r)) => {
-                    let sigma = (r.affine(0.5 * log_sigma2.scale, 0.5 * log_sigma2.offset))?.exp()?;
-                    x = State((x.0 + (sigma * noise(self, place)?)?)?);
+                (Noise::Learned(_), Some(r)) => {
+                    let sigma = r.flatten_all()?.to_vec1::<f32>()?.iter().map(|r| step.noise.sigma(*r as f64) as f32).collect();
+                    x = State((x.0 + (Tensor::from_vec(sigma, r.dims(), &Device::Cpu)? * noise(self, place)?)?)?);
                 }
                 (fixed, _) => x = State((x.0 + noise(self, place)?.affine(fixed.sigma(0.0), 0.0)?)?),
             }

@@ -317,4 +317,46 @@ mod tests {
             assert_eq!(wrong(key), key);
         }
     }
+
+    /// Each of their words by itself, as diffusers' documentation of DDPMScheduler has them.
+    #[test]
+    fn words_are_theirs() {
+        let setup = |schedule: Schedule, prediction, variance, timesteps, beta_scale| Setup {
+            timesteps,
+            schedule,
+            beta_scale,
+            prediction,
+            variance,
+            objective: ddpm_core::Objective::hybrid(),
+        };
+        let linear = Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 };
+        let plain = |p, v| setup(linear.clone(), p, v, 1000, BetaScale::AsGiven);
+        let said = |s: &Setup, key: &str| scheduler_config(s, false).unwrap()[key].clone();
+        for (prediction, word) in [(Prediction::Eps, "epsilon"), (Prediction::X0, "sample"), (Prediction::V, "v_prediction")] {
+            let written = plain(prediction, ReverseVariance::FixedSmall);
+            assert_eq!(said(&written, "prediction_type"), word);
+        }
+        for (variance, word) in [
+            (ReverseVariance::FixedSmall, "fixed_small"),
+            (ReverseVariance::FixedLarge, "fixed_large"),
+            (ReverseVariance::LearnedRange, "learned_range"),
+        ] {
+            assert_eq!(said(&plain(Prediction::Eps, variance), "variance_type"), word);
+        }
+        let quad = Schedule::Quad { beta_start: 8.5e-4, beta_end: 0.012 };
+        for (schedule, word) in
+            [(linear.clone(), "linear"), (quad, "scaled_linear"), (Schedule::named("cosine").unwrap(), "squaredcos_cap_v2")]
+        {
+            let written = setup(schedule, Prediction::Eps, ReverseVariance::FixedSmall, 1000, BetaScale::AsGiven);
+            assert_eq!(said(&written, "beta_schedule"), word);
+            // And back, over another.
+            let back =
+                scheduler(&scheduler_config(&written, true).unwrap(), "s", &plain(Prediction::V, ReverseVariance::FixedLarge)).unwrap();
+            assert_eq!(back, written);
+        }
+        let scaled = setup(linear, Prediction::Eps, ReverseVariance::FixedSmall, 100, BetaScale::Per1000Steps);
+        let (start, end) = (said(&scaled, "beta_start").as_f64().unwrap(), said(&scaled, "beta_end").as_f64().unwrap());
+        assert!((start - 1e-3).abs() < 1e-15 && (end - 0.2).abs() < 1e-12);
+        assert_eq!(said(&scaled, "clip_sample"), false);
+    }
 }

@@ -98,3 +98,17 @@ pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Ve
     }
     Ok(jobs)
 }
+
+/// A job on the smoke base for tests, with `sets` over it, and images of 4x4.
+#[cfg(test)]
+pub(crate) fn tiny(data: &crate::data::Dataset, sets: &[&str]) -> Job {
+    use crate::config::{paths, yaml};
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/bases/fashion-smoke.yaml");
+    let mut tree = yaml::read(std::path::Path::new(base)).expect("a base");
+    let small = ["network.channels=4", "network.groups=2", "network.multipliers=[1]", "network.attention=[]", "network.block_size=1"];
+    for set in small.iter().chain(sets) {
+        let (path, value) = paths::flag(set).expect("a setting");
+        paths::set(&mut tree, &path, value, "test").expect("a place for it");
+    }
+    Job::new(Config::checked(&tree, "test").expect("a configuration"), 7, None, &data.digest, "none")
+}

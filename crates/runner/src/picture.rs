@@ -49,3 +49,32 @@ pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     picture.write_to(&mut bytes, ImageFormat::Png)?;
     Ok(bytes.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To the nearest level; what is outside is clipped; what is no number is black.
+    #[test]
+    fn numbers_become_the_nearest_byte() {
+        let numbers = [-1.0, 1.0, 0.0, 0.5 / 127.5 - 1.0 - 1e-6, 0.5 / 127.5 - 1.0 + 1e-6, -7.0, 7.0, f32::NAN, f32::INFINITY];
+        let tensor = Tensor::new(&numbers, &ddpm_model::tensor::Device::Cpu).unwrap();
+        assert_eq!(to_bytes(&tensor).unwrap(), [0, 255, 128, 0, 1, 0, 255, 0, 255]);
+    }
+
+    /// Image after image, row by row, each pixel as wide and as high as asked, with its colours in order.
+    #[test]
+    fn a_grid_has_every_pixel_in_its_place() {
+        let shape = ImageShape { height: 2, width: 3, channels: 3 };
+        let bytes: Vec<u8> = (0..3 * shape.len() as u32).map(|i| i as u8).collect();
+        let picture = grid(&bytes, shape, 2, 2);
+        assert_eq!(picture.dimensions(), (2 * 7 + 1, 2 * 5 + 1));
+        for (image, top, left) in [(0, 1, 1), (1, 1, 8), (2, 6, 1)] {
+            for (y, x) in [(0, 0), (1, 2), (3, 5)] {
+                let first = (image * 18 + y / 2 * 9 + x / 2 * 3) as u8;
+                assert_eq!(picture.get_pixel(left + x, top + y).0, [first, first + 1, first + 2]);
+            }
+        }
+        assert_eq!((picture.get_pixel(0, 0).0, picture.get_pixel(9, 8).0), ([255; 3], [255; 3]));
+    }
+}

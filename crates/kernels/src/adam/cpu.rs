@@ -35,7 +35,7 @@ struct Factors {
 
 impl Factors {
     fn new(u: &Update) -> Factors {
-        let (c1, c2) = (1.0 - u.beta1.powf(u.k as f64), (1.0 - u.beta2.powf(u.k as f64)).sqrt());
+        let (c1, c2) = (1.0 - libm::pow(u.beta1, u.k as f64), (1.0 - libm::pow(u.beta2, u.k as f64)).sqrt());
         let (step, root) = match u.epsilon_mode {
             Epsilon::Hat => (u.learning_rate * c2 / c1, 1.0),
             Epsilon::Corrected => (u.learning_rate / c1, 1.0 / c2),

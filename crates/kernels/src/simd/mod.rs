@@ -222,7 +222,7 @@ macro_rules! real {
 }
 
 real!(f32, exp_f32, portable::Wide<f32, 8>, F32x8, F32x16);
-real!(f64, f64::exp, portable::Wide<f64, 4>, F64x4, F64x8);
+real!(f64, libm::exp, portable::Wide<f64, 4>, F64x4, F64x8);
 
 /// e^x by 2^n times a polynomial of degree 7 on [-ln2/2, ln2/2]; 0 below -87.3, limited to e^88 above. Relative error below 2e-7.
 #[inline(always)]

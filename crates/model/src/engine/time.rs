@@ -57,7 +57,7 @@ fn gradient(dense: &Dense, p: &Numbers, x: &[f32], dy: &[f32]) -> [Vec<f32>; 3] 
 }
 
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
+    1.0 / (1.0 + libm::expf(-x))
 }
 
 impl Time {

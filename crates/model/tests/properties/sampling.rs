@@ -1,10 +1,11 @@
 use crate::common::*;
-use candle_core::{DType, Tensor};
-use ddpm_core::oracle::GaussianData;
+use candle_core::{DType, Device, Tensor};
 use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler};
+use ddpm_kernels::Kernel;
 use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::parameters::Weights;
 use ddpm_model::sampling::Walk;
-use ddpm_model::{Engine, Precision, UNet};
+use ddpm_model::{Engine, Pass, Precision, UNet};
 
 fn samplers() -> [Sampler; 5] {
     [
@@ -34,28 +35,47 @@ fn images_do_not_depend_on_the_batch_that_makes_them() {
     }
 }
 
-/// A network that always answers 0 is the optimal one for data that are a single grey point at 0 (prediction x0): each walk is linear,
-/// and the law of its output is known exactly.
+/// Every step of every walk: core's rules on single numbers, with the network asked in f64 and tensor by tensor, at each place with the
+/// noise of that place. What was predicted on the way is compared as well, so that no last step hides what came before.
 #[test]
 fn tensors_walk_as_numbers_do() {
-    let d = diffusion(Prediction::X0, ReverseVariance::FixedLarge, Objective::Simple {});
-    let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
-    let mut engine = Engine::with_weights(&unet, Precision::F32, vec![0.0; unet.parameter_count()]).unwrap();
-    let point = GaussianData { mean: 0.0, std: 0.0 };
-    for sampler in samplers() {
-        let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
-        let steps = d.setup.sampling_plan(&d.process, &sampler).unwrap();
-        assert_eq!(walk.evaluations(), steps.len());
-        let got = numbers(&walk.run(8, 0, 3, &[]).unwrap().x0);
-        let random = Random::new(8, Stream::Sample);
-        let noise: Vec<Vec<f32>> = (0..=steps.len() as u64).map(|step| random.normals(step, 0, 3, 64)).collect();
-        for (i, got) in got.iter().enumerate() {
-            let mut x = noise[0][i] as f64;
-            for (k, step) in steps.iter().enumerate() {
-                x = step.mean(&x, &point.x0_given_xt(&d.process, step.t, x).mean, &0.0).unwrap()
-                    + step.noise.sigma(0.0) * noise[k + 1][i] as f64;
+    for (prediction, variance) in [
+        (Prediction::Eps, ReverseVariance::FixedLarge),
+        (Prediction::V, ReverseVariance::FixedSmall),
+        (Prediction::Mu, ReverseVariance::LearnedRange),
+    ] {
+        let d = diffusion(prediction, variance, Objective::Vlb {});
+        let unet = UNet::new(&tiny(), IMAGE, d.out_channels(2)).unwrap();
+        let w = spread(unet.parameters(), 3, DType::F32);
+        let wide = Weights(w.0.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect());
+        for sampler in samplers() {
+            let mut engine = Engine::with_weights(&unet, Precision::F32, w.numbers().unwrap()).unwrap();
+            let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
+            let steps = d.setup.sampling_plan(&d.process, &sampler).unwrap();
+            assert_eq!(walk.evaluations(), steps.len());
+            let every: Vec<usize> = (1..=20).collect();
+            let walked = walk.run(8, 0, 3, &every).unwrap();
+            assert_eq!(walked.predictions.iter().map(|(t, _)| *t).collect::<Vec<_>>(), steps.iter().map(|s| s.t).collect::<Vec<_>>());
+            let random = Random::new(8, Stream::Sample);
+            let noise = |place: usize| -> Vec<f64> { random.normals(place as u64, 0, 3, 64).into_iter().map(f64::from).collect() };
+            let mut x = noise(0);
+            for (k, (step, (_, predicted))) in steps.iter().zip(&walked.predictions).enumerate() {
+                let xt = Tensor::from_slice(&x, (3, 4, 8, 2), &Device::Cpu).unwrap();
+                let y = numbers(&unet.forward(&wide, &xt, &[step.t; 3], Pass { kernel: Kernel::Reference, dropout: None }).unwrap());
+                let (channels, z) = (y.len() / 96, noise(k + 1));
+                let to_x0 = prediction.to_x0(&d.process, step.t);
+                let clip = |x0: f64| if sampler.clips() { x0.clamp(-1.0, 1.0) } else { x0 };
+                let at = |i: usize| (y[i / 2 * channels + i % 2], if channels == 4 { y[i / 2 * channels + 2 + i % 2] } else { 0.0 });
+                let x0: Vec<f64> = (0..x.len()).map(|i| clip(to_x0.xt * x[i] + to_x0.output * at(i).0)).collect();
+                for (a, b) in numbers(predicted).iter().zip(&x0) {
+                    assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{prediction:?} {sampler:?}, t = {}: {a} {b}", step.t);
+                }
+                let next = |i: usize| step.mean(&x[i], &x0[i], &at(i).0).unwrap() + step.noise.sigma(at(i).1) * z[i];
+                x = (0..x.len()).map(next).collect();
             }
-            assert!((got - x).abs() < 1e-4 * (1.0 + x.abs()), "{sampler:?}: {got} {x}");
+            for (a, b) in numbers(&walked.x0).iter().zip(&x) {
+                assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{prediction:?} {sampler:?}: {a} {b}");
+            }
         }
     }
 }

@@ -45,17 +45,17 @@ fn a_constant_gradient_moves_by_the_rate() {
 
 #[test]
 fn the_norm_is_reported_and_shards_are_clipped_one_by_one() {
-    // Gradients g and 2g in two shards, |g| = 2: both are clipped to 1, so their mean has norm 1 whichever is larger.
+    // (3, 0, ..) is clipped to (1, 0, ..), (0, 0.5, ..) is left: their mean is (0.5, 0.25, ..), which no clipping of the mean gives.
     let sharded = Optimiser { clip_shards: 2, ..optimiser() };
     let mut training = Training::new(&parameters(), sharded, 5, Stream::Init);
-    let c = Tensor::new(&[2.0f32, 0.0, 0.0, 0.0, 0.0], &Device::Cpu).unwrap();
+    let gradients = [[3.0f32, 0.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0, 0.0]];
     let norm = training
-        .update_traced(|w, shard| Ok((Tensor::cat(&[&w.0[0], &w.0[1]], 0)? * c.affine(1.0 + shard as f64, 0.0)?)?.sum_all()?))
+        .update_traced(|w, shard| Ok((Tensor::cat(&[&w.0[0], &w.0[1]], 0)? * Tensor::new(&gradients[shard], &Device::Cpu)?)?.sum_all()?))
         .unwrap();
-    assert!((norm - ((4.0f64 + 16.0) / 2.0).sqrt()).abs() < 1e-6, "{norm}");
-    // m = (1 - beta1) g after one step: the clipped mean gradient is (1, 0, ...).
+    assert!((norm - ((9.0f64 + 0.25) / 2.0).sqrt()).abs() < 1e-6, "{norm}");
+    // m = (1 - beta1) g after one step.
     let m = &training.rows()[1];
-    assert!((m[0] - 0.1).abs() < 1e-7 && m[1] == 0.0, "{m:?}");
+    assert!((m[0] - 0.05).abs() < 1e-7 && (m[1] - 0.025).abs() < 1e-7 && m[2..].iter().all(|m| *m == 0.0), "{m:?}");
 }
 
 #[test]

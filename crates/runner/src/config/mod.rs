@@ -74,7 +74,7 @@ impl Decay {
         match self {
             Decay::None => 1.0,
             Decay::Linear => 1.0 - u,
-            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * u).cos()),
+            Decay::Cosine => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * u)),
         }
     }
 }

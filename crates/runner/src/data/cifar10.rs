@@ -21,8 +21,14 @@ const RECORDS: usize = 10_000;
 const RECORD: usize = 1 + 3 * 1024;
 
 pub fn load(path: &Path) -> Result<Dataset> {
+    read(path, &FILES, RECORDS)
+}
+
+/// `files` of `records` images each; the test batch is held out.
+fn read(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Dataset> {
     let (mut train, mut held_out) = (Images::default(), Images::default());
-    for (name, digest) in FILES {
+    let expected = records * RECORD;
+    for &(name, digest) in files {
         let file = path.join(name);
         let bytes = fs::read(&file).with_context(|| {
             format!(
@@ -31,7 +37,7 @@ pub fn load(path: &Path) -> Result<Dataset> {
                 file.display()
             )
         })?;
-        ensure!(bytes.len() == RECORDS * RECORD, "{}: expected {} bytes, got {}", file.display(), RECORDS * RECORD, bytes.len());
+        ensure!(bytes.len() == expected, "{}: expected {expected} bytes, got {}", file.display(), bytes.len());
         let found = sha256(&bytes);
         ensure!(found == digest, "{}: SHA-256 is {found}, expected {digest}: the file is damaged", file.display());
         decode(&bytes, if name == "test_batch.bin" { &mut held_out } else { &mut train });
@@ -77,5 +83,29 @@ mod tests {
         assert!(error(dir.path()).contains("expected 30730000 bytes, got 100"));
         fs::write(dir.path().join("data_batch_1.bin"), vec![0; RECORDS * RECORD]).unwrap();
         assert!(error(dir.path()).contains("the file is damaged"));
+    }
+
+    /// The five batches in their order are trained on, the test batch is held out, and each is checked by its own digest.
+    #[test]
+    fn the_test_batch_is_held_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = |label: u8| [vec![label], vec![10 * label; RECORD - 1]].concat();
+        let write = |name: &str, labels: [u8; 2]| {
+            let bytes = labels.map(record).concat();
+            fs::write(dir.path().join(name), &bytes).unwrap();
+            sha256(&bytes)
+        };
+        let digests: Vec<String> = (0..6).map(|i| write(FILES[i].0, [i as u8, i as u8 + 1])).collect();
+        let mut files: Vec<(&str, &str)> = FILES.iter().zip(&digests).map(|((name, _), digest)| (*name, &digest[..])).collect();
+        let data = read(dir.path(), &files, 2).unwrap();
+        assert_eq!(data.train.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
+        assert_eq!((data.held_out.labels, data.held_out.pixels[0]), (vec![5, 6], 50));
+        assert_eq!((data.train.len(SHAPE), data.train.pixels[3 * SHAPE.len()]), (10, 20));
+        for wrong in 0..6 {
+            std::mem::swap(&mut files[wrong].1, &mut "0");
+            let error = format!("{:#}", read(dir.path(), &files, 2).unwrap_err());
+            assert!(error.contains(&format!("{}: SHA-256 is", FILES[wrong].0)), "{error}");
+            files[wrong].1 = &digests[wrong];
+        }
     }
 }

@@ -4,7 +4,7 @@
 pub fn softmax(logits: &[f32], classes: usize) -> Vec<f32> {
     let row = |row: &[f32]| {
         let largest = row.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b)) as f64;
-        let powers: Vec<f64> = row.iter().map(|v| (*v as f64 - largest).exp()).collect();
+        let powers: Vec<f64> = row.iter().map(|v| libm::exp(*v as f64 - largest)).collect();
         let sum: f64 = powers.iter().sum();
         powers.into_iter().map(|p| (p / sum) as f32).collect::<Vec<f32>>()
     };
@@ -19,9 +19,9 @@ pub fn score(probabilities: &[f32], classes: usize) -> f64 {
         average.iter_mut().zip(row).for_each(|(a, p)| *a += *p as f64 / n);
     }
     // 0 ln 0 = 0.
-    let term = |p: f64, q: f64| if p > 0.0 { p * (p / q).ln() } else { 0.0 };
+    let term = |p: f64, q: f64| if p > 0.0 { p * libm::log(p / q) } else { 0.0 };
     let kl: f64 = probabilities.chunks(classes).map(|row| row.iter().zip(&average).map(|(p, a)| term(*p as f64, *a)).sum::<f64>()).sum();
-    (kl / n).exp()
+    libm::exp(kl / n)
 }
 
 /// Mean and standard deviation over `splits` parts in order, as equal as they can be, as the paper reports it.

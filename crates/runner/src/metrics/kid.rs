@@ -66,4 +66,12 @@ mod tests {
             prop_assert!((found - (within - 2.0 * across)).abs() < 1e-9 * (1.0 + within.abs()));
         }
     }
+
+    /// torch-fidelity's 100 subsets of 1,000, where there are as many.
+    #[test]
+    fn subsets_are_of_a_thousand() {
+        let some = |n: usize| Features { dim: 1, classes: 1, rows: (0..n).map(|i| (i % 7) as f32).collect(), probabilities: vec![1.0; n] };
+        assert_eq!(over_subsets(&some(1200), &some(1100), 0).2, 1000);
+        assert_eq!(over_subsets(&some(40), &some(30), 0).2, 30);
+    }
 }

@@ -100,4 +100,26 @@ mod tests {
             prop_assert_eq!(ma.covers(&ma), 1.0);
         }
     }
+
+    /// Larger than a task's rows and than what is looked at together: every seam is crossed.
+    #[test]
+    fn blocks_meet_without_a_seam() {
+        let points = |n: usize, shift: f32| {
+            features(&(0..n).map(|i| [((i * 7919) % 10_007) as f32 / 1e3 + shift, ((i * 104_729) % 9973) as f32 / 1e3]).collect::<Vec<_>>())
+        };
+        let (real, made) = (points(OTHERS + 76, 0.0), points(OTHERS + BLOCK + 20, 4.0));
+        let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| (*x as f64 - *y as f64).powi(2)).sum::<f64>();
+        let radii: Vec<f64> = real
+            .iter()
+            .map(|x| {
+                let mut all: Vec<f64> = real.iter().map(|y| distance(x, y)).collect();
+                all.sort_by(f64::total_cmp);
+                all[NEIGHBOURS]
+            })
+            .collect();
+        let inside = made.iter().filter(|x| real.iter().zip(&radii).any(|(c, r)| distance(x, c) <= *r + 1e-9)).count();
+        let found = Manifold::of(&real).covers(&Manifold::of(&made));
+        assert!((found - inside as f64 / made.n() as f64).abs() <= 1.0 / made.n() as f64, "{found} {inside}");
+        assert!(inside > 100 && inside < 1200, "{inside}");
+    }
 }

@@ -130,3 +130,46 @@ pub fn read_features(path: &Path) -> Result<Option<(Features, Option<String>)>> 
     let about = about.and_then(|text| serde_json::from_str::<About>(&text).ok());
     Ok(Some((features, about.map(|about| about.features))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::few;
+    use ddpm_model::network::ImageShape;
+
+    /// Features stored for one data set or one network are no other's.
+    #[test]
+    fn stored_features_are_of_their_images_and_their_network() {
+        use crate::metrics::features::FeatureSource;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let wide = |seed: u8| {
+            let small = few("d", 30, seed);
+            let shape = ImageShape { height: 28, width: 28, channels: 1 };
+            let images = |n: usize, from: usize| Images {
+                pixels: (0..n * 784).map(|i| small.train.pixels[(from + i) % 400]).collect(),
+                labels: Vec::new(),
+            };
+            Dataset::new("d", shape, images(12, 0), images(11, 77), Vec::new())
+        };
+        let net = |name: &str| {
+            let mut own = FeatureSource::Own {}.load(ImageShape { height: 28, width: 28, channels: 1 }).unwrap().unwrap();
+            own.name = name.into();
+            own
+        };
+        let load = |data: &Dataset, net: &FeatureNet| Reference::load(Some(&store), data, net, &mut Reporter::silent()).unwrap().unwrap();
+        let count = || std::fs::read_dir(dir.path().join("features")).unwrap().count();
+        let (a, b) = (wide(3), wide(5));
+        let first = load(&a, &net("one"));
+        assert_eq!(count(), 2);
+        assert_ne!(first.train.features.rows, first.held_out.features.rows);
+        assert_ne!(load(&b, &net("one")).train.features.rows, first.train.features.rows);
+        assert_eq!(count(), 4);
+        load(&a, &net("another"));
+        assert_eq!(count(), 6);
+        // Read again, not computed: what stands in the file is what comes.
+        let again = load(&a, &net("one"));
+        assert_eq!((again.train.features.rows, again.held_out.features.rows), (first.train.features.rows, first.held_out.features.rows));
+        assert_eq!(count(), 6);
+    }
+}

@@ -107,3 +107,54 @@ fn deviation_of(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / n;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ddpm_kernels::random::Random;
+
+    fn features(n: usize, seed: u64, scale: f32, shift: f32) -> Features {
+        let rows = Random::new(seed, Stream::Evaluation).normals(0, 0, n, 2).into_iter().map(|v| scale * v + shift).collect();
+        let probabilities = (0..n).flat_map(|i| if i % 2 == 0 { [0.9, 0.1] } else { [0.2, 0.8] }).collect();
+        Features { dim: 2, classes: 2, rows, probabilities }
+    }
+
+    /// Every score under its own name: samples in the middle of the training images are precise and recall little; the held-out images,
+    /// elsewhere, are farther away.
+    #[test]
+    fn every_score_has_its_own_name() {
+        let reference = Reference {
+            train: Split::of("training", features(300, 1, 1.0, 0.0)).unwrap(),
+            held_out: Split::of("held-out", features(300, 2, 1.0, 5.0)).unwrap(),
+        };
+        let samples = features(200, 3, 0.1, 0.0);
+        let all = scores(&samples, &reference, "f", Effort::All, 0).unwrap();
+        assert_eq!(all.iter().map(|(m, _)| *m).collect::<Vec<_>>(), {
+            use Metric::*;
+            [InceptionScore, Fid, FidHeldOut, FidInfinity, Kid, Precision, Recall]
+        });
+        let of = |metric: Metric| all.iter().find(|(m, _)| *m == metric).unwrap().1.as_ref().unwrap().clone();
+        assert!(of(Metric::Precision).value == 1.0 && of(Metric::Recall).value < 0.3, "{all:?}");
+        // Means 0 and 0, 0 and 5 twice; deviations 0.1 against 1.
+        assert!((of(Metric::Fid).value - 2.0 * 0.81).abs() < 0.3 && (of(Metric::FidHeldOut).value - 50.0 - 2.0 * 0.81).abs() < 3.0);
+        assert!(of(Metric::Fid).protocol.contains("against 300 training images"));
+        assert!(of(Metric::FidHeldOut).protocol.contains("against 300 held-out images"));
+        assert!((of(Metric::FidInfinity).value - of(Metric::Fid).value).abs() < 0.1);
+        assert!(all.iter().all(|(_, v)| v.as_ref().unwrap().n == 200));
+        assert_eq!(scores(&samples, &reference, "f", Effort::Course, 0).unwrap().len(), 2);
+    }
+
+    /// The spread of resamplings is that of the score itself, found by drawing afresh.
+    #[test]
+    fn a_bootstrap_tells_the_spread() {
+        let reference = Split::of("training", features(2000, 1, 1.0, 0.0)).unwrap();
+        let fid = |f: &Features| reference.gaussian.distance(&Moments::of(2, f.iter())).unwrap();
+        let fresh: Vec<f64> = (10..60).map(|seed| fid(&features(200, seed, 1.0, 0.3))).collect();
+        let resampled: Vec<f64> =
+            resamplings(&features(200, 5, 1.0, 0.3), 0).iter().map(|m| reference.gaussian.distance(m).unwrap()).collect();
+        let (a, b) = (deviation_of(&fresh), deviation_of(&resampled));
+        assert!(b > 0.5 * a && b < 2.0 * a, "{a} {b}");
+        assert!((deviation_of(&[1.0, 2.0, 6.0]) - 7f64.sqrt()).abs() < 1e-15);
+    }
+}

@@ -121,4 +121,24 @@ mod tests {
             assert!((student(freedom) - quantile).abs() < 6e-4, "{freedom}");
         }
     }
+
+    /// Of metrics that rise the lower one is worse: a difference below 0 is one as well.
+    #[test]
+    fn a_difference_downwards_is_one() {
+        let d = Difference::of(&[(10.0, 10.1), (20.0, 20.1), (30.0, 30.1)]).unwrap();
+        assert!(d.is_supported() && (d.mean + 0.1).abs() < 1e-12);
+    }
+
+    /// `scipy.stats.t.ppf(0.975, n)`, n = 1 to 30.
+    #[test]
+    fn quantiles_are_those_of_the_tables() {
+        let scipy = [
+            12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139, 2.200985, 2.178813,
+            2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024, 2.085963, 2.079614, 2.073873, 2.068658, 2.063899,
+            2.059539, 2.055529, 2.051831, 2.048407, 2.045230, 2.042272,
+        ];
+        for (i, quantile) in scipy.into_iter().enumerate() {
+            assert!((student(i + 1) - quantile).abs() < 6e-4, "{}", i + 1);
+        }
+    }
 }

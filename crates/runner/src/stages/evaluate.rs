@@ -141,3 +141,49 @@ fn at(t: usize, sum: &Term, roots: f64, n: f64) -> TermAt {
         mse_eps: Some(sum.mse_eps / n).filter(|v| v.is_finite()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::few;
+    use crate::job::tiny;
+    use ddpm_model::Precision;
+    use ddpm_model::optimiser::Training;
+
+    fn of<'a>(images: &'a Images, shape: ImageShape, n: usize) -> BoundOf<'a> {
+        BoundOf { images, shape, n, batch: 64, decoder: DecoderCdf::Tanh, split: "held-out" }
+    }
+
+    /// 1, 2 and 6: mean 3, variance 7, standard error sqrt(7 / 3).
+    #[test]
+    fn mean_and_error_are_the_textbooks() {
+        let images = Images::default();
+        let of = of(&images, ImageShape { height: 1, width: 1, channels: 1 }, 3);
+        let found = measured(&of, &[1.0, 2.0, 6.0], 40);
+        assert_eq!((found.value, found.n), (3.0, 3));
+        assert!((found.std_err.unwrap() - (7f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(
+            found.protocol,
+            "first 3 held-out images, all 40 steps, one noise sample each, x0 clipped, tanh decoder, averaged weights"
+        );
+        assert_eq!(measured(&of, &[1.0], 40).std_err, None);
+    }
+
+    /// Of 300 images the authors would have evaluated the first 256; and what the parts add up to is the whole.
+    #[test]
+    fn whole_batches_are_the_first() {
+        let data = few("d", 303, 3);
+        let job = tiny(&data, &["timesteps=2", "schedule={kind: linear, beta_start: 0.1, beta_end: 0.5}", "beta_scale=as-given"]);
+        let unet = job.config.unet(data.shape);
+        let start = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 7, Stream::Init);
+        let mut engine = Engine::with_weights(&unet, Precision::F32, start.into_average()).unwrap();
+        let mut run = |n| bound(&mut engine, &job.config.diffusion(), &of(&data.train, data.shape, n), 7, &mut Reporter::silent()).unwrap();
+        let ((all, split), (some, other)) = (run(300), run(256));
+        let authors = split.authors.unwrap();
+        assert_eq!((authors.value, authors.std_err, authors.n), (some.value, some.std_err, 256));
+        assert!(authors.value != all.value && authors.protocol.contains("first 256 held-out images (whole batches of 256)"));
+        assert_eq!(other.authors, None);
+        assert!((split.bound.total() - all.value).abs() < 1e-12 * all.value);
+    }
+}

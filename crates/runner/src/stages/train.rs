@@ -50,6 +50,31 @@ pub struct Described {
 }
 
 impl Described {
+    /// Before the first step.
+    fn first(job: &Job, data: &Dataset) -> Described {
+        Described {
+            format: FORMAT,
+            training_id: job.training_id.clone(),
+            config: job.config.clone(),
+            seed: job.seed,
+            data: Some(data.digest.clone()),
+            step: 0,
+            curve: Vec::new(),
+            open: (0.0, 0.0, 0),
+            wall_s: 0.0,
+        }
+    }
+
+    /// One more step, made with `loss` and a gradient of `norm`. Every `every` steps the means since the last point become one.
+    fn note(&mut self, every: u64, loss: f64, norm: f64) {
+        self.step += 1;
+        self.open = (self.open.0 + loss, self.open.1 + norm, self.open.2 + 1);
+        if self.step.is_multiple_of(every) {
+            let (loss, norm, n) = std::mem::take(&mut self.open);
+            self.curve.push(Point { step: self.step, loss: loss / n as f64, gradient_norm: norm / n as f64 });
+        }
+    }
+
     /// Whether these are the images that it was trained on, where it says so.
     pub fn check_data(&self, data: &Dataset) -> Result<()> {
         if let Some(digest) = &self.data {
@@ -99,12 +124,7 @@ pub fn train(
                 outcome = Outcome::Diverged { reason };
                 break 'training;
             }
-            described.step += 1;
-            described.open = (described.open.0 + loss, described.open.1 + norm, described.open.2 + 1);
-            if described.step.is_multiple_of(every) {
-                let (loss, norm, n) = std::mem::take(&mut described.open);
-                described.curve.push(Point { step: described.step, loss: loss / n as f64, gradient_norm: norm / n as f64 });
-            }
+            described.note(every, loss, norm);
         }
         described.wall_s = before + started.elapsed().as_secs_f64();
         let recent = described.curve.last().map(|p| p.loss);
@@ -176,16 +196,31 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
     if let Some(Loaded { described, rows }) = found {
         return Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described));
     }
-    let described = Described {
-        format: FORMAT,
-        training_id: job.training_id.clone(),
-        config: job.config.clone(),
-        seed: job.seed,
-        data: Some(data.digest.clone()),
-        step: 0,
-        curve: Vec::new(),
-        open: (0.0, 0.0, 0),
-        wall_s: 0.0,
-    };
-    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), described))
+    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), Described::first(job, data)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::few;
+    use crate::job::tiny;
+
+    /// Points are means over the steps since the last one, also where a training was interrupted between two.
+    #[test]
+    fn a_point_is_the_mean_of_its_steps() {
+        let data = few("d", 20, 3);
+        let mut described = Described::first(&tiny(&data, &[]), &data);
+        for (loss, norm) in [(1.0, 4.0), (2.0, 5.0), (6.0, 9.0), (10.0, 1.0)] {
+            described.note(3, loss, norm);
+            described = serde_json::from_str(&serde_json::to_string(&described).unwrap()).unwrap();
+        }
+        assert_eq!(described.curve, [Point { step: 3, loss: 3.0, gradient_norm: 6.0 }]);
+        assert_eq!((described.step, described.open), (4, (10.0, 1.0, 1)));
+    }
+
+    #[test]
+    fn what_leaves_its_range_has_diverged() {
+        assert!(!diverged(1e8, 1e30) && diverged(1e10, 1.0) && diverged(f64::NAN, 1.0) && diverged(1.0, f64::INFINITY));
+    }
 }

@@ -25,6 +25,9 @@ const BEAT: Duration = Duration::from_secs(5);
 /// what they know of a file.
 pub const LOST: Duration = Duration::from_secs(90);
 
+// Several signs of life may be missed before anyone takes their sender for gone, and one who waits sees every one of them.
+const _: () = assert!(BEAT.as_secs() * 4 <= LOST.as_secs() && LOOK.as_millis() < BEAT.as_millis());
+
 /// How often one who waits looks again.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -134,7 +137,7 @@ impl Claim {
                 for old in numbers(dir)?.into_iter().filter(|n| *n < number) {
                     let _ = fs::remove_file(name(dir, old));
                 }
-                return Ok(Ok(Claim { dir: dir.into(), number, beat: Some(beat(path)), me }));
+                return Ok(Ok(Claim { dir: dir.into(), number, beat: Some(beat(path, BEAT)), me }));
             }
         };
         attempt().with_context(|| format!("{}: cannot be claimed", dir.display()))
@@ -253,11 +256,11 @@ fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
     }
 }
 
-/// Signs of life until the sender is dropped.
-fn beat(path: PathBuf) -> (Sender<()>, JoinHandle<()>) {
+/// A sign of life every so often until the sender is dropped.
+fn beat(path: PathBuf, every: Duration) -> (Sender<()>, JoinHandle<()>) {
     let (sender, receiver) = channel::<()>();
     let thread = std::thread::spawn(move || {
-        while receiver.recv_timeout(BEAT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        while receiver.recv_timeout(every) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
             // What cannot be renewed now may be at the next beat.
             let _ = File::options().write(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         }
@@ -350,5 +353,22 @@ mod tests {
         let claim = Claim::attempt(dir.path()).unwrap().ok().unwrap();
         left_by(dir.path(), |_| {});
         assert!(claim.check().unwrap_err().to_string().contains("was taken over"));
+    }
+
+    #[test]
+    fn a_sign_of_life_moves_the_files_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("claim");
+        let file = File::create(&path).unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        file.set_modified(long_ago).unwrap();
+        let (sender, thread) = beat(path.clone(), Duration::from_millis(5));
+        let started = Instant::now();
+        while fs::metadata(&path).unwrap().modified().unwrap() == long_ago {
+            assert!(started.elapsed() < Duration::from_secs(60), "no sign of life");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(sender);
+        thread.join().unwrap();
     }
 }

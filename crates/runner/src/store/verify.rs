@@ -228,3 +228,78 @@ fn is_part(path: &Path) -> bool {
 fn is_bookkeeping(name: &str) -> bool {
     claim::is_claim(name) || history::is_history(name) || name.starts_with(atomic::PART)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::few;
+    use crate::job::tiny;
+    use crate::store::Machine;
+    use crate::store::claim::Claim;
+    use std::collections::BTreeMap;
+
+    fn record(job: &crate::job::Job) -> Record {
+        Record {
+            format: FORMAT,
+            id: job.id.clone(),
+            training_id: job.training_id.clone(),
+            config: job.config.clone(),
+            seed: job.seed,
+            data: "d".into(),
+            outcome: Outcome::Finished {},
+            metrics: BTreeMap::new(),
+            blanks: BTreeMap::new(),
+            real: BTreeMap::new(),
+            bounds: BTreeMap::new(),
+            progressive: Vec::new(),
+            evaluations: 0,
+            findings: None,
+            wall_s: 0.0,
+            machine: Machine::here(),
+        }
+    }
+
+    fn names(store: &Store, samples: bool) -> Vec<String> {
+        removable(store, samples).unwrap().iter().map(|r| r.path.strip_prefix(store.root()).unwrap().display().to_string()).collect()
+    }
+
+    /// Samples go only where that is asked; what a process is at stays, and goes once it has ended.
+    #[test]
+    fn only_what_nobody_needs_can_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let training = store.training("t");
+        fs::create_dir_all(&training).unwrap();
+        fs::create_dir_all(dir.path().join("samples")).unwrap();
+        fs::write(store.samples("s"), b"x").unwrap();
+        fs::write(training.join(format!("{}checkpoint", atomic::PART)), b"x").unwrap();
+        assert_eq!(names(&store, true), [format!("training/t/{}checkpoint", atomic::PART), "samples/s.safetensors".into()]);
+        assert_eq!(names(&store, false).len(), 1);
+        let claim = Claim::attempt(&training).unwrap().ok().unwrap();
+        assert!(names(&store, false).is_empty());
+        drop(claim);
+        assert_eq!(names(&store, false).len(), 1);
+    }
+
+    /// The plan of an array is kept until the last of its jobs is done.
+    #[test]
+    fn a_plan_goes_with_its_last_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let data = few("d", 20, 3);
+        let jobs = ["sampling.count=10", "sampling.count=11"].map(|set| tiny(&data, &[set]));
+        let folder = dir.path().join("slurm/one");
+        fs::create_dir_all(&folder).unwrap();
+        let lines: String = jobs.iter().map(|job| format!("{}\n", serde_json::json!([job]))).collect();
+        fs::write(folder.join(slurm::PLAN), lines).unwrap();
+        let left = |n: usize| {
+            jobs[..n].iter().for_each(|job| {
+                fs::create_dir_all(store.run(&job.id)).unwrap();
+                store.leave_record(&record(job)).unwrap();
+            });
+            names(&store, false).iter().any(|name| name.starts_with("slurm"))
+        };
+        assert_eq!([left(0), left(1), left(2)], [false, false, true]);
+    }
+}

@@ -64,14 +64,18 @@ impl Element {
 
 /// The elements of the arrays called `name`, by index; a controller that is being restarted is waited for.
 pub fn elements(name: &str) -> Result<BTreeMap<usize, Element>> {
-    let mut found = BTreeMap::new();
-    // Ended ones first, so that one that was queued up again shows its present state.
-    if let Ok(text) = said("sacct", &["-n", "-X", "-P", "--duplicates", "--name", name, "-o", "JobID,State"]) {
-        found.extend(accounted(&text));
-    }
+    // Without accounting there is none.
+    let ended = said("sacct", &["-n", "-X", "-P", "--duplicates", "--name", name, "-o", "JobID,State"]).unwrap_or_default();
     let format = "%F|%K|%T|%r";
-    found.extend(queued(&patiently(|| said("squeue", &["-h", "-r", "-t", "all", "-n", name, "-o", format]))?));
-    Ok(found)
+    let waiting = patiently(|| said("squeue", &["-h", "-r", "-t", "all", "-n", name, "-o", format]))?;
+    Ok(merged(&ended, &waiting))
+}
+
+/// What `sacct` and `squeue` say together: of one that was queued up again its present state.
+fn merged(sacct: &str, squeue: &str) -> BTreeMap<usize, Element> {
+    let mut found = accounted(sacct);
+    found.extend(queued(squeue));
+    found
 }
 
 /// Submits a script; the array's number.
@@ -155,5 +159,37 @@ mod tests {
             (ended[&3].words(), ended[&4].words()),
             ("cancelled in Slurm as 12_3".into(), "its node was lost in Slurm as 12_4".into())
         );
+    }
+
+    #[test]
+    fn one_that_was_queued_up_again_is_in_hand() {
+        let found = merged("12_0|NODE_FAIL\n12_1|COMPLETED\n", "12|0|PENDING|BeginTime\n");
+        assert!(found[&0].is_in_hand() && !found[&1].is_in_hand(), "{found:?}");
+    }
+
+    /// All states of Slurm's documentation of `squeue`: those that end an element, and those that do not.
+    #[test]
+    fn every_state_is_in_hand_or_over() {
+        let of = |state: &str| Element { id: "1_0".into(), state: state.into(), reason: String::new() };
+        for over in ["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "REVOKED"] {
+            assert!(!of(over).is_in_hand(), "{over}");
+        }
+        for going_on in [
+            "PENDING",
+            "RUNNING",
+            "CONFIGURING",
+            "COMPLETING",
+            "SUSPENDED",
+            "REQUEUED",
+            "REQUEUE_HOLD",
+            "REQUEUE_FED",
+            "RESIZING",
+            "SIGNALING",
+            "STAGE_OUT",
+            "STOPPED",
+            "SPECIAL_EXIT",
+        ] {
+            assert!(of(going_on).is_in_hand(), "{going_on}");
+        }
     }
 }
