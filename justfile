@@ -72,7 +72,7 @@ check-cuda:
 
 # The CUDA kernels' source and what runs on it, on the processor; needs a C++ compiler and no GPU
 test-emulated:
-    cargo test --release --locked -q -p ddpm-kernels --features emulation --lib device && cargo test --release --locked -q -p ddpm-model --features emulation --test properties device && cargo test --release --locked -q -p ddpm-runner --features emulation --test emulated
+    cargo test --release --locked -q -p ddpm-kernels --features emulation --lib device && cargo test --release --locked -q -p ddpm-model --features emulation --test properties device && cargo test --release --locked -q -p ddpm-runner --features emulation --test emulated && cargo test --release --locked -q -p ddpm-runner --features emulation --test pinned device
 
 # The same tests on GPU 0; needs nvcc (CUDA 13: NVCC or CUDA_HOME) and CUDA's libraries. Without a GPU they say SKIPPED
 test-gpu:

@@ -171,7 +171,7 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
 /// What is exported is the average, or the weights as trained where those are asked for.
 #[test]
 fn an_export_is_the_average() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = results();
     let small = ["network.block_size=1", "network.multipliers=[1]", "network.attention=[]", "steps=4", "sampling.count=10", "timesteps=25"];
     let job = &jobs(GRID, &[&small[..], &["evaluation.held_out=2", "evaluation.train=2"]].concat())[5];
     assert!(start(dir.path(), job, 2).wait().unwrap().success());
@@ -221,16 +221,16 @@ fn neither_kills_nor_threads_change_a_bit() {
         "sampling.count=10",
     ];
     let job = &jobs(GRID, &sets)[3];
-    let undisturbed = tempfile::tempdir().unwrap();
+    let undisturbed = results();
     assert!(start(undisturbed.path(), job, 2).wait().unwrap().success());
     let expected = numbers(undisturbed.path(), job);
 
-    let single = tempfile::tempdir().unwrap();
+    let single = results();
     assert!(start(single.path(), job, 1).wait().unwrap().success());
     assert_eq!(numbers(single.path(), job), expected);
 
     // Two processes, each with one of the two shards; a third would have none.
-    let shared = tempfile::tempdir().unwrap();
+    let shared = results();
     assert!(start_ranks(shared.path(), job, 1, 2).wait().unwrap().success());
     assert_eq!(numbers(shared.path(), job), expected);
     let refused = start_ranks(shared.path(), job, 1, 3).wait_with_output().unwrap();
@@ -238,7 +238,7 @@ fn neither_kills_nor_threads_change_a_bit() {
     assert!(stderr(&refused).contains("training.optimiser.clip_shards: expected a multiple of the 3 ranks, got 2"), "{}", stderr(&refused));
 
     // A group that loses its leader, and then a member, and goes on alone.
-    let split = tempfile::tempdir().unwrap();
+    let split = results();
     let training = split.path().join("training").join(job["training_id"].as_str().unwrap());
     for leader in [true, false] {
         let mut child = start_ranks(split.path(), job, 1, 2);
@@ -258,7 +258,7 @@ fn neither_kills_nor_threads_change_a_bit() {
     assert!(start(split.path(), job, 2).wait().unwrap().success());
     assert_eq!(numbers(split.path(), job), expected);
 
-    let killed = tempfile::tempdir().unwrap();
+    let killed = results();
     let training = killed.path().join("training").join(job["training_id"].as_str().unwrap());
     for _ in 0..3 {
         let mut child = start(killed.path(), job, 2);
@@ -275,7 +275,7 @@ fn neither_kills_nor_threads_change_a_bit() {
     assert_eq!(numbers(killed.path(), job), expected);
 
     // The parent of all jobs killed: its job's process ends with it, and the next ablate finishes the same numbers.
-    let orphaned = tempfile::tempdir().unwrap();
+    let orphaned = results();
     let training = orphaned.path().join("training").join(job["training_id"].as_str().unwrap());
     let mut arguments =
         vec!["ablate", GRID, "--base", "fashion-smoke", "--checkpoint-every", "0", "--results", orphaned.path().to_str().unwrap()];
@@ -307,7 +307,7 @@ fn await_progress(training: &Path, step: u64) {
 /// Two processes at the same job: one does it, the other waits and finds it done.
 #[test]
 fn a_job_is_done_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = results();
     let job = &jobs(GRID, &[])[5];
     let (mut first, mut second) = (start(dir.path(), job, 1), start(dir.path(), job, 1));
     assert!(first.wait().unwrap().success() && second.wait().unwrap().success());
@@ -321,7 +321,7 @@ fn a_job_is_done_once() {
 /// A rate that no network survives: the job ends early, the table has a dash with its reason, and that is a result (exit 0).
 #[test]
 fn divergence_is_a_result() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = results();
     let sets =
         ["--set", "learning_rate=1.0e+30", "--set", "training.optimiser.clip_norm=1.0e+30", "--set", "training.optimiser.warmup_steps=0"];
     let output = ablate(dir.path(), &sets);
@@ -332,7 +332,7 @@ fn divergence_is_a_result() {
 /// A job whose process dies leaves a record that says so, the others go on, and the exit code is 3.
 #[test]
 fn a_crash_costs_one_job() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = results();
     let job = &jobs(GRID, &[])[0];
     let training = dir.path().join("training").join(job["training_id"].as_str().unwrap());
     fs::create_dir_all(&training).unwrap();

@@ -2,8 +2,11 @@
 #![allow(dead_code)]
 
 use serde_json::Value;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use tempfile::TempDir;
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -83,4 +86,24 @@ pub fn children(pid: u32) -> Vec<u32> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// A new folder for results in which the features of the embedded data set are there already: they take longer than all the rest of a
+/// small job. Each test program has them computed once, by the program that it tests.
+pub fn results() -> TempDir {
+    static FEATURES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    let files = FEATURES.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let small = ["steps=1", "sampling.count=10", "evaluation.held_out=1", "evaluation.train=1", "sampler={kind: ddim, steps: 2}"];
+        let job = job_text(&jobs("experiments/grids/table2.yaml", &small)[5]);
+        let mut child = ddpm().args(["run", "-", "--results"]).arg(dir.path()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(job.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        let files = std::fs::read_dir(dir.path().join("features")).unwrap().map(|e| e.unwrap().path());
+        files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), std::fs::read(path).unwrap())).collect()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("features")).unwrap();
+    files.iter().for_each(|(name, bytes)| std::fs::write(dir.path().join("features").join(name), bytes).unwrap());
+    dir
 }

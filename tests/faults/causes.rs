@@ -8,7 +8,7 @@ pub fn causes(_: Effort) -> Found {
     let job = &jobs()[0];
     let training = job["training_id"].as_str().unwrap();
     for (fault, cause) in [("device-lost", "device"), ("out-of-memory", "memory")] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = results();
         let mut command = ablate(dir.path(), &["--retries", "1"]);
         command.env("DDPM_FAULT", format!("{fault} 7 {training}"));
         let output = output(command);
@@ -29,7 +29,7 @@ pub fn causes(_: Effort) -> Found {
         }
     }
     // One cell's rate is beyond all reason.
-    let dir = tempfile::tempdir().unwrap();
+    let dir = results();
     let grid = dir.path().join("rates.yaml");
     let rates = "question: q\nset: {training.optimiser.clip_norm: 1.0e+30, training.optimiser.warmup_steps: 0, training.steps: 20, sampling.count: 10, evaluation.held_out: 4}\ngrid: {learning_rate: [1.0e-3, 1.0e+30]}\n";
     fs::write(&grid, rates).unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 /// Flips and cuts in every kind of file, each told by `store verify` by name; then the same before `ablate`, which recovers or refuses.
 pub fn damage(effort: Effort) -> Found {
     let mut chance = Chance::by_the_clock();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = results();
     expect(&output(ablate(dir.path(), &[])), 0);
     let files = stored(dir.path());
     assert!(files.len() >= 4 * 2 + 2 * 2 + 2, "{files:?}");

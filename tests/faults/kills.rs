@@ -9,7 +9,7 @@ pub fn kills(effort: Effort) -> Found {
     let (wanted, mut chance) = (effort.of(100, 6), Chance::by_the_clock());
     let (mut kills, mut grids) = ([0; 3], 0);
     while kills.iter().sum::<usize>() < wanted {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = results();
         loop {
             let mut parent = start(dir.path());
             let moment = Duration::from_millis(chance.below(2500) as u64);
@@ -48,7 +48,7 @@ pub fn stops(effort: Effort) -> Found {
     let (rounds, mut chance) = (effort.of(10, 1), Chance::by_the_clock());
     let (mut once, mut twice, mut interrupted) = (0, 0, 0);
     for _ in 0..rounds {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = results();
         for requests in [1, 2] {
             let mut parent = start(dir.path());
             std::thread::sleep(Duration::from_millis(600 + chance.below(600) as u64));

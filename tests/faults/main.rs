@@ -108,7 +108,7 @@ pub fn tables(results: &Path) -> BTreeMap<String, Vec<u8>> {
 pub fn undisturbed() -> &'static BTreeMap<String, Vec<u8>> {
     static TABLES: std::sync::OnceLock<BTreeMap<String, Vec<u8>>> = std::sync::OnceLock::new();
     TABLES.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = results();
         expect(&output(ablate(dir.path(), &[])), 0);
         tables(dir.path())
     })

@@ -7,7 +7,7 @@ use std::process::Stdio;
 pub fn two(effort: Effort) -> Found {
     let rounds = effort.of(20, 2);
     for _ in 0..rounds {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = results();
         let start = || ablate(dir.path(), &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let both = [start(), start()];
         for runner in both {

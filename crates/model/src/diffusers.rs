@@ -126,3 +126,46 @@ pub fn export(network: &Network, parameters: &[Parameter], numbers: &[f32]) -> R
     };
     parameters.iter().zip(weights.0).map(tensor).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> (Network, crate::UNet) {
+        let network = Network { channels: 8, multipliers: vec![1, 2], blocks: 1, attention: vec![4], groups: 4, ..Network::cifar10() };
+        let unet = crate::UNet::new(&network, crate::network::ImageShape { height: 8, width: 8, channels: 3 }, 3).unwrap();
+        (network, unet)
+    }
+
+    /// Files older than 2023 call q, k, v and the last layer `query`, `key`, `value` and `proj_attn`.
+    #[test]
+    fn older_names_are_the_same_layers() {
+        let (network, unet) = small();
+        let numbers: Vec<f32> = (0..unet.parameter_count()).map(|i| i as f32).collect();
+        let new = export(&network, unet.parameters(), &numbers).unwrap();
+        let older = |name: &str| {
+            [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")]
+                .iter()
+                .fold(name.to_string(), |n, (a, b)| n.replace(a, b))
+        };
+        let old: Vec<(String, Tensor)> = new.iter().map(|(name, tensor)| (older(name), tensor.clone())).collect();
+        assert_eq!(old.iter().zip(&new).filter(|(a, b)| a.0 != b.0).count(), 8 * (1 + 1 + 2));
+        assert_eq!(import(&network, unet.parameters(), Tensors::of(old)).unwrap(), numbers);
+        // One more is of another network.
+        let more = new
+            .into_iter()
+            .chain([("other.weight".to_string(), Tensor::zeros(3, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap())]);
+        let error = import(&network, unet.parameters(), Tensors::of(more)).unwrap_err().to_string();
+        assert!(error.contains("tensor other.weight and 0 others belong to nothing"), "{error}");
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused() {
+        let (network, unet) = small();
+        let mut numbers = vec![1f32; unet.parameter_count()];
+        numbers[7] = f32::NAN;
+        let tensors = export(&network, unet.parameters(), &numbers).unwrap();
+        let error = import(&network, unet.parameters(), Tensors::of(tensors)).unwrap_err().to_string();
+        assert!(error.contains("holds numbers that are not finite"), "{error}");
+    }
+}

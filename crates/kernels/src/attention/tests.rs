@@ -1,6 +1,8 @@
 //! The kernel against the reference, forward and backward, and where exponentials would overflow.
 
 use super::*;
+use crate::gemm::Bf16;
+use crate::gemm::pack::Grade;
 use crate::random::{Random, Stream};
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
@@ -56,4 +58,28 @@ fn blocks_of_queries_join() {
 fn large_scores_do_not_overflow() {
     let fused = both(1, [1, 9, 12], 1e4, DType::F32, Kernel::Fused);
     assert!(fused.iter().flatten().all(|v| v.is_finite()));
+}
+
+/// In bf16 and in its split, at sizes that are no multiple of a block: f32-grade in two parts, three digits in one.
+#[test]
+fn bf16_and_its_split_follow_the_reference() {
+    for (pixels, c) in [(49, 12), (70, 33), (31, 5)] {
+        let [exact, exact_gradient] = both(5, [1, pixels, 3 * c], 1.0, DType::F64, Kernel::Reference);
+        let numbers = |step, dims: &[usize]| random(5, step, dims, DType::F32).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (qkv, dout) = (numbers(0, &[1, pixels, 3 * c]), numbers(1, &[1, pixels, c]));
+        for (grade, bound) in [(Grade::Single, 2e-2), (Grade::Split, 1e-4)] {
+            let (mut out, mut dqkv) = (vec![f32::NAN; pixels * c], vec![f32::NAN; pixels * 3 * c]);
+            cpu::forward::<Bf16>(grade, c, &qkv, &mut out);
+            cpu::backward::<Bf16>(grade, c, &qkv, &dout, &mut dqkv);
+            let wide = |v: &[f32]| v.iter().map(|v| *v as f64).collect::<Vec<f64>>();
+            let off = distance(&wide(&out), &exact, 1e-30);
+            assert!(off < bound, "{pixels} pixels, {grade:?}: {off}");
+            // The gradients of q, k and v each by itself.
+            for part in 0..3 {
+                let of = |all: &[f64]| all.chunks(c).skip(part).step_by(3).flatten().copied().collect::<Vec<f64>>();
+                let off = distance(&of(&wide(&dqkv)), &of(&exact_gradient), 1e-30);
+                assert!(off < bound, "{pixels} pixels, {grade:?}, part {part}: {off}");
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::geometry::{Frame, Shape};
 use super::layer::Layer;
 use super::*;
 use crate::gemm::pack::Grade;
-use crate::gemm::{Bf16, Format};
+use crate::gemm::{Bf16, F64, Format};
 use crate::scratch::Scratch;
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
@@ -160,4 +160,29 @@ fn follows(case: Case) {
 fn sums_that_cancel_are_as_exact_as_their_terms() {
     let (batch, h, w, c_in, c_out, k) = (2, 1, 2, 35, 1, 3);
     follows(Case { batch, h, w, c_in, c_out, k, resize: Resize::Same, bias_per_image: false, seed: 5666047256873704607 });
+}
+
+/// A batch too large for one group of the weight gradient: what later groups find is added, of their own images; to one weight and to
+/// three side by side, with either way of adding.
+#[test]
+fn groups_of_images_add_up() {
+    for (resize, c_out) in [(Resize::Same, 300), (Resize::Halve, 150), (Resize::Double, 60)] {
+        let case = Case { batch: 25, h: 10, w: 32, c_in: 39, c_out, k: 3, resize, bias_per_image: false, seed: 8 };
+        let exact = &Exact::all(&case)[2];
+        let numbers = |step, dims: &[usize]| random(case.seed, step, dims, DType::F64).flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out, k: 3, resize };
+        let (out, layer) = (shape.output(), Layer::<F64>::new(shape, Grade::Single));
+        let (x, dy) = (numbers(0, &[case.batch, case.h, case.w, case.c_in]), numbers(3, &[case.batch, out.h, out.w, out.c]));
+        for parts in [1, 3] {
+            let mut dw = vec![vec![f64::NAN; 9 * case.c_in * c_out / parts]; parts];
+            let mut places: Vec<&mut [f64]> = dw.iter_mut().map(Vec::as_mut_slice).collect();
+            cpu::weight_gradient(&layer, Source::Plain(&x), &dy, &mut places);
+            let whole: Vec<f64> = (0..9 * case.c_in)
+                .flat_map(|row| dw.iter().flat_map(move |part| &part[row * c_out / parts..(row + 1) * c_out / parts]))
+                .copied()
+                .collect();
+            let found = Tensor::from_vec(whole, exact.values.dims(), &Device::Cpu).unwrap();
+            assert!(exact.distance(&found) < 1e-14, "{resize:?}, {parts} parts: {}", exact.distance(&found));
+        }
+    }
 }

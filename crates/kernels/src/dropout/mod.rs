@@ -99,8 +99,24 @@ mod tests {
     fn the_share_dropped_is_p_and_the_mean_stays() {
         let x = Tensor::ones((10, 10_000), DType::F32, &Device::Cpu).unwrap();
         let y = Dropout::new(5, 0).apply(&x, 7, 0.1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!((y.iter().map(|v| *v as f64).sum::<f64>() / 1e5 - 1.0).abs() < 5.0 * (0.1f64 / 0.9 / 1e5).sqrt());
         let dropped = y.iter().filter(|v| **v == 0.0).count() as f64 / 1e5;
         // Five standard errors of a share of 0.1 among 100,000.
         assert!((dropped - 0.1).abs() < 5.0 * (0.09f64 / 1e5).sqrt(), "{dropped}");
+    }
+
+    /// Images, layers and seeds each have masks of their own.
+    #[test]
+    fn masks_are_of_their_own() {
+        let mask = |seed: u64, image: usize, layer: u64| {
+            let mut numbers = vec![1f32; 4096];
+            Dropout::new(seed, 0).drop_image(image, layer, 0.5, &mut numbers);
+            numbers
+        };
+        let plain = mask(1, 0, 0);
+        for other in [mask(2, 0, 0), mask(1, 1, 0), mask(1, 0, 1)] {
+            let alike = plain.iter().zip(&other).filter(|(a, b)| a == b).count() as f64 / 4096.0;
+            assert!((alike - 0.5).abs() < 5.0 * (0.25f64 / 4096.0).sqrt(), "{alike}");
+        }
     }
 }

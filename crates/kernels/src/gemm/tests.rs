@@ -179,3 +179,29 @@ fn rows_that_leave_the_factor_are_refused() {
         out: &mut out,
     });
 }
+
+/// Turned or not, every number in its place, and rows filled up to whole words.
+#[test]
+fn rows_of_a_matrix_are_its_rows() {
+    let (rows, columns, stride) = (40, 71, 77);
+    let number = |row: usize, column: usize| (row * 100 + column) as f32 / 64.0;
+    for turned in [false, true] {
+        let data: Vec<f32> = (0..rows.max(columns) * stride)
+            .map(|i| if turned { number(i % stride, i / stride) } else { number(i / stride, i % stride) })
+            .collect();
+        let m = Matrix { data: &data, stride, turned };
+        let mut plain = vec![f32::NAN; rows * columns];
+        m.rows::<F32>(rows, columns, Grade::Single, &mut plain);
+        let len = columns.next_multiple_of(Bf16::PER_WORD);
+        let mut split = vec![0xFFFF; 2 * rows * len];
+        m.rows::<Bf16>(rows, columns, Grade::Split, &mut split);
+        for row in 0..rows {
+            for column in 0..columns {
+                let (exact, at) = (number(row, column), row * len + column);
+                assert_eq!(plain[row * columns + column], exact);
+                assert_eq!((split[at], split[rows * len + at]), (Bf16::round(exact), Bf16::rest(exact)));
+            }
+            assert_eq!(split[row * len + columns], 0);
+        }
+    }
+}

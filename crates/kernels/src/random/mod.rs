@@ -179,4 +179,48 @@ mod tests {
         ];
         assert!(others.iter().all(|block| *block != a.block(5, 0)));
     }
+
+    /// Four normals of four words, by Box and Muller's formula written out: words 0 and 1 make the first two, 2 and 3 the others.
+    #[test]
+    fn normals_are_of_their_words() {
+        let random = Random::new(9, Stream::TrainNoise);
+        for block in 0..50 {
+            let u = random.block(3, block).map(|word| (word as f64 + 0.5) / 4_294_967_296.0);
+            let mut four = [0f32; 4];
+            random.normal_fill(3, 4 * block, &mut four);
+            for (pair, [a, b]) in [[u[0], u[1]], [u[2], u[3]]].into_iter().enumerate() {
+                let (radius, angle) = ((-2.0 * a.ln()).sqrt(), std::f64::consts::TAU * b);
+                let expected = [radius * angle.cos(), radius * angle.sin()];
+                assert!((0..2).all(|i| (four[2 * pair + i] as f64 - expected[i]).abs() < 1e-6), "{four:?} {expected:?}");
+            }
+        }
+    }
+
+    /// The four normals of a block do not follow from each other: no product of two different ones has a mean.
+    #[test]
+    fn normals_of_a_block_are_independent() {
+        let mut x = vec![0f32; 400_000];
+        Random::new(7, Stream::Sample).normal_fill(3, 0, &mut x);
+        let n = 100_000f64;
+        for (i, j) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
+            for power in [1, 2] {
+                let of = |v: f32| if power == 1 { v as f64 } else { (v as f64).powi(2) - 1.0 };
+                let mean = x.chunks(4).map(|four| of(four[i]) * of(four[j])).sum::<f64>() / n;
+                let bound = 5.0 * (if power == 1 { 1.0 } else { 4.0 } / n.sqrt());
+                assert!(mean.abs() < bound, "{i} {j} {power}: {mean}");
+            }
+        }
+    }
+
+    /// Both ends are reached, and every number as often as any other.
+    #[test]
+    fn whole_numbers_are_uniform() {
+        let random = Random::new(5, Stream::Timestep);
+        let mut counts = [0; 10];
+        (0..100_000).for_each(|i| counts[random.below(i / 7, i % 7, 10)] += 1);
+        assert!(counts.iter().all(|n| (*n as f64 - 1e4).abs() < 5.0 * 9e3f64.sqrt()), "{counts:?}");
+        let mut firsts = [0; 6];
+        (0..60_000).for_each(|epoch| firsts[random.permutation(epoch, 6)[0]] += 1);
+        assert!(firsts.iter().all(|n| (*n as f64 - 1e4).abs() < 5.0 * 8.4e3f64.sqrt()), "{firsts:?}");
+    }
 }

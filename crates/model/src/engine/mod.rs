@@ -68,7 +68,11 @@ pub enum Arithmetic {
 impl Precision {
     /// On this machine's CPU, where TF32 does not exist and is f32: the matrix unit knows bf16 only, and is faster than f32 even with three products.
     pub fn arithmetic(self) -> Arithmetic {
-        match (self, Isa::active()) {
+        self.arithmetic_with(Isa::active())
+    }
+
+    fn arithmetic_with(self, isa: Isa) -> Arithmetic {
+        match (self, isa) {
             (Precision::Bf16, _) => Arithmetic::Bf16,
             (Precision::F32 | Precision::Tf32, Isa::AmxBf16) => Arithmetic::SplitBf16,
             (Precision::F32 | Precision::Tf32, _) => Arithmetic::F32,
@@ -220,4 +224,20 @@ fn tensor(unet: &UNet, y: Vec<f32>, batch: usize) -> Result<Tensor> {
 
 fn numbers(x: &Tensor) -> Result<Vec<f32>> {
     Ok(x.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// f32 means f32, on a processor without it in two parts of bf16; TF32 is a GPU's.
+    #[test]
+    fn a_precision_is_what_it_says() {
+        let on_gpu = Precision::ALL.map(|p| (p.numbers().kind, p.numbers().tf32));
+        assert_eq!(on_gpu, [(Type::F32, false), (Type::F32, true), (Type::Bf16, false)]);
+        for isa in Isa::ALL {
+            let f32s = if isa == Isa::AmxBf16 { Arithmetic::SplitBf16 } else { Arithmetic::F32 };
+            assert_eq!(Precision::ALL.map(|p| p.arithmetic_with(isa)), [f32s, f32s, Arithmetic::Bf16]);
+        }
+    }
 }

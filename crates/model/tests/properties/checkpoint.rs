@@ -8,7 +8,10 @@ use proptest::prelude::*;
 
 fn saved() -> (UNet, Training, Vec<u8>) {
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
-    let training = Training::new(unet.parameters(), optimiser(), 9, Stream::Init);
+    let start = Training::new(unet.parameters(), optimiser(), 9, Stream::Init);
+    // No row like another.
+    let rows = [1.0, 2.0, 3.0, 4.0].map(|factor| start.weights().iter().map(|w| factor * w + factor).collect());
+    let training = Training::resume(unet.parameters(), optimiser(), rows, 7);
     let file = tempfile::NamedTempFile::new().unwrap();
     write_states(file.path(), unet.parameters(), training.rows(), "{\"step\": 7}").unwrap();
     (unet, training, std::fs::read(file.path()).unwrap())
@@ -19,6 +22,16 @@ fn a_state_comes_back_bit_for_bit() {
     let (unet, training, bytes) = saved();
     assert_eq!(description(&bytes).unwrap().as_deref(), Some("{\"step\": 7}"));
     assert_eq!(&read_states(&bytes, unet.parameters()).unwrap(), training.rows());
+}
+
+/// Under each name in the file stands what it says: other programs, and older files, go by the names.
+#[test]
+fn rows_stand_under_their_names() {
+    let (unet, training, bytes) = saved();
+    let first = &unet.parameters()[0];
+    for (prefix, row) in ["weight", "adam_m", "adam_v", "ema"].iter().zip(training.rows()) {
+        assert_eq!(ddpm_model::checkpoint::read_f32(&bytes, &format!("{prefix}.{}", first.name)).unwrap(), row[..first.len()], "{prefix}");
+    }
 }
 
 #[test]

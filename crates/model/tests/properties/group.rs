@@ -1,4 +1,8 @@
+use crate::common::*;
+use ddpm_kernels::random::Stream;
 use ddpm_model::group::{Alone, Group, Leader, Link, Member};
+use ddpm_model::optimiser::{Optimiser, Training};
+use ddpm_model::parameters::{Init, Parameter};
 use proptest::prelude::*;
 use std::io::pipe;
 
@@ -47,4 +51,35 @@ fn a_rank_that_is_gone_is_named() {
     drop(members);
     let error = leader.add_up(&mut [0.0; 4], &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("rank 1"), "{error}");
+}
+
+/// Several shards on each of several ranks: the step of one process, bit for bit.
+#[test]
+fn ranks_with_several_shards_make_the_step_of_one_process() {
+    let parameters = [Parameter { name: "a".into(), shape: vec![5], init: Init::Uniform { limit: 1.0 } }];
+    let optimiser = Optimiser { clip_shards: 6, warmup_steps: 0, ..optimiser() };
+    let train = |group: &mut dyn Group| {
+        let mut training = Training::new(&parameters, optimiser.clone(), 5, Stream::Init);
+        let mut norms = Vec::new();
+        for step in 0..3 {
+            let gradient = |w: &[f32], shard: usize, out: &mut [f32]| {
+                out.iter_mut()
+                    .enumerate()
+                    .for_each(|(i, g)| *g = w[i] * (shard + 1) as f32 + ((shard * 5 + i) * 7 % 11) as f32 - step as f32);
+                Ok(())
+            };
+            norms.push(training.update_in(group, gradient).unwrap().to_bits());
+        }
+        (training.rows().clone().map(|row| row.into_iter().map(f32::to_bits).collect::<Vec<u32>>()), norms)
+    };
+    let expected = train(&mut Alone);
+    for size in [2, 3] {
+        let (mut leader, members) = group(size);
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let others: Vec<_> = members.into_iter().map(|mut m| scope.spawn(move || train(&mut m))).collect();
+            let first = train(&mut leader);
+            std::iter::once(first).chain(others.into_iter().map(|t| t.join().unwrap())).collect()
+        });
+        assert!(found.iter().all(|found| *found == expected), "{size} ranks");
+    }
 }

@@ -88,6 +88,12 @@ fn the_network_begins_as_almost_nothing() {
     let y = unet.forward(&w, &normal(1, 0, &[2, 4, 8, 2], DType::F32), &[1, 20], Pass::default()).unwrap();
     let top = numbers(&y).into_iter().fold(0.0f64, |m, v| m.max(v.abs()));
     assert!(top > 0.0 && top < 1e-3, "{top}");
+    // Every block and every attention by itself, and nothing else.
+    for (parameter, w) in unet.parameters().iter().zip(&w.0).filter(|(p, _)| p.shape.len() == 4) {
+        let top = numbers(w).into_iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        let begins_as_nothing = ["conv2.weight", "attention.out.weight", "out.conv.weight"].iter().any(|end| parameter.name.ends_with(end));
+        assert!(if begins_as_nothing { top < 1e-4 } else { top > 1e-2 }, "{}: {top}", parameter.name);
+    }
 }
 
 #[test]
@@ -109,6 +115,11 @@ fn networks_that_cannot_be_built_name_the_key() {
     assert_eq!(key(Network { groups: 0, ..tiny() }), "channels");
     assert_eq!(key(Network { multipliers: vec![], ..tiny() }), "multipliers");
     assert_eq!(key(Network { multipliers: vec![1; 3], ..tiny() }), "multipliers");
+    // Either side must halve.
+    for (height, width) in [(4, 6), (6, 4)] {
+        let error = UNet::new(&tiny(), ImageShape { height, width, channels: 2 }, 2).unwrap_err().to_string();
+        assert!(error.starts_with("multipliers:"), "{height}x{width}: {error}");
+    }
     assert_eq!(key(Network { blocks: 0, ..tiny() }), "blocks");
     assert_eq!(key(Network { dropout: 1.0, ..tiny() }), "dropout");
     assert_eq!(key(Network { attention: vec![3], ..tiny() }), "attention");

@@ -142,12 +142,12 @@ proptest! {
     }
 
     #[test]
-    fn walks_follow_the_host(network in networks(), seed: u64, learned: bool, which in 0usize..4, first in 0usize..5) {
+    fn walks_follow_the_host(network in networks(), seed: u64, learned: bool, prediction in predictions(), which in 0usize..6, first in 0usize..5) {
         if !is_here() {
             return Ok(());
         }
         let variance = if learned { ReverseVariance::LearnedRange } else { ReverseVariance::FixedLarge };
-        let d = diffusion(Prediction::Eps, variance, Objective::Vlb {});
+        let d = diffusion(prediction, variance, Objective::Vlb {});
         let unet = UNet::new(&network, IMAGE, d.out_channels(3)).unwrap();
         let weights = spread(unet.parameters(), seed, DType::F32).numbers().unwrap();
         let sampler = [
@@ -155,22 +155,27 @@ proptest! {
             Sampler::Ancestral { clip: true, steps: Some(7) },
             Sampler::Ddim { eta: 0.5, clip: true, steps: Some(5) },
             Sampler::Ddim { eta: 0.0, clip: true, steps: None },
+            Sampler::Ddim { eta: 0.3, clip: false, steps: Some(3) },
+            Sampler::Langevin { step_size: 0.1, inner: 2, steps: Some(3) },
         ][which];
         let mut engine = Engine::with_weights(&unet, Precision::F32, weights.clone()).unwrap();
         let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
-        let here = walk.run(seed, first, 2, &[1]).unwrap();
+        let here = walk.run(seed, first, 2, &[1, 20]).unwrap();
         let mut engine = remote(&unet, F32).load(weights);
         let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
         // A larger batch first: the smaller one is made by the same programs.
         walk.run(seed, 0, 3, &[]).unwrap();
-        let there = walk.run(seed, first, 2, &[1]).unwrap();
-        prop_assert!(distance(&there.x0, &here.x0) < 1e-3);
-        prop_assert!(there.predictions.len() == 1 && there.predictions[0].0 == 1);
-        prop_assert!(distance(&there.predictions[0].1, &here.predictions[0].1) < 1e-3);
-        // Other programs take the arena, and the walk takes it back.
-        engine.forward(&here.x0, &[3, 4]).unwrap();
-        let again = Walk::new(&mut engine, &d, &sampler).unwrap().run(seed, first, 2, &[]).unwrap();
-        prop_assert_eq!(numbers(&again.x0), numbers(&there.x0));
+        let there = walk.run(seed, first, 2, &[1, 20]).unwrap();
+        prop_assert!(distance(&there.x0, &here.x0) < 1e-3, "{}", distance(&there.x0, &here.x0));
+        prop_assert_eq!(there.predictions.iter().map(|(t, _)| *t).collect::<Vec<_>>(), here.predictions.iter().map(|(t, _)| *t).collect::<Vec<_>>());
+        prop_assert!(there.predictions.len() >= 2);
+        for ((_, ours), (t, theirs)) in there.predictions.iter().zip(&here.predictions) {
+            prop_assert!(distance(ours, theirs) < 1e-3, "t = {t}: {}", distance(ours, theirs));
+        }
+        // Other programs take the arena, and the same walk takes it back.
+        let end = walk.evaluations();
+        walk.walk(here.x0.clone(), end - 1..end, &|walk, place| walk.noise(seed, Some(place), 0, 2), &mut |_| {}).unwrap();
+        prop_assert_eq!(numbers(&walk.run(seed, first, 2, &[]).unwrap().x0), numbers(&there.x0));
     }
 }
 
