@@ -168,3 +168,19 @@ fn data_and_doctor_say_what_is_there() {
     let limited = stdout(&ddpm().arg("doctor").env("DDPM_ISA", "portable").output().unwrap());
     assert!(limited.contains("kernels     portable in use"), "{limited}");
 }
+
+/// An element of an array does its own line of the plan, and no other.
+#[test]
+fn an_element_does_its_own_line() {
+    let dir = results();
+    let sets = ["steps=1", "sampling.count=10", "evaluation.held_out=1", "evaluation.train=1", "sampler={kind: ddim, steps: 2}"];
+    let jobs = &jobs("experiments/grids/table1.yaml", &sets);
+    let plan = dir.path().join("plan.jsonl");
+    std::fs::write(&plan, jobs.iter().map(|job| format!("[{}]\n", job_text(job))).collect::<String>()).unwrap();
+    let work = |element: &str| run(&["work", plan.to_str().unwrap(), element, "--results", dir.path().to_str().unwrap()]);
+    let done = work("1");
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    let there = |job: &serde_json::Value| dir.path().join("runs").join(job["id"].as_str().unwrap()).join("record.json").exists();
+    assert_eq!((there(&jobs[0]), there(&jobs[1])), (false, true));
+    assert!(stderr(&work("2")).contains("expected an element below 2, got 2"));
+}

@@ -10,11 +10,12 @@ use ddpm_kernels::gemm::{F32, F64, Format};
 use ddpm_kernels::scratch::Scratch;
 use ddpm_model::foreign::Tensors;
 use ddpm_model::inception::{Inception, Resize, tensor_shapes};
+use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{DType, Device, Tensor};
 use ddpm_model::{Arithmetic, Engine, Pass, UNet, diffusers};
 use ddpm_runner::exchange;
-use ddpm_runner::metrics::features::Features;
+use ddpm_runner::metrics::features::{FeatureSource, Features};
 use ddpm_runner::metrics::frechet::Gaussian;
 use ddpm_runner::metrics::inception_score::{over_splits, softmax};
 use ddpm_runner::metrics::kid::discrepancy;
@@ -250,4 +251,23 @@ fn inception_is_pytorch_fids() {
     }
     compare(Inception::<F64>::new(tensors()).unwrap(), golden);
     compare(Inception::<F32>::new(tensors()).unwrap(), golden);
+}
+
+/// The larger of the embedded classifiers as a second program computes it (the smaller one scores the pinned experiments).
+#[test]
+fn the_embedded_classifier_sees_what_another_program_sees() {
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(support::root().join("tests/golden/pinned.json")).unwrap()).unwrap();
+    let golden = &golden["cifar10-classifier"];
+    let shape = ImageShape { height: 32, width: 32, channels: 3 };
+    let net = FeatureSource::Own {}.load(shape).unwrap().unwrap();
+    let place = |i: u32| (i / 3072, i / 96 % 32, i / 3 % 32, i % 3);
+    let bytes: Vec<u8> = (0..3 * 3072).map(place).map(|(i, y, x, c)| support::byte(i, y, x, c)).collect();
+    let seen = net.see(&bytes, shape, |_| Ok(())).unwrap();
+    assert_eq!((seen.dim, seen.n(), seen.classes), (128, 3, 10));
+    for i in 0..3 {
+        let wide = |numbers: &[f32]| numbers.iter().map(|v| *v as f64).collect::<Vec<f64>>();
+        assert!(distance(&wide(seen.row(i)), &list(&golden["features"][i])) < 1e-5);
+        let logits: Vec<f32> = list(&golden["logits"][i]).iter().map(|v| *v as f32).collect();
+        assert!(distance(&wide(&seen.probabilities[10 * i..10 * i + 10]), &wide(&softmax(&logits, 10))) < 1e-4);
+    }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The pinned experiments (tests/pinned) a second time: from their YAML files to losses, terms of the bound, samples and scores, by ddpm.py
-and by the original programs' scores. tests/pinned/second.rs compares.
+and by the original programs' scores; and what the other embedded classifier sees. tests/pinned/second.rs compares.
 
 usage: python3 pinned.py > pinned.json        (packages: ../parity/requirements.txt)
 """
@@ -20,7 +20,7 @@ SHORT = {
     **dict.fromkeys(["prediction", "variance", "objective", "schedule", "beta_scale"], "diffusion"), "sampler": "sampling",
     **dict.fromkeys(["skips", "time_embedding", "attention", "dropout"], "network"), "ema_decay": "training.optimiser",
 }
-IMAGES = {"colour": (8, 12, 3, 25), "grey": (28, 28, 1, 90)}
+IMAGES = {"colour": (8, 12, 3, 25), "grey": (28, 28, 1, 90), "cifar10": (32, 32, 3, 3)}
 
 
 def cells(grid, base):
@@ -43,7 +43,7 @@ def cells(grid, base):
 
 
 def images(name):
-    """The byte formula of tests/pinned/main.rs: [n, H, W, C] of numbers 0 to 255."""
+    """The byte formula of tests/support.rs: [n, H, W, C] of numbers 0 to 255."""
     h, w, c, n = IMAGES[name]
     i, y, x, c = np.meshgrid(np.arange(n), np.arange(h), np.arange(w), np.arange(c), indexing="ij")
     stripes = i * 53 + y * y * 3 + x * (11 + i % 7) + c * (40 + 9 * x) + i * x * y % 31
@@ -212,9 +212,9 @@ def safetensors(path):
 
 
 @torch.no_grad()
-def classifier(bytes):
-    """Features [n, 96] and logits of [n, 28, 28, 1]."""
-    w = {name.removeprefix("weight."): t for name, t in safetensors(ROOT / "crates/runner/data/fashion-mnist/classifier.safetensors").items()}
+def classifier(bytes, data="fashion-mnist", blocks=(1, 1, 1)):
+    """Features [n, C] and logits of [n, H, W, C'] by the embedded network for a data set, of so many blocks at each level."""
+    w = {name.removeprefix("weight."): t for name, t in safetensors(ROOT / f"crates/runner/data/{data}/classifier.safetensors").items()}
     conv = lambda name, x, stride=1, pad=(1, 1, 1, 1): F.conv2d(
         F.pad(x, pad), w[f"{name}.weight"].permute(3, 2, 0, 1), w[f"{name}.bias"], stride=stride)
     norm = lambda name, x: F.silu(F.group_norm(x, 8, w[f"{name}.gamma"], w[f"{name}.beta"], 1e-6))
@@ -222,7 +222,9 @@ def classifier(bytes):
     for level in range(3):
         if level > 0:
             h = conv(f"{level}.halve", h, 2, (0, 1, 0, 1))
-        h = h + conv(f"{level}.conv2", norm(f"{level}.norm2", conv(f"{level}.conv1", norm(f"{level}.norm1", h))))
+        for i in range(blocks[level]):
+            name = f"{level}.{i}" if i > 0 else f"{level}"
+            h = h + conv(f"{name}.conv2", norm(f"{name}.norm2", conv(f"{name}.conv1", norm(f"{name}.norm1", h))))
     features = norm("norm", h).mean((2, 3))
     return features.numpy(), features @ w["logits.weight"][0, 0] + w["logits.bias"]
 
@@ -267,8 +269,8 @@ def main():
         for seed in seeds:
             cell = Cell(config, seed)
             found = {"course": cell.learn()}
-            for split, images, n in [("bits-per-dim", cell.held_out, "held_out"), ("bits-per-dim-train", cell.train, "train")]:
-                found[split] = cell.bound(images, config["evaluation"][n])
+            for split, some, n in [("bits-per-dim", cell.held_out, "held_out"), ("bits-per-dim-train", cell.train, "train")]:
+                found[split] = cell.bound(some, config["evaluation"][n])
             # The last image of the last batch stands for all.
             found["sample"] = cell.samples(config["sampling"]["count"])[0][-1].tobytes().hex()
             out["training"].append(found)
@@ -281,6 +283,8 @@ def main():
         made, size = cell.samples(config["sampling"]["count"])
         # Beyond 1.5 they are no images, and have no scores.
         out["sampling"].append(scores(made, cell.train, cell.held_out, 0) if size <= 1.5 else {})
+    features, logits = classifier(images("cifar10"), "cifar10", (1, 2, 2))
+    out["cifar10-classifier"] = {"features": features.tolist(), "logits": logits.tolist()}
     json.dump(rounded(out), sys.stdout)
     print()
 

@@ -37,15 +37,6 @@ struct Pinned {
 const TRAINING: Pinned = Pinned { grid: "training", base: "colour", images: (8, 12, 3, 25) };
 const SAMPLING: Pinned = Pinned { grid: "sampling", base: "grey", images: (28, 28, 1, 90) };
 
-/// A byte of an image, stripes or noise: no two axes, images or channels can be exchanged without a change. `tests/golden/pinned.py` has
-/// the same.
-fn byte(i: u32, y: u32, x: u32, c: u32) -> u8 {
-    let [i, y, x, c] = [i, y, x, c].map(u64::from);
-    let stripes = i * 53 + y * y * 3 + x * (11 + i % 7) + c * (40 + 9 * x) + i * x * y % 31;
-    let noise = (i * 1009 + y * 257 + x * 17 + c * 5).pow(2) * 31 / 64;
-    (if i % 3 == 0 { noise } else { stripes } % 256) as u8
-}
-
 fn draw(folder: &Path, (height, width, channels, n): (u32, u32, u32, u32)) {
     fs::create_dir_all(folder).unwrap();
     for i in 0..n {

@@ -94,7 +94,7 @@ fn scores<F: Format<Number: Scratch, Element: Scratch>>(grade: Grade, c: usize, 
     let rows = p.len() / pixels;
     let (q, k) = (matrix(&qkv[first * 3 * c..], 3 * c, false), matrix(&qkv[c..], 3 * c, true));
     product::<F>(grade, (rows, c, pixels), q, k, false, pixels, p);
-    run(Softmax { n: pixels, scale: F::Number::of((c as f64).powf(-0.5)), rows: p });
+    run(Softmax { n: pixels, scale: F::Number::of(1.0 / (c as f64).sqrt()), rows: p });
 }
 
 /// \[P, C\] from \[P, 3 C\].
@@ -119,7 +119,7 @@ pub fn backward<F: Format<Number: Scratch, Element: Scratch>>(
     dqkv: &mut [F::Number],
 ) {
     let pixels = qkv.len() / (3 * c);
-    let scale = F::Number::of((c as f64).powf(-0.5));
+    let scale = F::Number::of(1.0 / (c as f64).sqrt());
     for (block, dout) in dout.chunks(QUERIES * c).enumerate() {
         let (rows, first) = (dout.len() / c, block * QUERIES);
         scratch::with(rows * pixels, |p: &mut [F::Number]| {

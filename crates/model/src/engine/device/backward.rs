@@ -197,7 +197,7 @@ impl Compiler<'_> {
         self.product((pixels, c, pixels), 1.0, matrices, batch, false);
         let matrices = [square(p, true), rows, third(self, dqkv, 2, false)];
         self.product((pixels, pixels, c), 1.0, matrices, batch, false);
-        self.ops.push(maps::softmax_backward(kind, p, dp, batch * pixels, pixels, (c as f32).powf(-0.5)));
+        self.ops.push(maps::softmax_backward(kind, p, dp, batch * pixels, pixels, 1.0 / (c as f32).sqrt()));
         let matrices = [square(dp, false), third(self, source, 1, false), third(self, dqkv, 0, false)];
         self.product((pixels, pixels, c), 1.0, matrices, batch, false);
         let matrices = [square(dp, true), third(self, source, 0, false), third(self, dqkv, 1, false)];

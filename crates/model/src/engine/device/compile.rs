@@ -304,7 +304,7 @@ impl<'a> Compiler<'a> {
         let square = Matrix { at: p, kind, stride: pixels, turned: false, each: pixels * pixels };
         let [q, k, v] = [(0, false), (1, true), (2, false)].map(|(which, turned)| self.third(source, which, c, pixels, turned));
         self.product((pixels, c, pixels), 1.0, [q, k, square], batch, false);
-        self.ops.push(maps::softmax(kind, p, batch * pixels, pixels, (c as f32).powf(-0.5)));
+        self.ops.push(maps::softmax(kind, p, batch * pixels, pixels, 1.0 / (c as f32).sqrt()));
         let result = Matrix { each: pixels * c, ..self.rows(y, c, false) };
         self.product((pixels, pixels, c), 1.0, [square, v, result], batch, false);
         if keep {
