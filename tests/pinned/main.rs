@@ -35,6 +35,8 @@ struct Pinned {
 }
 
 const TRAINING: Pinned = Pinned { grid: "training", base: "colour", images: (8, 12, 3, 25) };
+/// The place of the first's cell whose products are of bf16: the last.
+const BF16_CELL: usize = 14;
 const SAMPLING: Pinned = Pinned { grid: "sampling", base: "grey", images: (28, 28, 1, 90) };
 
 fn draw(folder: &Path, (height, width, channels, n): (u32, u32, u32, u32)) {
@@ -190,7 +192,9 @@ fn trainings_samples_and_bounds() {
     let dir = tempfile::tempdir().unwrap();
     portable(&TRAINING, dir.path());
     second::trainings(&report(&TRAINING, dir.path()), &second::SEEDS, &samples(&TRAINING, dir.path()));
-    others(&TRAINING, dir.path(), &|_| 1e-4);
+    // In bf16 a last digit of f32 decides which way a number is rounded.
+    let bf16 = format!("cell {BF16_CELL}, ");
+    others(&TRAINING, dir.path(), &|place| if place.contains(&bf16) { 2e-3 } else { 2e-5 });
 }
 
 #[test]

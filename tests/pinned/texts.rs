@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 
-/// Every number and word of a file with the place where it stands; the place names the metric that it belongs to.
+/// Every number and word of a file with the place where it stands; the place names the cell and the metric that it belongs to.
 fn places(file: &str, text: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     if file.ends_with(".csv") {
         let mut rows = csv(text).into_iter();
         let headings = rows.next().unwrap();
         for (i, row) in rows.enumerate() {
-            let metric = headings.iter().position(|h| h == "metric").map_or("", |at| &row[at]).to_string();
             assert_eq!(row.len(), headings.len(), "{file}, row {i}");
-            all.extend(headings.iter().zip(row).map(|(heading, cell)| (format!("{file}, row {i} {metric}: {heading}"), cell)));
+            let named = |name: &str| headings.iter().position(|h| h == name).map_or("", |at| &row[at]);
+            let of = format!("{file}, row {i}, cell {}, {}", named("cell"), named("metric"));
+            all.extend(headings.iter().zip(row).map(|(heading, cell)| (format!("{of}: {heading}"), cell)));
         }
     } else if file.ends_with(".json") {
         leaves(&serde_json::from_str(text).unwrap(), file, &mut all);
