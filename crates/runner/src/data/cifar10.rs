@@ -102,7 +102,7 @@ mod tests {
         assert_eq!((data.held_out.labels, data.held_out.pixels[0]), (vec![5, 6], 50));
         assert_eq!((data.train.len(SHAPE), data.train.pixels[3 * SHAPE.len()]), (10, 20));
         for wrong in 0..6 {
-            std::mem::swap(&mut files[wrong].1, &mut "0");
+            files[wrong].1 = "0";
             let error = format!("{:#}", read(dir.path(), &files, 2).unwrap_err());
             assert!(error.contains(&format!("{}: SHA-256 is", FILES[wrong].0)), "{error}");
             files[wrong].1 = &digests[wrong];
