@@ -4,6 +4,7 @@ use super::tables::Frames;
 use crate::grid::Experiment;
 use crate::metrics::Metric;
 use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// A cell's distance from the best cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,15 +74,18 @@ pub fn section(experiment: &Experiment, frames: &Frames) -> Result<String> {
     Ok(text)
 }
 
+/// The place of the cell with the best mean over its seeds: the highest where more is better, else the lowest; none where none has any.
+fn best(seeds: &[BTreeMap<u64, f64>], rises: bool) -> Option<usize> {
+    let mean = |place: usize| seeds[place].values().sum::<f64>() / seeds[place].len() as f64;
+    let sign = if rises { -1.0 } else { 1.0 };
+    let there = (0..seeds.len()).filter(|place| !seeds[*place].is_empty());
+    there.min_by(|a, b| (sign * mean(*a)).total_cmp(&(sign * mean(*b))))
+}
+
 /// One metric's column, and whether a cell is marked.
 fn column(experiment: &Experiment, frames: &Frames, metric: Metric) -> Result<Vec<(String, bool)>> {
     let seeds = (0..experiment.cells.len()).map(|place| frames.by_seed(place, metric)).collect::<Result<Vec<_>>>()?;
-    let mean = |place: usize| seeds[place].values().sum::<f64>() / seeds[place].len() as f64;
-    let sign = if metric.rises() { -1.0 } else { 1.0 };
-    let there = (0..seeds.len()).filter(|place| !seeds[*place].is_empty());
-    let Some(best) = there.min_by(|a, b| (sign * mean(*a)).total_cmp(&(sign * mean(*b)))) else {
-        return Ok(vec![("–".into(), false); seeds.len()]);
-    };
+    let Some(best) = best(&seeds, metric.rises()) else { return Ok(vec![("–".into(), false); seeds.len()]) };
     let digits = metric.digits() + 1;
     let cell = |place: usize| {
         if place == best {
@@ -120,6 +124,16 @@ mod tests {
         for (freedom, quantile) in [(31, 2.040), (40, 2.021), (60, 2.000), (120, 1.980)] {
             assert!((student(freedom) - quantile).abs() < 6e-4, "{freedom}");
         }
+    }
+
+    #[test]
+    fn the_best_is_the_highest_where_more_is_better() {
+        let of = |values: &[f64]| values.iter().enumerate().map(|(seed, v)| (seed as u64, *v)).collect::<BTreeMap<u64, f64>>();
+        // Means 2, none, 3 and 1: a sum, or a number of seeds, would choose another.
+        let seeds = [of(&[1.0, 2.0, 3.0]), of(&[]), of(&[3.0]), of(&[0.0, 2.0])];
+        assert_eq!((best(&seeds, true), best(&seeds, false), best(&seeds[1..2], true)), (Some(2), Some(3), None));
+        let rising: Vec<Metric> = Metric::ALL.into_iter().filter(|m| m.rises()).collect();
+        assert_eq!(rising, [Metric::InceptionScore, Metric::Precision, Metric::Recall]);
     }
 
     /// Of metrics that rise the lower one is worse: a difference below 0 is one as well.
