@@ -2,12 +2,14 @@
 
 use crate::config::Config;
 use crate::grid::{Experiment, Study, studies, words};
+use crate::metrics::Metric;
 use crate::metrics::features::FeatureSource;
-use crate::store::FORMAT;
+use crate::store::{FORMAT, Machine, Outcome, Record};
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A cell's replicate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +67,32 @@ impl Job {
             config,
             seed,
             study,
+        }
+    }
+
+    /// Its record where nothing is measured yet; every score is a blank where the outcome is a reason.
+    pub fn record(&self, data: &str, outcome: Outcome) -> Record {
+        let reason = match &outcome {
+            Outcome::Finished {} => None,
+            Outcome::Diverged { reason } | Outcome::Failed { reason, .. } => Some(reason.clone()),
+        };
+        Record {
+            format: FORMAT,
+            id: self.id.clone(),
+            training_id: self.training_id.clone(),
+            config: self.config.clone(),
+            seed: self.seed,
+            data: data.into(),
+            outcome,
+            metrics: BTreeMap::new(),
+            blanks: reason.map(|reason| Metric::ALL.map(|metric| (metric, reason.clone())).into()).unwrap_or_default(),
+            real: BTreeMap::new(),
+            bounds: BTreeMap::new(),
+            progressive: Vec::new(),
+            evaluations: 0,
+            findings: None,
+            wall_s: 0.0,
+            machine: Machine::here(),
         }
     }
 }

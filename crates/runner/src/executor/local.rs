@@ -8,13 +8,11 @@ use crate::commands::Unusable;
 use crate::data::Dataset;
 use crate::device::Device;
 use crate::job::Job;
-use crate::metrics::Metric;
 use crate::store::claim::{self, Claim};
 use crate::store::history::{self, Event};
-use crate::store::{FORMAT, Machine, Outcome, Record, Store};
+use crate::store::{Outcome, Record, Store};
 use crate::{progress, stop};
 use anyhow::{Result, anyhow};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -202,25 +200,7 @@ impl Local<'_> {
         if matches!(self.store.done(&job.id), Ok(Some(_))) {
             return Ok(());
         }
-        let Outcome::Failed { reason, .. } = &outcome else { return Ok(()) };
-        let record = Record {
-            format: FORMAT,
-            id: job.id.clone(),
-            training_id: job.training_id.clone(),
-            config: job.config.clone(),
-            seed: job.seed,
-            data: self.data.digest.clone(),
-            metrics: BTreeMap::new(),
-            blanks: Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect(),
-            outcome,
-            real: BTreeMap::new(),
-            bounds: BTreeMap::new(),
-            progressive: Vec::new(),
-            evaluations: 0,
-            findings: None,
-            wall_s,
-            machine: Machine::here(),
-        };
+        let record = Record { wall_s, ..job.record(&self.data.digest, outcome) };
         self.store.leave_record(&record)?;
         history::add(&dir, Event::Failed)?;
         drop(claim);

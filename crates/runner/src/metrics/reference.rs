@@ -165,7 +165,7 @@ mod tests {
         assert_ne!(first.train.features.rows, first.held_out.features.rows);
         assert_ne!(load(&b, &net("one")).train.features.rows, first.train.features.rows);
         assert_eq!(count(), 4);
-        load(&a, &net("another"));
+        load(&a, &net("two"));
         assert_eq!(count(), 6);
         // Read again, not computed: what stands in the file is what comes.
         let again = load(&a, &net("one"));

@@ -25,11 +25,10 @@ use crate::progress::Reporter;
 use crate::stop::Interrupted;
 use crate::store::claim::{Claim, Holder};
 use crate::store::history::{self, Event};
-use crate::store::{FORMAT, Machine, Outcome, Record, Store, atomic};
+use crate::store::{Outcome, Record, Store, atomic};
 use anyhow::Result;
 use ddpm_model::Engine;
 use sample::samples_of;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 use study::Setting;
@@ -88,27 +87,8 @@ fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, manner: Manner)
     let (training, weights) = train(store, &training_claim, job, data, manner, &mut reporter)?;
     drop(training_claim);
     let started = Instant::now();
-    let mut record = Record {
-        format: FORMAT,
-        id: job.id.clone(),
-        training_id: job.training_id.clone(),
-        config: job.config.clone(),
-        seed: job.seed,
-        data: data.digest.clone(),
-        outcome: training.outcome.clone(),
-        metrics: BTreeMap::new(),
-        blanks: BTreeMap::new(),
-        real: BTreeMap::new(),
-        bounds: BTreeMap::new(),
-        progressive: Vec::new(),
-        evaluations: 0,
-        findings: None,
-        wall_s: 0.0,
-        machine: Machine::here(),
-    };
-    if let Outcome::Diverged { reason } = &training.outcome {
-        record.blanks = Metric::ALL.into_iter().map(|m| (m, reason.clone())).collect();
-    } else {
+    let mut record = job.record(&data.digest, training.outcome.clone());
+    if training.outcome == (Outcome::Finished {}) {
         let mut engine = Device::here().engine(&job.config.unet(data.shape), job.config.training.precision)?.load(weights);
         match &job.study {
             None => measure(store, job, data, &mut engine, &mut record, &mut reporter)?,

@@ -235,30 +235,7 @@ mod tests {
 
     use crate::data::few;
     use crate::job::tiny;
-    use crate::store::Machine;
     use crate::store::claim::Claim;
-    use std::collections::BTreeMap;
-
-    fn record(job: &crate::job::Job) -> Record {
-        Record {
-            format: FORMAT,
-            id: job.id.clone(),
-            training_id: job.training_id.clone(),
-            config: job.config.clone(),
-            seed: job.seed,
-            data: "d".into(),
-            outcome: Outcome::Finished {},
-            metrics: BTreeMap::new(),
-            blanks: BTreeMap::new(),
-            real: BTreeMap::new(),
-            bounds: BTreeMap::new(),
-            progressive: Vec::new(),
-            evaluations: 0,
-            findings: None,
-            wall_s: 0.0,
-            machine: Machine::here(),
-        }
-    }
 
     fn names(store: &Store, samples: bool) -> Vec<String> {
         removable(store, samples).unwrap().iter().map(|r| r.path.strip_prefix(store.root()).unwrap().display().to_string()).collect()
@@ -296,7 +273,7 @@ mod tests {
         let left = |n: usize| {
             jobs[..n].iter().for_each(|job| {
                 fs::create_dir_all(store.run(&job.id)).unwrap();
-                store.leave_record(&record(job)).unwrap();
+                store.leave_record(&job.record("d", Outcome::Finished {})).unwrap();
             });
             names(&store, false).iter().any(|name| name.starts_with("slurm"))
         };
