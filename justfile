@@ -33,6 +33,10 @@ test-kernels:
 faults *flags:
     cargo test --release --locked -q -p ddpm-runner --test faults -- --full "$@"
 
+# Plant small errors, drawn at random, in a crate (core, kernels, model, runner) and count those that the tests miss; an hour. Needs cargo-mutants: `just mutants model --seed 7`
+mutants crate *flags:
+    python3 tests/mutants.py "$@"
+
 # The mathematics alone
 math:
     cargo test --release --locked -p ddpm-core
