@@ -1,95 +1,120 @@
 #!/usr/bin/env python3
 """Plants small errors in a crate, one at a time, and says which of them no test notices. Needs cargo-mutants and a C++ compiler.
 
-usage: mutants.py CRATE [--seed N] [--count N] [--files GLOB]
-CRATE is core, kernels, model or runner. The mutants are a sample of all that cargo-mutants knows for the crate at HEAD, drawn with the
-seed, which is printed. They are built and tested in a clone of their own under target/mutants, first with the tests that are quick and
-near; only what these miss goes on to the next stage. Exit code: 0, or 1 where the program that is not changed fails its tests.
+usage: mutants.py CRATE [--seed N] [--count N] [--file GLOB]
+CRATE is core, kernels, model or runner. The mutants are a sample of those that cargo-mutants lists for the crate at HEAD, drawn with the
+seed, which is printed. They are built and tested in a clone under target/mutants, by stages: first the tests that are quick and near; what
+these miss, the next ones try. cargo-mutants itself has no stages, and its baseline is of the mutated crate's tests only.
+Exit code: 0, or 1 where the program that is not changed fails its tests.
 """
-import argparse, json, random, re, subprocess, sys, time
+import argparse, json, os, random, re, signal, subprocess, sys, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "target/mutants"
 TREE = HOME / "tree"
-# The device's programs run on the CUDA source compiled for the processor.
-EMULATION = ["--features", "emulation"]
-PIPELINE = ("runner", EMULATION, ["--test=pinned", "--test=golden", "--test=section4", "--test=emulated", "--test=pipeline"])
-STAGES = {  # a stage: the package whose tests run, its features, its targets
-    "core": [("core", [], []), ("model", [], []), ("runner", [], ["--test=pinned"])],
-    "kernels": [("kernels", EMULATION, ["--lib"]), ("model", EMULATION, []), PIPELINE],
-    "model": [("model", EMULATION, []), PIPELINE],
+RUNNER = ["--package=ddpm-runner", "--features=emulation"]
+# With emulation the device's programs run on the CUDA source compiled for the processor.
+KERNELS = ["--package=ddpm-kernels", "--features=emulation", "--lib"]
+MODEL = ["--package=ddpm-model", "--features=emulation", "--lib", "--test=properties"]
+NUMBERS = [*RUNNER, "--lib", "--test=pinned", "--test=golden", "--test=section4", "--test=emulated"]
+STAGES = {
+    "core": [["--package=ddpm-core"], MODEL, [*RUNNER, "--test=pinned"]],
+    "kernels": [KERNELS, MODEL, NUMBERS],
+    "model": [MODEL, NUMBERS, [*RUNNER, "--test=pipeline"]],
     "runner": [
-        ("runner", EMULATION, ["--lib", "--test=names", "--test=configuration", "--test=command_line", "--test=arms"]),
-        ("runner", EMULATION, ["--test=pinned", "--test=golden", "--test=section4"]),
-        ("runner", EMULATION, ["--test=pipeline", "--test=emulated", "--test=hostile", "--test=faults"]),
+        [*RUNNER, "--lib", "--test=names", "--test=configuration"],
+        [*RUNNER, "--test=command_line", "--test=arms", "--test=pinned", "--test=golden", "--test=section4"],
+        [*RUNNER, "--test=pipeline", "--test=emulated", "--test=hostile", "--test=faults"],
     ],
 }
-KINDS = ["caught", "missed", "timeout", "unviable"]
 
 
-def shell(*command, **options):
-    return subprocess.run(command, check=True, text=True, **options)
+def call(*command, where=TREE):
+    return subprocess.run(command, cwd=where, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 def clone():
-    """HEAD, in a folder of its own that keeps what was built there: files that did not change keep their times."""
+    """HEAD, in a folder that keeps what was built there: files that did not change keep their times."""
+    HOME.mkdir(parents=True, exist_ok=True)
     if not TREE.exists():
-        shell("git", "clone", "--quiet", "--shared", ROOT, TREE)
-    head = shell("git", "rev-parse", "HEAD", cwd=ROOT, capture_output=True).stdout.strip()
-    shell("git", "fetch", "--quiet", "origin", head, cwd=TREE)
-    shell("git", "checkout", "--quiet", "--force", "--detach", head, cwd=TREE)
-    return head
+        call("git", "clone", "--quiet", ROOT, TREE, where=ROOT)
+    head = call("git", "rev-parse", "HEAD", where=ROOT).strip()
+    call("git", "fetch", "--quiet", ROOT, head)
+    call("git", "checkout", "--quiet", "--force", "--detach", head)
+    return head[:7]
 
 
-def sample(crate, seed, count, files):
-    command = ["cargo", "mutants", "--list", "--json", "--package", f"ddpm-{crate}"] + (["--file", files] if files else [])
-    names = [mutant["name"] for mutant in json.loads(shell(*command, cwd=TREE, capture_output=True).stdout)]
-    drawn = random.Random(seed).sample(names, min(count, len(names)))
-    print(f"{len(names)} mutants of ddpm-{crate}, {len(drawn)} drawn with seed {seed}", flush=True)
-    return drawn
+def cargo(arguments, seconds=None):
+    """The exit code and the output; a code of None where it was still running after so many seconds."""
+    command = ["cargo", "test", "--locked", "--profile=mutants", *arguments]
+    process = subprocess.Popen(command, cwd=TREE, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        out = process.communicate(timeout=seconds)[0]
+        return process.returncode, out
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return None, process.communicate()[0]
 
 
-def run(crate, stage, mutants):
-    """Tests these mutants; their names by what became of them."""
-    package, features, targets = stage
-    command = ["cargo", "mutants", "--in-place", "--package", f"ddpm-{crate}", "--test-package", f"ddpm-{package}", "--output", HOME,
-               "--timeout-multiplier", "3", "--no-times", "--colors", "never", *features]
-    command += [f"--cargo-arg={target}" for target in ["--locked", *targets]]
-    for mutant in mutants:
-        command += ["--re", f"^{re.escape(mutant)}$"]
-    code = subprocess.run(command, cwd=TREE).returncode
-    if code not in (0, 2, 3):  # all caught, some missed, some timed out
-        sys.exit(f"cargo mutants ended with {code}: its logs are under {HOME / 'mutants.out'}")
-    return {kind: (HOME / f"mutants.out/{kind}.txt").read_text().splitlines() for kind in KINDS}
+def baseline(stages):
+    """How long each stage takes where nothing is changed."""
+    times = []
+    for stage in stages:
+        cargo([*stage, "--no-run"])
+        started = time.time()
+        code, out = cargo(stage)
+        if code != 0:
+            sys.exit(f"nothing is changed, and the tests fail:\n{out}")
+        times.append(time.time() - started)
+        print(f"unchanged: {times[-1]:.0f} s for {' '.join(stage)}", flush=True)
+    return times
+
+
+def trial(mutant, stages, times):
+    """What becomes of a mutant, and what noticed it."""
+    path = TREE / mutant["file"]
+    subprocess.run(["patch", "--quiet", str(path)], input=mutant["diff"], text=True, check=True)
+    try:
+        for stage, seconds in zip(stages, times):
+            if cargo([*stage, "--no-run"])[0] != 0:
+                return "unviable", "the compiler"
+            code, out = cargo(stage, 3 * seconds + 20)
+            if code is None:
+                return "caught", f"did not end in {3 * seconds + 20:.0f} s"
+            if code != 0:
+                failed = re.findall(r"^test (\S+).* \.\.\. FAILED$", out, re.M)
+                return "caught", ", ".join(failed[:2]) or out.strip().splitlines()[-1]
+        return "missed", ""
+    finally:
+        call("git", "checkout", "--quiet", "--", mutant["file"])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("crate", choices=STAGES)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--files", metavar="GLOB", help="draw from these files only")
+    parser.add_argument("--count", type=int, default=60, help="mutants that compile")
+    parser.add_argument("--file", metavar="GLOB", help="of these files only")
     options = parser.parse_args()
-    started = time.time()
-    HOME.mkdir(parents=True, exist_ok=True)
-    head = clone()
-    left = sample(options.crate, options.seed, options.count, options.files)
-    caught = unviable = 0
-    for number, stage in enumerate(STAGES[options.crate], 1):
-        print(f"stage {number}: {len(left)} mutants against {stage[0]} {' '.join(stage[2]) or 'all tests'}", flush=True)
-        became = run(options.crate, stage, left)
-        # A test that hangs is a test that fails.
-        caught += len(became["caught"]) + len(became["timeout"])
-        unviable += len(became["unviable"])
-        left = became["missed"]
-        if not left:
+    head, started = clone(), time.time()
+    only = ["--file", options.file] if options.file else []
+    mutants = json.loads(call("cargo", "mutants", "--list", "--json", "--diff", "--package", f"ddpm-{options.crate}", *only))
+    print(f"{len(mutants)} mutants of ddpm-{options.crate} at {head}, drawn with seed {options.seed}", flush=True)
+    random.Random(options.seed).shuffle(mutants)
+    stages, became = STAGES[options.crate], {"caught": [], "missed": [], "unviable": []}
+    times = baseline(stages)
+    for mutant in mutants:
+        outcome, by = trial(mutant, stages, times)
+        became[outcome].append(mutant["name"])
+        viable = len(became["caught"]) + len(became["missed"])
+        print(f"{viable:3} {outcome:8} {mutant['name']}{': ' + by if by else ''}", flush=True)
+        if viable == options.count:
             break
-    viable = caught + len(left)
-    print(f"\nddpm-{options.crate} at {head[:7]}, seed {options.seed}: {viable} mutants that compile ({unviable} do not), "
-          f"{caught} caught, {len(left)} missed ({100 * len(left) / max(viable, 1):.1f}%), {(time.time() - started) / 60:.0f} min")
-    for mutant in left:
-        print(f"  {mutant}")
+    missed = became["missed"]
+    print(f"\nddpm-{options.crate} at {head}, seed {options.seed}: {viable} mutants that compile ({len(became['unviable'])} do not), "
+          f"{len(missed)} missed ({100 * len(missed) / max(viable, 1):.1f}%), {(time.time() - started) / 60:.0f} min")
+    print("".join(f"  {name}\n" for name in missed), end="")
 
 
 if __name__ == "__main__":
