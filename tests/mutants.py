@@ -42,13 +42,18 @@ def clone():
     head = call("git", "rev-parse", "HEAD", where=ROOT).strip()
     call("git", "fetch", "--quiet", ROOT, head)
     call("git", "checkout", "--quiet", "--force", "--detach", head)
+    call("git", "clean", "-qfd")
     return head[:7]
 
 
 def cargo(arguments, seconds=None):
     """The exit code and the output; a code of None where it was still running after so many seconds."""
     command = ["cargo", "test", "--locked", "--profile=mutants", *arguments]
-    process = subprocess.Popen(command, cwd=TREE, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # That a property fails is enough: its smallest case is not looked for.
+    environment = {**os.environ, "PROPTEST_MAX_SHRINK_ITERS": "0", "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1"}
+    process = subprocess.Popen(
+        command, cwd=TREE, env=environment, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     try:
         out = process.communicate(timeout=seconds)[0]
         return process.returncode, out
@@ -88,6 +93,7 @@ def trial(mutant, stages, times):
         return "missed", ""
     finally:
         call("git", "checkout", "--quiet", "--", mutant["file"])
+        call("git", "clean", "-qfd")
 
 
 def main():

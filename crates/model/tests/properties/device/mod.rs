@@ -161,22 +161,33 @@ proptest! {
         let mut engine = Engine::with_weights(&unet, Precision::F32, weights.clone()).unwrap();
         let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
         let here = walk.run(seed, first, 2, &[1, 20]).unwrap();
+        // Where the network's error grows from step to step, what its weights' last places do to the host's own images is the measure.
+        let nudged = nudge(&weights, seed);
+        let mut engine = Engine::with_weights(&unet, Precision::F32, nudged).unwrap();
+        let moved = Walk::new(&mut engine, &d, &sampler).unwrap().run(seed, first, 2, &[1, 20]).unwrap();
+        let near = |ours, theirs, moved| distance(ours, theirs) < 1e-5 + 10.0 * distance(moved, theirs);
         let mut engine = remote(&unet, F32).load(weights);
         let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
         // A larger batch first: the smaller one is made by the same programs.
         walk.run(seed, 0, 3, &[]).unwrap();
         let there = walk.run(seed, first, 2, &[1, 20]).unwrap();
-        prop_assert!(distance(&there.x0, &here.x0) < 1e-3, "{}", distance(&there.x0, &here.x0));
+        prop_assert!(near(&there.x0, &here.x0, &moved.x0), "{} {}", distance(&there.x0, &here.x0), distance(&moved.x0, &here.x0));
         prop_assert_eq!(there.predictions.iter().map(|(t, _)| *t).collect::<Vec<_>>(), here.predictions.iter().map(|(t, _)| *t).collect::<Vec<_>>());
         prop_assert!(there.predictions.len() >= 2);
-        for ((_, ours), (t, theirs)) in there.predictions.iter().zip(&here.predictions) {
-            prop_assert!(distance(ours, theirs) < 1e-3, "t = {t}: {}", distance(ours, theirs));
+        for (((_, ours), (t, theirs)), (_, moved)) in there.predictions.iter().zip(&here.predictions).zip(&moved.predictions) {
+            prop_assert!(near(ours, theirs, moved), "t = {t}: {} {}", distance(ours, theirs), distance(moved, theirs));
         }
         // Other programs take the arena, and the same walk takes it back.
         let end = walk.evaluations();
         walk.walk(here.x0.clone(), end - 1..end, &|walk, place| walk.noise(seed, Some(place), 0, 2), &mut |_| {}).unwrap();
         prop_assert_eq!(numbers(&walk.run(seed, first, 2, &[]).unwrap().x0), numbers(&there.x0));
     }
+}
+
+/// Weights with each number one place up or down, by chance.
+fn nudge(weights: &[f32], seed: u64) -> Vec<f32> {
+    let random = Random::new(seed, Stream::Bootstrap);
+    weights.iter().enumerate().map(|(i, v)| if random.word(0, i as u64) & 1 == 0 { v.next_up() } else { v.next_down() }).collect()
 }
 
 /// Objectives with a variance that they can have.
