@@ -25,9 +25,9 @@ report grid="table2" base="" *flags:
 test:
     cargo test --release --locked --workspace
 
-# The kernels with each instruction set as the upper limit
+# The kernels with each of this processor's instruction sets as the upper limit
 test-kernels:
-    for isa in portable avx2 avx512 avx512-bf16; do echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q --workspace --lib || exit 1; done
+    {{release}} && for isa in portable neon avx2 avx512 avx512-bf16; do if DDPM_ISA=$isa {{ddpm}} doctor | grep -q "^kernels  *$isa in use"; then echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q --workspace --lib || exit 1; else echo "SKIPPED $isa: not on this processor"; fi; done
 
 # Cause every fault and print what is left after it; minutes. `just faults --only disk` does one
 faults *flags:

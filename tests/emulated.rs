@@ -147,7 +147,7 @@ fn a_first_run_tells_everything() {
     std::fs::set_permissions(at("gpu-tests"), PermissionsExt::from_mode(0o755)).unwrap();
     let first = std::process::Command::new("bash")
         .arg(at("first-run.sh"))
-        .envs([("DEVICE", "emulated"), ("PYTHON", "no-python"), ("LIMIT", "200"), ("PATH", "/usr/bin:/bin")])
+        .envs([("DEVICE", "emulated"), ("PYTHON", "no-python"), ("LIMIT", "2000"), ("PATH", "/usr/bin:/bin")])
         .env("OUT", at("out"))
         .output()
         .unwrap();

@@ -7,12 +7,13 @@ seed, which is printed. They are built and tested in a clone under target/mutant
 these miss, the next ones try. cargo-mutants itself has no stages, and its baseline is of the mutated crate's tests only.
 Exit code: 0, or 1 where the program that is not changed fails its tests.
 """
-import argparse, json, os, random, re, signal, subprocess, sys, time
+import argparse, json, os, random, re, shutil, signal, subprocess, sys, threading, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "target/mutants"
 TREE = HOME / "tree"
+SCRATCH = HOME / "tmp"
 RUNNER = ["--package=ddpm-runner", "--features=emulation"]
 # With emulation the device's programs run on the CUDA source compiled for the processor.
 KERNELS = ["--package=ddpm-kernels", "--features=emulation", "--lib"]
@@ -47,19 +48,36 @@ def clone():
 
 
 def cargo(arguments, seconds=None):
-    """The exit code and the output; a code of None where it was still running after so many seconds."""
+    """None where all of it passes, else what did not, in words. It ends at the first test that fails, or after so many seconds."""
     command = ["cargo", "test", "--locked", "--profile=mutants", *arguments]
     # That a property fails is enough: its smallest case is not looked for.
-    environment = {**os.environ, "PROPTEST_MAX_SHRINK_ITERS": "0", "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1"}
+    properties = {"PROPTEST_MAX_SHRINK_ITERS": "0", "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1"}
+    # What is stopped leaves its files.
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir()
+    environment = {**os.environ, **properties, "TMPDIR": str(SCRATCH)}
     process = subprocess.Popen(
         command, cwd=TREE, env=environment, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    try:
-        out = process.communicate(timeout=seconds)[0]
-        return process.returncode, out
-    except subprocess.TimeoutExpired:
+    late = threading.Event()
+
+    def stop():
+        late.set()
         os.killpg(process.pid, signal.SIGKILL)
-        return None, process.communicate()[0]
+
+    timer = threading.Timer(seconds or 3600, stop)
+    timer.start()
+    last = ""
+    for line in process.stdout:
+        last = line.strip() or last
+        if failed := re.match(r"test (\S+).* \.\.\. FAILED$", line):
+            os.killpg(process.pid, signal.SIGKILL)
+            last = failed[1]
+    code = process.wait()
+    timer.cancel()
+    if late.is_set():
+        return f"did not end in {seconds:.0f} s"
+    return None if code == 0 else last
 
 
 def baseline(stages):
@@ -68,9 +86,8 @@ def baseline(stages):
     for stage in stages:
         cargo([*stage, "--no-run"])
         started = time.time()
-        code, out = cargo(stage)
-        if code != 0:
-            sys.exit(f"nothing is changed, and the tests fail:\n{out}")
+        if failed := cargo(stage):
+            sys.exit(f"nothing is changed, and the tests fail: {failed}")
         times.append(time.time() - started)
         print(f"unchanged: {times[-1]:.0f} s for {' '.join(stage)}", flush=True)
     return times
@@ -82,14 +99,10 @@ def trial(mutant, stages, times):
     subprocess.run(["patch", "--quiet", str(path)], input=mutant["diff"], text=True, check=True)
     try:
         for stage, seconds in zip(stages, times):
-            if cargo([*stage, "--no-run"])[0] != 0:
+            if cargo([*stage, "--no-run"]):
                 return "unviable", "the compiler"
-            code, out = cargo(stage, 3 * seconds + 20)
-            if code is None:
-                return "caught", f"did not end in {3 * seconds + 20:.0f} s"
-            if code != 0:
-                failed = re.findall(r"^test (\S+).* \.\.\. FAILED$", out, re.M)
-                return "caught", ", ".join(failed[:2]) or out.strip().splitlines()[-1]
+            if failed := cargo(stage, 3 * seconds + 20):
+                return "caught", failed
         return "missed", ""
     finally:
         call("git", "checkout", "--quiet", "--", mutant["file"])

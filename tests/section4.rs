@@ -4,8 +4,12 @@ mod support;
 
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::checkpoint::plain_bytes;
-use ddpm_model::inception::tensor_shapes;
+use ddpm_model::inception::{Resize, tensor_shapes};
+use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::{Device, Tensor, load};
+use ddpm_runner::metrics::features::FeatureSource;
+use ddpm_runner::metrics::frechet::Gaussian;
+use ddpm_runner::metrics::moments::Moments;
 use std::fs;
 use std::path::{Path, PathBuf};
 use support::*;
@@ -180,6 +184,41 @@ fn untrained_inception(path: &Path) {
         (name, Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap())
     });
     fs::write(path, plain_bytes(&tensors.collect::<Vec<_>>()).unwrap()).unwrap();
+}
+
+/// Images are made as large as Inception wants them by the rule that is asked for, which is the authors' where none is.
+#[test]
+fn images_are_resized_by_the_rule_that_is_named() {
+    const SHAPE: ImageShape = ImageShape { height: 32, width: 32, channels: 3 };
+    let dir = tempfile::tempdir().unwrap();
+    let (weights, folders) = (dir.path().join("inception.safetensors"), ["a", "b"].map(|name| dir.path().join(name)));
+    untrained_inception(&weights);
+    for (first, folder) in folders.iter().enumerate() {
+        fs::create_dir(folder).unwrap();
+        for i in 0..3 {
+            let pixel = |x, y| image::Rgb([0, 1, 2].map(|c| byte(3 * first as u32 + i, y, x, c)));
+            image::RgbImage::from_fn(32, 32, pixel).save(folder.join(format!("{i}.png"))).unwrap();
+        }
+    }
+    let told = |rule: &[&str]| -> f64 {
+        let output = ddpm_in(&[&["fid", "--json", "--weights", weights.to_str().unwrap()], rule].concat(), &[&folders[0], &folders[1]]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_str::<serde_json::Value>(&stdout(&output)).unwrap()["fid"].as_f64().unwrap()
+    };
+    let expected = |resize: Resize| -> f64 {
+        let net = FeatureSource::Inception { weights: weights.clone(), resize }.load(SHAPE).unwrap().unwrap();
+        let moments = [0, 3].map(|first| {
+            let every =
+                (0..3).flat_map(|i| (0..32).flat_map(move |y| (0..32).flat_map(move |x| (0..3).map(move |c| byte(first + i, y, x, c)))));
+            let features = net.see(&every.collect::<Vec<u8>>(), SHAPE, |_| Ok(())).unwrap();
+            Moments::of(features.dim, features.iter())
+        });
+        Gaussian::of(&moments[1]).unwrap().distance(&moments[0]).unwrap()
+    };
+    let [ours, theirs] = [Resize::TensorFlow1, Resize::PyTorch].map(expected);
+    assert!((ours - theirs).abs() > 1e-2 * ours, "{ours} {theirs}");
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-4 * b;
+    assert!(near(told(&[]), ours) && near(told(&["--resize", "tensorflow1"]), ours) && near(told(&["--resize", "pytorch"]), theirs));
 }
 
 /// Neighbours by a crop, as in Figure 12: in pixels they are those of the middle, of whole images of another size; in features too.

@@ -170,3 +170,23 @@ pub struct Seen<'a> {
     /// The x_0 that it implies, clipped where the sampler clips.
     pub x0: &'a Tensor,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(numbers: &[f64]) -> State {
+        State(Tensor::new(numbers, &Device::Cpu).unwrap())
+    }
+
+    /// Also where an infinite prediction has no part in the next image.
+    #[test]
+    fn states_are_combined_by_number() {
+        let (a, b, endless) = (state(&[1.0, -2.0]), state(&[10.0, 4.0]), state(&[f64::INFINITY, f64::NAN]));
+        let combined = |terms: &[(f64, &State)]| State::combine(terms).unwrap().0.to_vec1::<f64>().unwrap();
+        assert_eq!(combined(&[(2.0, &a), (0.5, &b)]), [7.0, -2.0]);
+        assert_eq!(combined(&[(0.0, &endless), (1.0, &a), (-1.0, &b)]), [-9.0, -6.0]);
+        assert_eq!(combined(&[(3.0, &a), (0.0, &endless)]), [3.0, -6.0]);
+        assert_eq!(combined(&[(0.0, &endless), (0.0, &a)]), [0.0, 0.0]);
+    }
+}

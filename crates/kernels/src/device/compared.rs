@@ -62,6 +62,9 @@ impl Compared {
                 wrong = wrong.or(Some(format!("{who}byte {at} was overwritten, outside of what it may write")));
             }
         }
+        if let Some(at) = self.undeclared(op, programs[1], &wanted)? {
+            wrong = wrong.or(Some(format!("the trusted device: byte {at} depends on what lies outside of what it may read")));
+        }
         if worst > 1.0 {
             wrong = wrong.or(Some(format!("{worst:.3} times the error that is allowed")));
         }
@@ -75,6 +78,22 @@ impl Compared {
         }
         self.memory = wanted;
         Ok((worst, wrong))
+    }
+
+    /// The first byte of the targets that is another one where all that the operation does not name is NaN.
+    fn undeclared(&mut self, op: &Op, program: usize, wanted: &[u8]) -> Result<Option<usize>> {
+        let all = Span { at: 0, bytes: self.memory.len() };
+        let (mut memory, mut found) = (vec![0xff; all.bytes], vec![0; all.bytes]);
+        for span in op.places() {
+            let named = span.at..span.at + span.bytes;
+            memory[named.clone()].copy_from_slice(&self.memory[named]);
+        }
+        self.trusted.upload(all, &memory)?;
+        self.trusted.run(program)?;
+        self.trusted.download(all, &mut found)?;
+        self.trusted.upload(all, wanted)?;
+        let targets = op.targets();
+        Ok(targets.iter().flat_map(|(span, _)| span.at..span.at + span.bytes).find(|at| found[*at] != wanted[*at]))
     }
 }
 
@@ -257,5 +276,32 @@ mod tests {
         assert_eq!(numbers(&(-2.25f64).to_le_bytes(), Element::F64), [-2.25]);
         assert_eq!(numbers(&[1, 2, 0, 0, 7, 0, 0, 0], Element::U32), [513.0, 7.0]);
         assert_eq!(numbers(&[9, 8], Element::Byte), [9.0, 8.0]);
+    }
+    /// What is read is named: what another operation may overwrite in the meantime is known by that.
+    #[cfg(feature = "emulation")]
+    #[test]
+    fn what_is_read_and_not_named_is_found() {
+        use super::super::emulated::Emulated;
+        use super::super::launch::Argument;
+        use super::super::{Type, arena::Arena, maps};
+        let map = maps::Map { kind: Type::F32, batch: 2, h: 3, w: 4, c: 8 };
+        let mut arena = Arena::default();
+        let [x, y] = [map.numbers(), 4 * map.numbers()].map(|n| arena.take(4 * n));
+        let told = |op: Op| {
+            let (mut compared, _) = Compared::new(Box::<Emulated>::default(), Box::<Emulated>::default());
+            compared.reserve(arena.bytes()).unwrap();
+            compared.upload(x, &[0x3f; 4].repeat(map.numbers())).unwrap();
+            let program = compared.load(vec![op]).unwrap();
+            compared.run(program).map_err(|e| e.to_string())
+        };
+        let op = maps::upsample(map, x, y);
+        assert!(told(op.clone()).is_ok());
+        let Op::Launch(mut launch) = op else { panic!("a kernel of its own") };
+        let Argument::Place(place) = &mut launch.arguments[0] else { panic!("what it reads") };
+        place.span.bytes -= 4;
+        let told = told(Op::Launch(launch)).unwrap_err();
+        // The last channel of the last pixel of the second image is first seen two rows and two columns before that image's end.
+        let number = ((6 + 4) * 8 + 6) * 8 + 7;
+        assert!(told.contains(&format!("byte {} depends on what lies outside", y.at + 4 * number)), "{told}");
     }
 }

@@ -63,7 +63,7 @@ impl Random {
         philox4x32_10([block as u32, step as u32, self.stream | (high << 8), (block >> 32) as u32], self.key)
     }
 
-    /// `N` blocks of `step` from block `first` on, word by word: \[4\]\[N\]. Blocks up to 2^32.
+    /// `N` blocks of `step` from block `first` on, word by word: \[4\]\[N\]. They must not go over a multiple of 2^32.
     #[inline(always)]
     pub fn blocks<const N: usize>(&self, step: u64, first: u64) -> [[u32; N]; 4] {
         let high = (step >> 32) as u32;
@@ -146,6 +146,23 @@ mod tests {
             random.normal_fill(step, first, &mut parts[..cut]);
             random.normal_fill(step, first + cut as u64, &mut parts[cut..]);
             prop_assert_eq!(whole, parts);
+        }
+
+        /// Words, lanes and rows are all numbers of the same blocks, of any step.
+        #[test]
+        fn numbers_are_those_of_their_blocks(seed: u64, step in 0u64..1 << 56, high in 0u64..3, low: u32, rows in 1usize..4, len in 1usize..9) {
+            let random = Random::new(seed, Stream::Dropout);
+            let first = (high << 32) + low.min(u32::MAX - 8) as u64;
+            let lanes = random.blocks::<8>(step, first);
+            for (i, block) in (0..8).map(|i| random.block(step, first + i)).enumerate() {
+                prop_assert_eq!(lanes.map(|words| words[i]), block);
+                prop_assert_eq!([0, 1, 2, 3].map(|word| random.word(step, 4 * (first + i as u64) + word)), block);
+                let uniform = random.uniform(step, 4 * (first + i as u64) + 1);
+                prop_assert_eq!(uniform, (block[1] as f64 + 0.5) / 4_294_967_296.0);
+            }
+            let mut all = vec![0f32; rows * len];
+            random.normal_fill(step, (low as usize % 1000 * len) as u64, &mut all);
+            prop_assert_eq!(random.normals(step, low as usize % 1000, rows, len), all);
         }
 
         #[test]

@@ -236,6 +236,7 @@ mod tests {
     use crate::data::few;
     use crate::job::tiny;
     use crate::store::claim::Claim;
+    use std::time::SystemTime;
 
     fn names(store: &Store, samples: bool) -> Vec<String> {
         removable(store, samples).unwrap().iter().map(|r| r.path.strip_prefix(store.root()).unwrap().display().to_string()).collect()
@@ -257,6 +258,24 @@ mod tests {
         assert!(names(&store, false).is_empty());
         drop(claim);
         assert_eq!(names(&store, false).len(), 1);
+    }
+
+    /// What another process may be writing at this moment stays, what was left long ago goes; finished features always stay.
+    #[test]
+    fn parts_go_when_they_are_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let old = |kind: &str| format!("{kind}/{}old", atomic::PART);
+        for kind in ["samples", "features"] {
+            fs::create_dir_all(dir.path().join(kind)).unwrap();
+            fs::write(dir.path().join(kind).join("whole.safetensors"), b"x").unwrap();
+            for (name, age) in [("new", FORGOTTEN / 2), ("old", FORGOTTEN * 2)] {
+                let part = fs::File::create(dir.path().join(kind).join(format!("{}{name}", atomic::PART))).unwrap();
+                part.set_modified(SystemTime::now() - age).unwrap();
+            }
+        }
+        assert_eq!(names(&store, false), [old("samples"), old("features")]);
+        assert_eq!(names(&store, true), [old("samples"), "samples/whole.safetensors".into(), old("features")]);
     }
 
     /// The plan of an array is kept until the last of its jobs is done.
