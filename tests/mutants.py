@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Plants small errors in a crate, one at a time, and says which of them no test notices. Needs cargo-mutants and a C++ compiler.
 
-usage: mutants.py CRATE [--seed N] [--count N] [--file GLOB]
+usage: mutants.py CRATE [--seed N] [--count N] [--name TEXT]...
 CRATE is core, kernels, model or runner. The mutants are a sample of those that cargo-mutants lists for the crate at HEAD, drawn with the
 seed, which is printed. They are built and tested in a clone under target/mutants, by stages: first the tests that are quick and near; what
-these miss, the next ones try. cargo-mutants itself has no stages, and its baseline is of the mutated crate's tests only.
+these miss, the next ones try, and the first test that fails ends it. cargo-mutants itself has no stages, and its baseline is of the mutated
+crate's tests only. What was printed for each is under target/mutants/log.
 Exit code: 0, or 1 where the program that is not changed fails its tests.
 """
 import argparse, json, os, random, re, shutil, signal, subprocess, sys, threading, time
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "target/mutants"
 TREE = HOME / "tree"
 SCRATCH = HOME / "tmp"
+LOGS = HOME / "log"
 RUNNER = ["--package=ddpm-runner", "--features=emulation"]
 # With emulation the device's programs run on the CUDA source compiled for the processor.
 KERNELS = ["--package=ddpm-kernels", "--features=emulation", "--lib"]
@@ -47,61 +49,59 @@ def clone():
     return head[:7]
 
 
-def cargo(arguments, seconds=None):
+def cargo(arguments, log, seconds=3600):
     """None where all of it passes, else what did not, in words. It ends at the first test that fails, or after so many seconds."""
-    command = ["cargo", "test", "--locked", "--profile=mutants", *arguments]
-    # That a property fails is enough: its smallest case is not looked for.
-    properties = {"PROPTEST_MAX_SHRINK_ITERS": "0", "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1"}
+    # That a property fails is enough: its smallest case is not looked for. What a test says comes before its end is told.
+    said = {"PROPTEST_MAX_SHRINK_ITERS": "0", "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1", "RUST_TEST_NOCAPTURE": "1"}
     # What is stopped leaves its files.
     shutil.rmtree(SCRATCH, ignore_errors=True)
     SCRATCH.mkdir()
-    environment = {**os.environ, **properties, "TMPDIR": str(SCRATCH)}
     process = subprocess.Popen(
-        command, cwd=TREE, env=environment, text=True, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ["cargo", "test", "--locked", "--profile=mutants", *arguments], cwd=TREE, env={**os.environ, **said, "TMPDIR": str(SCRATCH)},
+        text=True, errors="replace", start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )
-    late = threading.Event()
+    ended_by = []
 
-    def stop():
-        late.set()
+    def end(why):
+        ended_by.append(why)
         os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(seconds or 3600, stop)
+    timer = threading.Timer(seconds, end, [f"did not end in {seconds:.0f} s"])
     timer.start()
     last = ""
     for line in process.stdout:
+        log.write(line)
         last = line.strip() or last
-        if failed := re.match(r"test (\S+).* \.\.\. FAILED$", line):
-            os.killpg(process.pid, signal.SIGKILL)
-            last = failed[1]
+        if not ended_by and (failed := re.search(r"\btest (\S+).* \.\.\. FAILED$", line)):
+            end(failed[1])
     code = process.wait()
     timer.cancel()
-    if late.is_set():
-        return f"did not end in {seconds:.0f} s"
-    return None if code == 0 else last
+    return ended_by[0] if ended_by else None if code == 0 else last
 
 
-def baseline(stages):
+def baseline(stages, log):
     """How long each stage takes where nothing is changed."""
     times = []
     for stage in stages:
-        cargo([*stage, "--no-run"])
+        cargo([*stage, "--no-run"], log)
         started = time.time()
-        if failed := cargo(stage):
-            sys.exit(f"nothing is changed, and the tests fail: {failed}")
+        if failed := cargo(stage, log):
+            sys.exit(f"nothing is changed, and the tests fail: {failed} (see {log.name})")
         times.append(time.time() - started)
         print(f"unchanged: {times[-1]:.0f} s for {' '.join(stage)}", flush=True)
     return times
 
 
-def trial(mutant, stages, times):
+def trial(mutant, stages, times, log):
     """What becomes of a mutant, and what noticed it."""
     path = TREE / mutant["file"]
+    log.write(mutant["diff"])
     subprocess.run(["patch", "--quiet", str(path)], input=mutant["diff"], text=True, check=True)
     try:
         for stage, seconds in zip(stages, times):
-            if cargo([*stage, "--no-run"]):
+            if cargo([*stage, "--no-run"], log):
                 return "unviable", "the compiler"
-            if failed := cargo(stage, 3 * seconds + 20):
+            if failed := cargo(stage, log, 3 * seconds + 20):
                 return "caught", failed
         return "missed", ""
     finally:
@@ -114,20 +114,27 @@ def main():
     parser.add_argument("crate", choices=STAGES)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--count", type=int, default=60, help="mutants that compile")
-    parser.add_argument("--file", metavar="GLOB", help="of these files only")
+    parser.add_argument("--name", metavar="TEXT", action="append", help="only those whose name holds one of these texts")
     options = parser.parse_args()
     head, started = clone(), time.time()
-    only = ["--file", options.file] if options.file else []
-    mutants = json.loads(call("cargo", "mutants", "--list", "--json", "--diff", "--package", f"ddpm-{options.crate}", *only))
+    listed = json.loads(call("cargo", "mutants", "--list", "--json", "--diff", "--package", f"ddpm-{options.crate}"))
+    mutants = [mutant for mutant in listed if any(text in mutant["name"] for text in options.name or [""])]
+    if "amx_tile" not in Path("/proc/cpuinfo").read_text():
+        mutants = [mutant for mutant in mutants if not mutant["file"].endswith("gemm/amx.rs")]
+        print("without those in amx.rs: this processor has no matrix unit")
     print(f"{len(mutants)} mutants of ddpm-{options.crate} at {head}, drawn with seed {options.seed}", flush=True)
     random.Random(options.seed).shuffle(mutants)
     stages, became = STAGES[options.crate], {"caught": [], "missed": [], "unviable": []}
-    times = baseline(stages)
-    for mutant in mutants:
-        outcome, by = trial(mutant, stages, times)
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir()
+    with open(LOGS / "unchanged.txt", "w") as log:
+        times = baseline(stages, log)
+    for number, mutant in enumerate(mutants, 1):
+        with open(LOGS / f"{number}.txt", "w") as log:
+            outcome, by = trial(mutant, stages, times, log)
         became[outcome].append(mutant["name"])
         viable = len(became["caught"]) + len(became["missed"])
-        print(f"{viable:3} {outcome:8} {mutant['name']}{': ' + by if by else ''}", flush=True)
+        print(f"{number:3} {outcome:8} {mutant['name']}{': ' + by if by else ''}", flush=True)
         if viable == options.count:
             break
     missed = became["missed"]

@@ -182,3 +182,21 @@ pub fn silu_backward(x: Span, n: usize, dy: Span) -> Op {
     let arguments = vec![reads(x, n, Element::F32), Argument::U64(n as u64), updates(dy, n, Element::F32)];
     Op::Launch(Launch::each("silu_backward", n, arguments))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread has eight channels of a pixel where they can be read at once, else one.
+    #[test]
+    fn there_are_as_many_threads_as_there_is_work() {
+        let blocks = |c| {
+            let map = Map { kind: Type::F32, batch: 2, h: 16, w: 16, c };
+            let [y, bias] = [map.numbers(), c].map(|n| Span { at: 0, bytes: 4 * n });
+            let Op::Launch(launch) = finish(map, y, (0, c), bias, None, &[]) else { panic!("a kernel of its own") };
+            launch.grid
+        };
+        // 512 pixels: 3 packs of each, or 12 channels; 256 threads a block.
+        assert_eq!([blocks(24), blocks(12)], [(6, 1), (24, 1)]);
+    }
+}
