@@ -207,9 +207,9 @@ fn images_are_resized_by_the_rule_that_is_named() {
     };
     let expected = |resize: Resize| -> f64 {
         let net = FeatureSource::Inception { weights: weights.clone(), resize }.load(SHAPE).unwrap().unwrap();
-        let moments = [0, 3].map(|first| {
+        let moments = [0, 2].map(|first| {
             let every =
-                (0..3).flat_map(|i| (0..32).flat_map(move |y| (0..32).flat_map(move |x| (0..3).map(move |c| byte(first + i, y, x, c)))));
+                (0..2).flat_map(|i| (0..32).flat_map(move |y| (0..32).flat_map(move |x| (0..3).map(move |c| byte(first + i, y, x, c)))));
             let features = net.see(&every.collect::<Vec<u8>>(), SHAPE, |_| Ok(())).unwrap();
             Moments::of(features.dim, features.iter())
         });
