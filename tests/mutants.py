@@ -6,7 +6,7 @@ CRATE is core, kernels, model or runner. The mutants are a sample of those that 
 seed, which is printed. They are built and tested in a clone under target/mutants, by stages: first the tests that are quick and near; what
 these miss, the next ones try, and the first test that fails ends it. cargo-mutants itself has no stages, and its baseline is of the mutated
 crate's tests only. What was printed for each is under target/mutants/log.
-Exit code: 0, or 1 where the program that is not changed fails its tests.
+Exit code: 0, or 1 where the program that is not changed fails its tests or no mutant has such a name.
 """
 import argparse, json, os, random, re, shutil, signal, subprocess, sys, threading, time
 from pathlib import Path
@@ -119,9 +119,12 @@ def main():
     head, started = clone(), time.time()
     listed = json.loads(call("cargo", "mutants", "--list", "--json", "--diff", "--package", f"ddpm-{options.crate}"))
     mutants = [mutant for mutant in listed if any(text in mutant["name"] for text in options.name or [""])]
-    if "amx_tile" not in Path("/proc/cpuinfo").read_text():
+    processor = Path("/proc/cpuinfo")
+    if not processor.exists() or "amx_tile" not in processor.read_text():
         mutants = [mutant for mutant in mutants if not mutant["file"].endswith("gemm/amx.rs")]
         print("without those in amx.rs: this processor has no matrix unit")
+    if not mutants:
+        sys.exit("no mutant has such a name; `cargo mutants --list` shows them all")
     print(f"{len(mutants)} mutants of ddpm-{options.crate} at {head}, drawn with seed {options.seed}", flush=True)
     random.Random(options.seed).shuffle(mutants)
     stages, became = STAGES[options.crate], {"caught": [], "missed": [], "unviable": []}

@@ -277,6 +277,7 @@ mod tests {
         assert_eq!(numbers(&[1, 2, 0, 0, 7, 0, 0, 0], Element::U32), [513.0, 7.0]);
         assert_eq!(numbers(&[9, 8], Element::Byte), [9.0, 8.0]);
     }
+
     /// What is read is named: what another operation may overwrite in the meantime is known by that.
     #[cfg(feature = "emulation")]
     #[test]
