@@ -88,3 +88,36 @@ impl Reporter {
 pub fn of(dir: &Path) -> Option<Progress> {
     read_json(&dir.join("progress.json")).ok().flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reporter = Reporter::new(dir.path());
+        reporter.begin();
+        std::thread::sleep(Duration::from_millis(20));
+        reporter.tell("train", 5, 25, 40, Some(0.5)).unwrap();
+        let first = of(dir.path()).unwrap();
+        assert_eq!((&first.stage[..], first.done, first.total, first.loss), ("train", 5, 25, Some(0.5)));
+        // 40 images in 20 ms or more, and in less than a minute on any machine; of one look no time can be said.
+        assert!(first.images_per_s > 40.0 / 60.0 && first.images_per_s <= 40.0 / 0.02 && first.seconds_left.is_none(), "{first:?}");
+        // At most twice a second.
+        reporter.tell("train", 6, 25, 48, None).unwrap();
+        assert_eq!(of(dir.path()).unwrap(), first);
+        std::thread::sleep(Duration::from_millis(510));
+        reporter.tell("train", 15, 25, 120, None).unwrap();
+        let (second, waited) = (of(dir.path()).unwrap(), reporter.first.unwrap().1.elapsed().as_secs_f64());
+        // Ten steps since the first look, ten are left: as long again.
+        assert!(second.done == 15 && second.seconds_left.is_some_and(|s| (0.51..=waited).contains(&s)), "{second:?}, {waited}");
+        assert!(second.images_per_s <= 120.0 / 0.53, "{second:?}");
+        // A stage's own beginning counts.
+        reporter.begin();
+        reporter.tell("sample", 1, 2, 1, None).unwrap();
+        assert!(of(dir.path()).unwrap().seconds_left.is_none());
+        reporter.end();
+        assert_eq!((of(dir.path()), fs::read_dir(dir.path()).unwrap().count()), (None, 0));
+    }
+}

@@ -42,4 +42,10 @@ mod tests {
         assert_eq!(text.split_whitespace().collect::<Vec<_>>(), words.split_whitespace().collect::<Vec<_>>());
         assert_eq!(wrapped("short"), "short\n");
     }
+
+    #[test]
+    fn bytes_are_said_in_the_largest_unit_that_they_fill() {
+        let said = [0, 999, 1_000, 999_949, 1_000_000, 2_500_000_000, 1_000_000_000_000].map(size);
+        assert_eq!(said, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "2.5 GB", "1.0 TB"]);
+    }
 }

@@ -146,3 +146,20 @@ pub fn duration(seconds: f64) -> String {
         s => format!("{:.0} days", s / 86_400.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_in_a_unit_that_fits() {
+        let said = [0.4, 99.4, 100.0, 5999.0, 6000.0, 172_799.0, 172_800.0, 864_000.0].map(duration);
+        assert_eq!(said, ["0 s", "99 s", "2 min", "100 min", "1.7 h", "48.0 h", "2 days", "10 days"]);
+    }
+
+    #[test]
+    fn speeds_are_one_number_or_a_range() {
+        assert_eq!(range([41.2e9, 40.8e9].into_iter()), "41");
+        assert_eq!(range([41.2e9, 7e9, 12e9].into_iter()), "7 to 41");
+    }
+}

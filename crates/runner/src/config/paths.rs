@@ -101,3 +101,15 @@ pub fn normalised(tree: &Value) -> Value {
     }
     tree
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_an_end() {
+        let path = |keys: usize| format!("data{}", ".a".repeat(keys - 1));
+        assert_eq!(full(&path(DEEPEST)).unwrap(), path(DEEPEST));
+        assert!(full(&path(DEEPEST + 1)).unwrap_err().contains("at most 16 keys"));
+    }
+}

@@ -283,8 +283,11 @@ mod tests {
     fn the_embedded_classifier_is_as_good_as_it_says() {
         let data = crate::data::DataSource::FashionMnist {}.load().unwrap();
         let net = FeatureSource::Own {}.load(data.shape).unwrap().unwrap();
-        let seen = net.see(&data.held_out.pixels, data.shape, |_| Ok(())).unwrap();
+        let mut told = Vec::new();
+        let seen = net.see(&data.held_out.pixels, data.shape, |n| Ok(told.push(n))).unwrap();
         assert_eq!((seen.dim, seen.n(), seen.classes), (96, 1000, CLASSES));
+        let parts = (1..=1000usize.div_ceil(BATCH)).map(|i| (i * BATCH).min(1000));
+        assert!(told.iter().copied().eq(parts), "{told:?}");
         let best = |row: &[f32]| (0..CLASSES).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
         let right =
             seen.probabilities.chunks(CLASSES).zip(&data.held_out.labels).filter(|(row, label)| best(row) == **label as usize).count();
@@ -292,5 +295,17 @@ mod tests {
         let said = serde_json::from_str::<serde_json::Value>(text).unwrap()["accuracy"].as_f64().unwrap();
         // One image may lie between two classes.
         assert!((right as f64 / 1000.0 - said).abs() < 1.5e-3, "{right} of 1000, said {said}");
+    }
+
+    #[test]
+    fn rows_are_the_images() {
+        let features =
+            Features { dim: 2, classes: 3, rows: (0..8).map(|v| v as f32).collect(), probabilities: (0..12).map(|v| v as f32).collect() };
+        assert_eq!((features.n(), features.row(0), features.row(3)), (4, &[0.0, 1.0][..], &[6.0, 7.0][..]));
+        assert_eq!(features.iter().last(), Some(features.row(3)));
+        let first = features.first(3).unwrap();
+        assert_eq!((first.dim, first.classes, first.n(), first.probabilities.len()), (2, 3, 3, 9));
+        assert_eq!((&first.rows[..], &first.probabilities[..]), (&features.rows[..6], &features.probabilities[..9]));
+        assert!(features.first(4).is_some() && features.first(5).is_none());
     }
 }

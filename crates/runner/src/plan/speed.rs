@@ -93,3 +93,14 @@ impl Speeds {
         self.known.iter().map(|(_, speed)| *speed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_of_training_and_of_forward_passes() {
+        let cost = Cost { train_flops: 60.0, sample_flops: 20.0, evaluate_flops: 7.0, checkpoint_bytes: 1000, sample_bytes: 1000 };
+        assert_eq!(Speed { train: 4.0, forward: 3.0 }.seconds(cost), 15.0 + 9.0);
+    }
+}

@@ -251,3 +251,48 @@ impl DrawBoth for Bars {
         root.present().map_err(said)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_short_and_exact() {
+        let numbers = [0.0, 1e-4, 1e-3, 0.25, 1.0, 12.5, 99.75, 100.0, 1250.0, 1e5, -0.125, -2e6];
+        let said = ["0", "1e-4", "0.001", "0.25", "1", "12.5", "99.75", "100", "1250", "1e5", "-0.125", "-2e6"];
+        assert_eq!(numbers.map(tick), said);
+        // Two digits after the point from 1 on.
+        assert_eq!([0.1234, 1.2345].map(tick), ["0.123", "1.23"]);
+        assert_eq!((shortened("abcd", 4), shortened("abcde", 4)), ("abcd".into(), "abc…".into()));
+    }
+
+    fn drawn(points: &[(f64, f64)], log: (bool, bool)) -> Option<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |points: &[(f64, f64)]| Line { label: "a line".into(), points: points.to_vec() };
+        let (x, y) = (Axis { label: "x", log: log.0 }, Axis { label: "y", log: log.1 });
+        // A line of which nothing is left is not in the legend either.
+        let chart = Chart { title: "t", x, y, lines: vec![line(points), line(&[(f64::NAN, 1.0)])] };
+        let path = chart.write(dir.path(), "c").unwrap()?;
+        assert!(dir.path().join(path).exists());
+        Some(std::fs::read_to_string(dir.path().join("figures/c.svg")).unwrap())
+    }
+
+    /// What has no place on an axis is left out, and only that.
+    #[test]
+    fn charts_show_what_can_be_shown() {
+        let good = [(1.0, 2.0), (10.0, 3.0), (100.0, 20.0)];
+        for log in [(false, false), (false, true), (true, false), (true, true)] {
+            let expected = drawn(&good, log).unwrap();
+            assert_eq!(expected.matches("a line").count(), 1);
+            let mut strange = vec![(f64::NAN, 2.0), (3.0, f64::NAN), (f64::INFINITY, 2.0), (3.0, f64::NEG_INFINITY)];
+            strange.extend([(0.0, 2.0), (-1.0, 2.0)].into_iter().filter(|_| log.0));
+            strange.extend([(2.0, 0.0), (2.0, -1.0)].into_iter().filter(|_| log.1));
+            assert_eq!(drawn(&[&strange[..], &good].concat(), log).unwrap(), expected, "{log:?}");
+            assert_eq!(drawn(&strange, log), None);
+            // On an axis that is not logarithmic 0 and less are numbers.
+            for (point, shown) in [((-1.0, 2.0), !log.0), ((2.0, -1.0), !log.1)] {
+                assert_eq!(drawn(&[&[point], &good[..]].concat(), log).unwrap() != expected, shown, "{point:?} {log:?}");
+            }
+        }
+    }
+}

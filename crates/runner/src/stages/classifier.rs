@@ -150,3 +150,49 @@ fn shifted(images: &Tensor, most: usize, by: impl Fn(usize) -> (usize, usize)) -
     }
     Ok(Tensor::from_vec(to, (b, h, w, c), &Device::Cpu)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::{DataSource, Images};
+
+    /// A part of Fashion-MNIST: its first `n` images, and held-out ones.
+    fn part(n: usize, held_out: usize) -> Dataset {
+        let mut data = DataSource::FashionMnist {}.load().unwrap();
+        for (images, n) in [(&mut data.train, n), (&mut data.held_out, held_out)] {
+            *images = Images { pixels: images.pixels[..n * data.shape.len()].to_vec(), labels: images.labels[..n].to_vec() };
+        }
+        data
+    }
+
+    /// The recipe's first epochs, as they were when the embedded weights were trained: other shifts, mirrors, rates or masks give other
+    /// losses, far beyond what rounding does.
+    #[test]
+    fn the_recipe_is_the_one_of_the_embedded_weights() {
+        let (data, mut told) = (part(300, 40), Vec::new());
+        let plan = Plan { epochs: 3, ..Plan::of(data.shape) };
+        let (bytes, recipe) = train(&data, &plan, 0, |epoch, loss, accuracy| told.push((epoch, loss, accuracy))).unwrap();
+        assert_eq!((recipe.held_out, recipe.accuracy, told.len(), told[0].0), (40, told[2].2, 3, 1));
+        assert_eq!(recipe.command, format!("ddpm classifier {} --epochs 3 --seed 0", data.name));
+        let described = checkpoint::description(&bytes).unwrap().unwrap();
+        assert_eq!(described, serde_json::to_string(&recipe).unwrap());
+        for ((i, loss, _), expected) in told.iter().zip([2.354295, 2.303537, 2.205074]) {
+            assert!((loss - expected).abs() < 1e-5, "epoch {i}: {loss}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn shifts_move_rows_and_columns() {
+        // Two images of 3x4 with two channels; no two numbers alike.
+        let numbers: Vec<f32> = (0..48).map(|v| v as f32).collect();
+        let images = Tensor::from_vec(numbers.clone(), (2, 3, 4, 2), &Device::Cpu).unwrap();
+        let moved = shifted(&images, 2, |image| [(2, 2), (1, 4)][image]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(moved[..24], numbers[..24]);
+        for (y, x, c) in (0..24).map(|i| (i / 8, i / 2 % 4, i % 2)) {
+            // One row down, two columns to the left.
+            let expected = if y >= 1 && x + 2 < 4 { numbers[24 + (y - 1) * 8 + (x + 2) * 2 + c] } else { -1.0 };
+            assert_eq!(moved[24 + y * 8 + x * 2 + c], expected, "{y} {x} {c}");
+        }
+    }
+}

@@ -182,3 +182,35 @@ fn mixtures(images: &Images, shape: ImageShape, diffusion: &Diffusion, seed: u64
     };
     Ok(Tensor::cat(&(0..MIXTURES + 2).map(mixture).collect::<ddpm_model::tensor::Result<Vec<_>>>()?, 0)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::few;
+    use crate::job::tiny;
+    use ddpm_model::optimiser::Training;
+
+    /// A study that walks leaves the samples of its walk for the scores, where none are; there, they stay.
+    #[test]
+    fn a_walk_leaves_its_samples() {
+        let (dir, data) = (tempfile::tempdir().unwrap(), few("d", 9, 1));
+        let job = tiny(&data, &["timesteps=4", "beta_scale=as-given", "sampling.count=10"]);
+        let unet = job.config.unet(data.shape);
+        let training = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 7, Stream::Init);
+        let mut engine = Engine::with_weights(&unet, job.config.training.precision, training.weights().to_vec()).unwrap();
+        let store = Store::new(dir.path());
+        let mut run = |store: &Store| {
+            let reporter = &mut Reporter::silent();
+            let mut setting = Setting { store, job: &job, data: &data, engine: &mut engine, net: None, reporter };
+            setting.run(&Study::ReverseTime { stops: 2 }).unwrap()
+        };
+        let findings = run(&store);
+        assert!(findings.course.is_empty() && findings.blank.is_some_and(|why| why.contains("no feature network")));
+        let path = store.samples(&job.sampling_id);
+        assert!(path.exists());
+        std::fs::write(&path, b"theirs").unwrap();
+        run(&store);
+        assert_eq!(std::fs::read(&path).unwrap(), b"theirs");
+    }
+}

@@ -159,3 +159,50 @@ pub fn traces(store: &Store, id: &str) -> &'static str {
         Some(history::Event::Ended) => "ended",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::few;
+    use crate::job::tiny;
+    use crate::store::history::{Event, add};
+
+    #[test]
+    fn what_was_submitted_is_in_the_plans() {
+        let (dir, data) = (tempfile::tempdir().unwrap(), few("d", 9, 1));
+        let store = Store::new(dir.path());
+        assert!(submitted(&store).unwrap().is_empty());
+        let job = |id: &str| Job { id: id.into(), ..tiny(&data, &[]) };
+        let plans = [("b", vec![vec![job("1"), job("2")], vec![job("3")]]), ("a", vec![vec![job("3"), job("4")]])];
+        for (name, groups) in &plans {
+            let lines: Vec<String> = groups.iter().map(|group| serde_json::to_string(group).unwrap() + "\n").collect();
+            atomic::write(&dir.path().join(FOLDER).join(name).join(PLAN), lines.concat().as_bytes()).unwrap();
+            let made = SystemTime::now() - Duration::from_secs(if *name == "b" { 100 } else { 0 });
+            fs::File::options().write(true).open(dir.path().join(FOLDER).join(name).join(PLAN)).unwrap().set_modified(made).unwrap();
+        }
+        // A folder without a plan is none.
+        fs::create_dir_all(dir.path().join(FOLDER).join("c")).unwrap();
+        let folders = submissions(&store).unwrap();
+        assert_eq!(folders.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect::<Vec<_>>(), ["b", "a"]);
+        assert_eq!(plan(&folders[0].join(PLAN)).unwrap(), plans[0].1);
+        let mut all: Vec<String> = submitted(&store).unwrap().into_iter().collect();
+        all.sort();
+        assert_eq!(all, ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn the_last_event_is_what_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let folder = store.run("j");
+        fs::create_dir_all(&folder).unwrap();
+        let mut said = vec![traces(&store, "j")];
+        for event in [Event::Begun, Event::Interrupted, Event::Failed, Event::Ended] {
+            add(&folder, event).unwrap();
+            said.push(traces(&store, "j"));
+        }
+        let words = ["never started", "did not end", "stopped as asked", "failed", "ended"];
+        assert!(said.iter().zip(words).all(|(said, words)| said.contains(words)), "{said:?}");
+    }
+}

@@ -192,4 +192,24 @@ mod tests {
             assert!(of(going_on).is_in_hand(), "{going_on}");
         }
     }
+
+    #[test]
+    fn every_state_has_words() {
+        let words = [
+            ("RUNNING", "running in Slurm as 1_0"),
+            ("COMPLETED", "ended in Slurm as 1_0"),
+            ("CANCELLED", "cancelled in Slurm as 1_0"),
+            ("FAILED", "failed in Slurm as 1_0"),
+            ("NODE_FAIL", "its node was lost in Slurm as 1_0"),
+            ("TIMEOUT", "met its time limit in Slurm as 1_0"),
+            ("OUT_OF_MEMORY", "killed for lack of memory in Slurm as 1_0"),
+            ("PREEMPTED", "preempted in Slurm as 1_0"),
+            ("BOOT_FAIL", "its node did not boot in Slurm as 1_0"),
+            ("REQUEUE_HOLD", "requeue hold as 1_0"),
+        ];
+        for (state, words) in words {
+            let reason = "None".into();
+            assert_eq!(Element { id: "1_0".into(), state: state.into(), reason }.words(), words);
+        }
+    }
 }
