@@ -122,3 +122,22 @@ fn fits(path: &Path, name: &str, dims: &[usize], dtype: DType) -> Result<()> {
 fn guarded<T>(read: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Option<Result<T>> {
     std::panic::catch_unwind(read).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten bytes can hold 10,320 and no more.
+    #[test]
+    fn a_shape_fits_a_file_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ten");
+        std::fs::write(&path, [0; 10]).unwrap();
+        let of = |dims: &[usize], dtype| fits(&path, "w", dims, dtype).is_ok();
+        assert_eq!([of(&[2580], DType::F32), of(&[2581], DType::F32), of(&[1290], DType::F64)], [true, false, true]);
+        assert_eq!([of(&[2, 5160], DType::U8), of(&[3, 5160], DType::U8), of(&[usize::MAX, 2], DType::U8)], [true, false, false]);
+        assert!(of(&[], DType::F32));
+        let error = fits(&path, "w", &[3, 5160], DType::U8).unwrap_err().to_string();
+        assert!(error.contains("w has a shape of [3, 5160]"), "{error}");
+    }
+}

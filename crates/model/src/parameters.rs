@@ -30,13 +30,9 @@ pub struct Parameter {
 
 impl Parameter {
     /// Number of numbers.
+    #[expect(clippy::len_without_is_empty, reason = "a parameter has numbers")]
     pub fn len(&self) -> usize {
         self.shape.iter().product()
-    }
-
-    /// Whether it has no numbers.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Its first values. `position` is its place in the network, the step of the stream.

@@ -97,7 +97,16 @@ fn optimisers_without_meaning_name_the_key() {
     assert_eq!(key(Optimiser { epsilon: 0.0, ..optimiser() }), "epsilon");
     assert_eq!(key(Optimiser { clip_norm: Some(0.0), ..optimiser() }), "clip_norm");
     assert_eq!(key(Optimiser { clip_shards: 3, ..optimiser() }), "clip_shards");
+    assert_eq!(key(Optimiser { clip_shards: 0, ..optimiser() }), "clip_shards");
+    for value in [-1.0, f64::INFINITY, f64::NAN] {
+        assert_eq!(key(Optimiser { learning_rate: value, ..optimiser() }), "learning_rate");
+        assert_eq!(key(Optimiser { epsilon: value, ..optimiser() }), "epsilon");
+        assert_eq!(key(Optimiser { clip_norm: Some(value), ..optimiser() }), "clip_norm");
+        assert_eq!(key(Optimiser { beta1: value, ..optimiser() }), "beta1");
+    }
     assert!(optimiser().check(8).is_ok());
+    let least = Optimiser { beta1: 0.0, beta2: 0.0, ema_decay: 0.0, clip_norm: None, clip_shards: 8, ..optimiser() };
+    assert!(least.check(8).is_ok());
 }
 
 #[test]

@@ -124,7 +124,43 @@ fn networks_that_cannot_be_built_name_the_key() {
     assert_eq!(key(Network { dropout: 1.0, ..tiny() }), "dropout");
     assert_eq!(key(Network { attention: vec![3], ..tiny() }), "attention");
     assert_eq!(key(Network { skips: Skips::Resolutions(vec![9]), ..tiny() }), "skips.resolutions");
+    assert_eq!(key(Network { block_size: 0, ..tiny() }), "multipliers");
+    assert_eq!(key(Network { multipliers: vec![1, 0], ..tiny() }), "multipliers");
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
     let wrong: Tensor = normal(0, 0, &[1, 8, 4, 2], DType::F32);
     assert!(unet.forward(&spread(unet.parameters(), 0, DType::F32), &wrong, &[1], Pass::default()).is_err());
+}
+
+/// The last value that is taken, and the first that is not.
+#[test]
+fn networks_have_borders() {
+    let error = |network: &Network, side: usize| network.check(square(side)).err().map(|e| e.to_string());
+    let wide = |channels: usize, multiplier: usize| Network {
+        channels,
+        multipliers: vec![multiplier],
+        groups: 2,
+        attention: vec![],
+        block_size: 1,
+        ..tiny()
+    };
+    let borders = [
+        (wide(4, 1), wide(2, 1), "channels: expected an even number"),
+        (wide(4096, 1), wide(4098, 1), "channels: expected at most 4096"),
+        (wide(4096, 4), wide(4096, 5), "multipliers: expected at most 16384"),
+        (wide(4, 4096), wide(4, 4097), "multipliers: expected at most 16384"),
+        (Network { blocks: 64, ..wide(4, 1) }, Network { blocks: 65, ..wide(4, 1) }, "blocks: expected 1 to 64"),
+        (Network { dropout: 0.0, ..wide(4, 1) }, Network { dropout: -0.1, ..wide(4, 1) }, "dropout: expected a number in [0, 1)"),
+        (Network { block_size: 16, ..wide(4, 1) }, Network { block_size: 32, ..wide(4, 1) }, "multipliers: expected block_size"),
+        (Network { attention: vec![16], ..wide(4, 1) }, Network { attention: vec![8], ..wide(4, 1) }, "attention: expected resolutions"),
+    ];
+    for (last, first, words) in borders {
+        assert_eq!(error(&last, 16), None);
+        assert!(error(&first, 16).is_some_and(|e| e.starts_with(words)), "{:?}, expected {words}", error(&first, 16));
+    }
+    let deep = |levels: usize| Network { multipliers: vec![1; levels], ..wide(4, 1) };
+    assert_eq!(error(&deep(16), 1 << 15), None);
+    assert!(error(&deep(17), 1 << 16).is_some_and(|e| e.starts_with("multipliers: expected 1 to 16")));
+    // Levels and blocks of pixels divide the image together.
+    let both = |block_size: usize| Network { block_size, multipliers: vec![1; 3], ..wide(4, 1) };
+    assert_eq!((error(&both(4), 16), error(&both(8), 16).is_some()), (None, true));
 }

@@ -303,3 +303,19 @@ fn a_network_that_does_not_fit_is_refused() {
     let error = Engine::remote(&unet, device(), F32).err().unwrap().to_string();
     assert!(error.contains("multiples of 8"), "{error}");
 }
+
+/// A walk's programs are made once, for as many images as were asked for and fewer.
+#[test]
+fn a_walk_is_made_once() {
+    let network = Network { channels: 8, groups: 4, multipliers: vec![1], attention: vec![], ..tiny() };
+    let unet = UNet::new(&network, IMAGE, 3).unwrap();
+    let d = diffusion(Prediction::Eps, ReverseVariance::FixedLarge, Objective::Simple {});
+    let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).weights().to_vec();
+    let counted = Box::new(ddpm_kernels::device::counted::Counted::default());
+    let mut engine = Engine::remote(&unet, counted, F32).unwrap().load(weights);
+    let mut walk = Walk::new(&mut engine, &d, &Sampler::ancestral()).unwrap();
+    // The number of a program that is loaded beside it: it grows until the device is taken anew.
+    let mut more = |images: usize| walk.program(images).unwrap().unwrap().0.load(Vec::new()).unwrap();
+    let first = more(3);
+    assert_eq!([more(3), more(2), more(4), more(4)], [first + 1, first + 2, first, first + 1]);
+}
