@@ -169,6 +169,18 @@ fn data_and_doctor_say_what_is_there() {
     assert!(limited.contains("kernels     portable in use"), "{limited}");
 }
 
+/// Who asks for kernels that there are none of gets no others.
+#[test]
+fn kernels_that_no_one_knows_are_refused() {
+    let with = |isa: &str, command: &[&str]| ddpm().args(command).env("DDPM_ISA", isa).output().unwrap();
+    let refused = with("portible", &["schedule", "--kind", "linear", "--timesteps", "2"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(stderr(&refused).contains("DDPM_ISA: expected one of portable, avx2") && stderr(&refused).contains("got \"portible\""));
+    assert_eq!(with("", &["schedule", "--kind", "linear", "--timesteps", "2"]).status.code(), Some(0));
+    let doctor = with("portible", &["doctor"]);
+    assert!(doctor.status.success() && stdout(&doctor).contains("got \"portible\"; other commands do not run"), "{}", stdout(&doctor));
+}
+
 /// An element of an array does its own line of the plan, and no other.
 #[test]
 fn an_element_does_its_own_line() {

@@ -122,11 +122,22 @@ impl Isa {
         return self == Isa::Portable;
     }
 
-    /// The best one that exists here and that `DDPM_ISA` allows. Decided at the first call.
+    /// The one that `DDPM_ISA` names; none where it is not set or empty, an error where it names none of them.
+    pub fn limit() -> Result<Option<Isa>, String> {
+        let name = match std::env::var_os("DDPM_ISA") {
+            Some(name) if !name.is_empty() => name,
+            _ => return Ok(None),
+        };
+        // NEON is what the portable kernels are compiled for on ARM.
+        let found = Isa::ALL.into_iter().find(|isa| name == isa.name() || *isa == Isa::Portable && name == "portable");
+        found.map(Some).ok_or_else(|| format!("DDPM_ISA: expected one of {}, got {name:?}", Isa::ALL.map(Isa::name).join(", ")))
+    }
+
+    /// The best one that exists here and that `DDPM_ISA` allows (any, where it names none of them). Decided at the first call.
     pub fn active() -> Isa {
         static ACTIVE: OnceLock<Isa> = OnceLock::new();
         *ACTIVE.get_or_init(|| {
-            let limit = std::env::var("DDPM_ISA").ok().and_then(|name| Isa::ALL.into_iter().find(|isa| isa.name() == name));
+            let limit = Isa::limit().ok().flatten();
             let allowed = |isa: &Isa| limit.is_none_or(|limit| *isa <= limit) && isa.is_available();
             Isa::ALL.into_iter().rev().find(allowed).unwrap_or(Isa::Portable)
         })

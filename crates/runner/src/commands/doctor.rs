@@ -39,8 +39,8 @@ impl Doctor {
         print(&format!("cores       {cores}, {} threads\n", rayon::current_num_threads()));
         print(&format!("kernels     {} in use (DDPM_ISA sets an upper limit)\n", Isa::active().name()));
         print(&format!("            here: {}; not here: {}\n", sets(true), sets(false)));
-        if let Some(unknown) = std::env::var("DDPM_ISA").ok().filter(|name| Isa::ALL.iter().all(|isa| isa.name() != name)) {
-            print(&format!("            DDPM_ISA={unknown:?} is none of them and is not heeded\n"));
+        if let Err(problem) = Isa::limit() {
+            print(&format!("            {problem}; other commands do not run\n"));
         }
         let f32s = match Precision::F32.arithmetic() {
             Arithmetic::SplitBf16 => "three products of bf16 parts",

@@ -34,6 +34,7 @@ use crate::stop::Interrupted;
 use crate::store::Store;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
+use ddpm_kernels::simd::Isa;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -164,6 +165,13 @@ impl std::fmt::Display for Unusable {
 
 /// Runs the command line; what went wrong is on stderr.
 pub fn main(cli: Cli) -> Exit {
+    // Who asks for certain kernels shall not get others for a slip of the pen; the doctor tells of it.
+    if let Err(problem) = Isa::limit()
+        && !matches!(cli.command, Command::Doctor(_))
+    {
+        eprintln!("error: {problem}");
+        return Exit::BadConfig;
+    }
     let result = match cli.command {
         Command::Ablate(c) => c.run(),
         Command::Plan(c) => c.run(),

@@ -128,3 +128,60 @@ fn untrained(state: &State) -> f64 {
         State::Running { .. } | State::Partial { .. } | State::Failed { .. } | State::Missing {} => 1.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::few;
+    use crate::job::tiny;
+    use crate::progress::Progress;
+    use crate::store::Outcome;
+
+    /// By hand, on a walk of 5 of 10 steps: what a job's samples and what it looks at beside them pass through the network.
+    #[test]
+    fn passes_are_those_counted_by_hand() {
+        let data = few("d", 9, 1);
+        let sets = ["timesteps=10", "beta_scale=as-given", "sampler={kind: ddim, steps: 5}", "sampling.count=12"];
+        let job = tiny(&data, &[&sets[..], &["evaluation.held_out=2", "evaluation.train=3"]].concat());
+        let config = &job.config;
+        let walk = config.diffusion().setup.sampling_plan(&config.diffusion().process, &config.sampling.sampler).unwrap();
+        assert_eq!(walk.iter().map(|step| step.t).collect::<Vec<_>>(), [10, 8, 6, 3, 1]);
+        let of = |study: Option<Study>| passes(&Job { study, ..job.clone() });
+        assert_eq!(of(None), (60, 50));
+        assert_eq!(of(Some(Study::ReverseTime { stops: 2 })), (60, 0));
+        assert_eq!(of(Some(Study::Neighbours { samples: 2, neighbours: 3, crop: None })), (60, 0));
+        // From t = 10 on all five steps are each image's own; from 5 on three are shared and two are not.
+        assert_eq!(of(Some(Study::SharedLatents { at: vec![1.0, 0.5], images: 4 })), (0, 4 * 5 + (3 + 4 * 2)));
+        // Of each pair 11 mixtures, from 5 on and from 0 on, where nothing is left to do.
+        assert_eq!(of(Some(Study::Interpolation { at: vec![0.5, 0.0], pairs: 2 })), (0, 2 * 11 * 2));
+    }
+
+    #[test]
+    fn costs_are_made_of_passes() {
+        let data = few("d", 9, 1);
+        let job = tiny(&data, &["timesteps=10", "beta_scale=as-given", "sampling.count=12", "training.batch=16", "training.steps=7"]);
+        let unet = job.config.unet(data.shape);
+        let (forward, held) = (2.0 * unet.macs() as f64, job.config.evaluation.held_out + job.config.evaluation.train);
+        let cost = Costs::default().of(&job, &data);
+        assert_eq!(cost.train_flops, 3.0 * forward * 16.0 * 7.0);
+        assert_eq!((cost.sample_flops, cost.evaluate_flops), (forward * 120.0, forward * 10.0 * held as f64));
+        // Two checkpoints of four rows of four bytes; an image of 16 bytes for each sample.
+        assert_eq!((cost.checkpoint_bytes, cost.sample_bytes), (2 * 4 * 4 * unet.parameter_count() as u64, 12 * 16));
+        assert_eq!((cost.disk_bytes(), cost.flops()), (cost.checkpoint_bytes + 192, cost.train_flops + forward * (120 + 10 * held) as f64));
+    }
+
+    #[test]
+    fn what_is_left_of_a_training_is_what_was_last_told() {
+        let told = |stage: &str| {
+            let (stage, device) = (stage.into(), "cpu".into());
+            Some(Progress { stage, done: 25, total: 100, images_per_s: 1.0, loss: None, seconds_left: None, device })
+        };
+        let running = |progress| untrained(&State::Running { process: "p".into(), progress });
+        let partial = |progress, trained| untrained(&State::Partial { progress, trained });
+        assert_eq!([running(told("train")), running(told("sample")), running(None)], [0.75, 0.0, 1.0]);
+        assert_eq!([partial(told("train"), false), partial(None, false), partial(None, true)], [0.75, 1.0, 0.0]);
+        assert_eq!(untrained(&State::Failed { reason: "r".into() }), 1.0);
+        assert_eq!((untrained(&State::Missing {}), untrained(&State::Done { outcome: Outcome::Finished {} })), (1.0, 0.0));
+    }
+}
