@@ -74,9 +74,7 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
 
     /// Features and logits of 8-bit images `[n, h, w, c]` with 3 channels, or 1 that stands for all three.
     pub fn see(&self, bytes: &[u8], (h, w, c): (usize, usize, usize), resize: Resize) -> Result<Seen> {
-        if h == 0 || w == 0 || (c != 1 && c != 3) {
-            return Err(Error::Network { key: "images", expected: "1 or 3 channels".into(), got: format!("{h}x{w} with {c}") });
-        }
+        check((h, w, c))?;
         let means = bytes.par_chunks_exact(h * w * c).map(|image| {
             let mut input = vec![F::Number::default(); INPUT.numbers()];
             resize.apply(image, (h, w, c), INPUT.h, &mut input);
@@ -107,6 +105,14 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
         let pixels = (last.len() / FEATURES) as f64;
         means.iter_mut().for_each(|mean| *mean /= pixels);
         means
+    }
+}
+
+/// Whether there is anything to see in images of this height, width and number of channels.
+fn check((h, w, c): (usize, usize, usize)) -> Result<()> {
+    match h > 0 && w > 0 && (c == 1 || c == 3) {
+        true => Ok(()),
+        false => Err(Error::Network { key: "images", expected: "pixels of 1 or 3 channels".into(), got: format!("{h}x{w} with {c}") }),
     }
 }
 
@@ -208,4 +214,20 @@ pub fn tensor_shapes() -> Vec<(String, Vec<usize>)> {
     of(&steps(), &mut shapes);
     shapes.extend([("fc.weight".to_string(), vec![LOGITS, FEATURES]), ("fc.bias".to_string(), vec![LOGITS])]);
     shapes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_without_pixels_or_of_other_channels_are_refused() {
+        for shape in [(1, 1, 1), (32, 28, 3)] {
+            assert!(check(shape).is_ok(), "{shape:?}");
+        }
+        for shape in [(0, 4, 3), (4, 0, 3), (0, 0, 1), (4, 4, 0), (4, 4, 2), (4, 4, 4)] {
+            let error = check(shape).unwrap_err().to_string();
+            assert!(error.contains(&format!("{}x{} with {}", shape.0, shape.1, shape.2)), "{error}");
+        }
+    }
 }
