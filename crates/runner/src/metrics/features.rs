@@ -284,7 +284,11 @@ mod tests {
         let data = crate::data::DataSource::FashionMnist {}.load().unwrap();
         let net = FeatureSource::Own {}.load(data.shape).unwrap().unwrap();
         let mut told = Vec::new();
-        let seen = net.see(&data.held_out.pixels, data.shape, |n| Ok(told.push(n))).unwrap();
+        let tell = |n| {
+            told.push(n);
+            Ok(())
+        };
+        let seen = net.see(&data.held_out.pixels, data.shape, tell).unwrap();
         assert_eq!((seen.dim, seen.n(), seen.classes), (96, 1000, CLASSES));
         let parts = (1..=1000usize.div_ceil(BATCH)).map(|i| (i * BATCH).min(1000));
         assert!(told.iter().copied().eq(parts), "{told:?}");
