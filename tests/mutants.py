@@ -79,34 +79,53 @@ def cargo(arguments, log, seconds=3600):
     return ended_by[0] if ended_by else None if code == 0 else last
 
 
-def baseline(stages, log):
-    """How long each stage takes where nothing is changed."""
-    times = []
-    for stage in stages:
-        cargo([*stage, "--no-run"], log)
-        started = time.time()
-        if failed := cargo(stage, log):
-            sys.exit(f"nothing is changed, and the tests fail: {failed} (see {log.name})")
-        times.append(time.time() - started)
-        print(f"unchanged: {times[-1]:.0f} s for {' '.join(stage)}", flush=True)
-    return times
+class Stage:
+    """Some tests, and how long they take where nothing is changed: measured once, when they are first needed."""
+
+    def __init__(self, number, tests):
+        self.number, self.tests, self.seconds = number, tests, None
+
+    def measure(self):
+        with open(LOGS / f"unchanged-{self.number}.txt", "w") as log:
+            cargo([*self.tests, "--no-run"], log)
+            started = time.time()
+            if failed := cargo(self.tests, log):
+                sys.exit(f"nothing is changed, and the tests fail: {failed} (see {log.name})")
+        self.seconds = time.time() - started
+        print(f"unchanged: {self.seconds:.0f} s for {' '.join(self.tests)}", flush=True)
+
+    def fails(self, log):
+        """What does not pass, if anything: a mutant that hangs does not."""
+        return cargo(self.tests, log, 3 * self.seconds + 20)
 
 
-def trial(mutant, stages, times, log):
+def planted(mutant):
+    subprocess.run(["patch", "--quiet", str(TREE / mutant["file"])], input=mutant["diff"], text=True, check=True)
+
+
+def unchanged(mutant):
+    call("git", "checkout", "--quiet", "--", mutant["file"])
+    call("git", "clean", "-qfd")
+
+
+def trial(mutant, stages, log):
     """What becomes of a mutant, and what noticed it."""
-    path = TREE / mutant["file"]
     log.write(mutant["diff"])
-    subprocess.run(["patch", "--quiet", str(path)], input=mutant["diff"], text=True, check=True)
     try:
-        for stage, seconds in zip(stages, times):
-            if cargo([*stage, "--no-run"], log):
+        for stage in stages:
+            if stage.seconds is None:
+                unchanged(mutant)
+                stage.measure()
+                planted(mutant)
+            elif stage is stages[0]:
+                planted(mutant)
+            if cargo([*stage.tests, "--no-run"], log):
                 return "unviable", "the compiler"
-            if failed := cargo(stage, log, 3 * seconds + 20):
+            if failed := stage.fails(log):
                 return "caught", failed
         return "missed", ""
     finally:
-        call("git", "checkout", "--quiet", "--", mutant["file"])
-        call("git", "clean", "-qfd")
+        unchanged(mutant)
 
 
 def main():
@@ -127,14 +146,12 @@ def main():
         sys.exit("no mutant has such a name; `cargo mutants --list` shows them all")
     print(f"{len(mutants)} mutants of ddpm-{options.crate} at {head}, drawn with seed {options.seed}", flush=True)
     random.Random(options.seed).shuffle(mutants)
-    stages, became = STAGES[options.crate], {"caught": [], "missed": [], "unviable": []}
+    stages, became = [Stage(*of) for of in enumerate(STAGES[options.crate], 1)], {"caught": [], "missed": [], "unviable": []}
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir()
-    with open(LOGS / "unchanged.txt", "w") as log:
-        times = baseline(stages, log)
     for number, mutant in enumerate(mutants, 1):
         with open(LOGS / f"{number}.txt", "w") as log:
-            outcome, by = trial(mutant, stages, times, log)
+            outcome, by = trial(mutant, stages, log)
         became[outcome].append(mutant["name"])
         viable = len(became["caught"]) + len(became["missed"])
         print(f"{number:3} {outcome:8} {mutant['name']}{': ' + by if by else ''}", flush=True)
