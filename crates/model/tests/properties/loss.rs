@@ -97,7 +97,12 @@ proptest! {
             let of = |v: &[f32], n: usize| v[image * n..(image + 1) * n].to_vec();
             let term = d.term(&Observed { t, x0: &of(&x0, 8), xt: &of(&xt, 8), output: &of(&output, 4 * out_channels), channels: 2 }, DecoderCdf::Tanh);
             prop_assert!((term.total() - training[image]).abs() < 2e-4 * (1.0 + training[image].abs()), "{term:?} {}", training[image]);
-            prop_assert!(term.mse_x0 < 0.05 * 0.05);
+            // x̂_0 is off by 2% of x_0: eps by that times the root of SNR, the posterior's mean by it times its coefficient.
+            let square = of(&x0, 8).iter().map(|v| (0.02 * *v as f64).powi(2)).sum::<f64>() / 8.0;
+            let near = |got: f64, expected: f64| (got - expected).abs() < 0.01 * expected;
+            prop_assert!(near(term.mse_x0, square) && near(term.mse_eps, square * d.process.snr(t)), "{term:?} {square}");
+            let mean = if t > 1 { square * d.process.posterior_mean_coef_x0(t).powi(2) } else { 0.0 };
+            prop_assert!(t == 1 && term.mean_squared == 0.0 || near(term.mean_squared, mean), "{term:?} {mean}");
             if t > 1 {
                 prop_assert!(term.decoder == 0.0 && term.mean_error > 0.0);
             } else {
