@@ -27,7 +27,7 @@ STAGES = {
     "model": [MODEL, NUMBERS, [*RUNNER, "--test=pipeline"]],
     "runner": [
         [*RUNNER, "--lib", "--test=names", "--test=configuration"],
-        [*RUNNER, "--test=command_line", "--test=arms", "--test=pinned", "--test=golden", "--test=section4"],
+        [*RUNNER, "--test=command_line", "--test=pinned", "--test=golden", "--test=section4"],
         [*RUNNER, "--test=pipeline", "--test=emulated", "--test=hostile", "--test=faults"],
     ],
 }
