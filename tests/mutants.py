@@ -21,6 +21,8 @@ RUNNER = ["--package=ddpm-runner", "--features=emulation"]
 KERNELS = ["--package=ddpm-kernels", "--features=emulation", "--lib"]
 MODEL = ["--package=ddpm-model", "--features=emulation", "--lib", "--test=properties"]
 NUMBERS = [*RUNNER, "--lib", "--test=pinned", "--test=golden", "--test=section4", "--test=emulated"]
+# A cluster is minutes of waiting.
+WITHOUT_A_CLUSTER = [word for fault in ["stop", "disk", "damage", "runners", "causes", "overhead", "kills"] for word in ("--only", fault)]
 STAGES = {
     "core": [["--package=ddpm-core"], MODEL, [*RUNNER, "--test=pinned"]],
     "kernels": [KERNELS, MODEL, NUMBERS],
@@ -28,7 +30,9 @@ STAGES = {
     "runner": [
         [*RUNNER, "--lib", "--test=names", "--test=configuration"],
         [*RUNNER, "--test=command_line", "--test=pinned", "--test=golden", "--test=section4"],
-        [*RUNNER, "--test=pipeline", "--test=emulated", "--test=hostile", "--test=faults"],
+        [*RUNNER, "--test=hostile", "--test=pipeline"],
+        [*RUNNER, "--test=faults", "--", *WITHOUT_A_CLUSTER],
+        [*RUNNER, "--test=emulated"],
     ],
 }
 
@@ -87,7 +91,7 @@ class Stage:
 
     def measure(self):
         with open(LOGS / f"unchanged-{self.number}.txt", "w") as log:
-            cargo([*self.tests, "--no-run"], log)
+            cargo(["--no-run", *self.tests], log)
             started = time.time()
             if failed := cargo(self.tests, log):
                 sys.exit(f"nothing is changed, and the tests fail: {failed} (see {log.name})")
@@ -119,7 +123,7 @@ def trial(mutant, stages, log):
                 planted(mutant)
             elif stage is stages[0]:
                 planted(mutant)
-            if cargo([*stage.tests, "--no-run"], log):
+            if cargo(["--no-run", *stage.tests], log):
                 return "unviable", "the compiler"
             if failed := stage.fails(log):
                 return "caught", failed

@@ -157,6 +157,9 @@ pub fn slurm(effort: Effort) -> Found {
     assert!(restarted.contains("6 jobs:"), "{restarted}");
     cluster.await_state(4, "RUNNING");
     cluster.says(&format!("scontrol requeue {array}_4"));
+    // Slurm lets one that is queued up again wait for two minutes; that is its own business.
+    cluster.await_state(4, "PENDING");
+    cluster.says(&format!("scontrol update jobid={array}_4 starttime=now"));
     let mut resubmitted = Vec::new();
     loop {
         let last = question.submit(&cluster, &["--wait"]);

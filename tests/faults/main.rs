@@ -1,5 +1,5 @@
 //! Faults, each caused on purpose, and what is left after them: the table that `just faults` prints. Without `--full` it is a short form
-//! for every test run. `--only NAME` does one; a fault that cannot be caused here is a row that says so.
+//! for every test run. `--only NAME` does one, and may be said again; a fault that cannot be caused here is a row that says so.
 
 #[path = "../support.rs"]
 mod support;
@@ -59,8 +59,8 @@ fn main() {
         return;
     }
     let effort = Effort { full: arguments.iter().any(|a| a == "--full") };
-    let only = arguments.iter().position(|a| a == "--only").and_then(|i| arguments.get(i + 1));
-    let chosen: Vec<&Fault> = FAULTS.iter().filter(|(name, ..)| only.is_none_or(|only| only == name)).collect();
+    let only: Vec<&str> = arguments.windows(2).filter(|pair| pair[0] == "--only").map(|pair| &pair[1][..]).collect();
+    let chosen: Vec<&Fault> = FAULTS.iter().filter(|(name, ..)| only.is_empty() || only.contains(name)).collect();
     assert!(!chosen.is_empty(), "no fault has this name: {}", FAULTS.map(|(name, ..)| name).join(", "));
     let mut failed = 0;
     println!("| fault | found | time |\n|---|---|---|");
