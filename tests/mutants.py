@@ -103,11 +103,11 @@ class Stage:
         return cargo(self.tests, log, 3 * self.seconds + 20)
 
 
-def planted(mutant):
+def plant(mutant):
     subprocess.run(["patch", "--quiet", str(TREE / mutant["file"])], input=mutant["diff"], text=True, check=True)
 
 
-def unchanged(mutant):
+def restore(mutant):
     call("git", "checkout", "--quiet", "--", mutant["file"])
     call("git", "clean", "-qfd")
 
@@ -118,18 +118,18 @@ def trial(mutant, stages, log):
     try:
         for stage in stages:
             if stage.seconds is None:
-                unchanged(mutant)
+                restore(mutant)
                 stage.measure()
-                planted(mutant)
+                plant(mutant)
             elif stage is stages[0]:
-                planted(mutant)
+                plant(mutant)
             if cargo(["--no-run", *stage.tests], log):
                 return "unviable", "the compiler"
             if failed := stage.fails(log):
                 return "caught", failed
         return "missed", ""
     finally:
-        unchanged(mutant)
+        restore(mutant)
 
 
 def main():

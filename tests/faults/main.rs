@@ -61,7 +61,9 @@ fn main() {
     let effort = Effort { full: arguments.iter().any(|a| a == "--full") };
     let only: Vec<&str> = arguments.windows(2).filter(|pair| pair[0] == "--only").map(|pair| &pair[1][..]).collect();
     let chosen: Vec<&Fault> = FAULTS.iter().filter(|(name, ..)| only.is_empty() || only.contains(name)).collect();
-    assert!(!chosen.is_empty(), "no fault has this name: {}", FAULTS.map(|(name, ..)| name).join(", "));
+    let names = FAULTS.map(|(name, ..)| name);
+    let unknown = only.iter().find(|name| !names.contains(name));
+    assert!(unknown.is_none(), "no fault is called {}: {}", unknown.unwrap(), names.join(", "));
     let mut failed = 0;
     println!("| fault | found | time |\n|---|---|---|");
     for (_, what, fault) in chosen {

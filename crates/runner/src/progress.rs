@@ -99,6 +99,7 @@ mod tests {
         let mut reporter = Reporter::new(dir.path());
         reporter.begin();
         std::thread::sleep(Duration::from_millis(20));
+        let told = Instant::now();
         reporter.tell("train", 5, 25, 40, Some(0.5)).unwrap();
         let first = of(dir.path()).unwrap();
         assert_eq!((&first.stage[..], first.done, first.total, first.loss), ("train", 5, 25, Some(0.5)));
@@ -106,7 +107,8 @@ mod tests {
         assert!(first.images_per_s > 40.0 / 60.0 && first.images_per_s <= 40.0 / 0.02 && first.seconds_left.is_none(), "{first:?}");
         // At most twice a second.
         reporter.tell("train", 6, 25, 48, None).unwrap();
-        assert_eq!(of(dir.path()).unwrap(), first);
+        let seen = of(dir.path()).unwrap();
+        assert!(seen == first || told.elapsed() >= Duration::from_millis(500), "{seen:?}");
         std::thread::sleep(Duration::from_millis(510));
         reporter.tell("train", 15, 25, 120, None).unwrap();
         let (second, waited) = (of(dir.path()).unwrap(), reporter.first.unwrap().1.elapsed().as_secs_f64());
