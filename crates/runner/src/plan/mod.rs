@@ -103,3 +103,74 @@ pub fn records<'a>(store: &Store, jobs: &'a [(usize, Job)]) -> Result<Vec<(usize
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::cause::Cause;
+    use crate::data::few;
+    use crate::job::tiny;
+    use crate::store::checkpoints::FILES;
+    use crate::store::claim::Claim;
+    use crate::store::{Machine, RECORD, TrainingRecord};
+    use std::fs;
+
+    /// From nothing to done, and what each file that is there makes of it; the word is what a person sees.
+    #[test]
+    fn a_state_is_told_by_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let job = tiny(&few("d", 20, 3), &[]);
+        let now = || State::of(&store, &job).unwrap();
+        let (run, training) = (store.run(&job.id), store.training(&job.training_id));
+        assert_eq!((now(), now().word(), now().is_done()), (State::Missing {}, "to do", false));
+        // The older of the two checkpoints is one too.
+        fs::create_dir_all(&training).unwrap();
+        fs::write(training.join(FILES[1]), b"x").unwrap();
+        assert_eq!((now(), now().word(), now().is_done()), (State::Partial { progress: None, trained: false }, "started", false));
+        let trained = TrainingRecord {
+            format: FORMAT,
+            id: job.training_id.clone(),
+            outcome: Outcome::Finished {},
+            steps: 1,
+            parameters: 1,
+            curve: vec![],
+            wall_s: 0.0,
+            flops: 0.0,
+            machine: Machine::here(),
+        };
+        store.leave_training_record(&trained).unwrap();
+        assert_eq!((now(), now().word(), now().is_done()), (State::Partial { progress: None, trained: true }, "trained", false));
+        fs::create_dir_all(&run).unwrap();
+        let claim = Claim::attempt(&run).unwrap().ok().unwrap();
+        assert!(
+            matches!(now(), State::Running { process, progress: None } if process.contains(&std::process::id().to_string())),
+            "{:?}",
+            now()
+        );
+        assert_eq!((now().word(), now().is_done()), ("running", false));
+        let leave = |outcome| store.leave_record(&job.record("d", outcome)).unwrap();
+        // One that has failed and is tried again runs; one that is done is done, whoever looks into it.
+        leave(Outcome::Failed { cause: Cause::Program, reason: "because".into(), attempts: 2 });
+        assert_eq!(now().word(), "running");
+        leave(Outcome::Diverged { reason: "loss inf".into() });
+        assert_eq!((now().word(), now().is_done()), ("diverged", true));
+        leave(Outcome::Finished {});
+        assert_eq!((now(), now().word(), now().is_done()), (State::Done { outcome: Outcome::Finished {} }, "done", true));
+        assert_eq!(
+            records(&store, &[(4, job.clone())]).unwrap().iter().map(|r| (r.0, r.1.id.clone())).collect::<Vec<_>>(),
+            [(4, job.id.clone())]
+        );
+        drop(claim);
+        leave(Outcome::Failed { cause: Cause::Program, reason: "because".into(), attempts: 2 });
+        assert_eq!((now(), now().word(), now().is_done()), (State::Failed { reason: "because".into() }, "failed", false));
+        // Of another version: as if it were not there. Damaged: it failed.
+        store.leave_record(&Record { format: FORMAT - 1, ..job.record("d", Outcome::Finished {}) }).unwrap();
+        assert_eq!(now().word(), "trained");
+        assert!(records(&store, &[(4, job.clone())]).unwrap().is_empty());
+        fs::write(run.join(RECORD), b"{}").unwrap();
+        assert!(matches!(now(), State::Failed { reason } if reason.contains(RECORD) && reason.contains("damaged")), "{:?}", now());
+        assert!(records(&store, &[(4, job.clone())]).unwrap().is_empty());
+    }
+}

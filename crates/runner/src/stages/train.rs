@@ -219,6 +219,40 @@ mod tests {
         assert_eq!((described.step, described.open), (4, (10.0, 1.0, 1)));
     }
 
+    /// What a training leaves says what it did; it is read again, not done again. One that diverges leaves no state.
+    #[test]
+    fn a_training_leaves_what_it_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let data = few("d", 20, 3);
+        let manner = Manner { checkpoint_every: std::time::Duration::from_secs(3600), wait: false, ranks: 1 };
+        let run = |job: &Job| {
+            let claim = Claim::attempt(&store.training(&job.training_id)).unwrap().ok().unwrap();
+            train(&store, &claim, job, &data, manner, &mut Reporter::silent()).unwrap()
+        };
+        let job = tiny(&data, &["training.steps=7", "training.batch=3"]);
+        let (record, average) = run(&job);
+        let unet = job.config.unet(data.shape);
+        assert_eq!((record.id.as_str(), record.steps, &record.outcome), (job.training_id.as_str(), 7, &Outcome::Finished {}));
+        assert_eq!((record.parameters, average.len()), (unet.parameter_count(), unet.parameter_count()));
+        // Of every step and each of 3 images: a multiplication and an addition, forward, and twice as many backward.
+        assert_eq!(record.flops, (7 * 3 * (2 + 4) * unet.macs()) as f64);
+        assert_eq!(record.curve.iter().map(|p| p.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+        assert!(record.curve.iter().all(|p| p.loss.is_finite() && p.gradient_norm > 0.0) && record.wall_s > 0.0);
+        assert_eq!(store.training_record(&job.training_id).unwrap().unwrap(), record);
+        assert_eq!(run(&job), (record.clone(), average));
+        // A record of which the checkpoint knows nothing is none.
+        let more = TrainingRecord { steps: 8, ..record.clone() };
+        store.leave_training_record(&more).unwrap();
+        let (again, _) = run(&job);
+        assert_eq!((again.steps, &again.curve), (7, &record.curve));
+        let job = tiny(&data, &["training.steps=7", "training.batch=3", "training.optimiser.learning_rate=1e30"]);
+        let (record, average) = run(&job);
+        assert!(matches!(&record.outcome, Outcome::Diverged { reason } if reason.contains("training diverged at step")), "{record:?}");
+        assert!(record.steps < 7 && average.is_empty() == store.has_checkpoint(&job.training_id), "{record:?}");
+        assert_eq!(run(&job), (record, Vec::new()));
+    }
+
     #[test]
     fn what_leaves_its_range_has_diverged() {
         assert!(!diverged(1e8, 1e30) && diverged(1e10, 1.0) && diverged(f64::NAN, 1.0) && diverged(1.0, f64::INFINITY));

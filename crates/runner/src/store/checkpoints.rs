@@ -152,3 +152,88 @@ impl Saver {
         self.store.leave(&self.parameters, training.rows(), described)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::data::few;
+    use crate::job::{Job, tiny};
+    use ddpm_kernels::random::Stream;
+
+    /// A training after so many steps, as far as a checkpoint knows it, and rows of one number each, no two alike.
+    fn after(job: &Job, step: u64) -> (Training, Described) {
+        let data = few("d", 20, 3);
+        let unet = job.config.unet(data.shape);
+        let optimiser = job.config.training.optimiser.clone();
+        let n = unet.parameter_count();
+        let rows = std::array::from_fn(|row| vec![(10 * step + row as u64) as f32; n]);
+        let described = serde_json::json!({
+            "format": super::super::FORMAT, "training_id": job.training_id, "config": job.config, "seed": 7, "data": null, "step": step,
+            "curve": [], "open": [0.0, 0.0, 0], "wall_s": 0.0,
+        });
+        (Training::resume(unet.parameters(), optimiser, rows, step), serde_json::from_value(described).unwrap())
+    }
+
+    /// The last two are kept. A damaged newer one is set aside, not pushed onto the good one; where both are damaged, both are named.
+    #[test]
+    fn the_newest_good_one_is_gone_on_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let job = tiny(&few("d", 20, 3), &[]);
+        let folder = store.training(&job.training_id);
+        std::fs::create_dir_all(&folder).unwrap();
+        let parameters = after(&job, 0).0.parameters().to_vec();
+        let newest = || store.newest(&job.training_id, &parameters, |_| Ok(()));
+        assert!(newest().unwrap().is_none() && !store.has_checkpoint(&job.training_id));
+        let mut saver = Saver::new(&store, &parameters, Duration::ZERO);
+        for step in 1..=3 {
+            let (training, described) = after(&job, step);
+            // Written from a copy, and without one.
+            if step == 2 { saver.write(&training, &described).unwrap() } else { saver.begin(&training, &described).unwrap() }
+        }
+        saver.finish().unwrap();
+        let [last, before] = FILES.map(|name| folder.join(name));
+        let stepped = |path: &Path| read(path, |_| Ok(parameters.clone())).unwrap().described.step;
+        assert_eq!((stepped(&last), stepped(&before)), (3, 2));
+        let found = newest().unwrap().unwrap();
+        assert_eq!(
+            (found.described.step, found.rows.map(|row| (row.len(), row[0]))),
+            (3, {
+                let n = parameters.iter().map(|p| p.len()).sum();
+                [(n, 30.0), (n, 31.0), (n, 32.0), (n, 33.0)]
+            })
+        );
+        // What is not wanted is as good as damaged.
+        let refused = store.newest(&job.training_id, &parameters, |described| {
+            anyhow::ensure!(described.step == 2, "step {}", described.step);
+            Ok(())
+        });
+        assert_eq!(refused.unwrap().unwrap().described.step, 2);
+        assert_eq!((last.exists(), folder.join(DAMAGED).exists(), stepped(&before)), (false, true, 2));
+        // The next one goes beside it.
+        let (training, described) = after(&job, 4);
+        saver.write(&training, &described).unwrap();
+        assert_eq!((stepped(&last), stepped(&before)), (4, 2));
+        std::fs::write(&last, b"no").unwrap();
+        std::fs::write(&before, b"nor this").unwrap();
+        let why = format!("{:#}", newest().err().unwrap());
+        assert!(FILES.iter().all(|name| why.contains(name)) && why.contains("move what is damaged away"), "{why}");
+        assert!(last.exists() && before.exists());
+    }
+
+    /// As often as it is asked for, and never so often that copying takes more than a hundredth of the time.
+    #[test]
+    fn standing_still_has_a_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let due = |every: Duration, stop: Duration, since: u64| {
+            let mut saver = Saver::new(&Store::new(dir.path()), &[], every);
+            saver.last = Instant::now().checked_sub(Duration::from_secs(since)).expect("this machine has run for minutes");
+            saver.stop = stop;
+            saver.is_due()
+        };
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert!(due(Duration::ZERO, minute, 0) && due(minute, Duration::ZERO, 61) && due(second, second / 10, 11));
+        assert!(!due(minute, Duration::ZERO, 58) && !due(second, second / 10, 8) && !due(minute, second / 10, 11));
+    }
+}

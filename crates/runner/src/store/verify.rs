@@ -260,6 +260,83 @@ mod tests {
         assert_eq!(names(&store, false).len(), 1);
     }
 
+    /// Every kind of thing that does not belong where it lies, and every kind of damage, is named with its path, what is wrong and what to
+    /// do; what is as it should be is counted and not named.
+    #[test]
+    fn everything_in_the_store_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        assert_eq!(verify(&store).unwrap(), Verified::default());
+        let data = few("d", 20, 3);
+        let job = tiny(&data, &[]);
+        let at = |path: &str| dir.path().join(path);
+        let put = |path: &str, bytes: &[u8]| {
+            fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            fs::write(at(path), bytes).unwrap();
+        };
+        let record = |id: &str, format| Record { id: id.into(), format, ..job.record("d", Outcome::Finished {}) };
+        let sealed = |path: &str, record: &Record| {
+            fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            sealed::write(&at(path), record).unwrap();
+        };
+        let described = |id: &str| checkpoint::to_bytes(&[], &format!(r#"{{"id":"{id}"}}"#)).unwrap();
+        // As it should be: read, or another process's.
+        sealed("runs/good/record.json", &record("good", FORMAT));
+        put("samples/good.safetensors", &described("good"));
+        put("features/any.safetensors", &described("its name says nothing"));
+        for name in ["claim-3", "history.jsonl", "config.yaml", "progress.json", "samples.png"] {
+            put(&format!("runs/good/{name}"), b"x");
+        }
+        for folder in ["training/t", "runs/good", "samples", "features"] {
+            put(&format!("{folder}/{}x", atomic::PART), b"x");
+        }
+        assert_eq!(verify(&store).unwrap(), Verified { read: 3, findings: vec![] });
+        // And as it should not be.
+        put("training/loose", b"x");
+        put("training/t/checkpoint.damaged.safetensors", b"x");
+        put("training/t/checkpoint.previous.safetensors", b"x");
+        put("training/t/checkpoint.safetensors", &described("t"));
+        put("training/t/config.yaml", b"x");
+        put("training/t/training.json", b"x");
+        put("runs/loose.png", b"x");
+        put("runs/good/notes.txt", b"x");
+        sealed("runs/moved/record.json", &record("good", FORMAT));
+        sealed("runs/old/record.json", &record("old", FORMAT - 1));
+        put("samples/moved.safetensors", &described("good"));
+        put("samples/none.safetensors", b"x");
+        put("features/none.safetensors", b"x");
+        std::os::unix::fs::symlink(at("features/any.safetensors"), at("features/to-any.safetensors")).unwrap();
+        let found = verify(&store).unwrap();
+        assert_eq!(found.read, 3 + 9);
+        let told: Vec<_> = found
+            .findings
+            .iter()
+            .map(|f| (f.path.strip_prefix(dir.path()).unwrap().to_str().unwrap(), f.problem.as_str(), f.advice))
+            .collect();
+        let again = "the next ablate makes it again from the checkpoint";
+        let older = format!("has format {}, this program reads and writes {FORMAT}", FORMAT - 1);
+        let expected = [
+            ("training/loose", "does not belong here", FOREIGN),
+            ("training/t/checkpoint.damaged.safetensors", "is a damaged checkpoint that was set aside", FOREIGN),
+            ("training/t/checkpoint.previous.safetensors", "header too small", BEFORE),
+            ("training/t/checkpoint.safetensors", "is not a checkpoint of this version", BEFORE),
+            ("training/t/config.yaml", "does not belong here", FOREIGN),
+            ("training/t/training.json", "is damaged or of an older version", again),
+            ("runs/loose.png", "does not belong here", FOREIGN),
+            ("runs/good/notes.txt", "does not belong here", FOREIGN),
+            ("runs/moved/record.json", "belongs to good, not here", ANEW),
+            ("runs/old/record.json", older.as_str(), ANEW),
+            ("samples/moved.safetensors", "holds the samples \"good\"", ANEW),
+            ("samples/none.safetensors", "", ANEW),
+            ("features/none.safetensors", "", ANEW),
+            ("features/to-any.safetensors", "is a link", ANEW),
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:#?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.0 == expected.0 && told.1.contains(expected.1) && told.2 == expected.2, "{told:?}, not {expected:?}");
+        }
+    }
+
     /// What another process may be writing at this moment stays, what was left long ago goes; finished features always stay.
     #[test]
     fn parts_go_when_they_are_old() {
