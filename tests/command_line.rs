@@ -182,6 +182,68 @@ fn kernels_that_no_one_knows_are_refused() {
 }
 
 /// An element of an array does its own line of the plan, and no other.
+/// What `bench` says is what it measured: the paper's network has the paper's size, a step is three forward passes, and speeds are made of
+/// the times beside them.
+#[test]
+fn a_benchmark_is_of_what_it_says() {
+    let small = ["--channels", "8", "--mult", "1,2", "--blocks", "1", "--attention", "4", "--groups", "4", "--side", "8", "--colours", "1"];
+    let bench = |words: &[&str]| {
+        let done = run(&[&["bench"], words, &["--json"]].concat());
+        assert!(done.status.success(), "{}", stderr(&done));
+        let said: serde_json::Value = serde_json::from_str(&stdout(&done)).unwrap();
+        let of = |key: &str| said[key].as_f64().unwrap_or_else(|| panic!("{key}: {said}"));
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+        assert!(close(of("img_per_s") * of("s_median"), of("batch")) && of("s_min") <= of("s_median"), "{said}");
+        assert!(close(of("flop_per_s"), of("flops_per_image") * of("img_per_s")), "{said}");
+        assert!(close(of("share_of_peak") * of("peak_flop_per_s"), of("flop_per_s")), "{said}");
+        // A processor of this century, and a process that has begun.
+        assert!((1e9..1e15).contains(&of("peak_flop_per_s")) && (1.0..1e6).contains(&of("peak_mib")), "{said}");
+        said
+    };
+    // Section 4: 35.7 million parameters for CIFAR-10. What the layers multiply is counted in the model's own tests.
+    let paper = bench(&["forward", "--batch", "1", "--steps", "1", "--warmup", "0"]);
+    assert_eq!(
+        (&paper["parameters"], &paper["batch"], &paper["steps"], &paper["work"]),
+        (&35_746_307.into(), &1.into(), &1.into(), &"forward".into())
+    );
+    assert!((paper["flops_per_image"].as_f64().unwrap() / (2.0 * 6.222e9) - 1.0).abs() < 1e-3, "{paper}");
+    let started = std::time::Instant::now();
+    let step = bench(&[&["train-step", "--batch", "3", "--steps", "4", "--warmup", "1", "--breakdown"], &small[..]].concat());
+    let took = started.elapsed().as_secs_f64();
+    let forward = bench(&[&["forward", "--batch", "3", "--steps", "2", "--breakdown", "--precision", "bf16"], &small[..]].concat());
+    assert_eq!(step["flops_per_image"].as_f64().unwrap(), 3.0 * forward["flops_per_image"].as_f64().unwrap());
+    assert_eq!((&step["precision"], &forward["precision"], &step["objective"]["kind"]), (&"f32".into(), &"bf16".into(), &"simple".into()));
+    let parts: Vec<(String, f64)> = serde_json::from_value(step["breakdown"].clone()).unwrap();
+    for name in ["noise and noisy images", "clipping, Adam and average"] {
+        assert_eq!(parts.iter().filter(|part| part.0 == name).count(), 1, "{parts:?}");
+    }
+    assert!(
+        parts.len() > 4 && parts.iter().all(|part| part.1 > 0.0) && 4.0 * parts.iter().map(|part| part.1).sum::<f64>() < took,
+        "{parts:?}"
+    );
+    let bound = bench(&[&["train-step", "--batch", "1", "--steps", "1", "--warmup", "0", "--bound"], &small[..]].concat());
+    assert_eq!((&bound["objective"]["kind"], &bound["variance"]), (&"vlb".into(), &"learned".into()));
+    // The same in words.
+    let done = run(&[&["bench", "train-step", "--batch", "3", "--steps", "2", "--breakdown"], &small[..]].concat());
+    let text = stdout(&done);
+    let numbers = |start: &str| -> Vec<f64> {
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {text}"));
+        line.split(|c: char| !(c.is_ascii_digit() || c == '.')).filter_map(|word| word.parse().ok()).collect()
+    };
+    let (median, speed, shares) = (numbers("median"), numbers("speed"), text.lines().filter(|line| line.ends_with('%')).count());
+    assert!((median[0] * median[1] / 3.0 - 1.0).abs() < 0.1 && median[2] <= median[0] && median[3] == 2.0, "{text}");
+    assert!((speed[0] / speed[2] - speed[1] / 100.0).abs() < 0.02 && shares > 4, "{text}");
+    for (words, code, part) in [
+        (&["--batch", "0"][..], 4, "--batch: expected at least 1, got 0"),
+        (&["--algorithms"], 4, "expected a GPU for --algorithms, got cpu"),
+        (&["--attention", "5"], 4, "attention"),
+        (&["--device", "cuda:9999"], 5, "cuda:9999"),
+    ] {
+        let done = run(&[&["bench", "forward"], words].concat());
+        assert!(done.status.code() == Some(code) && stderr(&done).contains(part), "{words:?}: {}", stderr(&done));
+    }
+}
+
 #[test]
 fn an_element_does_its_own_line() {
     let dir = results();

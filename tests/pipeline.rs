@@ -2,6 +2,7 @@
 
 mod support;
 
+use ddpm_core::{BetaScale, Schedule, Setup};
 use polars::prelude::*;
 use serde_json::Value;
 use std::fs;
@@ -168,7 +169,7 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
     }
 }
 
-/// What is exported is the average, or the weights as trained where those are asked for.
+/// What is exported is the average, or the weights as trained where those are asked for; and every number of it can be brought back.
 #[test]
 fn an_export_is_the_average() {
     let dir = results();
@@ -179,8 +180,9 @@ fn an_export_is_the_average() {
     let config: ddpm_runner::config::Config = serde_json::from_value(job["config"].clone()).unwrap();
     let unet = config.unet(ddpm_model::network::ImageShape { height: 28, width: 28, channels: 1 });
     let place = unet.parameters().iter().take_while(|p| p.name != "out.norm.gamma").map(|p| p.len()).sum::<usize>();
-    let rows = ddpm_model::checkpoint::read_states(&fs::read(&checkpoint).unwrap(), unet.parameters()).unwrap();
-    let rows = rows.map(|row| row[place..place + 16].to_vec());
+    let states = |path: &Path| ddpm_model::checkpoint::read_states(&fs::read(path).unwrap(), unet.parameters()).unwrap();
+    let trained = states(&checkpoint);
+    let rows = trained.clone().map(|row| row[place..place + 16].to_vec());
     assert_ne!(rows[0], rows[3]);
     for (flags, row) in [(&[][..], 3), (&["--raw"], 0)] {
         let out = dir.path().join(format!("exported-{row}"));
@@ -188,6 +190,23 @@ fn an_export_is_the_average() {
         assert!(exported.status.success(), "{}", stderr(&exported));
         let tensors = ddpm_model::tensor::load(out.join("diffusion_pytorch_model.safetensors"), &ddpm_model::tensor::Device::Cpu).unwrap();
         assert_eq!(tensors["conv_norm_out.weight"].to_vec1::<f32>().unwrap(), rows[row], "{flags:?}");
+        let back = dir.path().join("back.safetensors");
+        let words = ["import", "diffusers", out.to_str().unwrap(), "-o", back.to_str().unwrap(), "--base", "fashion-smoke"];
+        let imported = run(&words);
+        assert!(imported.status.success(), "{}", stderr(&imported));
+        assert_eq!(
+            states(&back),
+            [trained[row].clone(), vec![0.0; unet.parameter_count()], vec![0.0; unet.parameter_count()], trained[row].clone()]
+        );
+        let described = ddpm_model::checkpoint::description(&fs::read(&back).unwrap()).unwrap().unwrap();
+        let described: ddpm_runner::stages::Described = serde_json::from_str(&described).unwrap();
+        // Their configurations give a schedule's numbers, not for how many steps they were made.
+        let (schedule, stretch) = (config.diffusion.schedule.clone(), 1000.0 / config.diffusion.timesteps as f64);
+        let Schedule::Linear { beta_start, beta_end } = schedule else { panic!("{schedule:?}") };
+        let schedule = Schedule::Linear { beta_start: beta_start * stretch, beta_end: beta_end * stretch };
+        let diffusion = Setup { schedule, beta_scale: BetaScale::AsGiven, ..config.diffusion.clone() };
+        assert_eq!((&described.config.network, &described.config.diffusion), (&config.network, &diffusion));
+        assert_eq!((described.step, described.data), (0, None));
     }
 }
 

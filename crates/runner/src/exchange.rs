@@ -294,6 +294,54 @@ mod tests {
         }
     }
 
+    /// What diffusers leaves out has the value that its documentation gives.
+    #[test]
+    fn what_is_left_out_has_their_default() {
+        let other = Setup {
+            timesteps: 7,
+            schedule: Schedule::named("sigmoid").unwrap(),
+            beta_scale: BetaScale::Per1000Steps,
+            prediction: Prediction::V,
+            variance: ReverseVariance::FixedLarge,
+            objective: ddpm_core::Objective::Simple {},
+        };
+        let linear = Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 };
+        let theirs = Setup {
+            timesteps: 1000,
+            schedule: linear,
+            beta_scale: BetaScale::AsGiven,
+            prediction: Prediction::Eps,
+            variance: ReverseVariance::FixedSmall,
+            ..other.clone()
+        };
+        assert_eq!(scheduler(&json!({"trained_betas": null}), "s", &other).unwrap(), theirs);
+        let more = json!({"num_train_timesteps": 4, "beta_start": 0.25, "variance_type": "fixed_large_log"});
+        let started = Setup {
+            timesteps: 4,
+            schedule: Schedule::Linear { beta_start: 0.25, beta_end: 0.02 },
+            variance: ReverseVariance::FixedLarge,
+            ..theirs
+        };
+        assert_eq!(scheduler(&more, "s", &other).unwrap(), started);
+        assert_eq!(scheduler(&json!([]), "s", &other).unwrap_err().path, "");
+        for count in [json!(0), json!(-1), json!(1_048_577), json!(2.5)] {
+            assert_eq!(scheduler(&json!({"num_train_timesteps": count}), "s", &other).unwrap_err().path, "num_train_timesteps", "{count}");
+        }
+        // A cosine of other numbers has no word.
+        for cosine in [Schedule::Cosine { s: 0.01, max_beta: 0.999 }, Schedule::Cosine { s: 0.008, max_beta: 0.99 }] {
+            assert_eq!(scheduler_config(&Setup { schedule: cosine, ..started.clone() }, true), None);
+        }
+        let (net, image) = paper();
+        let mut map = config(&net, image, 3).as_object().unwrap().clone();
+        map.retain(|key, _| !["norm_num_groups", "dropout", "act_fn"].contains(&key.as_str()));
+        map.insert("class_embed_type".into(), Value::Null);
+        map.insert("_of_another_program".into(), json!(1));
+        let read = network(&Value::Object(map.clone()), "c").unwrap().0;
+        assert_eq!(read, Network { groups: 32, dropout: 0.0, ..net });
+        map.remove("norm_eps");
+        assert!(network(&Value::Object(map), "c").unwrap_err().problem.contains("stands for 1e-5"));
+    }
+
     #[test]
     fn a_set_up_comes_back() {
         let setup = Setup {
