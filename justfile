@@ -21,13 +21,13 @@ plan grid="table2" base="" *flags:
 report grid="table2" base="" *flags:
     {{release}} && shift $(($# < 2 ? $# : 2)) && {{ddpm}} report experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} "$@"
 
-# All tests, in the profile that the program is built in
-test:
-    cargo test --release --locked --workspace
+# All tests, in the profile that the program is built in; `just test --features emulation` runs the CUDA kernels' source too, on the processor
+test *flags:
+    cargo test --release --locked --workspace "$@"
 
 # The kernels with each of this processor's instruction sets as the upper limit
-test-kernels:
-    {{release}} && for isa in portable neon avx2 avx512 avx512-bf16; do if DDPM_ISA=$isa {{ddpm}} doctor | grep -q "^kernels  *$isa in use"; then echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q --workspace --lib || exit 1; else echo "SKIPPED $isa: not on this processor"; fi; done
+test-kernels *flags:
+    {{release}} && for isa in portable neon avx2 avx512 avx512-bf16; do if DDPM_ISA=$isa {{ddpm}} doctor | grep -q "^kernels  *$isa in use"; then echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q --workspace --lib "$@" || exit 1; else echo "SKIPPED $isa: not on this processor"; fi; done
 
 # Cause every fault and print what is left after it; minutes. `just faults --only disk` does one
 faults *flags:
@@ -76,7 +76,7 @@ check-cuda:
 
 # The CUDA kernels' source and what runs on it, on the processor; needs a C++ compiler and no GPU
 test-emulated:
-    cargo test --release --locked -q -p ddpm-kernels --features emulation --lib device && cargo test --release --locked -q -p ddpm-model --features emulation --test properties device && cargo test --release --locked -q -p ddpm-runner --features emulation --test emulated && cargo test --release --locked -q -p ddpm-runner --features emulation --test pinned device
+    cargo test --release --locked -q --workspace --features emulation --lib --test properties --test pinned device && cargo test --release --locked -q --workspace --features emulation --test emulated
 
 # The same tests on GPU 0; needs nvcc (CUDA 13: NVCC or CUDA_HOME) and CUDA's libraries. Without a GPU they say SKIPPED
 test-gpu:
