@@ -2,19 +2,19 @@
 #![allow(dead_code)]
 
 use super::support;
-use ddpm_runner::config::Config;
+use ddpm_runner::experiment::Config;
 use serde_json::{Value, json};
 
 /// The smoke base.
 pub fn base() -> Value {
-    ddpm_runner::config::yaml::read(&support::root().join("experiments/bases/fashion-smoke.yaml")).unwrap()
+    ddpm_runner::experiment::yaml::read(&support::root().join("experiments/bases/fashion-smoke.yaml")).unwrap()
 }
 
 /// Configurations that together have every arm of every choice, with all their keys written out.
 pub fn every_arm() -> Vec<Value> {
     let set = |path: &str, value: Value| {
         let mut tree = base();
-        ddpm_runner::config::paths::set(&mut tree, path, value, "test").unwrap();
+        ddpm_runner::experiment::paths::set(&mut tree, path, value, "test").unwrap();
         tree
     };
     let mut trees = vec![base()];

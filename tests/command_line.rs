@@ -125,7 +125,7 @@ fn the_plan_lists_six_jobs_with_their_whole_configurations() {
         let config = &job["config"]["training"];
         let images = config["steps"].as_f64().unwrap() * config["batch"].as_f64().unwrap();
         let shape = ddpm_model::network::ImageShape { height: 28, width: 28, channels: 1 };
-        let whole: ddpm_runner::config::Config = serde_json::from_value(job["config"].clone()).unwrap();
+        let whole: ddpm_runner::experiment::Config = serde_json::from_value(job["config"].clone()).unwrap();
         assert_eq!(job["cost"]["train_flops"].as_f64().unwrap(), 6.0 * whole.unet(shape).macs() as f64 * images);
         let (speed, cost) = (&job["speed_flops"], &job["cost"]);
         let of = |v: &serde_json::Value, key: &str| v[key].as_f64().unwrap();

@@ -4,8 +4,7 @@ mod arms;
 mod support;
 
 use arms::{base, every_arm, keys};
-use ddpm_runner::config::Config;
-use ddpm_runner::grid::Experiment;
+use ddpm_runner::experiment::{Config, Experiment};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -62,7 +61,7 @@ fn a_value_of_the_wrong_type_is_named_with_its_path_in_every_arm() {
 fn the_nearest_name_is_suggested() {
     let error = |path: &str, value: Value| {
         let mut tree = base();
-        ddpm_runner::config::paths::set(&mut tree, path, value, "test").unwrap();
+        ddpm_runner::experiment::paths::set(&mut tree, path, value, "test").unwrap();
         Config::checked(&tree, "file.yaml").unwrap_err().to_string()
     };
     let schedule = error("diffusion.schedule", json!({ "kind": "linear", "beta_strat": 0.1 }));
@@ -81,7 +80,7 @@ fn the_nearest_name_is_suggested() {
 /// A folder with a base and one grid.
 fn folder(grid: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    for (name, text) in [("bases/b.yaml", ddpm_runner::config::yaml::to_string(&base())), ("grids/g.yaml", grid.to_string())] {
+    for (name, text) in [("bases/b.yaml", ddpm_runner::experiment::yaml::to_string(&base())), ("grids/g.yaml", grid.to_string())] {
         std::fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
         std::fs::write(dir.path().join(name), text).unwrap();
     }
@@ -179,7 +178,7 @@ proptest! {
             prop_assert_eq!(cell.config.training.steps, 10 + places[0] as u64);
         }
         let shape = ddpm_model::network::ImageShape { height: 28, width: 28, channels: 1 };
-        let jobs = ddpm_runner::job::jobs(&experiment, shape, "data").unwrap();
+        let jobs = ddpm_runner::experiment::jobs(&experiment, shape, "data").unwrap();
         let ids: std::collections::BTreeSet<_> = jobs.iter().map(|(_, job)| job.id.clone()).collect();
         prop_assert_eq!(ids.len(), experiment.cells.len() * seeds.len());
     }
@@ -188,7 +187,7 @@ proptest! {
     fn no_text_panics(text in "[a-z:\\[\\]{}\\- \n&*!|>'\"0-9.]{0,200}") {
         let _ = read(&text);
         let _ = read(&format!("question: q\ngrid:\n  {text}"));
-        let _ = ddpm_runner::config::yaml::parse(&text, "t").map(|tree| Config::checked(&tree, "t"));
+        let _ = ddpm_runner::experiment::yaml::parse(&text, "t").map(|tree| Config::checked(&tree, "t"));
     }
 }
 
@@ -218,7 +217,7 @@ fn shipped_experiments_are_whole() {
     let of = |name: &str| cells.iter().find(|(n, _)| n == name).unwrap().1;
     assert_eq!((of("table2-fashion-cpu"), of("table1-cifar10-paper"), of("samplers-fashion-cpu")), (6, 2, 7));
     let paper =
-        Config::checked(&ddpm_runner::config::yaml::read(&support::root().join("experiments/bases/cifar10-paper.yaml")).unwrap(), "b")
+        Config::checked(&ddpm_runner::experiment::yaml::read(&support::root().join("experiments/bases/cifar10-paper.yaml")).unwrap(), "b")
             .unwrap();
     let image = ddpm_model::network::ImageShape { height: 32, width: 32, channels: 3 };
     assert_eq!(paper.unet(image).parameter_count(), 35_746_307);
@@ -226,7 +225,7 @@ fn shipped_experiments_are_whole() {
 
 #[test]
 fn the_rate_falls_to_nothing_as_named() {
-    use ddpm_runner::config::Decay;
+    use ddpm_runner::experiment::Decay;
     let shares = |decay: Decay| [0, 500, 999].map(|step| decay.share(step, 1000));
     assert_eq!(shares(Decay::None), [1.0; 3]);
     assert_eq!(shares(Decay::Linear), [1.0, 0.5, 1.0 - 0.999]);

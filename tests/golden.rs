@@ -14,7 +14,7 @@ use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{DType, Device, Tensor};
 use ddpm_model::{Arithmetic, Engine, Pass, UNet, diffusers};
-use ddpm_runner::exchange;
+use ddpm_runner::interop::diffusers as theirs;
 use ddpm_runner::metrics::features::{FeatureSource, Features};
 use ddpm_runner::metrics::frechet::Gaussian;
 use ddpm_runner::metrics::inception_score::{over_splits, softmax};
@@ -63,7 +63,7 @@ fn numbers(t: &Tensor) -> Vec<f64> {
 #[test]
 fn the_unet_is_diffusers() {
     let golden = &golden()["unet"];
-    let (network, image, out) = exchange::network(&golden["config"], "golden").unwrap();
+    let (network, image, out) = theirs::network(&golden["config"], "golden").unwrap();
     let unet = UNet::new(&network, image, out).unwrap();
     let theirs = diffusers::export(&network, unet.parameters(), &vec![0.0; unet.parameter_count()]).unwrap();
     let filled = theirs.iter().map(|(name, t)| {

@@ -4,10 +4,9 @@ mod support;
 
 use ddpm_model::foreign::{Tensors, read_npz};
 use ddpm_model::tensor::{Device, Tensor};
-use ddpm_runner::config::yaml;
-use ddpm_runner::data::DataSource;
-use ddpm_runner::grid::Experiment;
-use ddpm_runner::metrics::statistics;
+use ddpm_runner::base::data::DataSource;
+use ddpm_runner::experiment::{Experiment, yaml};
+use ddpm_runner::interop::statistics;
 use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,9 +5,7 @@ mod support;
 
 use arms::{base, every_arm, keys};
 use ddpm_model::network::ImageShape;
-use ddpm_runner::config::Config;
-use ddpm_runner::grid::{Experiment, Study};
-use ddpm_runner::job::{Job, jobs};
+use ddpm_runner::experiment::{Config, Experiment, Job, Study, jobs};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 

@@ -177,7 +177,7 @@ fn an_export_is_the_average() {
     let job = &jobs(GRID, &[&small[..], &["evaluation.held_out=2", "evaluation.train=2"]].concat())[5];
     assert!(start(dir.path(), job, 2).wait().unwrap().success());
     let checkpoint = dir.path().join("training").join(job["training_id"].as_str().unwrap()).join("checkpoint.safetensors");
-    let config: ddpm_runner::config::Config = serde_json::from_value(job["config"].clone()).unwrap();
+    let config: ddpm_runner::experiment::Config = serde_json::from_value(job["config"].clone()).unwrap();
     let unet = config.unet(ddpm_model::network::ImageShape { height: 28, width: 28, channels: 1 });
     let place = unet.parameters().iter().take_while(|p| p.name != "out.norm.gamma").map(|p| p.len()).sum::<usize>();
     let states = |path: &Path| ddpm_model::checkpoint::read_states(&fs::read(path).unwrap(), unet.parameters()).unwrap();
@@ -199,7 +199,7 @@ fn an_export_is_the_average() {
             [trained[row].clone(), vec![0.0; unet.parameter_count()], vec![0.0; unet.parameter_count()], trained[row].clone()]
         );
         let described = ddpm_model::checkpoint::description(&fs::read(&back).unwrap()).unwrap().unwrap();
-        let described: ddpm_runner::stages::Described = serde_json::from_str(&described).unwrap();
+        let described: ddpm_runner::store::CheckpointMeta = serde_json::from_str(&described).unwrap();
         // Their configurations give a schedule's numbers, not for how many steps they were made.
         let (schedule, stretch) = (config.diffusion.schedule.clone(), 1000.0 / config.diffusion.timesteps as f64);
         let Schedule::Linear { beta_start, beta_end } = schedule else { panic!("{schedule:?}") };

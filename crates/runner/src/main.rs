@@ -1,8 +1,8 @@
 //! `ddpm`: runs ablations of denoising diffusion models.
 
 use clap::Parser;
-use ddpm_runner::commands::{Cli, main as run};
-use ddpm_runner::exit::Exit;
+use ddpm_runner::base::exit::Exit;
+use ddpm_runner::cli::{Cli, main as run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! Feature networks: what an image looks like to a network, as numbers to be compared. Each has a name that goes into protocols.
 
-use crate::config::ConfigError;
-use crate::data::sha256;
+use crate::base::data::sha256;
+use crate::base::error::ConfigError;
 use crate::metrics::inception_score::softmax;
 use anyhow::{Context, Result, ensure};
 use ddpm_kernels::gemm::F32;
@@ -210,7 +210,7 @@ impl FeatureNet {
             match &self.kind {
                 Kind::Classifier(classifier, weights, expected) => {
                     ensure!(self.sees(shape), "{} sees images of {expected:?}, got {shape:?}", self.name);
-                    let part = classifier.forward(weights, &crate::picture::from_bytes(part, shape)?, None)?;
+                    let part = classifier.forward(weights, &crate::base::picture::from_bytes(part, shape)?, None)?;
                     seen.classes = CLASSES;
                     seen.rows.extend(numbers(&part.features)?);
                     seen.probabilities.extend(softmax(&numbers(&part.logits)?, CLASSES));
@@ -281,7 +281,7 @@ mod tests {
     /// was trained: it gets them as it got them then.
     #[test]
     fn the_embedded_classifier_is_as_good_as_it_says() {
-        let data = crate::data::DataSource::FashionMnist {}.load().unwrap();
+        let data = crate::base::data::DataSource::FashionMnist {}.load().unwrap();
         let net = FeatureSource::Own {}.load(data.shape).unwrap().unwrap();
         let mut told = Vec::new();
         let tell = |n| {

@@ -9,7 +9,6 @@ pub mod manifold;
 pub mod moments;
 pub mod reference;
 pub mod score;
-pub mod statistics;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,11 +3,10 @@
 use super::extrapolate::{intercept, sizes};
 use super::features::Features;
 use super::inception_score::over_splits;
-use super::kid;
 use super::manifold::Manifold;
 use super::moments::Moments;
 use super::reference::{Reference, Split};
-use super::{Measured, Metric};
+use super::{Measured, Metric, kid};
 use anyhow::Result;
 use ddpm_kernels::random::{Random, Stream};
 
@@ -15,8 +14,6 @@ use ddpm_kernels::random::{Random, Stream};
 const SPLITS: usize = 10;
 /// Resamplings behind a standard error of the Fréchet distance.
 const BOOTSTRAPS: u64 = 20;
-/// Fewest images on each side of a comparison.
-pub const FEWEST: usize = 10;
 
 /// A score, or the reason why there is none.
 pub type Score = (Metric, Result<Measured, String>);

@@ -1,9 +1,8 @@
 //! What jobs compute and store.
 
-use super::State;
-use crate::data::Dataset;
-use crate::grid::{MIXTURES, Study};
-use crate::job::Job;
+use super::state::State;
+use crate::base::data::Dataset;
+use crate::experiment::{Job, MIXTURES, Study};
 use crate::store::Store;
 use ddpm_model::Network;
 use serde::Serialize;
@@ -133,10 +132,10 @@ fn untrained(state: &State) -> f64 {
 mod tests {
     use super::*;
 
-    use crate::data::few;
-    use crate::job::tiny;
-    use crate::progress::Progress;
+    use crate::base::data::few;
+    use crate::experiment::tiny;
     use crate::store::Outcome;
+    use crate::store::progress::Progress;
 
     /// By hand, on a walk of 5 of 10 steps: what a job's samples and what it looks at beside them pass through the network.
     #[test]

@@ -1,8 +1,8 @@
 //! How fast this machine is, measured.
 
-use super::Cost;
-use crate::data::Dataset;
-use crate::job::Job;
+use super::cost::Cost;
+use crate::base::data::Dataset;
+use crate::experiment::Job;
 use anyhow::Result;
 use ddpm_kernels::random::Stream;
 use ddpm_model::optimiser::{Optimiser, Training};

@@ -1,7 +1,7 @@
 //! What several seeds say of the differences between cells. Cells share data order, t and noise, so seeds are compared in pairs.
 
 use super::tables::Frames;
-use crate::grid::Experiment;
+use crate::experiment::Experiment;
 use crate::metrics::Metric;
 use anyhow::Result;
 use std::collections::BTreeMap;

@@ -1,11 +1,12 @@
 //! The figures of a report, each a chart of what records hold. Replicates of a cell are drawn as one line: the first seed's.
 
-use super::Entry;
+use super::entry::Entry;
 use super::plot::{Axis, Bars, Chart, Line, Panel, both, shortened};
 use super::tables::Frames;
-use crate::grid::Experiment;
+use crate::base::atomic;
+use crate::experiment::Experiment;
 use crate::metrics::Metric;
-use crate::store::{Store, atomic};
+use crate::store::Store;
 use anyhow::Result;
 use ddpm_core::Process;
 use ddpm_core::rate_distortion::RatePoint;

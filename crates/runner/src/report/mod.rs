@@ -1,6 +1,7 @@
 //! The report: tables, plots and a page, from the store and from nothing else.
 
 mod differences;
+mod entry;
 mod figures;
 mod page;
 mod plot;
@@ -8,43 +9,13 @@ mod published;
 mod sheets;
 mod tables;
 
-use crate::data::Dataset;
-use crate::grid::{Cell, Experiment, Figure};
-use crate::job::Job;
-use crate::metrics::Metric;
+use crate::base::atomic;
+use crate::base::data::Dataset;
+use crate::experiment::{Experiment, Figure, Job};
 use crate::plan::records;
-use crate::store::{Record, Split, Store, TermAt, TrainingRecord, atomic};
+use crate::store::Store;
 use anyhow::Result;
-use ddpm_core::rate_distortion::{RatePoint, rate_distortion};
-
-/// One job's records beside its cell.
-struct Entry<'a> {
-    cell: &'a Cell,
-    /// The cell's place in the grid.
-    place: usize,
-    job: &'a Job,
-    record: Record,
-    training: Option<TrainingRecord>,
-}
-
-impl Entry<'_> {
-    /// The bound's terms on held-out images.
-    fn terms(&self) -> &[TermAt] {
-        self.record.bounds.get(&Metric::BitsPerDim).map_or(&[], |split| &split.terms)
-    }
-
-    /// Rate and distortion on held-out images, from t = T down; empty where the bound was not measured.
-    fn coding(&self) -> Vec<RatePoint> {
-        self.record.bounds.get(&Metric::BitsPerDim).map_or_else(Vec::new, coding)
-    }
-}
-
-/// Rate and distortion of a bound, errors averaged over images before the root is taken.
-fn coding(split: &Split) -> Vec<RatePoint> {
-    let terms: Vec<f64> = split.terms.iter().map(|t| t.variance_mismatch + t.mean_error + t.decoder).collect();
-    let errors: Vec<f64> = split.terms.iter().map(|t| t.mse_x0).collect();
-    rate_distortion(&terms, split.bound.prior, &errors)
-}
+use entry::Entry;
 
 /// Writes tables, figures and page of an experiment into `ROOT/NAME/`; returns the table as text for a terminal.
 pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data: &Dataset) -> Result<String> {

@@ -1,12 +1,11 @@
 //! The page of an experiment: question, table, what the numbers are, pictures.
 
-use super::Entry;
+use super::entry::Entry;
 use super::figures::Drawn;
 use super::tables::{Summary, markdown};
-use crate::commands::{duration, number};
-use crate::config::Config;
-use crate::data::Dataset;
-use crate::grid::{Experiment, Study};
+use crate::base::data::Dataset;
+use crate::base::text::{duration, number};
+use crate::experiment::{Config, Experiment, Study};
 use crate::store::TrainingRecord;
 use std::collections::BTreeSet;
 

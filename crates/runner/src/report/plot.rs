@@ -1,6 +1,6 @@
 //! Line charts and bar charts, drawn once and written as SVG and PNG.
 
-use crate::store::atomic;
+use crate::base::atomic;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -67,7 +67,7 @@ pub fn both(dir: &Path, name: &str, size: (u32, u32), draw: impl DrawBoth) -> Re
     let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
     draw.draw(BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area())?;
     let picture = image::RgbImage::from_raw(size.0, size.1, pixels).expect("a buffer of that size");
-    atomic::write(&dir.join(format!("figures/{name}.png")), &crate::picture::png(&picture)?)?;
+    atomic::write(&dir.join(format!("figures/{name}.png")), &crate::base::picture::png(&picture)?)?;
     Ok(format!("figures/{name}.png"))
 }
 

@@ -1,9 +1,9 @@
 //! Published tables with the numbers of this experiment beside their rows.
 
-use super::Entry;
+use super::entry::Entry;
 use super::tables::Frames;
-use crate::commands::number;
-use crate::grid::{Coding, Experiment, Published, agrees_with};
+use crate::base::text::number;
+use crate::experiment::{Coding, Experiment, Published, agrees_with};
 use crate::metrics::Metric;
 use anyhow::Result;
 use serde_json::{Map, Value};

@@ -1,10 +1,10 @@
 //! Contact sheets: the pictures of all cells on one page, under their names.
 
-use super::Entry;
+use super::entry::Entry;
 use super::figures::Drawn;
 use super::plot::{said, shortened, with_font};
-use crate::picture;
-use crate::store::{Store, atomic};
+use crate::base::{atomic, picture};
+use crate::store::Store;
 use anyhow::{Context, Result};
 use image::RgbImage;
 use plotters::prelude::*;

@@ -1,11 +1,11 @@
 //! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
 
-use super::{Entry, coding};
-use crate::commands::number;
-use crate::grid::{self, Experiment};
+use super::entry::{Entry, coding};
+use crate::base::atomic;
+use crate::base::text::{number, wrapped};
+use crate::experiment::Experiment;
 use crate::metrics::Metric;
-use crate::store::{Split, TermAt, atomic};
-use crate::text::wrapped;
+use crate::store::{Split, TermAt};
 use anyhow::Result;
 use ddpm_core::likelihood::{Bound, UnderVariances};
 use polars::prelude::*;
@@ -233,7 +233,7 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
                 None => blank(&mut summary.notes, entries, place, *metric),
             });
         }
-        let paper = grid::published(file, cell);
+        let paper = crate::experiment::published(file, cell);
         for metric in &published {
             row.push(paper.and_then(|p| p.says.get(metric)).cloned().unwrap_or_default());
         }

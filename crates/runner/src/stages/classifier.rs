@@ -1,6 +1,6 @@
 //! Training of the feature network: the recipe behind the embedded weights.
 
-use crate::data::Dataset;
+use crate::base::data::Dataset;
 use anyhow::{Result, ensure};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
@@ -155,7 +155,7 @@ fn shifted(images: &Tensor, most: usize, by: impl Fn(usize) -> (usize, usize)) -
 mod tests {
     use super::*;
 
-    use crate::data::{DataSource, Images};
+    use crate::base::data::{DataSource, Images};
 
     /// A part of Fashion-MNIST: its first `n` images, and held-out ones.
     fn part(n: usize, held_out: usize) -> Dataset {

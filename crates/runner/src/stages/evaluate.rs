@@ -1,8 +1,8 @@
 //! The variational bound on real images, as the authors evaluate it: every step, one Monte-Carlo sample of noise for each.
 
-use crate::data::Images;
+use crate::base::data::Images;
 use crate::metrics::Measured;
-use crate::progress::Reporter;
+use crate::store::progress::Reporter;
 use crate::store::{Split, TermAt};
 use anyhow::Result;
 use ddpm_core::likelihood::{Bound, DecoderCdf, UnderVariances, bits, mean_error, optimal_log_var, prior_term, variance_mismatch};
@@ -146,8 +146,8 @@ fn at(t: usize, sum: &Term, roots: f64, n: f64) -> TermAt {
 mod tests {
     use super::*;
 
-    use crate::data::few;
-    use crate::job::tiny;
+    use crate::base::data::few;
+    use crate::experiment::tiny;
     use ddpm_model::Precision;
     use ddpm_model::optimiser::Training;
 

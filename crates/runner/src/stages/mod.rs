@@ -1,154 +1,23 @@
 //! The stages of a job: train, sample, evaluate. Each reads what the one before left and can be interrupted.
 
+mod batches;
 pub mod classifier;
 mod course;
 mod evaluate;
+pub mod member;
 mod neighbours;
+mod options;
 pub mod ranks;
+pub mod reference;
+mod run;
 mod sample;
 mod score;
 mod study;
 mod train;
 
 pub use evaluate::{BoundOf, bound};
+pub use options::RunOptions;
+pub use run::{Busy, run};
 pub use sample::{Samples, sample};
 pub use score::score;
-pub use train::{Described, train};
-
-use crate::config::yaml;
-use crate::data::Dataset;
-use crate::device::Device;
-use crate::job::Job;
-use crate::metrics::{Measured, Metric};
-use crate::picture;
-use crate::progress::Reporter;
-use crate::stop::Interrupted;
-use crate::store::claim::{Claim, Holder};
-use crate::store::history::{self, Event};
-use crate::store::{Outcome, Record, Store, atomic};
-use anyhow::Result;
-use ddpm_model::Engine;
-use sample::samples_of;
-use std::fmt;
-use std::time::{Duration, Instant};
-use study::Setting;
-
-/// How a job is done; nothing of it changes a number.
-#[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    /// Time between checkpoints.
-    pub checkpoint_every: Duration,
-    /// Whether to wait where another process is at the job.
-    pub wait: bool,
-    /// Processes that train it together.
-    pub ranks: usize,
-}
-
-/// That another process is at a job.
-#[derive(Clone, Debug)]
-pub struct Busy(pub Holder);
-
-impl fmt::Display for Busy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is at it", self.0.words())
-    }
-}
-
-impl std::error::Error for Busy {}
-
-/// Does one job from wherever it stands and leaves its record. Where another process is at it, waits for it to end, or is an error.
-pub fn run(store: &Store, job: &Job, data: &Dataset, manner: Manner) -> Result<Record> {
-    let dir = store.run(&job.id);
-    let claim = if manner.wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(Busy)? };
-    if let Ok(Some(record)) = store.done(&job.id) {
-        // Another process did it meanwhile.
-        return Ok(record);
-    }
-    history::add(&dir, Event::Begun)?;
-    let result = work(store, &claim, job, data, manner);
-    let event = match &result {
-        Ok(_) => Event::Ended,
-        Err(e) if e.downcast_ref::<Interrupted>().is_some() => Event::Interrupted,
-        Err(_) => Event::Failed,
-    };
-    // The record, or the error, matters more than this line.
-    let noted = history::add(&dir, event);
-    let record = result?;
-    noted?;
-    Ok(record)
-}
-
-fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, manner: Manner) -> Result<Record> {
-    let dir = store.run(&job.id);
-    atomic::write(&dir.join("config.yaml"), yaml::to_string(&job.config).as_bytes())?;
-    let mut reporter = Reporter::new(&dir);
-    // Jobs of other samplers may share the training: they wait here.
-    let training_claim = Claim::wait(&store.training(&job.training_id))?;
-    let (training, weights) = train(store, &training_claim, job, data, manner, &mut reporter)?;
-    drop(training_claim);
-    let started = Instant::now();
-    let mut record = job.record(&data.digest, training.outcome.clone());
-    if training.outcome == (Outcome::Finished {}) {
-        let mut engine = Device::here().engine(&job.config.unet(data.shape), job.config.training.precision)?.load(weights);
-        match &job.study {
-            None => measure(store, job, data, &mut engine, &mut record, &mut reporter)?,
-            Some(study) => {
-                let net = job.config.evaluation.features.load(data.shape)?;
-                let net = net.as_ref();
-                let mut setting = Setting { store, job, data, engine: &mut engine, net, reporter: &mut reporter };
-                record.findings = Some(setting.run(study)?);
-            }
-        }
-    }
-    record.wall_s = started.elapsed().as_secs_f64();
-    claim.check()?;
-    store.leave_record(&record)?;
-    reporter.end();
-    Ok(record)
-}
-
-fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
-    let (diffusion, dir) = (job.config.diffusion(), store.run(&job.id));
-    let samples = samples_of(store, job, data, engine, reporter)?;
-    record.evaluations = samples.about.evaluations;
-    record.progressive = samples.about.progressive_steps.clone();
-    let scale = picture::scale_for(data.shape);
-    let shown = samples.bytes.len().min(64 * data.shape.len());
-    atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.shape, 8, scale))?)?;
-    let columns = samples.about.progressive_steps.len();
-    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.shape, columns, scale))?)?;
-    let features = job.config.evaluation.features.load(data.shape)?;
-    let scores = score(Some(store), &samples, data, features.as_ref(), job.seed, reporter)?;
-    record.real.extend(scores.real);
-    for (metric, result) in scores.samples {
-        match result {
-            Ok(measured) => drop(record.metrics.insert(metric, measured)),
-            Err(reason) => drop(record.blanks.insert(metric, reason)),
-        }
-    }
-    let evaluation = &job.config.evaluation;
-    for (metric, images, n, split) in [
-        (Metric::BitsPerDim, &data.held_out, evaluation.held_out, "held-out"),
-        (Metric::BitsPerDimTrain, &data.train, evaluation.train, "train"),
-    ] {
-        if n == 0 {
-            record.blanks.insert(metric, "no images were asked for".into());
-            continue;
-        }
-        let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
-        let (measured, split) = bound(engine, &diffusion, &what, job.seed, reporter)?;
-        if measured.value.is_finite() {
-            if metric == Metric::BitsPerDim {
-                let protocol =
-                    format!("{}; at each t >= 2 the one variance that is best for these images, at t = 1 the fixed one", measured.protocol);
-                let best = Measured { value: split.under.optimal, std_err: None, n: measured.n, protocol };
-                record.metrics.insert(Metric::BitsPerDimOptimal, best);
-            }
-            record.metrics.insert(metric, measured);
-            record.bounds.insert(metric, split);
-        } else {
-            record.blanks.insert(metric, "the bound is not finite".into());
-        }
-    }
-    Ok(())
-}
+pub use train::train;

@@ -1,9 +1,9 @@
 //! Training images nearest to samples: whether a network has learned its images by heart (Figures 12 and 15).
 
+use super::reference;
 use super::sample::samples_of;
 use super::study::{Setting, Sheet, pixels};
-use crate::metrics::reference::Reference;
-use crate::stop;
+use crate::base::stop;
 use crate::store::Findings;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
@@ -56,7 +56,7 @@ impl Setting<'_> {
             computed = net.see(theirs, seen, |done| self.reporter.tell("features", done as u64, total, done as u64, None))?;
             &computed
         } else {
-            match Reference::load(Some(self.store), self.data, net, self.reporter)? {
+            match reference::load(Some(self.store), self.data, net, self.reporter)? {
                 Err(reason) => {
                     findings.blank = Some(reason);
                     return Ok(findings);

@@ -1,24 +1,23 @@
 //! One training in several processes: this one leads, and starts the others as `ddpm rank` with a pipe each way.
 
-use super::train::follow;
-use crate::config::{Config, ConfigError};
-use crate::device::Device;
-use crate::job::Job;
+use crate::base::device::Device;
+use crate::base::error::ConfigError;
+use crate::experiment::{Config, Job};
 use anyhow::{Context, Result};
-use ddpm_model::group::{Alone, Group, Leader, Link, Member};
-use ddpm_model::optimiser::{ROWS, Training};
+use ddpm_model::group::{Alone, Group, Leader, Link};
+use ddpm_model::optimiser::Training;
 use serde::{Deserialize, Serialize};
-use std::io::{Stdin, Stdout, Write};
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 /// What a member is told first, as a line of JSON; the training's rows follow as bytes.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Told {
-    job: Job,
-    rank: usize,
-    ranks: usize,
-    step: u64,
+pub struct Told {
+    pub job: Job,
+    pub rank: usize,
+    pub ranks: usize,
+    pub step: u64,
 }
 
 /// The leader and the processes that it has started.
@@ -96,21 +95,4 @@ pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn Grou
         links.push(link);
     }
     Ok(Box::new(Led { leader: Some(Leader::new(links)), members }))
-}
-
-/// The other side: does what the first line of standard input says, with the process that wrote it.
-pub fn member(input: Stdin, output: Stdout) -> Result<()> {
-    let mut line = String::new();
-    input.read_line(&mut line)?;
-    let told: Told = serde_json::from_str(&line).context("standard input: is not what rank 0 writes")?;
-    let data = told.job.config.data.load()?;
-    let unet = told.job.config.unet(data.shape);
-    // Standard input is buffered: what lies behind the line is not lost.
-    let mut leader = Link::new(0, output, input);
-    let n: usize = unet.parameters().iter().map(|p| p.len()).sum();
-    let mut rows: [Vec<f32>; ROWS] = std::array::from_fn(|_| vec![0.0; n]);
-    rows.iter_mut().try_for_each(|row| leader.receive(row))?;
-    let optimiser = told.job.config.training.optimiser.clone();
-    let training = Training::resume(unet.parameters(), optimiser, rows, told.step);
-    follow(&told.job, &data, training, &mut Member::new(told.rank, told.ranks, leader))
 }

@@ -1,11 +1,10 @@
 //! Sampling with the averaged weights. Samples are kept: whatever is looked at afterwards looks at the same ones.
 
-use crate::config::SamplingConfig;
-use crate::data::Dataset;
-use crate::job::Job;
-use crate::picture;
-use crate::progress::Reporter;
-use crate::store::{Store, atomic};
+use crate::base::data::Dataset;
+use crate::base::{atomic, picture};
+use crate::experiment::{Job, SamplingConfig};
+use crate::store::Store;
+use crate::store::progress::Reporter;
 use anyhow::{Context, Result, ensure};
 use ddpm_core::sampler::even_steps;
 use ddpm_model::sampling::Walk;

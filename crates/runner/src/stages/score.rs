@@ -1,13 +1,13 @@
 //! What samples score in the job's features, and what real images score by the same measure.
 
+use super::reference;
 use super::sample::Samples;
-use crate::data::Dataset;
+use crate::base::data::Dataset;
 use crate::metrics::features::FeatureNet;
-use crate::metrics::reference::Reference;
 use crate::metrics::score::{Effort, Score, scores};
 use crate::metrics::{Measured, Metric};
-use crate::progress::Reporter;
 use crate::store::Store;
+use crate::store::progress::Reporter;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 
@@ -37,7 +37,7 @@ pub fn score(
         let ImageShape { height, width, channels } = data.shape;
         return Ok(blank(format!("no feature network for {height}x{width} images of {channels} channels")));
     };
-    let reference = match Reference::load(store, data, net, reporter)? {
+    let reference = match reference::load(store, data, net, reporter)? {
         Ok(reference) => reference,
         Err(reason) => return Ok(blank(reason)),
     };

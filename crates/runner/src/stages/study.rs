@@ -1,16 +1,14 @@
 //! The studies of Section 4 on one trained network: pictures, and scores along the reverse process.
 
+use super::reference;
 use super::sample::{keep, sample, stops};
-use crate::data::{Dataset, Images};
-use crate::grid::{MIXTURES, Study};
-use crate::job::Job;
+use crate::base::data::{Dataset, Images};
+use crate::base::{atomic, picture, stop};
+use crate::experiment::{Job, MIXTURES, Study};
 use crate::metrics::features::FeatureNet;
-use crate::metrics::reference::Reference;
 use crate::metrics::score::{Effort, scores};
-use crate::picture;
-use crate::progress::Reporter;
-use crate::stop;
-use crate::store::{CourseAt, Findings, Shown, Store, atomic};
+use crate::store::progress::Reporter;
+use crate::store::{CourseAt, Findings, Shown, Store};
 use anyhow::Result;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::network::ImageShape;
@@ -85,7 +83,7 @@ impl Setting<'_> {
         match (self.net, samples.problem()) {
             (None, _) => findings.blank = Some("no feature network for these images".into()),
             (_, Some(problem)) => findings.blank = Some(problem),
-            (Some(net), None) => match Reference::load(Some(self.store), self.data, net, self.reporter)? {
+            (Some(net), None) => match reference::load(Some(self.store), self.data, net, self.reporter)? {
                 Err(reason) => findings.blank = Some(reason),
                 Ok(reference) => {
                     let what = format!("{} features; {} predictions of x0, averaged weights, 8-bit", net.name, config.count);
@@ -187,8 +185,8 @@ fn mixtures(images: &Images, shape: ImageShape, diffusion: &Diffusion, seed: u64
 mod tests {
     use super::*;
 
-    use crate::data::few;
-    use crate::job::tiny;
+    use crate::base::data::few;
+    use crate::experiment::tiny;
     use ddpm_model::optimiser::Training;
 
     /// A study that walks leaves the samples of its walk for the scores, where none are; there, they stay.

@@ -1,88 +1,22 @@
 //! Training, from the start or from the last checkpoint, on the same random streams either way.
 
-use super::Manner;
-use super::course::{Batches, Course};
-use crate::config::Config;
-use crate::data::Dataset;
-use crate::device::Device;
-use crate::job::Job;
-use crate::progress::Reporter;
-use crate::stop;
+use super::course::{Course, diverged};
+use super::options::RunOptions;
+use crate::base::data::Dataset;
+use crate::base::stop;
+use crate::experiment::Job;
 use crate::store::checkpoints::{Loaded, Saver};
 use crate::store::claim::Claim;
-use crate::store::{FORMAT, Machine, Outcome, Point, Store, TrainingRecord};
+use crate::store::progress::Reporter;
+use crate::store::{CheckpointMeta, FORMAT, Machine, Outcome, Store, TrainingRecord};
 use anyhow::{Result, ensure};
 use ddpm_kernels::random::Stream;
 use ddpm_model::UNet;
-use ddpm_model::group::Group;
 use ddpm_model::optimiser::Training;
-use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// Points of a whole training curve.
 const POINTS: u64 = 200;
-
-/// A loss beyond this has left every range that a bound or an error can have.
-const LARGEST_LOSS: f64 = 1e9;
-
-/// What stands beside the tensors in a checkpoint: enough to sample from it, and to go on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Described {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// The training's name.
-    pub training_id: String,
-    /// The configuration of the job that trained it.
-    pub config: Config,
-    /// The seed.
-    pub seed: u64,
-    /// Digest of the data set that it was trained on; absent where the weights come from elsewhere.
-    pub data: Option<String>,
-    /// Steps made.
-    pub step: u64,
-    /// The course so far.
-    pub curve: Vec<Point>,
-    /// Sums since the last point: loss, gradient norm, steps.
-    pub open: (f64, f64, u64),
-    /// Seconds of computing so far.
-    pub wall_s: f64,
-}
-
-impl Described {
-    /// Before the first step.
-    fn first(job: &Job, data: &Dataset) -> Described {
-        Described {
-            format: FORMAT,
-            training_id: job.training_id.clone(),
-            config: job.config.clone(),
-            seed: job.seed,
-            data: Some(data.digest.clone()),
-            step: 0,
-            curve: Vec::new(),
-            open: (0.0, 0.0, 0),
-            wall_s: 0.0,
-        }
-    }
-
-    /// One more step, made with `loss` and a gradient of `norm`. Every `every` steps the means since the last point become one.
-    fn note(&mut self, every: u64, loss: f64, norm: f64) {
-        self.step += 1;
-        self.open = (self.open.0 + loss, self.open.1 + norm, self.open.2 + 1);
-        if self.step.is_multiple_of(every) {
-            let (loss, norm, n) = std::mem::take(&mut self.open);
-            self.curve.push(Point { step: self.step, loss: loss / n as f64, gradient_norm: norm / n as f64 });
-        }
-    }
-
-    /// Whether these are the images that it was trained on, where it says so.
-    pub fn check_data(&self, data: &Dataset) -> Result<()> {
-        if let Some(digest) = &self.data {
-            ensure!(*digest == data.digest, "was trained on data of digest {digest}, these have {}", data.digest);
-        }
-        Ok(())
-    }
-}
 
 /// The training's record and the moving average of its weights, parameter after parameter. Where the training has ended both are read,
 /// not computed. Only who holds its `claim` may train; asked to stop, it leaves a checkpoint first.
@@ -91,7 +25,7 @@ pub fn train(
     claim: &Claim,
     job: &Job,
     data: &Dataset,
-    manner: Manner,
+    options: RunOptions,
     reporter: &mut Reporter,
 ) -> Result<(TrainingRecord, Vec<f32>)> {
     let config = &job.config.training;
@@ -113,8 +47,8 @@ pub fn train(
     let every = (config.steps / POINTS).max(1);
     let mut outcome = Outcome::Finished {};
     let (started, before, first) = (Instant::now(), described.wall_s, described.step);
-    let mut saver = Saver::new(store, unet.parameters(), manner.checkpoint_every);
-    let mut course = Course::begin(job, data, &diffusion, &unet, &training, manner.ranks)?;
+    let mut saver = Saver::new(store, unet.parameters(), options.checkpoint_every);
+    let mut course = Course::begin(job, data, &diffusion, &unet, &training, options.ranks)?;
     reporter.begin();
     'training: while described.step < config.steps {
         for (loss, norm) in course.go_on(&mut training, described.step)? {
@@ -164,29 +98,8 @@ pub fn train(
     Ok((record, training.into_average()))
 }
 
-fn diverged(loss: f64, norm: f64) -> bool {
-    !(loss.is_finite() && norm.is_finite() && loss < LARGEST_LOSS)
-}
-
-/// Makes the steps of `training` as a member of a group, until the training ends or rank 0 is gone.
-pub fn follow(job: &Job, data: &Dataset, mut training: Training, group: &mut dyn Group) -> Result<()> {
-    let config = &job.config.training;
-    let diffusion = job.config.diffusion();
-    let mut batches = Batches::new(data, &diffusion, job);
-    let mut engine = Device::here().engine(&job.config.unet(data.shape), config.precision)?;
-    while training.step() < config.steps {
-        let step = training.step();
-        training.scale_rate(config.decay.share(step, config.steps));
-        let (loss, norm) = batches.step(&mut engine, &mut training, group, step)?;
-        if diverged(loss, norm) {
-            break;
-        }
-    }
-    Ok(())
-}
-
 /// The state to go on from: the newest good checkpoint's, or the network's beginning.
-fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Training, Described)> {
+fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Training, CheckpointMeta)> {
     let optimiser = job.config.training.optimiser.clone();
     let found = store.newest(&job.training_id, unet.parameters(), |described| {
         ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
@@ -196,28 +109,15 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
     if let Some(Loaded { described, rows }) = found {
         return Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described));
     }
-    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), Described::first(job, data)))
+    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), CheckpointMeta::first(job, data)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use crate::data::few;
-    use crate::job::tiny;
-
-    /// Points are means over the steps since the last one, also where a training was interrupted between two.
-    #[test]
-    fn a_point_is_the_mean_of_its_steps() {
-        let data = few("d", 20, 3);
-        let mut described = Described::first(&tiny(&data, &[]), &data);
-        for (loss, norm) in [(1.0, 4.0), (2.0, 5.0), (6.0, 9.0), (10.0, 1.0)] {
-            described.note(3, loss, norm);
-            described = serde_json::from_str(&serde_json::to_string(&described).unwrap()).unwrap();
-        }
-        assert_eq!(described.curve, [Point { step: 3, loss: 3.0, gradient_norm: 6.0 }]);
-        assert_eq!((described.step, described.open), (4, (10.0, 1.0, 1)));
-    }
+    use crate::base::data::few;
+    use crate::experiment::tiny;
 
     /// What a training leaves says what it did; it is read again, not done again. One that diverges leaves no state.
     #[test]
@@ -225,10 +125,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path());
         let data = few("d", 20, 3);
-        let manner = Manner { checkpoint_every: std::time::Duration::from_secs(3600), wait: false, ranks: 1 };
+        let options = RunOptions { checkpoint_every: std::time::Duration::from_secs(3600), wait: false, ranks: 1 };
         let run = |job: &Job| {
             let claim = Claim::attempt(&store.training(&job.training_id)).unwrap().ok().unwrap();
-            train(&store, &claim, job, &data, manner, &mut Reporter::silent()).unwrap()
+            train(&store, &claim, job, &data, options, &mut Reporter::silent()).unwrap()
         };
         let job = tiny(&data, &["training.steps=7", "training.batch=3"]);
         let (record, average) = run(&job);
@@ -251,10 +151,5 @@ mod tests {
         assert!(matches!(&record.outcome, Outcome::Diverged { reason } if reason.contains("training diverged at step")), "{record:?}");
         assert!(record.steps < 7 && average.is_empty() == store.has_checkpoint(&job.training_id), "{record:?}");
         assert_eq!(run(&job), (record, Vec::new()));
-    }
-
-    #[test]
-    fn what_leaves_its_range_has_diverged() {
-        assert!(!diverged(1e8, 1e30) && diverged(1e10, 1.0) && diverged(f64::NAN, 1.0) && diverged(1.0, f64::INFINITY));
     }
 }

@@ -1,7 +1,8 @@
 //! A training's checkpoints: the last two are kept, written beside the training, verified when they are read.
 
-use super::{Store, atomic};
-use crate::stages::Described;
+use super::layout::{CHECKPOINTS, Store};
+use super::meta::CheckpointMeta;
+use crate::base::atomic;
 use anyhow::{Context, Result};
 use ddpm_model::checkpoint;
 use ddpm_model::optimiser::{ROWS, Training};
@@ -12,9 +13,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The files in a training's folder, newest first.
-pub const FILES: [&str; 2] = ["checkpoint.safetensors", "checkpoint.previous.safetensors"];
-
 /// What a damaged one is renamed to: the next one must not push out the good one before it.
 pub const DAMAGED: &str = "checkpoint.damaged.safetensors";
 
@@ -24,13 +22,13 @@ const SHARE: u32 = 100;
 /// A checkpoint's contents.
 pub struct Loaded {
     /// What it says of itself.
-    pub described: Described,
+    pub described: CheckpointMeta,
     /// The training's rows.
     pub rows: [Vec<f32>; ROWS],
 }
 
 /// Reads a checkpoint file, verifying its digest.
-pub fn read(path: &Path, parameters: impl FnOnce(&Described) -> Result<Vec<Parameter>>) -> Result<Loaded> {
+pub fn read(path: &Path, parameters: impl FnOnce(&CheckpointMeta) -> Result<Vec<Parameter>>) -> Result<Loaded> {
     let bytes = fs::read(path).context("cannot be read")?;
     let described = describe(&bytes)?;
     let rows = checkpoint::read_states(&bytes, &parameters(&described)?)?;
@@ -38,7 +36,7 @@ pub fn read(path: &Path, parameters: impl FnOnce(&Described) -> Result<Vec<Param
 }
 
 /// What a checkpoint's bytes say of themselves, verified.
-pub fn describe(bytes: &[u8]) -> Result<Described> {
+pub fn describe(bytes: &[u8]) -> Result<CheckpointMeta> {
     let text = checkpoint::description(bytes)?.context("is not a checkpoint of this program: it has no description")?;
     serde_json::from_str(&text).context("is not a checkpoint of this version")
 }
@@ -46,10 +44,15 @@ pub fn describe(bytes: &[u8]) -> Result<Described> {
 impl Store {
     /// The newest good checkpoint of a training that `check` accepts; none where there is no checkpoint at all. A damaged newer one is
     /// named on stderr and set aside; where none is good, the error names each.
-    pub fn newest(&self, training_id: &str, parameters: &[Parameter], check: impl Fn(&Described) -> Result<()>) -> Result<Option<Loaded>> {
+    pub fn newest(
+        &self,
+        training_id: &str,
+        parameters: &[Parameter],
+        check: impl Fn(&CheckpointMeta) -> Result<()>,
+    ) -> Result<Option<Loaded>> {
         let dir = self.training(training_id);
         let mut bad: Vec<(PathBuf, anyhow::Error)> = Vec::new();
-        for path in FILES.map(|name| dir.join(name)).into_iter().filter(|path| path.exists()) {
+        for path in CHECKPOINTS.map(|name| dir.join(name)).into_iter().filter(|path| path.exists()) {
             let found = read(&path, |described| {
                 check(described)?;
                 Ok(parameters.to_vec())
@@ -78,9 +81,9 @@ impl Store {
     }
 
     /// Leaves a checkpoint, and the one before it beside it.
-    fn leave(&self, parameters: &[Parameter], rows: &[Vec<f32>; ROWS], described: &Described) -> Result<()> {
+    fn leave(&self, parameters: &[Parameter], rows: &[Vec<f32>; ROWS], described: &CheckpointMeta) -> Result<()> {
         let dir = self.training(&described.training_id);
-        let [newest, previous] = FILES.map(|name| dir.join(name));
+        let [newest, previous] = CHECKPOINTS.map(|name| dir.join(name));
         let text = serde_json::to_string(described)?;
         atomic::write_before(
             &newest,
@@ -120,7 +123,7 @@ impl Saver {
     }
 
     /// Begins to write one. Errors are of the one before.
-    pub fn begin(&mut self, training: &Training, described: &Described) -> Result<()> {
+    pub fn begin(&mut self, training: &Training, described: &CheckpointMeta) -> Result<()> {
         self.finish()?;
         let started = Instant::now();
         let mut rows = self.rows.take().unwrap_or_default();
@@ -147,7 +150,7 @@ impl Saver {
     }
 
     /// Writes one now, without a copy.
-    pub fn write(&mut self, training: &Training, described: &Described) -> Result<()> {
+    pub fn write(&mut self, training: &Training, described: &CheckpointMeta) -> Result<()> {
         self.finish()?;
         self.store.leave(&self.parameters, training.rows(), described)
     }
@@ -157,12 +160,11 @@ impl Saver {
 mod tests {
     use super::*;
 
-    use crate::data::few;
-    use crate::job::{Job, tiny};
-    use ddpm_kernels::random::Stream;
+    use crate::base::data::few;
+    use crate::experiment::{Job, tiny};
 
     /// A training after so many steps, as far as a checkpoint knows it, and rows of one number each, no two alike.
-    fn after(job: &Job, step: u64) -> (Training, Described) {
+    fn after(job: &Job, step: u64) -> (Training, CheckpointMeta) {
         let data = few("d", 20, 3);
         let unet = job.config.unet(data.shape);
         let optimiser = job.config.training.optimiser.clone();
@@ -193,7 +195,7 @@ mod tests {
             if step == 2 { saver.write(&training, &described).unwrap() } else { saver.begin(&training, &described).unwrap() }
         }
         saver.finish().unwrap();
-        let [last, before] = FILES.map(|name| folder.join(name));
+        let [last, before] = CHECKPOINTS.map(|name| folder.join(name));
         let stepped = |path: &Path| read(path, |_| Ok(parameters.clone())).unwrap().described.step;
         assert_eq!((stepped(&last), stepped(&before)), (3, 2));
         let found = newest().unwrap().unwrap();
@@ -218,7 +220,7 @@ mod tests {
         std::fs::write(&last, b"no").unwrap();
         std::fs::write(&before, b"nor this").unwrap();
         let why = format!("{:#}", newest().err().unwrap());
-        assert!(FILES.iter().all(|name| why.contains(name)) && why.contains("move what is damaged away"), "{why}");
+        assert!(CHECKPOINTS.iter().all(|name| why.contains(name)) && why.contains("move what is damaged away"), "{why}");
         assert!(last.exists() && before.exists());
     }
 

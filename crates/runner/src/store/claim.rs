@@ -149,7 +149,7 @@ impl Claim {
             if let Ok(claim) = Claim::attempt(dir)? {
                 return Ok(claim);
             }
-            crate::stop::check()?;
+            crate::base::stop::check()?;
             std::thread::sleep(LOOK);
         }
     }
@@ -251,7 +251,7 @@ fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
         if started.elapsed() >= LOST {
             return Ok(None);
         }
-        crate::stop::check()?;
+        crate::base::stop::check()?;
         std::thread::sleep(LOOK);
     }
 }

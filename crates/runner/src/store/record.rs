@@ -1,15 +1,12 @@
 //! Records: what is left of a training and of a job, each complete enough to stand alone.
 
-use crate::cause::Cause;
-use crate::config::Config;
-use crate::device::Device;
+use crate::base::cause::Cause;
+use crate::base::device::Device;
+use crate::experiment::{Config, FORMAT, Job};
 use crate::metrics::{Measured, Metric};
 use ddpm_core::likelihood::{Bound, UnderVariances};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Version of the records and of what their numbers mean. Part of every job's digest.
-pub const FORMAT: u32 = 5;
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,4 +190,32 @@ pub struct Record {
     pub wall_s: f64,
     /// What it ran on.
     pub machine: Machine,
+}
+
+impl Record {
+    /// Of a job on images of digest `data` where nothing is measured yet; every score is a blank where the outcome is a reason.
+    pub fn of(job: &Job, data: &str, outcome: Outcome) -> Record {
+        let reason = match &outcome {
+            Outcome::Finished {} => None,
+            Outcome::Diverged { reason } | Outcome::Failed { reason, .. } => Some(reason.clone()),
+        };
+        Record {
+            format: FORMAT,
+            id: job.id.clone(),
+            training_id: job.training_id.clone(),
+            config: job.config.clone(),
+            seed: job.seed,
+            data: data.into(),
+            outcome,
+            metrics: BTreeMap::new(),
+            blanks: reason.map(|reason| Metric::ALL.map(|metric| (metric, reason.clone())).into()).unwrap_or_default(),
+            real: BTreeMap::new(),
+            bounds: BTreeMap::new(),
+            progressive: Vec::new(),
+            evaluations: 0,
+            findings: None,
+            wall_s: 0.0,
+            machine: Machine::here(),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! JSON files that say whether they are as they were written: the first line of the object is a digest of all others.
 
-use super::atomic;
+use crate::base::atomic;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,0 +1,13 @@
+//! Data sets: 8-bit images of one shape, split into those that are trained on and those that are held out.
+
+mod cifar10;
+mod fashion;
+pub mod fetch;
+pub mod folder;
+mod images;
+mod source;
+
+#[cfg(test)]
+pub(crate) use images::few;
+pub use images::{Dataset, Images, sha256};
+pub use source::DataSource;

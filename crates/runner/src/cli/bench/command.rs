@@ -1,0 +1,184 @@
+//! `ddpm bench`: how fast this machine trains and samples, and in how much memory.
+
+use super::device::{self, Step};
+use super::measure::{Measured, Timing};
+use super::operations;
+use super::subject::{Subject, Work, diffusion};
+use crate::base::device::Device;
+use crate::base::error::{ConfigError, Unusable};
+use crate::base::exit::Exit;
+use crate::base::text::print;
+use crate::experiment::{Config, base_file, paths, yaml};
+use anyhow::{Context, Result};
+use clap::Args;
+use ddpm_kernels::device::counted::Counted;
+use ddpm_model::Precision;
+use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
+use std::path::Path;
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What is measured
+    #[arg(value_enum)]
+    work: Work,
+    /// Take network, images and batch from a base: a name among experiments/bases, or a file
+    #[arg(long, conflicts_with_all = ["channels", "mult", "blocks", "attention", "groups", "dropout", "side", "colours"])]
+    base: Option<String>,
+    /// Channels of the first level
+    #[arg(long, default_value_t = 128)]
+    channels: usize,
+    /// Channels of each level as multiples
+    #[arg(long, value_delimiter = ',', default_value = "1,2,2,2")]
+    mult: Vec<usize>,
+    /// Residual blocks per level
+    #[arg(long, default_value_t = 2)]
+    blocks: usize,
+    /// Resolutions with attention
+    #[arg(long, value_delimiter = ',', default_value = "16")]
+    attention: Vec<usize>,
+    /// Groups of the normalisations
+    #[arg(long, default_value_t = 32)]
+    groups: usize,
+    /// Dropout probability
+    #[arg(long, default_value_t = 0.1)]
+    dropout: f64,
+    /// Height and width of the images
+    #[arg(long, default_value_t = 32)]
+    side: usize,
+    /// Channels of the images
+    #[arg(long, default_value_t = 3)]
+    colours: usize,
+    /// Images in a step; the base's, or 8
+    #[arg(long)]
+    batch: Option<usize>,
+    /// What products are computed in: f32, bf16, or on a GPU tf32; the base's, or f32
+    #[arg(long, value_parser = precision)]
+    precision: Option<Precision>,
+    /// Where
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+    /// Train on the bound with a learned variance (L and learned Sigma of Table 2) and not on L_simple
+    #[arg(long)]
+    bound: bool,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Steps before them
+    #[arg(long, default_value_t = 2)]
+    warmup: u32,
+    /// Say where the time goes
+    #[arg(long, conflicts_with_all = ["plan", "algorithms"])]
+    breakdown: bool,
+    /// Count what a step asks of a GPU, by operation, and run nothing; needs none
+    #[arg(long, conflicts_with = "algorithms")]
+    plan: bool,
+    /// List what the GPU's library offers for each convolution, with times; * is what is used
+    #[arg(long)]
+    algorithms: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn precision(name: &str) -> Result<Precision, String> {
+    Precision::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| "expected f32, tf32 or bf16".into())
+}
+
+impl Bench {
+    pub fn run(self) -> Result<Exit> {
+        self.device.check().context(Unusable)?;
+        let subject = self.subject()?;
+        subject.network.check(subject.image).map_err(|e| ConfigError::new("ddpm bench", "", e.to_string()))?;
+        if subject.batch == 0 {
+            return Err(ConfigError::new("--batch", "", "expected at least 1, got 0").into());
+        }
+        if self.plan || self.algorithms {
+            return self.look(&subject);
+        }
+        let Bench { work, device, warmup, steps, breakdown, .. } = self;
+        let measured = Timing { work, device, warmup, steps, breakdown }.measure(&subject, &diffusion(self.bound)?)?;
+        if self.json {
+            print(&format!("{}\n", serde_json::to_string(&measured)?));
+            return Ok(Exit::Ok);
+        }
+        say(measured);
+        Ok(Exit::Ok)
+    }
+
+    /// What a step asks of a device, without running it, or what the device's library offers.
+    fn look(&self, subject: &Subject) -> Result<Exit> {
+        let device = if self.plan { Some(Box::new(Counted::default()) as _) } else { self.device.open()? };
+        let Some(device) = device else {
+            return Err(ConfigError::new("--device", "", "expected a GPU for --algorithms, got cpu").into());
+        };
+        let diffusion = diffusion(self.bound)?;
+        let unet = subject.unet(&diffusion)?;
+        let mut step = Step::new(device, self.work, &device::Subject::new(subject, &unet, &diffusion))?;
+        if self.algorithms {
+            step.look(|device, program| Ok(device.algorithms(program)?))?.iter().for_each(|line| print(&format!("{line}\n")));
+            return Ok(Exit::Ok);
+        }
+        let parts = step.look(|device, program| Ok(operations::parts(device.program(program), None)))?;
+        let text = if self.json { format!("{}\n", serde_json::to_string(&parts)?) } else { operations::table(&parts) };
+        print(&text);
+        Ok(Exit::Ok)
+    }
+
+    fn subject(&self) -> Result<Subject> {
+        let Some(base) = &self.base else {
+            let network = Network {
+                channels: self.channels,
+                multipliers: self.mult.clone(),
+                blocks: self.blocks,
+                attention: self.attention.clone(),
+                dropout: self.dropout,
+                groups: self.groups,
+                block_size: 1,
+                skips: Skips::All,
+                time_embedding: TimeEmbedding::EveryBlock,
+            };
+            let image = ImageShape { height: self.side, width: self.side, channels: self.colours };
+            return Ok(Subject { network, image, batch: self.batch.unwrap_or(8), precision: self.precision.unwrap_or(Precision::F32) });
+        };
+        let path = base_file(base, Path::new("experiments/grids"))?;
+        let origin = path.display().to_string();
+        let config = Config::checked(&paths::normalised(&yaml::read(&path)?), &origin)?;
+        let image = config.data.image().context(Unusable)?;
+        let t = config.training;
+        Ok(Subject {
+            network: config.network,
+            image,
+            batch: self.batch.unwrap_or(t.batch),
+            precision: self.precision.unwrap_or(t.precision),
+        })
+    }
+}
+
+/// In words.
+fn say(m: Measured) {
+    print(&format!(
+        "{:.1} M parameters, batch {}, {}, {}, {} threads\n",
+        m.parameters as f64 / 1e6,
+        m.batch,
+        m.precision.name(),
+        m.kernels,
+        m.threads
+    ));
+    print(&format!("median     {:.4} s a step, {:.1} images/s (minimum {:.4} s, {} steps)\n", m.s_median, m.img_per_s, m.s_min, m.steps));
+    let of_what = if m.device_mib.is_some() { "in one large product" } else { "in cache" };
+    let share =
+        m.peak_flop_per_s.map_or(String::new(), |peak| format!(", {:.0}% of {:.0} {of_what}", 100.0 * m.flop_per_s / peak, peak / 1e9));
+    print(&format!("speed      {:.0} GFLOP/s{share}\n", m.flop_per_s / 1e9));
+    if let Some(mib) = m.device_mib {
+        print(&format!("memory     {mib:.0} MiB of the device's\n"));
+    }
+    if let Some(mib) = m.peak_mib {
+        print(&format!("memory     {mib:.0} MiB at most\n"));
+    }
+    for (name, seconds) in m.breakdown.unwrap_or_default() {
+        print(&format!("{name:<40} {:>8.1} ms {:>5.1}%\n", seconds * 1e3, 100.0 * seconds / m.s_median));
+    }
+    if let Some(parts) = m.operations {
+        print(&operations::table(&parts));
+    }
+}

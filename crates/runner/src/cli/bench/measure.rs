@@ -1,0 +1,224 @@
+//! Steps, timed.
+
+use super::device;
+use super::operations::{self, Part};
+use super::subject::{Subject, Work, optimiser};
+use crate::base::device::Device;
+use anyhow::Result;
+use ddpm_core::{Objective, ReverseVariance};
+use ddpm_kernels::device::Device as Programs;
+use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::gemm::{Bf16, F32, peak};
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_kernels::simd::Isa;
+use ddpm_model::optimiser::Training;
+use ddpm_model::tensor::{self, Tensor};
+use ddpm_model::{Diffusion, Engine, Precision, UNet};
+use serde::Serialize;
+use std::time::Instant;
+
+/// How it is measured.
+pub struct Timing {
+    pub work: Work,
+    pub device: Device,
+    /// Steps before those that count.
+    pub warmup: u32,
+    pub steps: u32,
+    /// Whether it is said where the time goes.
+    pub breakdown: bool,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    pub program: &'static str,
+    pub commit: &'static str,
+    pub work: Work,
+    pub precision: Precision,
+    pub batch: usize,
+    pub objective: Objective,
+    pub variance: ReverseVariance,
+    pub parameters: usize,
+    pub flops_per_image: f64,
+    pub device: String,
+    pub kernels: &'static str,
+    pub threads: usize,
+    pub steps: u32,
+    pub s_median: f64,
+    pub s_min: f64,
+    pub img_per_s: f64,
+    pub flop_per_s: f64,
+    /// Of the same products with everything in the first-level cache; on a GPU of one product of large matrices.
+    pub peak_flop_per_s: Option<f64>,
+    pub share_of_peak: Option<f64>,
+    /// Peak resident set of the whole process, where the system tells.
+    pub peak_mib: Option<f64>,
+    /// Of the device's own memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_mib: Option<f64>,
+    /// Seconds per step, where asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breakdown: Option<Vec<(String, f64)>>,
+    /// The same on a device: a step's operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<Vec<Part>>,
+}
+
+/// What steps took.
+#[derive(Default)]
+struct Steps {
+    /// Seconds of each that counts.
+    times: Vec<f64>,
+    /// Seconds of all of them together, by part.
+    parts: Vec<(String, f64)>,
+    device_mib: Option<f64>,
+    operations: Option<Vec<Part>>,
+}
+
+impl Steps {
+    fn add(&mut self, name: &str, seconds: f64) {
+        match self.parts.iter_mut().find(|part| part.0 == name) {
+            Some(part) => part.1 += seconds,
+            None => self.parts.push((name.to_string(), seconds)),
+        }
+    }
+}
+
+impl Timing {
+    /// Measures it.
+    pub fn measure(&self, subject: &Subject, diffusion: &Diffusion) -> Result<Measured> {
+        let (batch, precision) = (subject.batch, subject.precision);
+        let unet = subject.unet(diffusion)?;
+        let mut steps = match (self.work, self.device.open()?) {
+            (_, Some(device)) => self.on_device(device, subject, &unet, diffusion)?,
+            (Work::TrainStep, None) => self.training(subject, &unet, diffusion)?,
+            (Work::Forward, None) => self.forward(subject, &unet)?,
+        };
+        let Steps { times, parts, .. } = &mut steps;
+        times.sort_by(f64::total_cmp);
+        let s_median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
+        let flops_per_image = self.work.flops_per_mac() * unet.macs() as f64;
+        let flop_per_s = flops_per_image * batch as f64 / s_median;
+        // Before the peak is measured: its matrices are not the network's memory.
+        let peak_mib = peak_mib();
+        let peak_flop_per_s = self.peak(precision)?;
+        parts.iter_mut().for_each(|part| part.1 /= self.steps as f64);
+        parts.retain(|part| part.1 > 0.0);
+        Ok(Measured {
+            program: env!("CARGO_PKG_VERSION"),
+            commit: env!("DDPM_COMMIT"),
+            work: self.work,
+            precision,
+            batch,
+            objective: diffusion.setup.objective,
+            variance: diffusion.setup.variance,
+            parameters: unet.parameter_count(),
+            flops_per_image,
+            device: self.device.words(),
+            kernels: Isa::active().name(),
+            threads: rayon::current_num_threads(),
+            steps: self.steps,
+            s_median,
+            s_min: times[0],
+            img_per_s: batch as f64 / s_median,
+            flop_per_s,
+            peak_flop_per_s,
+            share_of_peak: peak_flop_per_s.map(|peak| flop_per_s / peak),
+            peak_mib,
+            device_mib: steps.device_mib,
+            breakdown: (self.breakdown && steps.operations.is_none()).then_some(steps.parts),
+            operations: steps.operations,
+        })
+    }
+
+    fn on_device(&self, device: Box<dyn Programs>, subject: &Subject, unet: &UNet, diffusion: &Diffusion) -> Result<Steps> {
+        let mut step = device::Step::new(device, self.work, &device::Subject::new(subject, unet, diffusion))?;
+        let mut steps = Steps::default();
+        if self.breakdown {
+            let timed = |device: &mut dyn Programs, program| {
+                let seconds = device.time(program)?;
+                Ok(operations::parts(device.program(program), Some(&seconds)))
+            };
+            // The first time libraries and memory are cold.
+            step.look(timed)?;
+            steps.operations = Some(step.look(timed)?);
+        }
+        steps.times = step.run(self.warmup + self.steps)?.split_off(self.warmup as usize);
+        steps.device_mib = Some(step.bytes() as f64 / (1 << 20) as f64);
+        Ok(steps)
+    }
+
+    fn training(&self, subject: &Subject, unet: &UNet, diffusion: &Diffusion) -> Result<Steps> {
+        let (batch, x0) = (subject.batch, images(subject)?);
+        let mut training = Training::new(unet.parameters(), optimiser(), 0, Stream::Init);
+        let mut engine = Engine::new(unet, subject.precision)?;
+        let mut steps = Steps::default();
+        for step in 0..(self.warmup + self.steps) as u64 {
+            engine.breakdown();
+            let start = Instant::now();
+            let timesteps = Random::new(0, Stream::Timestep);
+            let t: Vec<usize> = (0..batch).map(|i| 1 + timesteps.below(step, i as u64, 1000)).collect();
+            let noise = Random::new(0, Stream::TrainNoise).normals(step, 0, batch, subject.image.len());
+            let made = diffusion.batch(x0.clone(), Tensor::from_vec(noise, x0.dims(), &tensor::Device::Cpu)?, t)?;
+            let drawn = start.elapsed().as_secs_f64();
+            let mut inside = 0.0;
+            training.update(|weights, _, gradient| {
+                let begun = Instant::now();
+                let loss = |y: &Tensor| Ok(diffusion.loss(y, &made)?.mean);
+                engine.gradient(weights, &made.xt, &made.t, Some((Dropout::new(0, 0), step)), loss, gradient)?;
+                inside = begun.elapsed().as_secs_f64();
+                Ok(())
+            })?;
+            let all = start.elapsed().as_secs_f64();
+            if step >= self.warmup as u64 {
+                steps.times.push(all);
+                steps.add("noise and noisy images", drawn);
+                engine.breakdown().into_iter().for_each(|(name, s)| steps.add(name, s));
+                steps.add("clipping, Adam and average", all - drawn - inside);
+            }
+        }
+        Ok(steps)
+    }
+
+    fn forward(&self, subject: &Subject, unet: &UNet) -> Result<Steps> {
+        let x0 = images(subject)?;
+        let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).into_average();
+        let mut engine = Engine::with_weights(unet, subject.precision, weights)?;
+        let mut steps = Steps::default();
+        for step in 0..self.warmup + self.steps {
+            engine.breakdown();
+            let start = Instant::now();
+            engine.forward(&x0, &vec![500; subject.batch])?;
+            if step >= self.warmup {
+                steps.times.push(start.elapsed().as_secs_f64());
+                engine.breakdown().into_iter().for_each(|(name, s)| steps.add(name, s));
+            }
+        }
+        Ok(steps)
+    }
+
+    /// The most that the device can do; nobody's where it is emulated.
+    fn peak(&self, precision: Precision) -> Result<Option<f64>> {
+        Ok(match (self.device, precision) {
+            (Device::Cpu, Precision::Bf16) => Some(peak::<Bf16>()),
+            (Device::Cpu, _) => Some(peak::<F32>()),
+            (Device::Cuda(_), _) => self.device.open()?.map(|device| device::peak(device, precision.numbers())).transpose()?,
+            #[cfg(feature = "emulation")]
+            (Device::Emulated, _) => None,
+        })
+    }
+}
+
+/// A batch of images, uniform in [-1, 1].
+fn images(subject: &Subject) -> Result<Tensor> {
+    let (batch, image, random) = (subject.batch, subject.image, Random::new(0, Stream::Evaluation));
+    let uniform: Vec<f32> = (0..batch * image.len()).map(|i| (2.0 * random.uniform(0, i as u64) - 1.0) as f32).collect();
+    Ok(Tensor::from_vec(uniform, (batch, image.height, image.width, image.channels), &tensor::Device::Cpu)?)
+}
+
+/// The process's largest resident set so far; none where the system does not say.
+fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
+}

@@ -1,0 +1,74 @@
+//! What is measured: a network, what a step of it does, and the paper's settings beside it.
+
+use anyhow::Result;
+use clap::ValueEnum;
+use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Schedule, Setup};
+use ddpm_model::network::{ImageShape, Network};
+use ddpm_model::optimiser::{EpsilonMode, Optimiser};
+use ddpm_model::{Diffusion, Precision, UNet};
+use serde::Serialize;
+
+/// What a step is.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Noise, forward, loss, backward, clipping, Adam and moving average
+    TrainStep,
+    /// The network alone, as in sampling
+    Forward,
+}
+
+impl Work {
+    /// Floating-point operations of a step for each multiplication of a forward pass: with its addition, and in training three times.
+    pub fn flops_per_mac(self) -> f64 {
+        match self {
+            Work::TrainStep => 6.0,
+            Work::Forward => 2.0,
+        }
+    }
+}
+
+/// The network, and on what it is measured.
+pub struct Subject {
+    pub network: Network,
+    pub image: ImageShape,
+    pub batch: usize,
+    pub precision: Precision,
+}
+
+impl Subject {
+    pub fn unet(&self, diffusion: &Diffusion) -> Result<UNet> {
+        Ok(UNet::new(&self.network, self.image, diffusion.out_channels(self.image.channels))?)
+    }
+}
+
+/// The paper's diffusion: trained on L_simple, or on the bound with a learned variance.
+pub fn diffusion(bound: bool) -> Result<Diffusion> {
+    let (variance, objective) = match bound {
+        true => (ReverseVariance::Learned, Objective::Vlb {}),
+        false => (ReverseVariance::FixedLarge, Objective::Simple {}),
+    };
+    Ok(Diffusion::new(Setup {
+        timesteps: 1000,
+        schedule: Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 },
+        beta_scale: BetaScale::AsGiven,
+        prediction: Prediction::Eps,
+        variance,
+        objective,
+    })?)
+}
+
+/// The paper's optimiser for CIFAR-10, at its full rate.
+pub fn optimiser() -> Optimiser {
+    Optimiser {
+        learning_rate: 2e-4,
+        warmup_steps: 0,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        epsilon_mode: EpsilonMode::Hat,
+        clip_norm: Some(1.0),
+        clip_shards: 1,
+        ema_decay: 0.9999,
+    }
+}

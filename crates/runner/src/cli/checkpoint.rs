@@ -1,0 +1,55 @@
+//! Reading a checkpoint that a command names.
+
+use crate::base::data::Dataset;
+use crate::base::device::Device;
+use crate::base::error::Unusable;
+use crate::experiment::{Config, paths};
+use crate::store::{CheckpointMeta, checkpoints};
+use anyhow::{Context, Result};
+use ddpm_model::network::ImageShape;
+use ddpm_model::optimiser::ROWS;
+use ddpm_model::{Engine, checkpoint};
+use std::path::Path;
+
+/// A checkpoint, ready to be used.
+pub struct Opened {
+    pub meta: CheckpointMeta,
+    pub shape: ImageShape,
+    /// With the moving average of the weights.
+    pub engine: Engine,
+}
+
+/// Reads a checkpoint, with `sets` over its configuration: what stands in it, its images' shape, and its rows of numbers.
+pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape, [Vec<f32>; ROWS])> {
+    let origin = path.display().to_string();
+    let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).context(Unusable)?;
+    let mut meta = checkpoints::describe(&bytes).context(origin.clone()).context(Unusable)?;
+    let mut tree = serde_json::to_value(&meta.config)?;
+    for flag in sets {
+        let (path, value) = paths::flag(flag)?;
+        paths::set(&mut tree, &path, value, &format!("--set {flag}"))?;
+    }
+    meta.config = Config::checked(&tree, &origin)?;
+    let shape = meta.config.data.image().context(Unusable)?;
+    meta.config.check_network(&origin, shape)?;
+    let unet = meta.config.unet(shape);
+    let rows = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).context(Unusable)?;
+    Ok((meta, shape, rows))
+}
+
+/// Reads a checkpoint and makes its network ready.
+pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
+    let (meta, shape, [_, _, _, average]) = read(path, sets)?;
+    let engine = Device::here().engine(&meta.config.unet(shape), meta.config.training.precision)?.load(average);
+    Ok(Opened { meta, shape, engine })
+}
+
+impl Opened {
+    /// The images that it was trained on, where it says which; else those that its configuration names.
+    pub fn data(&self, path: &Path) -> Result<Dataset> {
+        let data = self.meta.config.data.load().context(Unusable)?;
+        self.meta.check_data(&data).with_context(|| path.display().to_string())?;
+        self.meta.config.check_data(&path.display().to_string(), &data)?;
+        Ok(data)
+    }
+}

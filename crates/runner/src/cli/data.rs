@@ -1,0 +1,89 @@
+//! `ddpm data`: what a data set holds, and whether it is whole.
+
+use crate::base::data::DataSource;
+use crate::base::data::fetch::{self, Known};
+use crate::base::error::Unusable;
+use crate::base::exit::Exit;
+use crate::base::text::print;
+use crate::base::{atomic, picture};
+use crate::metrics::features::{INCEPTION_BYTES, INCEPTION_PATH, INCEPTION_SHA256, INCEPTION_URL};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct Data {
+    #[command(subcommand)]
+    source: Source,
+    /// Also write a PNG of the first 100 training images
+    #[arg(long, short, global = true)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Source {
+    /// The embedded images
+    FashionMnist,
+    /// CIFAR-10's official binary version
+    Cifar10 {
+        /// The folder with data_batch_1.bin and the others
+        path: PathBuf,
+    },
+    /// The weights of InceptionV3 (2015-12-05) for FID: fetched unless they are there, and verified
+    Inception {
+        /// Where they are kept
+        #[arg(default_value = INCEPTION_PATH)]
+        path: PathBuf,
+    },
+    /// A folder of PNG or JPEG images
+    Folder {
+        /// The folder
+        path: PathBuf,
+        /// Images held out, the last ones by name
+        #[arg(long, default_value_t = 0)]
+        held_out: usize,
+    },
+}
+
+impl Data {
+    pub fn run(self) -> Result<Exit> {
+        let source = match self.source {
+            Source::FashionMnist => DataSource::FashionMnist {},
+            Source::Cifar10 { path } => DataSource::Cifar10 { path },
+            Source::Folder { path, held_out } => DataSource::Folder { path, held_out },
+            Source::Inception { path } => return inception(&path),
+        };
+        let data = source.load().context(Unusable)?;
+        let shape = data.shape;
+        print(&format!("{}: {}x{}, {} channels\n", data.name, shape.height, shape.width, shape.channels));
+        print(&format!(
+            "  {} training images, {} held out, digest {}\n",
+            data.train.len(shape),
+            data.held_out.len(shape),
+            &data.digest[..16]
+        ));
+        if !data.classes.is_empty() {
+            print(&format!("  classes: {}\n", data.classes.join(", ")));
+        }
+        if let Some(out) = self.out {
+            let shown = &data.train.pixels[..data.train.pixels.len().min(100 * shape.len())];
+            atomic::write(&out, &picture::png(&picture::grid(shown, shape, 10, 2))?).context(Unusable)?;
+            print(&format!("  {}\n", out.display()));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn inception(path: &Path) -> Result<Exit> {
+    let known = Known { url: INCEPTION_URL, bytes: INCEPTION_BYTES, sha256: INCEPTION_SHA256 };
+    let mut told = 0;
+    let tell = |bytes: u64| {
+        if bytes >> 20 > told {
+            told = bytes >> 20;
+            eprint!("\r{told} of {} MiB", INCEPTION_BYTES >> 20);
+        }
+    };
+    fetch::fetch(&known, path, tell).context(Unusable)?;
+    print(&format!("{}: whole, SHA-256 {INCEPTION_SHA256}\n", path.display()));
+    Ok(Exit::Ok)
+}

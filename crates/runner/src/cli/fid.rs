@@ -1,0 +1,182 @@
+//! `ddpm fid`: scores between two sets of images, whatever they come as.
+
+use crate::base::data::folder;
+use crate::base::error::Unusable;
+use crate::base::exit::Exit;
+use crate::base::text::{number, print};
+use crate::experiment::SamplingConfig;
+use crate::interop::{features, statistics};
+use crate::metrics::Metric;
+use crate::metrics::features::{FeatureNet, FeatureSource, Features, INCEPTION_PATH};
+use crate::metrics::frechet::Gaussian;
+use crate::metrics::moments::Moments;
+use crate::metrics::reference::{FEWEST, Reference, Split};
+use crate::metrics::score::{Effort, scores};
+use crate::stages;
+use crate::store::progress::Reporter;
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use ddpm_model::inception::Resize;
+use ddpm_model::network::ImageShape;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct Fid {
+    /// Samples: a folder of images, a checkpoint (which then makes them), statistics (.npz), or features (.safetensors with a tensor
+    /// `features` [n, d], and `probabilities` [n, classes] for the inception score)
+    a: PathBuf,
+    /// Reference: the same kinds
+    b: PathBuf,
+    /// In whose features
+    #[arg(long, value_enum, default_value = "inception")]
+    features: Net,
+    /// Inception's weights: pytorch-fid's file, or the same tensors as safetensors
+    #[arg(long, default_value = INCEPTION_PATH)]
+    weights: PathBuf,
+    /// How images are resized for Inception: `tensorflow1` as the authors and torch-fidelity, `pytorch` as pytorch-fid
+    #[arg(long, value_parser = resize, default_value = "tensorflow1")]
+    resize: Resize,
+    /// Samples that a checkpoint makes
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    samples: u32,
+    /// Also KID, precision, recall, FID at infinitely many samples, inception score, and the FID's standard error
+    #[arg(long)]
+    all: bool,
+    /// Write A's statistics (.npz) or features (.safetensors)
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Net {
+    /// InceptionV3 of 2015-12-05
+    Inception,
+    /// The project's own classifier for images of that size
+    Own,
+}
+
+fn resize(name: &str) -> Result<Resize, String> {
+    let all = [Resize::TensorFlow1, Resize::PyTorch];
+    all.into_iter().find(|r| r.name() == name).ok_or_else(|| "expected tensorflow1 or pytorch".into())
+}
+
+/// One side of the comparison.
+struct Side {
+    moments: Moments,
+    /// The features behind the moments, where they are kept.
+    features: Option<Features>,
+    /// In which features, where that is known.
+    net: Option<String>,
+    /// How many images, where that is known.
+    n: Option<usize>,
+}
+
+impl Fid {
+    pub fn run(self) -> Result<Exit> {
+        let (a, b) = (self.side(&self.a).context(Unusable)?, self.side(&self.b).context(Unusable)?);
+        if let (Some(one), Some(other)) = (&a.net, &b.net) {
+            ensure!(one == other, "{} is in {one} features, {} in {other}: they cannot be compared", self.a.display(), self.b.display());
+        }
+        let net = a.net.clone().or(b.net.clone()).unwrap_or_else(|| "unnamed".into());
+        if let Some(path) = &self.save {
+            match (path.extension().and_then(|e| e.to_str()), &a.features) {
+                (Some("npz"), _) => statistics::write(path, &a.moments, &net).context(Unusable)?,
+                (Some("safetensors"), Some(features)) => features::write_features(path, &net, features).context(Unusable)?,
+                _ => bail!("--save {}: expected .npz, or .safetensors where A's features are known", path.display()),
+            }
+        }
+        let gaussian = Gaussian::of(&b.moments)?;
+        let fid = gaussian.distance(&a.moments)?;
+        let mut found = Vec::new();
+        if self.all {
+            let (Some(samples), Some(real)) = (a.features, b.features) else {
+                bail!("--all needs features on both sides: a file of statistics holds none");
+            };
+            ensure!(samples.n().min(real.n()) >= FEWEST, "expected at least {FEWEST} images on each side");
+            let what = format!("{net} features; {} images", samples.n());
+            // There is one reference here: it stands for both splits, and is shown once.
+            let reference = Reference {
+                train: Split { name: "reference", features: real, gaussian },
+                held_out: Split::of("reference", samples.clone())?,
+            };
+            found = scores(&samples, &reference, &what, Effort::All, 0)?;
+            found.retain(|(metric, _)| *metric != Metric::FidHeldOut);
+        }
+        if self.json {
+            let all: serde_json::Map<_, _> = found.iter().map(|(m, v)| (m.name().to_string(), json!(v.as_ref().ok()))).collect();
+            print(&format!("{}\n", serde_json::to_string_pretty(&json!({ "fid": fid, "features": net, "n": [a.n, b.n], "scores": all }))?));
+            return Ok(Exit::Ok);
+        }
+        let count = |n: Option<usize>| n.map_or_else(|| "an unknown number of".into(), |n| n.to_string());
+        print(&format!("FID {fid:.6} ({net} features, {} against {} images)\n", count(a.n), count(b.n)));
+        for (metric, score) in found {
+            match score {
+                Ok(m) => print(&format!("{} {}\n", metric.heading(), number(m.value, m.std_err, metric.digits() + 2))),
+                Err(reason) => print(&format!("{} – {reason}\n", metric.heading())),
+            }
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn net(&self, shape: ImageShape) -> Result<FeatureNet> {
+        let source = match self.features {
+            Net::Inception => FeatureSource::Inception { weights: self.weights.clone(), resize: self.resize },
+            Net::Own => FeatureSource::Own {},
+        };
+        source
+            .load(shape)?
+            .with_context(|| format!("no own features for {}x{} images of {} channels", shape.height, shape.width, shape.channels))
+    }
+
+    fn side(&self, path: &Path) -> Result<Side> {
+        if path.is_dir() {
+            let data = folder::load(path, 0)?;
+            return self.of_images(&data.train.pixels, data.shape);
+        }
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        match extension {
+            "npz" => {
+                let stored = statistics::read(path)?;
+                Ok(Side { moments: stored.moments, features: None, net: stored.features, n: stored.n })
+            }
+            "safetensors" => match features::read_features(path)? {
+                Some((features, net)) => self.of_features(features, net, &path.display().to_string()),
+                None => {
+                    let mut opened = super::checkpoint::open(path, &[])?;
+                    let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
+                    let sampling = SamplingConfig { count: self.samples as usize, ..config.sampling.clone() };
+                    let (made, _) = stages::sample(&mut opened.engine, &config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
+                    if let Some(problem) = made.problem() {
+                        bail!("{}: {problem}", path.display());
+                    }
+                    self.of_images(&made.bytes, opened.shape)
+                }
+            },
+            _ if !path.exists() => bail!("{}: is not there", path.display()),
+            _ => bail!("{}: expected a folder, .npz or .safetensors", path.display()),
+        }
+    }
+
+    fn of_images(&self, bytes: &[u8], shape: ImageShape) -> Result<Side> {
+        let net = self.net(shape)?;
+        let n = bytes.len() / shape.len();
+        let features = net.see(bytes, shape, |done| {
+            eprint!("\r{done} of {n} images seen");
+            Ok(())
+        })?;
+        eprintln!();
+        self.of_features(features, Some(net.name), "images")
+    }
+
+    fn of_features(&self, features: Features, net: Option<String>, origin: &str) -> Result<Side> {
+        ensure!(features.are_finite(), "{origin}: features are not finite");
+        ensure!(features.n() > 1, "{origin}: expected at least 2 images, got {}", features.n());
+        let moments = Moments::of(features.dim, features.iter());
+        let n = Some(features.n());
+        Ok(Side { moments, features: Some(features).filter(|_| self.all || self.save.is_some()), net, n })
+    }
+}

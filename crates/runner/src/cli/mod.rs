@@ -1,0 +1,132 @@
+//! The command line: each command is the pipeline up to somewhere, and can be run again.
+
+mod ablate;
+mod bench;
+mod checkpoint;
+mod checkup;
+mod classifier;
+mod data;
+mod diffusers;
+mod doctor;
+mod eval;
+mod experiment;
+mod fid;
+mod plan;
+mod rank;
+mod run;
+mod sample;
+mod schedule;
+mod status;
+mod store;
+mod work;
+
+use crate::base::cause::Cause;
+use crate::base::error::in_words;
+use crate::base::exit::Exit;
+use crate::base::stop::Interrupted;
+use crate::stages::Busy;
+use clap::{Parser, Subcommand};
+use ddpm_kernels::simd::Isa;
+
+/// Runs ablations of denoising diffusion models: an experiment file in, tables and pictures out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ddpm",
+    version,
+    after_help = "Exit codes: 0 ok, 1 something else, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device or no space, 6 another process is at the job, 130 stopped as asked."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plan, run what is missing, report
+    Ablate(ablate::Ablate),
+    /// List an experiment's jobs, their state and cost; run nothing
+    Plan(plan::Plan),
+    /// Do one job, described in a JSON file or on standard input (what ablate calls)
+    Run(run::Run),
+    /// Train as one of several processes (what run --ranks calls)
+    Rank(rank::Rank),
+    /// Do the jobs of one line of a plan (what an element of a Slurm array calls)
+    Work(work::Work),
+    /// Say where each of an experiment's jobs is
+    Status(status::Status),
+    /// Verify what is stored, or remove what no table needs
+    Store(store::StoreArgs),
+    /// Draw tables and pictures from what is stored; compute nothing
+    #[cfg(feature = "report")]
+    Report(ablate::Report),
+    /// Print the coefficient table of a schedule
+    Schedule(schedule::ScheduleArgs),
+    /// Make images from a checkpoint
+    Sample(sample::Sample),
+    /// Measure the bits/dim of a checkpoint
+    Eval(eval::Eval),
+    /// Make a checkpoint from another program's
+    Import(diffusers::Import),
+    /// Make another program's files from a checkpoint
+    Export(diffusers::Export),
+    /// Compare two sets of images: FID, and with --all every other score
+    Fid(fid::Fid),
+    /// Verify and describe a data set, or fetch the Inception weights
+    Data(data::Data),
+    /// Measure the speed and memory of training and sampling on this machine
+    Bench(bench::Bench),
+    /// Say what this machine can do
+    Doctor(doctor::Doctor),
+    /// Train the network in whose features FID and IS are measured
+    Classifier(classifier::ClassifierArgs),
+}
+
+/// Runs the command line; what went wrong is on stderr.
+pub fn main(cli: Cli) -> Exit {
+    // Who asks for certain kernels shall not get others for a slip of the pen; the doctor tells of it.
+    if let Err(problem) = Isa::limit()
+        && !matches!(cli.command, Command::Doctor(_))
+    {
+        eprintln!("error: {problem}");
+        return Exit::BadConfig;
+    }
+    let result = match cli.command {
+        Command::Ablate(c) => c.run(),
+        Command::Plan(c) => c.run(),
+        Command::Run(c) => c.run(),
+        Command::Rank(c) => c.run(),
+        Command::Work(c) => c.run(),
+        Command::Status(c) => c.run(),
+        Command::Store(c) => c.run(),
+        #[cfg(feature = "report")]
+        Command::Report(c) => c.run(),
+        Command::Schedule(c) => c.run(),
+        Command::Sample(c) => c.run(),
+        Command::Eval(c) => c.run(),
+        Command::Import(c) => c.run(),
+        Command::Export(c) => c.run(),
+        Command::Fid(c) => c.run(),
+        Command::Data(c) => c.run(),
+        Command::Bench(c) => c.run(),
+        Command::Doctor(c) => c.run(),
+        Command::Classifier(c) => c.run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {}", in_words(&error));
+        exit_for(&error)
+    })
+}
+
+fn exit_for(error: &anyhow::Error) -> Exit {
+    if error.downcast_ref::<Interrupted>().is_some() {
+        return Exit::Interrupted;
+    }
+    if error.downcast_ref::<Busy>().is_some() {
+        return Exit::Busy;
+    }
+    match Cause::of(error) {
+        Cause::Config => Exit::BadConfig,
+        Cause::Missing | Cause::Storage | Cause::Device | Cause::Memory => Exit::Environment,
+        Cause::Killed | Cause::Program => Exit::Failure,
+    }
+}

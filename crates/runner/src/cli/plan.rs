@@ -1,0 +1,147 @@
+//! `ddpm plan`: what would be done.
+
+use super::experiment::ExperimentArgs;
+use crate::base::exit::Exit;
+use crate::base::text::{duration, print, size, wrapped};
+use crate::experiment::{Cell, Config, Job, Study};
+use crate::plan::{Cost, Costs, Left, Speed, Speeds, State};
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Print JSON with each job's whole configuration
+    #[arg(long)]
+    json: bool,
+}
+
+/// A plan as JSON.
+#[derive(Serialize)]
+struct All<'a> {
+    experiment: &'a str,
+    question: &'a str,
+    jobs: Vec<Planned<'a>>,
+}
+
+/// A job of it: what `ddpm run` reads, and what is known of it. Written from where it lies, since a plan may have thousands.
+#[derive(Serialize)]
+struct Planned<'a> {
+    id: &'a str,
+    training_id: &'a str,
+    sampling_id: &'a str,
+    study: &'a Option<Study>,
+    axes: Map<String, Value>,
+    seed: u64,
+    state: &'a State,
+    speed_flops: Speed,
+    /// Of the whole job.
+    cost: Cost,
+    estimated_s: f64,
+    /// Of what is still to do; what jobs share is counted with the first.
+    left: Cost,
+    left_s: f64,
+    config: &'a Config,
+}
+
+impl Plan {
+    pub fn run(self) -> Result<Exit> {
+        let loaded = self.experiment.load()?;
+        let (mut speeds, mut costs, mut left) = (Speeds::default(), Costs::default(), Left::default());
+        let rows = loaded.jobs.iter().map(|(cell, job)| {
+            let (state, cost) = (State::of(&loaded.store, job)?, costs.of(job, &loaded.data));
+            let left = left.of(&loaded.store, job, &state, cost);
+            Ok(Row {
+                cell: &loaded.experiment.cells[*cell],
+                label: loaded.label(*cell, job),
+                job,
+                state,
+                cost,
+                left,
+                speed: speeds.of(job, &loaded.data)?,
+            })
+        });
+        let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+        let (experiment, question) = (&loaded.experiment.name, &loaded.experiment.file.question);
+        if self.json {
+            let all = All { experiment, question, jobs: rows.iter().map(Row::planned).collect() };
+            print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
+            return Ok(Exit::Ok);
+        }
+        print(&format!("{experiment}\n{}\n{:<8} {:>8} {:>9} {:>8}  job\n", wrapped(question), "state", "TFLOP", "time", "disk"));
+        rows.iter().for_each(|row| print(&row.line()));
+        let seconds = rows.iter().map(|row| row.speed.seconds(row.left)).sum();
+        let disk = rows.iter().map(|row| row.left.disk_bytes()).sum();
+        print("\nWhat is left of each; what jobs share (training, samples) stands with the first.\n");
+        print(&format!("All: about {} of this machine's time, one after another, {}\n", duration(seconds), size(disk)));
+        eprintln!(
+            "(measured just now: {} GFLOP/s in training, {} forward)",
+            range(speeds.all().map(|s| s.train)),
+            range(speeds.all().map(|s| s.forward))
+        );
+        Ok(Exit::Ok)
+    }
+}
+
+/// A job and what is known of it.
+struct Row<'a> {
+    cell: &'a Cell,
+    label: String,
+    job: &'a Job,
+    state: State,
+    cost: Cost,
+    left: Cost,
+    speed: Speed,
+}
+
+impl Row<'_> {
+    fn planned(&self) -> Planned<'_> {
+        let Row { cell, job, state, cost, left, speed, .. } = self;
+        Planned {
+            id: &job.id,
+            training_id: &job.training_id,
+            sampling_id: &job.sampling_id,
+            study: &job.study,
+            axes: cell.axes.iter().cloned().collect(),
+            seed: job.seed,
+            state,
+            speed_flops: *speed,
+            cost: *cost,
+            estimated_s: speed.seconds(*cost),
+            left: *left,
+            left_s: speed.seconds(*left),
+            config: &job.config,
+        }
+    }
+
+    fn line(&self) -> String {
+        let (flops, time, disk) = match self.state {
+            State::Done { .. } => ("–".into(), "–".into(), "–".into()),
+            _ => (format!("{:.1}", self.left.flops() / 1e12), duration(self.speed.seconds(self.left)), size(self.left.disk_bytes())),
+        };
+        format!("{:<8} {flops:>8} {time:>9} {disk:>8}  {}\n", self.state.word(), self.label)
+    }
+}
+
+/// One number or the least and the largest, in units of 10^9.
+fn range(values: impl Iterator<Item = f64>) -> String {
+    let (least, most) = values.fold((f64::INFINITY, 0f64), |(least, most), v| (least.min(v), most.max(v)));
+    match (format!("{:.0}", least / 1e9), format!("{:.0}", most / 1e9)) {
+        (least, most) if least == most => least,
+        (least, most) => format!("{least} to {most}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speeds_are_one_number_or_a_range() {
+        assert_eq!(range([41.2e9, 40.8e9].into_iter()), "41");
+        assert_eq!(range([41.2e9, 7e9, 12e9].into_iter()), "7 to 41");
+    }
+}

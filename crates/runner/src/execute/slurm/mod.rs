@@ -1,0 +1,152 @@
+//! A cluster under Slurm: the plan becomes a job array, one element for each group of jobs.
+//!
+//! There is no daemon and no database. A submission is a folder in the store with the plan and the script; it names its array after
+//! itself, so what became of its elements can be asked of Slurm at any time, from any machine. What is done is in the store, as always.
+
+mod queue;
+mod script;
+
+pub use queue::{Element, is_there};
+pub use script::{Allocation, Places, text};
+
+use super::executor::{Executor, Group, groups};
+use crate::base::data::Dataset;
+use crate::base::error::Unusable;
+use crate::base::{atomic, stop};
+use crate::experiment::Job;
+use crate::store::claim::Claim;
+use crate::store::submissions::{FOLDER, PLAN, plan, submissions};
+use crate::store::{Store, history};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Most elements of an array; Slurm's usual limit is 1001.
+const MOST: usize = 1000;
+
+/// How often a cluster is asked while one waits for it.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Job arrays.
+pub struct Slurm<'a> {
+    /// The results, on a file system that the nodes share.
+    pub store: &'a Store,
+    /// The data set of all jobs.
+    pub data: &'a Dataset,
+    /// The program on the nodes.
+    pub program: PathBuf,
+    /// What each element asks for.
+    pub allocation: &'a Allocation,
+    /// Whether to stay until nothing is in Slurm's hands.
+    pub wait: bool,
+}
+
+impl Executor for Slurm<'_> {
+    fn execute(&self, jobs: &[Job]) -> Result<()> {
+        {
+            // One at a time asks and submits: two would submit the same.
+            let _claim = Claim::wait(&self.store.root().join(FOLDER))?;
+            let known = known(self.store)?;
+            let free = |job: &&Job| !known.get(&job.id).is_some_and(Element::is_in_hand);
+            let missing: Vec<Job> = jobs.iter().filter(free).cloned().collect();
+            let groups = groups(&missing, self.data);
+            eprintln!("{} jobs are in Slurm's hands, {} to submit", jobs.len() - missing.len(), missing.len());
+            for part in groups.chunks(MOST) {
+                self.submit(part)?;
+            }
+        }
+        if self.wait {
+            await_all(self.store, jobs)?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until Slurm has none of the jobs in hand.
+fn await_all(store: &Store, jobs: &[Job]) -> Result<()> {
+    loop {
+        let known = known(store)?;
+        if !jobs.iter().any(|job| known.get(&job.id).is_some_and(Element::is_in_hand)) {
+            return Ok(());
+        }
+        stop::check()?;
+        std::thread::sleep(LOOK);
+    }
+}
+
+impl Slurm<'_> {
+    fn submit(&self, groups: &[Group]) -> Result<()> {
+        let root = fs::canonicalize(self.store.root()).with_context(|| self.store.root().display().to_string())?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let digest = blake3::hash(format!("{since} {} {}", std::process::id(), groups[0][0].id).as_bytes()).to_hex();
+        let name = format!("ddpm-{}", &digest[..10]);
+        let folder = root.join(FOLDER).join(&name);
+        let lines: Vec<String> = groups.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        atomic::write(&folder.join(PLAN), (lines.join("\n") + "\n").as_bytes())?;
+        let at = Places { program: &self.program, results: &root, folder: &folder };
+        let path = folder.join("script.sh");
+        atomic::write(&path, text(&name, groups.len(), self.allocation, at).as_bytes())?;
+        let id = queue::submit(&path).inspect_err(|_| drop(fs::remove_dir_all(&folder))).context(Unusable)?;
+        eprintln!("submitted {} elements as job {id}; what they say is in {}", groups.len(), folder.display());
+        Ok(())
+    }
+}
+
+/// For every job that was ever submitted from this store and of which Slurm still says something, what it says: where it was submitted
+/// several times, of the one that Slurm is at or will be, else of the last.
+pub fn known(store: &Store) -> Result<BTreeMap<String, Element>> {
+    let mut found: BTreeMap<String, Element> = BTreeMap::new();
+    for folder in submissions(store)? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let groups = plan(&folder.join(PLAN))?;
+        // One whose every job is done need not be asked about.
+        if groups.iter().flatten().all(|job| matches!(store.done(&job.id), Ok(Some(_)))) {
+            continue;
+        }
+        let elements = queue::elements(&name).context(Unusable)?;
+        for (index, element) in elements {
+            ensure!(index < groups.len(), "{}: Slurm knows an element {index}, the plan has {}", folder.display(), groups.len());
+            for job in &groups[index] {
+                if !found.get(&job.id).is_some_and(Element::is_in_hand) {
+                    found.insert(job.id.clone(), element.clone());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What can be said of a job that was submitted, has no record, and of which Slurm says nothing any more.
+pub fn traces(store: &Store, id: &str) -> &'static str {
+    match history::of(&store.run(id)).last().map(|entry| entry.event) {
+        None => "never started, and Slurm knows it no more: it was cancelled there, or lost",
+        Some(history::Event::Begun) => "was begun, did not end, and Slurm knows it no more: its node or process was lost",
+        Some(history::Event::Interrupted) => "stopped as asked",
+        Some(history::Event::Failed) => "failed",
+        Some(history::Event::Ended) => "ended",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::store::history::{Event, add};
+
+    #[test]
+    fn the_last_event_is_what_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let folder = store.run("j");
+        fs::create_dir_all(&folder).unwrap();
+        let mut said = vec![traces(&store, "j")];
+        for event in [Event::Begun, Event::Interrupted, Event::Failed, Event::Ended] {
+            add(&folder, event).unwrap();
+            said.push(traces(&store, "j"));
+        }
+        let words = ["never started", "did not end", "stopped as asked", "failed", "ended"];
+        assert!(said.iter().zip(words).all(|(said, words)| said.contains(words)), "{said:?}");
+    }
+}

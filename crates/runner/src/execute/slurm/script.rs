@@ -1,0 +1,162 @@
+//! The text of a job array's script: a function of the plan and the block that says what to ask the cluster for.
+
+use crate::base::error::ConfigError;
+use crate::experiment::{strict, yaml};
+use crate::store::submissions::PLAN;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What each element asks the cluster for. What is absent is left to the cluster's own defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allocation {
+    /// The partition.
+    pub partition: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+    /// The time limit, as Slurm writes it: `MINUTES` or `[DAYS-]HOURS:MINUTES:SECONDS`. An element that meets it goes on in its next turn.
+    pub time: Option<String>,
+    /// GPUs.
+    pub gpus: Option<u32>,
+    /// Processor cores.
+    pub cpus: Option<u32>,
+    /// Memory, as Slurm writes it: `16G`.
+    pub memory: Option<String>,
+    /// Elements that run at a time; as many as the cluster lets where absent.
+    pub at_a_time: Option<u32>,
+    /// Seconds before the time limit at which an element leaves a checkpoint and queues up again.
+    pub ahead: Option<u32>,
+    /// Seconds between checkpoints.
+    pub checkpoint_every: Option<u64>,
+    /// More options of `sbatch`, each as on its command line.
+    pub options: Vec<String>,
+    /// Lines of shell before the work, such as `module load cuda`.
+    pub setup: Vec<String>,
+}
+
+/// Seconds before the time limit where nothing is said.
+const AHEAD: u32 = 120;
+
+impl Allocation {
+    /// Reads the block from a YAML file.
+    pub fn read(path: &Path) -> Result<Allocation, ConfigError> {
+        let origin = path.display().to_string();
+        let allocation: Allocation = strict::typed(&yaml::read(path)?, &origin)?;
+        allocation.check().map_err(|(key, problem)| ConfigError::new(&origin, &key, problem))?;
+        Ok(allocation)
+    }
+
+    /// Whether each value is one that a line of the script can hold; else its key and what is wrong.
+    fn check(&self) -> Result<(), (String, String)> {
+        let words = [("partition", &self.partition), ("account", &self.account), ("time", &self.time), ("memory", &self.memory)];
+        for (key, word) in words.into_iter().filter_map(|(key, word)| Some((key, word.as_ref()?))) {
+            if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:,@+".contains(c)) {
+                return Err((key.into(), format!("expected letters, digits and -_.:,@+ only, got {word:?}")));
+            }
+        }
+        let numbers = [("gpus", self.gpus), ("cpus", self.cpus), ("at_a_time", self.at_a_time), ("ahead", self.ahead)];
+        if let Some((key, _)) = numbers.into_iter().find(|(_, n)| *n == Some(0)) {
+            return Err((key.into(), "expected at least 1, got 0".into()));
+        }
+        for (i, option) in self.options.iter().enumerate() {
+            if !option.starts_with("--") || option.chars().any(char::is_control) {
+                return Err((format!("options[{i}]"), format!("expected one option as --name=value, got {option:?}")));
+            }
+        }
+        match self.setup.iter().position(|line| line.chars().any(|c| c.is_control() && c != '\t')) {
+            Some(i) => Err((format!("setup[{i}]"), "expected one line of shell".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where things lie, all absolute.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// The results.
+    pub results: &'a Path,
+    /// The submission's own folder, with the plan in it.
+    pub folder: &'a Path,
+}
+
+/// The script of an array of `elements` under the name `name`.
+pub fn text(name: &str, elements: usize, a: &Allocation, at: Places) -> String {
+    let mut lines = vec!["#!/bin/bash".to_string()];
+    let mut option = |text: String| lines.push(format!("#SBATCH {text}"));
+    option(format!("--job-name={name}"));
+    let at_a_time = a.at_a_time.map_or(String::new(), |n| format!("%{n}"));
+    option(format!("--array=0-{}{at_a_time}", elements - 1));
+    // Slurm takes an option's value to the end of the line, quotes around blanks.
+    option(format!("--output=\"{}/%a.txt\"", at.folder.display()));
+    option("--open-mode=append".into());
+    option("--requeue".into());
+    option("--ntasks=1".into());
+    option(format!("--signal=B:USR1@{}", a.ahead.unwrap_or(AHEAD)));
+    let words = [("partition", &a.partition), ("account", &a.account), ("time", &a.time), ("mem", &a.memory)];
+    words.into_iter().filter_map(|(key, word)| Some((key, word.as_ref()?))).for_each(|(key, word)| option(format!("--{key}={word}")));
+    let numbers = [("gpus-per-task", a.gpus), ("cpus-per-task", a.cpus)];
+    numbers.into_iter().filter_map(|(key, n)| Some((key, n?))).for_each(|(key, n)| option(format!("--{key}={n}")));
+    a.options.iter().for_each(|more| option(more.clone()));
+    lines.push(String::new());
+    lines.extend(a.setup.iter().cloned());
+    let every = a.checkpoint_every.map_or(String::new(), |s| format!(" --checkpoint-every {s}"));
+    let [program, plan, results] = [at.program.to_path_buf(), at.folder.join(PLAN), at.results.to_path_buf()].map(|p| quoted(&p));
+    lines.push(format!("{program} work {plan} \"$SLURM_ARRAY_TASK_ID\" --results {results}{every} &"));
+    lines.extend(TAIL.lines().map(str::to_string));
+    lines.join("\n") + "\n"
+}
+
+/// A signal ahead of the time limit makes the work leave a checkpoint, and the element queues up again. A cancellation or a preemption
+/// makes it leave a checkpoint too; whether it comes back is Slurm's to say.
+const TAIL: &str = r#"work=$!
+limit=
+trap 'limit=yes; kill -USR1 $work' USR1
+trap 'kill -TERM $work' TERM
+# A signal ends the waiting, not the work.
+while wait $work; status=$?; kill -0 $work 2>/dev/null; do :; done
+if [ -n "$limit" ] && [ $status = 130 ]; then
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+fi
+exit $status"#;
+
+/// A path as one word of the shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at() -> Places<'static> {
+        let [program, results, folder] = ["/opt/it's/ddpm", "/data/r", "/data/r/slurm/x"].map(Path::new);
+        Places { program, results, folder }
+    }
+
+    #[test]
+    fn the_script_is_the_committed_one() {
+        let yaml = include_str!("../../../../../experiments/slurm.yaml");
+        let allocation: Allocation = strict::typed(&yaml::parse(yaml, "slurm.yaml").unwrap(), "slurm.yaml").unwrap();
+        allocation.check().unwrap();
+        assert_eq!(text("ddpm-x", 42, &allocation, at()), include_str!("../../../../../tests/golden/slurm.sh"));
+        let least = text("ddpm-x", 1, &Allocation::default(), at());
+        assert!(least.contains("--array=0-0\n") && !least.contains("partition"), "{least}");
+    }
+
+    #[test]
+    fn values_that_would_leave_their_line_are_refused() {
+        let refused = |yaml: &str| {
+            let a: Allocation = strict::typed(&yaml::parse(yaml, "f").unwrap(), "f").unwrap();
+            a.check().unwrap_err().0
+        };
+        assert_eq!(refused("partition: \"a\\nrm -rf ~\""), "partition");
+        assert_eq!(refused("time: $(reboot)"), "time");
+        assert_eq!(refused("gpus: 0"), "gpus");
+        assert_eq!(refused("options: [--ok=1, \"--a\\n--b\"]"), "options[1]");
+        assert_eq!(refused("setup: [\"a\\nb\"]"), "setup[0]");
+        let unknown = strict::typed::<Allocation>(&yaml::parse("partitoin: x", "f").unwrap(), "f").unwrap_err();
+        assert!(unknown.to_string().contains("did you mean partition?"), "{unknown}");
+    }
+}

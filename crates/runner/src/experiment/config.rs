@@ -1,0 +1,204 @@
+//! Configurations: a tree of what was typed, checked into what runs. After [`Config::checked`] the type is the proof.
+
+use super::{paths, strict};
+use crate::base::data::{DataSource, Dataset};
+use crate::base::error::ConfigError;
+use crate::metrics::features::FeatureSource;
+use ddpm_core::likelihood::DecoderCdf;
+use ddpm_core::{Sampler, Setup};
+use ddpm_model::network::ImageShape;
+use ddpm_model::optimiser::Optimiser;
+use ddpm_model::{Diffusion, Network, Precision, UNet};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Everything that changes a cell's numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The images.
+    pub data: DataSource,
+    /// The axes of Section 4.
+    pub diffusion: Setup,
+    /// The U-Net.
+    pub network: Network,
+    /// How it is trained.
+    pub training: TrainingConfig,
+    /// How samples are made.
+    pub sampling: SamplingConfig,
+    /// What is measured.
+    pub evaluation: EvaluationConfig,
+}
+
+/// How a cell is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Optimiser steps. The paper: 800,000 on CIFAR-10.
+    pub steps: u64,
+    /// Images in a step. The paper: 128.
+    pub batch: usize,
+    /// Whether images are mirrored left to right at random. The paper: yes on CIFAR-10.
+    pub flip: bool,
+    /// What the network computes in.
+    pub precision: Precision,
+    /// What becomes of the learning rate towards the end. The paper: nothing.
+    #[serde(default)]
+    pub decay: Decay,
+    /// Adam, warm-up, clipping, moving average.
+    pub optimiser: Optimiser,
+}
+
+/// How the learning rate falls over the whole training, after and on top of the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// It does not: the authors.
+    #[default]
+    None,
+    /// In a straight line to 0.
+    Linear,
+    /// Along half a cosine to 0.
+    Cosine,
+}
+
+impl Decay {
+    /// The share of the rate at step `step` (from 0) of `steps`: 1 at first.
+    pub fn share(self, step: u64, steps: u64) -> f64 {
+        let u = step as f64 / steps as f64;
+        match self {
+            Decay::None => 1.0,
+            Decay::Linear => 1.0 - u,
+            Decay::Cosine => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * u)),
+        }
+    }
+}
+
+/// How samples are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingConfig {
+    /// The walk.
+    pub sampler: Sampler,
+    /// Samples that are made and scored. The paper: 50,000.
+    pub count: usize,
+    /// Samples made at once.
+    pub batch: usize,
+}
+
+/// What is measured beside the samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Held-out images whose bound is measured, the first ones.
+    pub held_out: usize,
+    /// Training images whose bound is measured, the first ones.
+    pub train: usize,
+    /// Images in a pass.
+    pub batch: usize,
+    /// The decoder's distribution function: `tanh` as the authors, or the exact `erf`. Training always has theirs.
+    #[serde(default)]
+    pub decoder: DecoderCdf,
+    /// In whose features samples are scored.
+    #[serde(default)]
+    pub features: FeatureSource,
+}
+
+/// A complaint about one key of the section at `path`, with the key in the path.
+fn placed(path: &str, error: &ddpm_model::Error) -> (String, String) {
+    match error {
+        ddpm_model::Error::Network { key, expected, got } => (format!("{path}.{key}"), format!("expected {expected}, got {got}")),
+        ddpm_model::Error::Setup(ddpm_core::Error::Parameter { name, expected, got }) => {
+            (format!("{path}.{name}"), format!("expected {expected}, got {got}"))
+        }
+        ddpm_model::Error::Setup(ddpm_core::Error::Subsequence { expected, got }) => {
+            (format!("{path}.steps"), format!("expected {expected}, got {got}"))
+        }
+        other => (path.to_string(), other.to_string()),
+    }
+}
+
+/// Largest number of anything that is counted in images or steps: far above any use, far below an overflow.
+const MAX_COUNT: u64 = 1_000_000_000;
+
+impl Config {
+    /// From a tree, with every key checked and all parts fitting together for images of `image`, of which `held_out` are held out.
+    pub fn checked(tree: &Value, origin: &str) -> Result<Config, ConfigError> {
+        let config: Config = strict::typed(&paths::normalised(tree), origin)?;
+        config.check().map_err(|(path, problem)| ConfigError::new(origin, &path, problem))?;
+        Ok(config)
+    }
+
+    /// What does not fit, with its path. Whatever needs the images themselves is checked by [`Config::check_images`].
+    fn check(&self) -> Result<(), (String, String)> {
+        let t = &self.training;
+        let counts = [
+            ("training.steps", t.steps),
+            ("training.batch", t.batch as u64),
+            ("sampling.count", self.sampling.count as u64),
+            ("sampling.batch", self.sampling.batch as u64),
+            ("evaluation.batch", self.evaluation.batch as u64),
+            ("evaluation.held_out", self.evaluation.held_out as u64),
+        ];
+        if let Some((path, n)) = counts.iter().find(|(_, n)| *n == 0 || *n > MAX_COUNT) {
+            return Err((path.to_string(), format!("expected 1 to {MAX_COUNT}, got {n}")));
+        }
+        if self.sampling.count < 10 {
+            return Err((
+                "sampling.count".into(),
+                format!("expected at least 10, one for each split of the inception score, got {}", self.sampling.count),
+            ));
+        }
+        if self.diffusion.timesteps > 1_000_000 {
+            return Err(("diffusion.timesteps".into(), format!("expected at most 1000000, got {}", self.diffusion.timesteps)));
+        }
+        t.optimiser.check(t.batch).map_err(|e| placed("training.optimiser", &e))?;
+        let process = self.diffusion.process().map_err(|e| match &e {
+            ddpm_core::Error::Parameter { name: "lambda", .. } => placed("diffusion.objective", &e.into()),
+            ddpm_core::Error::Parameter { .. } => placed("diffusion.schedule", &e.into()),
+            _ => ("diffusion".to_string(), e.to_string()),
+        })?;
+        let plan = self.diffusion.sampling_plan(&process, &self.sampling.sampler);
+        plan.map_err(|e| placed("sampling.sampler", &e.into()))?;
+        Ok(())
+    }
+
+    /// Whether the network fits images of `image`.
+    pub fn check_network(&self, origin: &str, image: ImageShape) -> Result<(), ConfigError> {
+        self.network.check(image).map_err(|e| {
+            let (path, problem) = placed("network", &e);
+            ConfigError::new(origin, &path, problem)
+        })
+    }
+
+    /// Whether the network fits the data set's images, and the evaluation their number.
+    pub fn check_data(&self, origin: &str, data: &Dataset) -> Result<(), ConfigError> {
+        self.check_images(origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))
+    }
+
+    /// The same for `train` and `held_out` images of `image`.
+    pub fn check_images(&self, origin: &str, image: ImageShape, train: usize, held_out: usize) -> Result<(), ConfigError> {
+        self.evaluation.features.check(origin, image)?;
+        self.check_network(origin, image)?;
+        for (path, asked, there) in [
+            ("evaluation.held_out", self.evaluation.held_out, held_out),
+            ("evaluation.train", self.evaluation.train, train),
+            ("training.batch", self.training.batch, train),
+        ] {
+            if asked > there {
+                return Err(ConfigError::new(origin, path, format!("expected at most the {there} images there are, got {asked}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The diffusion; the set-up has been checked.
+    pub fn diffusion(&self) -> Diffusion {
+        Diffusion::new(self.diffusion.clone()).expect("checked when the configuration was made")
+    }
+
+    /// The network for images of `image`; it has been checked.
+    pub fn unet(&self, image: ImageShape) -> UNet {
+        UNet::new(&self.network, image, self.diffusion().out_channels(image.channels)).expect("checked against the images")
+    }
+}

@@ -1,0 +1,268 @@
+//! The expansion of a grid: pure, ordered (last axis fastest), capped.
+
+use super::config::Config;
+use super::grid::{GridFile, PaperRow};
+use super::paths::{self, full, set, short};
+use super::strict::join;
+use super::study::Study;
+use crate::base::error::ConfigError;
+use serde_json::{Map, Value};
+
+/// Most jobs that a grid may have.
+pub const MAX_JOBS: usize = 10_000;
+
+/// One configuration of the grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// What varies: (short name, value as typed), in the order of the grid.
+    pub axes: Vec<(String, Value)>,
+    /// The whole configuration.
+    pub config: Config,
+}
+
+impl Cell {
+    /// What varies, in words: `eps, vlb, learned`.
+    pub fn label(&self) -> String {
+        let words: Vec<String> = self.axes.iter().map(|(_, v)| words(v)).collect();
+        if words.is_empty() { "the base".into() } else { words.join(", ") }
+    }
+
+    /// The value of one of the names that vary, in words; empty where this cell leaves it to the base.
+    pub fn value(&self, name: &str) -> String {
+        self.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| words(v))
+    }
+}
+
+/// A typed value in a few words.
+pub fn words(value: &Value) -> String {
+    match value {
+        Value::String(s) => s.clone(),
+        Value::Object(map) => {
+            let kind = map.get("kind").map(words);
+            let rest = map.iter().filter(|(k, _)| *k != "kind").map(|(k, v)| format!("{k}={}", words(v)));
+            kind.into_iter().chain(rest).collect::<Vec<_>>().join(" ")
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(words).collect::<Vec<_>>().join(" ")),
+        other => other.to_string(),
+    }
+}
+
+/// One value of an axis: what it sets, and where it stands in the file.
+struct Choice {
+    sets: Vec<(String, Value)>,
+    place: String,
+    /// Whether it is a map of several paths.
+    paired: bool,
+}
+
+/// The cells of `file` over the base's `tree`, each checked. Errors say where the value stands.
+pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[String]) -> Result<Vec<Cell>, ConfigError> {
+    let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
+    if file.seeds.is_empty() {
+        return Err(at("seeds".into(), "expected at least one".into()));
+    }
+    let mut seeds = file.seeds.clone();
+    seeds.sort_unstable();
+    if let Some(pair) = seeds.windows(2).find(|w| w[0] == w[1]) {
+        return Err(at("seeds".into(), format!("{} stands twice", pair[0])));
+    }
+    let mut shared = tree;
+    // The base by itself first, so that its own mistakes are reported under its own name.
+    Config::checked(&shared, base)?;
+    for (name, value) in &file.set {
+        let path = full(name).map_err(|problem| at(join("set", name), problem))?;
+        set(&mut shared, &path, value.clone(), origin)?;
+    }
+    let axes = file.grid.iter().map(|(name, values)| choices(name, values, origin)).collect::<Result<Vec<_>, _>>()?;
+    let product = axes.iter().try_fold(file.seeds.len(), |n, axis| n.checked_mul(axis.len())).filter(|n| *n <= MAX_JOBS);
+    if product.is_none() {
+        let sizes: Vec<String> = axes.iter().map(|a| a.len().to_string()).collect();
+        let problem = format!("{} values times {} seeds are more than {MAX_JOBS} jobs: split the grid", sizes.join(" x "), seeds.len());
+        return Err(at("grid".into(), problem));
+    }
+    apart(&axes, flags, origin)?;
+    let excluded =
+        file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
+    let mut cells = Vec::new();
+    let (mut places, mut excludes) = (vec![0; axes.len()], vec![false; excluded.len()]);
+    loop {
+        let chosen: Vec<&Choice> = axes.iter().zip(&places).map(|(axis, i)| &axis[*i]).collect();
+        let sets: Vec<&(String, Value)> = chosen.iter().flat_map(|c| &c.sets).collect();
+        let excluding: Vec<usize> = (0..excluded.len()).filter(|i| agrees(&excluded[*i], &sets)).collect();
+        excluding.iter().for_each(|i| excludes[*i] = true);
+        if excluding.is_empty() {
+            cells.push(cell(&shared, &chosen, file, origin, flags)?);
+        }
+        // An odometer: the last axis turns fastest.
+        let Some(turned) = (0..axes.len()).rev().find(|&i| places[i] + 1 < axes[i].len()) else { break };
+        places[turned] += 1;
+        places[turned + 1..].fill(0);
+    }
+    if cells.is_empty() {
+        return Err(at("exclude".into(), "leaves no cell".into()));
+    }
+    for (i, cell) in cells.iter().enumerate() {
+        if let Some(twin) = cells[..i].iter().find(|other| other.config == cell.config) {
+            return Err(at("grid".into(), format!("the cells {} and {} are one configuration", twin.label(), cell.label())));
+        }
+    }
+    if let Some(i) = excludes.iter().position(|excludes| !excludes) {
+        return Err(at(format!("exclude[{i}]"), "agrees with no combination of the axes' values".into()));
+    }
+    for (place, conditions) in named_cells(file) {
+        let wanted = condition(conditions, &place, origin)?;
+        if !cells.iter().any(|cell| belongs(cell, &wanted)) {
+            return Err(at(place, "agrees with no cell".into()));
+        }
+    }
+    for (i, studied) in file.studies.iter().enumerate() {
+        for (j, study) in studied.kinds.iter().enumerate() {
+            study.check().map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}].{key}"), problem))?;
+        }
+    }
+    for (i, row) in file.coding.iter().flat_map(|c| &c.rows).enumerate() {
+        if !(row.received > 0.0 && row.received <= 1.0) {
+            return Err(at(format!("coding.rows[{i}].received"), format!("expected a share of T in (0, 1], got {}", row.received)));
+        }
+    }
+    Ok(cells)
+}
+
+/// Every place of the file that names cells.
+fn named_cells(file: &GridFile) -> Vec<(String, &Map<String, Value>)> {
+    let mut named = Vec::new();
+    let rows = file.paper.iter().flat_map(|p| &p.rows).enumerate();
+    named.extend(rows.map(|(i, row)| (format!("paper.rows[{i}].cell"), &row.cell)));
+    named.extend(file.studies.iter().enumerate().map(|(i, s)| (format!("studies[{i}].cell"), &s.cell)));
+    for (i, table) in file.tables.iter().enumerate() {
+        let rows = table.rows.iter().enumerate().filter_map(|(j, row)| Some((j, row.cell.as_ref()?)));
+        named.extend(rows.map(|(j, cell)| (format!("tables[{i}].rows[{j}].cell"), cell)));
+    }
+    named.extend(file.coding.iter().map(|c| ("coding.cell".to_string(), &c.cell)));
+    named
+}
+
+/// No path may be set by two axes, or by an axis and a flag: the table would name a value that did not run.
+fn apart(axes: &[Vec<Choice>], flags: &[String], origin: &str) -> Result<(), ConfigError> {
+    let clash = |a: &str, b: &str| paths::inside(a, b) || paths::inside(b, a);
+    for (i, axis) in axes.iter().enumerate() {
+        for (choice, (path, _)) in axis.iter().flat_map(|c| c.sets.iter().map(move |s| (c, s))) {
+            for flag in flags {
+                if clash(path, &paths::flag(flag)?.0) {
+                    return Err(ConfigError::new(&format!("--set {flag}"), "", format!("{} varies it", choice.place)));
+                }
+            }
+            let others = axes[..i].iter().flatten().flat_map(|c| c.sets.iter().map(move |s| (c, s)));
+            if let Some((other, _)) = others.into_iter().find(|(_, (p, _))| clash(path, p)) {
+                return Err(ConfigError::new(origin, &choice.place, format!("{} sets {} too", other.place, short(path))));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cell(shared: &Value, chosen: &[&Choice], file: &GridFile, origin: &str, flags: &[String]) -> Result<Cell, ConfigError> {
+    let mut tree = shared.clone();
+    let mut axes = Vec::new();
+    for choice in chosen {
+        for (path, value) in &choice.sets {
+            set(&mut tree, path, value.clone(), origin)?;
+            axes.push((short(path), value.clone()));
+        }
+    }
+    for flag in flags {
+        let (path, value) = paths::flag(flag)?;
+        set(&mut tree, &path, value, &format!("--set {flag}"))?;
+    }
+    let config = Config::checked(&tree, origin).map_err(|error| locate(error, chosen, file, flags))?;
+    Ok(Cell { axes, config })
+}
+
+/// An error in the resolved configuration as one in the file, where an axis, the file's own `set` or a flag brought the value.
+/// Elsewhere it is a matter of the whole cell, which is named.
+fn locate(error: ConfigError, chosen: &[&Choice], file: &GridFile, flags: &[String]) -> ConfigError {
+    let touches = |path: &str| paths::inside(&error.path, path);
+    if let Some(flag) = flags.iter().find(|f| paths::flag(f).is_ok_and(|(path, _)| touches(&path))) {
+        return ConfigError { origin: format!("--set {flag}"), ..error };
+    }
+    for choice in chosen {
+        if let Some((path, _)) = choice.sets.iter().find(|(path, _)| touches(path)) {
+            let name = if choice.paired { format!(".{}", short(path)) } else { String::new() };
+            return ConfigError { path: format!("{}{name}{}", choice.place, &error.path[path.len()..]), ..error };
+        }
+    }
+    for name in file.set.keys() {
+        if let Some(path) = full(name).ok().filter(|path| touches(path)) {
+            return ConfigError { path: format!("set.{name}{}", &error.path[path.len()..]), ..error };
+        }
+    }
+    let values: Vec<String> = chosen.iter().flat_map(|c| &c.sets).map(|(_, v)| words(v)).collect();
+    let cell = if values.is_empty() { String::new() } else { format!(" (in the cell {})", values.join(", ")) };
+    ConfigError { problem: format!("{}{cell}", error.problem), ..error }
+}
+
+/// An axis's values. A name that is no path may hold maps, each of which sets several paths at once.
+fn choices(name: &str, values: &Value, origin: &str) -> Result<Vec<Choice>, ConfigError> {
+    let place = join("grid", name);
+    let error = |place: &str, problem: String| ConfigError::new(origin, place, problem);
+    let values =
+        values.as_array().filter(|v| !v.is_empty()).ok_or_else(|| error(&place, "expected a list of at least one value".into()))?;
+    match full(name) {
+        Ok(path) => Ok(values
+            .iter()
+            .enumerate()
+            .map(|(i, value)| Choice { sets: vec![(path.clone(), value.clone())], place: format!("{place}[{i}]"), paired: false })
+            .collect()),
+        Err(problem) => values
+            .iter()
+            .enumerate()
+            .map(|(i, value)| {
+                let here = format!("{place}[{i}]");
+                let map = value.as_object().ok_or_else(|| error(&place, problem.clone()))?;
+                Ok(Choice { sets: condition(map, &here, origin)?, place: here, paired: true })
+            })
+            .collect(),
+    }
+}
+
+/// The entries of a map with their full paths.
+fn condition(map: &Map<String, Value>, place: &str, origin: &str) -> Result<Vec<(String, Value)>, ConfigError> {
+    if map.is_empty() {
+        return Err(ConfigError::new(origin, place, "expected at least one key"));
+    }
+    map.iter().map(|(name, value)| Ok((full(name).map_err(|p| ConfigError::new(origin, &join(place, name), p))?, value.clone()))).collect()
+}
+
+/// Whether all values of `condition` are among what is set. Kinds may be written alone on either side.
+fn agrees(condition: &[(String, Value)], sets: &[&(String, Value)]) -> bool {
+    let same = |a: &Value, b: &Value| a == b || words(a) == words(b);
+    condition.iter().all(|(path, value)| sets.iter().any(|(p, v)| p == path && same(v, value)))
+}
+
+/// Whether a cell has all the values that a published row names, by full path.
+fn belongs(cell: &Cell, wanted: &[(String, Value)]) -> bool {
+    let sets: Vec<(String, Value)> = cell.axes.iter().map(|(name, v)| (full(name).unwrap_or_else(|_| name.clone()), v.clone())).collect();
+    agrees(wanted, &sets.iter().collect::<Vec<_>>())
+}
+
+/// Whether a cell has all the values of a condition; the file has been checked.
+pub fn agrees_with(cell: &Cell, wanted: &Map<String, Value>) -> bool {
+    condition(wanted, "", "").is_ok_and(|wanted| belongs(cell, &wanted))
+}
+
+/// The studies of a cell, each once.
+pub fn studies(file: &GridFile, cell: &Cell) -> Vec<Study> {
+    let mut found: Vec<Study> = Vec::new();
+    for study in file.studies.iter().filter(|s| agrees_with(cell, &s.cell)).flat_map(|s| &s.kinds) {
+        if !found.contains(study) {
+            found.push(study.clone());
+        }
+    }
+    found
+}
+
+/// The published row of a cell.
+pub fn published<'a>(file: &'a GridFile, cell: &Cell) -> Option<&'a PaperRow> {
+    let of = |row: &&PaperRow| agrees_with(cell, &row.cell);
+    file.paper.iter().flat_map(|p| &p.rows).find(of)
+}

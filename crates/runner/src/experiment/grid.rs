@@ -1,0 +1,186 @@
+//! A grid file: a question, the axes that vary, and what the paper says.
+
+use super::study::Study;
+use crate::metrics::Metric;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// What a grid file holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GridFile {
+    /// What is asked, in a sentence.
+    pub question: String,
+    /// The base that is used where none is named on the command line.
+    #[serde(default = "base")]
+    pub base: String,
+    /// Values that all cells share, by path, over the base's.
+    #[serde(default)]
+    pub set: Map<String, Value>,
+    /// The axes: a path or short name with a list of values, or a free name with a list of maps that vary together.
+    pub grid: Map<String, Value>,
+    /// Cells that are left out: all values of a map must agree.
+    #[serde(default)]
+    pub exclude: Vec<Map<String, Value>>,
+    /// One replicate for each.
+    #[serde(default = "seeds")]
+    pub seeds: Vec<u64>,
+    /// The columns of the table.
+    #[serde(default = "metrics")]
+    pub metrics: Vec<Metric>,
+    /// The pictures; all where absent.
+    #[serde(default = "figures")]
+    pub figures: Vec<Figure>,
+    /// Published numbers to stand beside ours.
+    #[serde(default)]
+    pub paper: Option<Paper>,
+    /// What is looked at beside scores, on some cells.
+    #[serde(default)]
+    pub studies: Vec<Studied>,
+    /// Published tables, with our cells beside their rows.
+    #[serde(default)]
+    pub tables: Vec<Published>,
+    /// A published rate-distortion table, with one of our cells beside it.
+    #[serde(default)]
+    pub coding: Option<Coding>,
+}
+
+/// Studies of some cells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Studied {
+    /// The cells: all these values agree.
+    pub cell: Map<String, Value>,
+    /// The studies; a kind may be written alone.
+    pub kinds: Vec<Study>,
+}
+
+/// A table of a paper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// Its heading.
+    pub title: String,
+    /// Where it stands, and what was measured on what.
+    pub source: String,
+    /// Its columns.
+    pub metrics: Vec<Metric>,
+    /// Its rows.
+    pub rows: Vec<PublishedRow>,
+}
+
+/// A row of a published table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedRow {
+    /// The row's name.
+    pub name: String,
+    /// What it says, as printed.
+    pub says: BTreeMap<Metric, String>,
+    /// The cell of this grid that it belongs to.
+    #[serde(default)]
+    pub cell: Option<Map<String, Value>>,
+}
+
+/// A published rate-distortion table (Table 4).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coding {
+    /// Where it stands.
+    pub source: String,
+    /// The cell of this grid that it belongs to.
+    pub cell: Map<String, Value>,
+    /// Its rows.
+    pub rows: Vec<CodingRow>,
+}
+
+/// A row of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodingRow {
+    /// T - t + 1 as a share of T.
+    pub received: f64,
+    /// Bits/dim, as printed.
+    pub rate: String,
+    /// Root mean squared error on the 0-255 scale, as printed.
+    pub rmse: String,
+}
+
+/// Published numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// Where they stand, and what they were measured on.
+    pub source: String,
+    /// One entry for each published row.
+    pub rows: Vec<PaperRow>,
+}
+
+/// One published row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaperRow {
+    /// The cells that it belongs to: all these values agree.
+    pub cell: Map<String, Value>,
+    /// The row's name in the paper.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What it says, as printed.
+    pub says: BTreeMap<Metric, String>,
+}
+
+/// The pictures that a report can draw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figure {
+    /// Loss against training step.
+    TrainingLoss,
+    /// Error of the predicted noise against t.
+    LossPerT,
+    /// Terms of the bound against t.
+    BoundTerms,
+    /// Weight of the noise error in each objective against t.
+    Weights,
+    /// beta, alpha_bar and SNR of each schedule.
+    Schedules,
+    /// Samples of each cell.
+    Samples,
+    /// The predicted x_0 along the reverse process (Figure 6).
+    Progressive,
+    /// Rate, distortion, and one against the other (Figure 5).
+    RateDistortion,
+    /// What studies showed and measured.
+    Studies,
+    /// The table's metrics as bars.
+    Metrics,
+}
+
+impl Figure {
+    /// All of them.
+    pub const ALL: [Figure; 10] = [
+        Figure::Samples,
+        Figure::Metrics,
+        Figure::TrainingLoss,
+        Figure::LossPerT,
+        Figure::BoundTerms,
+        Figure::Weights,
+        Figure::Schedules,
+        Figure::Progressive,
+        Figure::RateDistortion,
+        Figure::Studies,
+    ];
+}
+
+fn base() -> String {
+    "fashion-cpu".into()
+}
+fn seeds() -> Vec<u64> {
+    vec![0]
+}
+fn metrics() -> Vec<Metric> {
+    Metric::USUAL.to_vec()
+}
+fn figures() -> Vec<Figure> {
+    Figure::ALL.to_vec()
+}

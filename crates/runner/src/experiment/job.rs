@@ -1,0 +1,118 @@
+//! A job: one configuration under one seed, named by what it depends on.
+
+use super::config::Config;
+use super::expand::{studies, words};
+use super::load::Experiment;
+use super::study::Study;
+use crate::metrics::features::FeatureSource;
+use anyhow::Result;
+use ddpm_model::network::ImageShape;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Version of what the numbers of a record mean. Part of every name.
+pub const FORMAT: u32 = 5;
+
+/// A cell's replicate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Readable choices, and twelve hexadecimal digits of a digest of everything that changes the numbers.
+    pub id: String,
+    /// The same for what training depends on: jobs that differ only in sampling or evaluation share one training.
+    pub training_id: String,
+    /// The same for what samples depend on: jobs that differ only in what is measured share them.
+    pub sampling_id: String,
+    /// The configuration.
+    pub config: Config,
+    /// The replicate's seed.
+    pub seed: u64,
+    /// What is looked at; the usual scores where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub study: Option<Study>,
+}
+
+impl Job {
+    /// The job of `config` under `seed` for a data set of digest `data` and features called `features`.
+    pub fn new(config: Config, seed: u64, study: Option<Study>, data: &str, features: &str) -> Job {
+        let d = &config.diffusion;
+        let choices = [
+            config.data.kind().to_string(),
+            words(&json!(d.prediction)),
+            words(&json!(d.objective)).replace([' ', '='], "-"),
+            words(&json!(d.variance)),
+            d.schedule.kind().to_string(),
+        ];
+        let mut training = json!({
+            "format": FORMAT, "data": data, "seed": seed,
+            "diffusion": d, "network": config.network, "training": config.training,
+        });
+        // A fixed variance that the objective does not see changes no weight.
+        if !d.objective.sees_variance() {
+            training["diffusion"]["variance"] = Value::Null;
+        }
+        let sampling = json!({ "training": training, "variance": d.variance, "sampling": config.sampling });
+        // Features are what their name says, wherever their weights lie.
+        let mut evaluation = json!(config.evaluation);
+        evaluation["features"] = json!(features);
+        let all = match &study {
+            None => json!({ "sampling": sampling, "evaluation": evaluation }),
+            Some(study) => json!({ "sampling": sampling, "features": features, "study": study }),
+        };
+        let training_choices =
+            if d.objective.sees_variance() { choices.join("-") } else { [&choices[..3], &choices[4..]].concat().join("-") };
+        let looked_at = study.as_ref().map_or_else(String::new, |study| format!("{}-", study.name()));
+        Job {
+            id: format!("{looked_at}{}-s{seed}-{}", choices.join("-"), digest(&all)),
+            training_id: format!("{training_choices}-s{seed}-{}", digest(&training)),
+            sampling_id: format!("{}-s{seed}-{}", choices.join("-"), digest(&sampling)),
+            config,
+            seed,
+            study,
+        }
+    }
+}
+
+/// Twelve hexadecimal digits: among 10,000 names two agree by chance once in six million. Keys keep the order of their types, so the text is canonical.
+fn digest(value: &Value) -> String {
+    blake3::hash(value.to_string().as_bytes()).to_hex()[..12].to_string()
+}
+
+/// All jobs of an experiment on images of `shape` and a data set of digest `data`, cell after cell, and for each the place of its cell. A study that walks comes before the scores of its
+/// cell, since the walk leaves samples for them.
+pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Vec<(usize, Job)>> {
+    let mut jobs = Vec::new();
+    let mut names: Vec<(FeatureSource, String)> = Vec::new();
+    for (place, cell) in experiment.cells.iter().enumerate() {
+        let source = &cell.config.evaluation.features;
+        let name = match names.iter().find(|(known, _)| known == source) {
+            Some((_, name)) => name.clone(),
+            None => {
+                let name = source.name_for(shape)?;
+                names.push((source.clone(), name.clone()));
+                name
+            }
+        };
+        let job = |seed, study| (place, Job::new(cell.config.clone(), seed, study, data, &name));
+        let studies = studies(&experiment.file, cell);
+        let first = experiment.file.seeds[0];
+        jobs.extend(studies.iter().filter(|s| s.walks()).map(|study| job(first, Some(study.clone()))));
+        jobs.extend(experiment.file.seeds.iter().map(|seed| job(*seed, None)));
+        jobs.extend(studies.iter().filter(|s| !s.walks()).map(|study| job(first, Some(study.clone()))));
+    }
+    Ok(jobs)
+}
+
+/// A job on the smoke base for tests, with `sets` over it, and images of 4x4.
+#[cfg(test)]
+pub(crate) fn tiny(data: &crate::base::data::Dataset, sets: &[&str]) -> Job {
+    use super::{paths, yaml};
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/bases/fashion-smoke.yaml");
+    let mut tree = yaml::read(std::path::Path::new(base)).expect("a base");
+    let small = ["network.channels=4", "network.groups=2", "network.multipliers=[1]", "network.attention=[]", "network.block_size=1"];
+    for set in small.iter().chain(sets) {
+        let (path, value) = paths::flag(set).expect("a setting");
+        paths::set(&mut tree, &path, value, "test").expect("a place for it");
+    }
+    Job::new(Config::checked(&tree, "test").expect("a configuration"), 7, None, &data.digest, "none")
+}

@@ -1,0 +1,20 @@
+//! What is asked: a grid file over a base becomes checked configurations, and these jobs.
+
+mod config;
+mod expand;
+mod grid;
+mod job;
+mod load;
+pub mod paths;
+pub mod strict;
+mod study;
+pub mod yaml;
+
+pub use config::{Config, Decay, EvaluationConfig, SamplingConfig, TrainingConfig};
+pub use expand::{Cell, MAX_JOBS, agrees_with, published, studies, words};
+pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
+#[cfg(test)]
+pub(crate) use job::tiny;
+pub use job::{FORMAT, Job, jobs};
+pub use load::{Experiment, base_file};
+pub use study::{MIXTURES, Study};

@@ -1,0 +1,35 @@
+//! What a job left, beside its cell.
+
+use crate::experiment::{Cell, Job};
+use crate::metrics::Metric;
+use crate::store::{Record, Split, TermAt, TrainingRecord};
+use ddpm_core::rate_distortion::{RatePoint, rate_distortion};
+
+/// One job's records beside its cell.
+pub struct Entry<'a> {
+    pub cell: &'a Cell,
+    /// The cell's place in the grid.
+    pub place: usize,
+    pub job: &'a Job,
+    pub record: Record,
+    pub training: Option<TrainingRecord>,
+}
+
+impl Entry<'_> {
+    /// The bound's terms on held-out images.
+    pub fn terms(&self) -> &[TermAt] {
+        self.record.bounds.get(&Metric::BitsPerDim).map_or(&[], |split| &split.terms)
+    }
+
+    /// Rate and distortion on held-out images, from t = T down; empty where the bound was not measured.
+    pub fn coding(&self) -> Vec<RatePoint> {
+        self.record.bounds.get(&Metric::BitsPerDim).map_or_else(Vec::new, coding)
+    }
+}
+
+/// Rate and distortion of a bound, errors averaged over images before the root is taken.
+pub fn coding(split: &Split) -> Vec<RatePoint> {
+    let terms: Vec<f64> = split.terms.iter().map(|t| t.variance_mismatch + t.mean_error + t.decoder).collect();
+    let errors: Vec<f64> = split.terms.iter().map(|t| t.mse_x0).collect();
+    rate_distortion(&terms, split.bound.prior, &errors)
+}

@@ -1,0 +1,161 @@
+//! Training batches, by their step alone.
+
+use crate::base::data::Dataset;
+use crate::experiment::Job;
+use anyhow::Result;
+use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::diffusion::Batch;
+use ddpm_model::group::Group;
+use ddpm_model::optimiser::Training;
+use ddpm_model::tensor::{self, Tensor};
+use ddpm_model::{Diffusion, Engine};
+
+/// Training batches by their step: which images, mirrored or not, at which t, with which noise.
+pub struct Batches<'a> {
+    data: &'a Dataset,
+    diffusion: &'a Diffusion,
+    seed: u64,
+    size: usize,
+    shards: usize,
+    flip: bool,
+    /// The last two epochs' orders, by epoch.
+    orders: Vec<(u64, Vec<usize>)>,
+}
+
+impl<'a> Batches<'a> {
+    pub fn new(data: &'a Dataset, diffusion: &'a Diffusion, job: &Job) -> Batches<'a> {
+        let t = &job.config.training;
+        Batches { data, diffusion, seed: job.seed, size: t.batch, shards: t.optimiser.clip_shards, flip: t.flip, orders: Vec::new() }
+    }
+
+    /// The image at place `position` of the endless sequence of shuffled epochs.
+    fn image(&mut self, position: u64) -> usize {
+        let n = self.data.train.len(self.data.shape) as u64;
+        let epoch = position / n;
+        if !self.orders.iter().any(|(e, _)| *e == epoch) {
+            self.orders.truncate(1);
+            self.orders.insert(0, (epoch, Random::new(self.seed, Stream::Shuffle).permutation(epoch, n as usize)));
+        }
+        let order = &self.orders.iter().find(|(e, _)| *e == epoch).expect("just made").1;
+        order[(position % n) as usize]
+    }
+
+    /// Images `from..from + n` of step `step`.
+    fn batch(&mut self, step: u64, from: usize, n: usize) -> Result<Batch> {
+        let indices: Vec<usize> = (0..n).map(|i| self.image(step * self.size as u64 + (from + i) as u64)).collect();
+        let stream = |stream| Random::new(self.seed, stream);
+        let flips = stream(Stream::Flip);
+        let x0 = self.data.train.tensor(self.data.shape, &indices, |i| self.flip && flips.word(step, (from + i) as u64) & 1 == 1)?;
+        let timesteps = stream(Stream::Timestep);
+        let t = (0..n).map(|i| 1 + timesteps.below(step, (from + i) as u64, self.diffusion.process.timesteps())).collect();
+        let noise = stream(Stream::TrainNoise).normals(step, from, n, self.data.shape.len());
+        Ok(self.diffusion.batch(x0.clone(), Tensor::from_vec(noise, x0.dims(), &tensor::Device::Cpu)?, t)?)
+    }
+
+    /// One training step of a group; the mean loss of all shards and the gradient's norm.
+    pub fn step(&mut self, engine: &mut Engine, training: &mut Training, group: &mut dyn Group, step: u64) -> Result<(f64, f64)> {
+        let (each, mine) = (self.size / self.shards, group.share(self.shards));
+        let batches = mine.clone().map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
+        let mut losses = Vec::new();
+        let norm = training.update_in(group, |weights, shard, gradient| {
+            let batch = &batches[shard - mine.start];
+            let loss = |output: &Tensor| {
+                let loss = self.diffusion.loss(output, batch)?;
+                losses.push(loss.value());
+                Ok(loss.mean)
+            };
+            let dropout = Some((Dropout::new(self.seed, shard * each), step));
+            engine.gradient(weights, &batch.xt, &batch.t, dropout, loss, gradient)
+        })?;
+        let losses = group.gather(losses)?;
+        Ok((losses.iter().sum::<f64>() / self.shards as f64, norm))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::base::data::few;
+    use crate::experiment::tiny;
+    use std::collections::BTreeSet;
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// The images of steps `from..to`, by their first pixels, which may be at either end of a row.
+    fn seen(batches: &mut Batches, from: u64, to: u64) -> Vec<u8> {
+        let first = |x0: &[f32]| ((x0[0].min(x0[3]) + 1.0) * 127.5).round() as u8;
+        (from..to).flat_map(|step| numbers(&batches.batch(step, 0, 4).unwrap().x0).chunks(16).map(first).collect::<Vec<_>>()).collect()
+    }
+
+    /// Each epoch has every image once, in an order of its own, which the seed decides.
+    #[test]
+    fn epochs_are_permutations_of_their_own() {
+        let data = few("d", 23, 13);
+        let (job, other) = (tiny(&data, &["training.batch=4"]), Job { seed: 8, ..tiny(&data, &["training.batch=4"]) });
+        let diffusion = job.config.diffusion();
+        let mut batches = Batches::new(&data, &diffusion, &job);
+        let epochs: Vec<Vec<u8>> = (0..4).map(|epoch| seen(&mut batches, 5 * epoch, 5 * epoch + 5)).collect();
+        for (i, epoch) in epochs.iter().enumerate() {
+            assert_eq!(epoch.iter().copied().collect::<BTreeSet<_>>(), (0..20).collect::<BTreeSet<u8>>(), "{epoch:?}");
+            assert!(!epoch.is_sorted() && epochs[..i].iter().all(|earlier| earlier != epoch));
+        }
+        assert_ne!(seen(&mut Batches::new(&data, &diffusion, &other), 0, 5), epochs[0]);
+        // Going back, as a resumed training does.
+        assert_eq!(seen(&mut batches, 5, 10), epochs[1]);
+    }
+
+    /// t is uniform in 1..=T with both ends, about half of the images are mirrored where that is asked, none elsewhere; one is no
+    /// function of the other, and the noise is normal and nowhere the same.
+    #[test]
+    fn steps_mirrors_and_noise_are_drawn_apart() {
+        let data = few("d", 23, 13);
+        let sets = ["training.batch=16", "timesteps=25", "beta_scale=per-1000-steps"];
+        let (plain, mirrored) = (tiny(&data, &[&sets[..], &["training.flip=false"]].concat()), tiny(&data, &sets));
+        let diffusion = plain.config.diffusion();
+        let (mut batches, mut others) = (Batches::new(&data, &diffusion, &plain), Batches::new(&data, &diffusion, &mirrored));
+        let (mut counts, mut both, mut turned, mut z) = ([0; 26], [0; 2], 0, Vec::new());
+        for step in 0..200 {
+            let (batch, other) = (batches.batch(step, 0, 16).unwrap(), others.batch(step, 0, 16).unwrap());
+            assert_eq!(batch.t, other.t);
+            z.extend(numbers(&batch.eps));
+            let (straight, perhaps) = (numbers(&batch.x0), numbers(&other.x0));
+            for (place, (a, b)) in straight.chunks(16).zip(perhaps.chunks(16)).enumerate() {
+                let image = data.train.pixels.chunks(16).find(|image| image[0] == ((a[0] + 1.0) * 127.5).round() as u8).unwrap();
+                assert!(a.iter().zip(image).all(|(v, byte)| *v == *byte as f32 / 127.5 - 1.0));
+                let turns = a != b;
+                assert!(!turns || a.chunks(4).zip(b.chunks(4)).all(|(a, b)| a.iter().eq(b.iter().rev())));
+                let t = batch.t[place];
+                counts[t] += 1;
+                turned += turns as usize;
+                both[(t > 12) as usize] += turns as usize;
+            }
+        }
+        // 3,200 draws: 128 of each t, five standard errors of 11; 1,600 mirrored, of 28; of those 48% at t <= 12.
+        assert!(counts[0] == 0 && counts[1..].iter().all(|n| (70..190).contains(n)), "{counts:?}");
+        assert!((1460..1740).contains(&turned), "{turned}");
+        assert!((both[0] as f64 / turned as f64 - 0.48).abs() < 5.0 * (0.25f64 / 1600.0).sqrt(), "{both:?}");
+        let n = z.len() as f64;
+        assert!((z.iter().map(|v| *v as f64).sum::<f64>() / n).abs() < 5.0 / n.sqrt());
+        let distinct: BTreeSet<u32> = z.iter().map(|v| v.to_bits()).collect();
+        assert!(distinct.len() as f64 > 0.99 * n, "{} of {n}", distinct.len());
+    }
+
+    /// A shard is a part of the batch, whoever draws it.
+    #[test]
+    fn shards_are_parts_of_the_batch() {
+        let data = few("d", 23, 13);
+        let job = tiny(&data, &["training.batch=8"]);
+        let diffusion = job.config.diffusion();
+        let mut batches = Batches::new(&data, &diffusion, &job);
+        let whole = batches.batch(3, 0, 8).unwrap();
+        let parts: Vec<Batch> = [(0, 3), (3, 5)].map(|(from, n)| batches.batch(3, from, n).unwrap()).into();
+        let joined = |f: fn(&Batch) -> &Tensor| numbers(&Tensor::cat(&[f(&parts[0]), f(&parts[1])], 0).unwrap());
+        assert_eq!(joined(|b| &b.xt), numbers(&whole.xt));
+        assert_eq!(joined(|b| &b.eps), numbers(&whole.eps));
+        assert_eq!([&parts[0].t[..], &parts[1].t[..]].concat(), whole.t);
+    }
+}

@@ -1,0 +1,78 @@
+//! Where everything lies, and the records.
+
+use super::record::{Outcome, Record, TrainingRecord};
+use super::sealed;
+use crate::experiment::FORMAT;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// A job's record in its folder.
+pub const RECORD: &str = "record.json";
+/// A training's.
+pub const TRAINING_RECORD: &str = "training.json";
+
+/// A training's checkpoints, newest first.
+pub const CHECKPOINTS: [&str; 2] = ["checkpoint.safetensors", "checkpoint.previous.safetensors"];
+
+/// The results folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// At `root`, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Store {
+        Store { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a training.
+    pub fn training(&self, id: &str) -> PathBuf {
+        self.root.join("training").join(id)
+    }
+
+    /// The folder of a job.
+    pub fn run(&self, id: &str) -> PathBuf {
+        self.root.join("runs").join(id)
+    }
+
+    /// The samples of a trained network under one sampler.
+    pub fn samples(&self, sampling_id: &str) -> PathBuf {
+        self.root.join("samples").join(format!("{sampling_id}.safetensors"))
+    }
+
+    /// Whether a training has left a checkpoint.
+    pub fn has_checkpoint(&self, training_id: &str) -> bool {
+        CHECKPOINTS.iter().any(|name| self.training(training_id).join(name).exists())
+    }
+
+    /// A job's record; none where it has not left one.
+    pub fn record(&self, id: &str) -> Result<Option<Record>> {
+        sealed::read(&self.run(id).join(RECORD))
+    }
+
+    /// The record of a job that need not be done again.
+    pub fn done(&self, id: &str) -> Result<Option<Record>> {
+        Ok(self.record(id)?.filter(|r| r.format == FORMAT && !matches!(r.outcome, Outcome::Failed { .. })))
+    }
+
+    /// A training's record; none while it has not ended.
+    pub fn training_record(&self, id: &str) -> Result<Option<TrainingRecord>> {
+        sealed::read(&self.training(id).join(TRAINING_RECORD))
+    }
+
+    /// Leaves a job's record.
+    pub fn leave_record(&self, record: &Record) -> Result<()> {
+        sealed::write(&self.run(&record.id).join(RECORD), record)
+    }
+
+    /// Leaves a training's record.
+    pub fn leave_training_record(&self, record: &TrainingRecord) -> Result<()> {
+        sealed::write(&self.training(&record.id).join(TRAINING_RECORD), record)
+    }
+}

@@ -1,0 +1,87 @@
+//! What a checkpoint says of itself.
+
+use super::record::Point;
+use crate::base::data::Dataset;
+use crate::experiment::{Config, FORMAT, Job};
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What stands beside the tensors in a checkpoint: enough to sample from it, and to go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointMeta {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The training's name.
+    pub training_id: String,
+    /// The configuration of the job that trained it.
+    pub config: Config,
+    /// The seed.
+    pub seed: u64,
+    /// Digest of the data set that it was trained on; absent where the weights come from elsewhere.
+    pub data: Option<String>,
+    /// Steps made.
+    pub step: u64,
+    /// The course so far.
+    pub curve: Vec<Point>,
+    /// Sums since the last point: loss, gradient norm, steps.
+    pub open: (f64, f64, u64),
+    /// Seconds of computing so far.
+    pub wall_s: f64,
+}
+
+impl CheckpointMeta {
+    /// Before the first step.
+    pub fn first(job: &Job, data: &Dataset) -> CheckpointMeta {
+        CheckpointMeta {
+            format: FORMAT,
+            training_id: job.training_id.clone(),
+            config: job.config.clone(),
+            seed: job.seed,
+            data: Some(data.digest.clone()),
+            step: 0,
+            curve: Vec::new(),
+            open: (0.0, 0.0, 0),
+            wall_s: 0.0,
+        }
+    }
+
+    /// One more step, made with `loss` and a gradient of `norm`. Every `every` steps the means since the last point become one.
+    pub fn note(&mut self, every: u64, loss: f64, norm: f64) {
+        self.step += 1;
+        self.open = (self.open.0 + loss, self.open.1 + norm, self.open.2 + 1);
+        if self.step.is_multiple_of(every) {
+            let (loss, norm, n) = std::mem::take(&mut self.open);
+            self.curve.push(Point { step: self.step, loss: loss / n as f64, gradient_norm: norm / n as f64 });
+        }
+    }
+
+    /// Whether these are the images that it was trained on, where it says so.
+    pub fn check_data(&self, data: &Dataset) -> Result<()> {
+        if let Some(digest) = &self.data {
+            ensure!(*digest == data.digest, "was trained on data of digest {digest}, these have {}", data.digest);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::base::data::few;
+    use crate::experiment::tiny;
+
+    /// Points are means over the steps since the last one, also where a training was interrupted between two.
+    #[test]
+    fn a_point_is_the_mean_of_its_steps() {
+        let data = few("d", 20, 3);
+        let mut described = CheckpointMeta::first(&tiny(&data, &[]), &data);
+        for (loss, norm) in [(1.0, 4.0), (2.0, 5.0), (6.0, 9.0), (10.0, 1.0)] {
+            described.note(3, loss, norm);
+            described = serde_json::from_str(&serde_json::to_string(&described).unwrap()).unwrap();
+        }
+        assert_eq!(described.curve, [Point { step: 3, loss: 3.0, gradient_norm: 6.0 }]);
+        assert_eq!((described.step, described.open), (4, (10.0, 1.0, 1)));
+    }
+}

@@ -1,0 +1,125 @@
+//! Progress: a job writes where it is into its folder; whoever wants to know reads it there.
+
+use crate::base::atomic::PART;
+use crate::base::{json, stop};
+use crate::store::Machine;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where a job is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// `train`, `sample`, `score` or `evaluate`.
+    pub stage: String,
+    /// Steps, samples or image evaluations done.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+    /// Images a second through this stage.
+    pub images_per_s: f64,
+    /// Mean loss of the last point of the curve.
+    pub loss: Option<f64>,
+    /// Seconds that this stage will take on, at its speed so far.
+    pub seconds_left: Option<f64>,
+    /// What it runs on.
+    pub device: String,
+}
+
+/// Writes a job's progress at most twice a second. It is a courtesy: what cannot be written is not an error.
+pub struct Reporter {
+    path: Option<PathBuf>,
+    last: Option<Instant>,
+    stage: Instant,
+    /// What was done when the stage was first told of, and when that was.
+    first: Option<(u64, Instant)>,
+}
+
+impl Reporter {
+    /// Into `dir`.
+    pub fn new(dir: &Path) -> Reporter {
+        Reporter { path: Some(dir.join("progress.json")), last: None, stage: Instant::now(), first: None }
+    }
+
+    /// Nowhere.
+    pub fn silent() -> Reporter {
+        Reporter { path: None, last: None, stage: Instant::now(), first: None }
+    }
+
+    /// A new stage begins: rates count from here.
+    pub fn begin(&mut self) {
+        self.stage = Instant::now();
+        (self.last, self.first) = (None, None);
+    }
+
+    /// `images` have passed since the stage began. An error where the process was asked to stop: every stage passes here often.
+    pub fn tell(&mut self, stage: &str, done: u64, total: u64, images: u64, loss: Option<f64>) -> Result<()> {
+        stop::check()?;
+        let Some(path) = &self.path else { return Ok(()) };
+        if self.last.is_some_and(|last| last.elapsed() < Duration::from_millis(500)) {
+            return Ok(());
+        }
+        self.last = Some(Instant::now());
+        let images_per_s = images as f64 / self.stage.elapsed().as_secs_f64().max(1e-9);
+        let (before, since) = *self.first.get_or_insert((done, Instant::now()));
+        let each = since.elapsed().as_secs_f64() / done.saturating_sub(before) as f64;
+        let seconds_left = Some(each * total.saturating_sub(done) as f64).filter(|s| s.is_finite());
+        let progress = Progress { stage: stage.into(), done, total, images_per_s, loss, seconds_left, device: Machine::here().device };
+        let part = path.with_file_name(format!("{PART}progress"));
+        if let Ok(text) = serde_json::to_string(&progress)
+            && fs::write(&part, text).is_ok()
+        {
+            let _ = fs::rename(&part, path);
+        }
+        Ok(())
+    }
+
+    /// Nothing more will be told.
+    pub fn end(&self) {
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What a job last told.
+pub fn of(dir: &Path) -> Option<Progress> {
+    json::read(&dir.join("progress.json")).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reporter = Reporter::new(dir.path());
+        reporter.begin();
+        std::thread::sleep(Duration::from_millis(20));
+        let told = Instant::now();
+        reporter.tell("train", 5, 25, 40, Some(0.5)).unwrap();
+        let first = of(dir.path()).unwrap();
+        assert_eq!((&first.stage[..], first.done, first.total, first.loss), ("train", 5, 25, Some(0.5)));
+        // 40 images in 20 ms or more, and in less than a minute on any machine; of one look no time can be said.
+        assert!(first.images_per_s > 40.0 / 60.0 && first.images_per_s <= 40.0 / 0.02 && first.seconds_left.is_none(), "{first:?}");
+        // At most twice a second.
+        reporter.tell("train", 6, 25, 48, None).unwrap();
+        let seen = of(dir.path()).unwrap();
+        assert!(seen == first || told.elapsed() >= Duration::from_millis(500), "{seen:?}");
+        std::thread::sleep(Duration::from_millis(510));
+        reporter.tell("train", 15, 25, 120, None).unwrap();
+        let (second, waited) = (of(dir.path()).unwrap(), reporter.first.unwrap().1.elapsed().as_secs_f64());
+        // Ten steps since the first look, ten are left: as long again.
+        assert!(second.done == 15 && second.seconds_left.is_some_and(|s| (0.51..=waited).contains(&s)), "{second:?}, {waited}");
+        assert!(second.images_per_s <= 120.0 / 0.53, "{second:?}");
+        // A stage's own beginning counts.
+        reporter.begin();
+        reporter.tell("sample", 1, 2, 1, None).unwrap();
+        assert!(of(dir.path()).unwrap().seconds_left.is_none());
+        reporter.end();
+        assert_eq!((of(dir.path()), fs::read_dir(dir.path()).unwrap().count()), (None, 0));
+    }
+}
