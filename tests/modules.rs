@@ -2,14 +2,58 @@
 
 mod support;
 
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemUse, Macro, UseTree, Visibility};
+use syn::{Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
-/// The modules of each crate, from the ground up: each uses only those before it.
+/// The modules of each crate from the ground up: each uses only those before it.
+const ORDER: [(&str, &[&str]); 4] = [
+    (
+        "core",
+        &[
+            "error",
+            "linear",
+            "schedule",
+            "process",
+            "parameterisation",
+            "variance",
+            "likelihood",
+            "rate_distortion",
+            "embedding",
+            "sampler",
+            "objective",
+            "setup",
+            "oracle",
+        ],
+    ),
+    ("kernels", &["simd", "random", "adam", "dropout", "scratch", "gemm", "conv2d", "attention", "group_norm", "pool", "window", "device"]),
+    (
+        "model",
+        &[
+            "error",
+            "parameters",
+            "network",
+            "layers",
+            "group",
+            "optimiser",
+            "checkpoint",
+            "foreign",
+            "diffusers",
+            "interpreter",
+            "unet",
+            "eager",
+            "classifier",
+            "inception",
+            "diffusion",
+            "engine",
+            "sampling",
+            "bound",
+        ],
+    ),
+    ("runner", &["base", "metrics", "interop", "experiment", "store", "stages", "plan", "execute", "report", "cli"]),
+];
 
 /// A path through modules, from the crate's root.
 type Names = Vec<String>;
@@ -52,7 +96,8 @@ impl Tree {
             let mut reader = Reader { at: names.clone(), known: &known, module: Module::default(), named: Vec::new() };
             reader.visit_file(&file);
             // Imports may stand below what uses them.
-            for path in std::mem::take(&mut reader.named) {
+            for (at, path) in std::mem::take(&mut reader.named) {
+                reader.at = at;
                 let path = reader.absolute(path);
                 reader.module.paths.extend(path);
             }
@@ -94,8 +139,8 @@ struct Reader<'a> {
     at: Names,
     known: &'a BTreeSet<Names>,
     module: Module,
-    /// Paths as they are written.
-    named: Vec<Names>,
+    /// Paths as they are written, and where.
+    named: Vec<(Names, Names)>,
 }
 
 /// Whether it is there in tests only.
@@ -157,13 +202,19 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         }
     }
 
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.at.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.at.pop();
+    }
+
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.import(&item.tree, Names::new(), !matches!(item.vis, Visibility::Inherited));
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if path.segments.len() > 1 {
-            self.named.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+            self.named.push((self.at.clone(), path.segments.iter().map(|segment| segment.ident.to_string()).collect()));
         }
         visit::visit_path(self, path);
     }
@@ -173,7 +224,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         visit::visit_macro(self, call);
         let text = call.tokens.to_string().replace(" :: ", "::");
         for word in text.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).filter(|word| word.contains("::")) {
-            self.named.push(word.split("::").map(str::to_string).collect());
+            self.named.push((self.at.clone(), word.split("::").map(str::to_string).collect()));
         }
     }
 }
@@ -200,4 +251,81 @@ fn circles(uses: &BTreeMap<Names, BTreeSet<Names>>) -> Vec<BTreeSet<Names>> {
         }
     }
     found
+}
+
+fn words(names: &[String]) -> String {
+    names.join("::")
+}
+
+/// Who uses whom against the order of `modules`, which names them all; and who uses each other in a circle.
+fn faults(uses: &BTreeMap<Names, BTreeSet<Names>>, modules: &[&str]) -> Vec<String> {
+    let place = |file: &Names| modules.iter().position(|module| *module == file[0]);
+    let mut found = Vec::new();
+    for (file, used) in uses.iter().filter(|(file, _)| !file.is_empty()) {
+        let Some(here) = place(file) else {
+            found.push(format!("{} has no place in the order", words(file)));
+            continue;
+        };
+        let above = used.iter().filter(|other| place(other).is_some_and(|there| there > here));
+        found.extend(above.map(|other| format!("{} uses {}, which comes after it", words(file), words(other))));
+    }
+    let circles = circles(uses).into_iter().map(|circle| circle.iter().map(|file| words(file)).collect::<Vec<_>>().join(", "));
+    found.extend(circles.map(|circle| format!("a circle: {circle}")));
+    found
+}
+
+#[test]
+fn imports_go_down_and_never_in_a_circle() {
+    for (name, modules) in ORDER {
+        let uses = Tree::read(&support::root().join("crates").join(name).join("src")).uses();
+        assert!(modules.iter().all(|module| uses.contains_key(&vec![module.to_string()])), "{name}: the order names a module too many");
+        let edges = uses.values().map(BTreeSet::len).sum::<usize>();
+        assert!(edges >= uses.len(), "{name}: {edges} imports among {} files cannot be all", uses.len());
+        let found = faults(&uses, modules);
+        assert!(found.is_empty(), "{name}:\n  {}", found.join("\n  "));
+    }
+}
+
+/// The reader itself, on a crate of four files with each way to name another one.
+#[test]
+fn what_a_file_uses_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(name), text).unwrap();
+    };
+    let uses = |of: &str| {
+        let found = Tree::read(dir.path()).uses();
+        let file: Names = of.split("::").map(str::to_string).collect();
+        found[&file].iter().map(|other| words(other)).collect::<Vec<_>>()
+    };
+    put("lib.rs", "mod a; mod b; mod c;");
+    put("a.rs", "pub struct A;");
+    put("c/mod.rs", "mod inner; pub use inner::C;");
+    put("c/inner.rs", "pub struct C;");
+    for (text, used) in [
+        ("use crate::a::A;", "a"),
+        ("use super::a::A as B;", "a"),
+        ("use crate::{a::{self}, c::{}};", "a"),
+        ("fn f() -> crate::a::A { todo!() }", "a"),
+        ("use crate::a; fn f() { drop(a::A) }", "a"),
+        ("fn f() { println!(\"{:?}\", crate::a::A) }", "a"),
+        ("mod m { use super::super::a::A; }", "a"),
+        ("use crate::a::*;", "a"),
+        // A name that is passed on is where it was made.
+        ("use crate::c::C;", "c::inner"),
+        ("pub use crate::c::C;", ""),
+        ("#[cfg(test)] mod tests { use crate::a::A; }", ""),
+        ("use std::fmt; use serde::Serialize; fn f(x: fmt::Result) {}", ""),
+    ] {
+        put("b.rs", text);
+        assert_eq!(uses("b").join(" "), used, "{text}");
+    }
+    put("a.rs", "use crate::b; pub struct A;");
+    put("b.rs", "use crate::a::A;");
+    let found = faults(&Tree::read(dir.path()).uses(), &["a", "b"]);
+    assert_eq!(
+        found,
+        ["a uses b, which comes after it", "c has no place in the order", "c::inner has no place in the order", "a circle: a, b"]
+    );
 }

@@ -8,18 +8,21 @@ pub trait Scratch: Copy + Default + 'static {
     fn with_pool<R>(f: impl FnOnce(&RefCell<Vec<Vec<Self>>>) -> R) -> R;
 }
 
+/// Lets buffers be made of some types.
 macro_rules! scratch {
     ($($t:ty),*) => {
-        $(impl Scratch for $t {
-            fn with_pool<R>(f: impl FnOnce(&RefCell<Vec<Vec<Self>>>) -> R) -> R {
-                thread_local!(static POOL: RefCell<Vec<Vec<$t>>> = const { RefCell::new(Vec::new()) });
+        $(impl $crate::scratch::Scratch for $t {
+            fn with_pool<R>(f: impl FnOnce(&std::cell::RefCell<Vec<Vec<Self>>>) -> R) -> R {
+                thread_local!(static POOL: std::cell::RefCell<Vec<Vec<$t>>> = const { std::cell::RefCell::new(Vec::new()) });
                 POOL.with(f)
             }
         })*
     };
 }
 
-scratch!(f32, f64, u16, crate::gemm::Place);
+pub(crate) use scratch;
+
+scratch!(f32, f64, u16);
 
 /// Calls `f` with a buffer of `len` numbers, which hold anything. Of this thread's free buffers the last one used is taken.
 pub fn with<T: Scratch, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {

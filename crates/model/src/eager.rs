@@ -20,6 +20,16 @@ pub struct Pass {
     pub dropout: Option<(Dropout, u64)>,
 }
 
+impl UNet {
+    /// The output for noisy images `xt` `[B, H, W, C]` at steps `t` (1..=T, one for each image): `[B, H, W, out_channels]`.
+    /// Tensor by tensor, under candle's autograd: what [`crate::Engine`] is checked against.
+    pub fn forward(&self, w: &Weights, xt: &Tensor, t: &[usize], pass: Pass) -> Result<Tensor> {
+        let x = self.prepare(xt, t)?;
+        let y = self.describe(&mut Eager::new(self, w, t, &x, pass), x)?;
+        self.finish(&y)
+    }
+}
+
 /// One pass over a batch.
 pub struct Eager<'a> {
     unet: &'a UNet,
@@ -31,7 +41,7 @@ pub struct Eager<'a> {
 
 impl<'a> Eager<'a> {
     /// Images like `x` at steps `t`.
-    pub fn new(unet: &'a UNet, weights: &'a Weights, t: &'a [usize], x: &Tensor, pass: Pass) -> Eager<'a> {
+    fn new(unet: &'a UNet, weights: &'a Weights, t: &'a [usize], x: &Tensor, pass: Pass) -> Eager<'a> {
         Eager { unet, weights, t, like: x.clone(), pass }
     }
 }

@@ -1,11 +1,10 @@
 //! The authors' U-Net (`diffusion_tf/models/unet.py`), channels last.
 
-use crate::eager::{Eager, Pass};
 use crate::error::{Error, Result};
 use crate::interpreter::{Interpreter, Operand};
 use crate::layers::{Builder, Conv, Dense, Map, NEAR_ZERO, Norm};
 use crate::network::{ImageShape, Network, TimeEmbedding};
-use crate::parameters::{Parameter, Weights};
+use crate::parameters::Parameter;
 use candle_core::Tensor;
 use ddpm_core::embedding::timestep_embedding;
 use ddpm_kernels::conv2d::Resize;
@@ -191,14 +190,6 @@ impl UNet {
     /// Height, width and channels of the images.
     pub fn image(&self) -> ImageShape {
         self.image
-    }
-
-    /// The output for noisy images `xt` `[B, H, W, C]` at steps `t` (1..=T, one for each image): `[B, H, W, out_channels]`.
-    /// Tensor by tensor, under candle's autograd: what [`crate::Engine`] is checked against.
-    pub fn forward(&self, w: &Weights, xt: &Tensor, t: &[usize], pass: Pass) -> Result<Tensor> {
-        let x = self.prepare(xt, t)?;
-        let y = self.describe(&mut Eager::new(self, w, t, &x, pass), x)?;
-        self.finish(&y)
     }
 
     /// Checked images as the first layer reads them: pixels of a block as channels.

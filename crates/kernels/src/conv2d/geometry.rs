@@ -4,8 +4,29 @@
 //! 3x3 taps; so no upsampled image is built, and 16 of 36 products are left. Its input gradient is one convolution of 4x4 with stride
 //! 2, and the input gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no product with a zero that was put in.
 
-use super::Resize;
 use crate::gemm::{Format, Segment};
+
+/// What a convolution does to the size of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resize {
+    /// Stride 1, one pixel of zeros around the image: same size.
+    Same,
+    /// Stride 2 on even sizes with zeros at the bottom and the right only: TensorFlow's 'SAME', half the size.
+    Halve,
+    /// Each pixel repeated 2x2, then as `Same`: twice the size.
+    Double,
+}
+
+impl Resize {
+    /// (height, width) after the convolution.
+    pub fn output(self, h: usize, w: usize) -> (usize, usize) {
+        match self {
+            Resize::Same => (h, w),
+            Resize::Halve => (h / 2, w / 2),
+            Resize::Double => (2 * h, 2 * w),
+        }
+    }
+}
 
 /// One image's size and channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

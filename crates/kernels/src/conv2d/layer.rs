@@ -3,7 +3,7 @@
 use super::geometry::{Frame, Pass, Planes, Run, Shape, Weighing};
 use crate::gemm::pack::{Grade, Kernels, pixels, planes};
 use crate::gemm::turn::{BLOCK, element, interleave, rounded};
-use crate::gemm::{Format, Place, Products, Segment, multiply, width};
+use crate::gemm::{Format, Place, Products, Segment, Storage, multiply, width};
 use crate::scratch;
 use crate::simd::{bodies, compiled};
 use rayon::prelude::*;
@@ -228,7 +228,7 @@ impl<F: Format> Layer<F> {
     }
 }
 
-type PanelOf<'a, F> = (&'a Layer<F>, &'a [<F as Format>::Number], usize, usize, &'a mut [<F as Format>::Element]);
+type PanelOf<'a, F> = (&'a Layer<F>, &'a [<F as Storage>::Number], usize, usize, &'a mut [<F as Storage>::Element]);
 
 #[inline(always)]
 fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
@@ -277,5 +277,6 @@ fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
 }
 
 bodies! {
+    F: Format;
     GradientPanel = gradient_panel(PanelOf);
 }

@@ -7,30 +7,10 @@ pub mod layer;
 pub(crate) mod op;
 mod reference;
 
+pub use geometry::Resize;
+
 use crate::Kernel;
 use candle_core::{Result, Tensor};
-
-/// What a convolution does to the size of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Resize {
-    /// Stride 1, one pixel of zeros around the image: same size.
-    Same,
-    /// Stride 2 on even sizes with zeros at the bottom and the right only: TensorFlow's 'SAME', half the size.
-    Halve,
-    /// Each pixel repeated 2x2, then as `Same`: twice the size.
-    Double,
-}
-
-impl Resize {
-    /// (height, width) after the convolution.
-    pub fn output(self, h: usize, w: usize) -> (usize, usize) {
-        match self {
-            Resize::Same => (h, w),
-            Resize::Halve => (h / 2, w / 2),
-            Resize::Double => (2 * h, 2 * w),
-        }
-    }
-}
 
 /// y\[b, p, n\] = bias\[b or 0, n\] + sum over the window of x w.
 ///

@@ -1,7 +1,7 @@
 //! The convolution as candle operations: forward, and one for each gradient.
 
-use super::Resize;
 use super::cpu::{self, Source, kernels};
+use super::geometry::Resize;
 use super::geometry::{Frame, Shape};
 use super::layer::Layer;
 use crate::gemm::pack::Grade;

@@ -1,6 +1,6 @@
 //! Convolution as one matrix product for each tap: plain tensor code with candle's gradients.
 
-use super::Resize;
+use super::geometry::Resize;
 use candle_core::{Result, Tensor};
 
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 //! How images stand in the network's first and last feature maps.
 
 use super::launch::{Argument, u32};
-use super::norm::PACK;
+use super::maps::PACK;
 
 /// An image of h x w pixels of c channels whose blocks of `block` x `block` pixels are one pixel of a feature map: its channels are row in
 /// the block, column in the block, output, channel, and behind them channels of 0 up to a whole pack, which is what the fast kernels of

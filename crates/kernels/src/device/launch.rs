@@ -1,6 +1,6 @@
 //! A kernel of this crate with its grid and arguments.
 
-use super::{Span, Type};
+use super::place::{Span, Type};
 
 /// What the numbers in a place are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! What is done to whole feature maps beside convolutions, and the time embedding's small layers.
 
 use super::launch::{Argument, Element, Launch, adds, reads, u32, updates, writes};
-use super::norm::PACK;
 use super::{Op, Span, Type};
+
+/// Channels that a thread moves at once.
+pub const PACK: usize = 8;
 
 /// Feature maps of one size and type.
 #[derive(Clone, Copy, Debug, PartialEq)]

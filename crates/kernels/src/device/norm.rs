@@ -1,13 +1,10 @@
 //! GroupNorm, SiLU and dropout as one kernel each way.
 
 use super::launch::{Argument, Element, Launch, adds, reads, u32, writes};
-use super::maps::{Map, Parts, parts};
+use super::maps::{Map, PACK, Parts, parts};
 use super::{Op, Span};
 use crate::group_norm::Spec;
 use crate::random::{Random, Stream};
-
-/// Channels that a thread moves at once.
-pub const PACK: usize = 8;
 
 /// Channels at least that a block takes where there are as many: 128 bytes of bf16 side by side.
 const SLAB: usize = 64;

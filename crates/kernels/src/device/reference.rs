@@ -2,7 +2,7 @@
 
 use super::{Convolution, Matrix, Pass, Product, Span, Type};
 use crate::gemm::Bf16;
-use crate::gemm::Format;
+use crate::gemm::Storage;
 
 fn read(arena: &[u8], at: Span, kind: Type, place: usize) -> f32 {
     let from = at.at + place * kind.size();

@@ -4,58 +4,16 @@ use super::tiles::Unit;
 use std::arch::asm;
 use std::sync::OnceLock;
 
-/// Linux's request for a process to use tile data.
-const ARCH_PRCTL: usize = 158;
-const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
-const XFEATURE_XTILEDATA: usize = 18;
-
-/// Whether the processor has the unit, the system grants it, and it multiplies as it should.
-pub fn is_usable() -> bool {
-    static USABLE: OnceLock<bool> = OnceLock::new();
-    *USABLE.get_or_init(|| exists() && granted() && multiplies())
-}
-
-fn exists() -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
-    const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
-    const OSXSAVE: u32 = 1 << 27;
-    const TILE_STATE: u32 = 1 << 17 | 1 << 18;
-    if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE == 0 || __cpuid_count(7, 0).edx & TILES_AND_BF16 != TILES_AND_BF16 {
-        return false;
-    }
-    let state: u32;
-    // Safety: OSXSAVE says that the instruction exists; it reads a register and changes no memory.
-    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") state, out("edx") _, options(nomem, nostack, preserves_flags)) };
-    state & TILE_STATE == TILE_STATE
-}
-
-#[cfg(target_os = "linux")]
-fn granted() -> bool {
-    let result: isize;
-    // Safety: arch_prctl with this request touches no memory of ours; the kernel clobbers rcx and r11.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") ARCH_PRCTL as isize => result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
-#[cfg(not(target_os = "linux"))]
-fn granted() -> bool {
-    false
+/// Whether it multiplies as it should, once tried; it is there.
+pub fn is_right() -> bool {
+    static RIGHT: OnceLock<bool> = OnceLock::new();
+    *RIGHT.get_or_init(multiplies)
 }
 
 /// A product whose result is exact in f32, on the unit and by hand: if they differ, the unit is not what this code takes it for.
 fn multiplies() -> bool {
-    use super::format::{Bf16, Format};
     use super::kernel::{Place, Products, Segment};
+    use super::storage::{Bf16, Storage};
     let (rows, words) = (40, 32);
     let a: Vec<u16> = (0..rows * 2 * words).map(|i| Bf16::round((i * 7 % 13) as f32 - 6.0)).collect();
     let b: Vec<u16> = (0..32 * 2 * words).map(|i| Bf16::round((i * 5 % 11) as f32 - 5.0)).collect();

@@ -3,7 +3,7 @@
 //! Rows of `a` are not a matrix's: each begins at a place of its own and continues in segments, so that a window of a padded image is a
 //! row without being copied. `b` is packed in panels of a few columns. A tile of the result stays in registers while the sum runs.
 
-use super::format::{Dot, Format};
+use super::storage::{Dot, Storage};
 
 /// Where a row begins in `a`, where its result goes in `out`, and where its bias begins. In elements and numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Place {
     pub to: usize,
     pub bias: usize,
 }
+
+crate::scratch::scratch!(Place);
 
 /// A stretch of the sum: `words` words from `from` elements behind a row's beginning, against the rows of `b` from `row` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +31,11 @@ const SPREAD_CHUNK: usize = 128;
 
 /// A product.
 #[derive(Debug)]
-pub struct Products<'a, F: Format> {
+pub struct Products<'a, F: Storage> {
     pub a: &'a [F::Element],
     pub places: &'a [Place],
     pub segments: &'a [Segment],
-    /// Elements from a word of a row to the next: [`Format::PER_WORD`] where rows lie in one piece.
+    /// Elements from a word of a row to the next: [`Storage::PER_WORD`] where rows lie in one piece.
     pub step: usize,
     /// Panels of [`width`] columns, each `rows` words a column; the last one filled up with zeros.
     pub b: &'a [F::Element],
@@ -49,21 +51,21 @@ pub struct Products<'a, F: Format> {
 }
 
 /// Sums in 64 bytes.
-pub const fn line<F: Format>() -> usize {
+pub const fn line<F: Storage>() -> usize {
     64 / size_of::<F::Number>()
 }
 
 /// Columns of a panel: two 64-byte lines of sums, or one where that is enough.
-pub fn width<F: Format>(columns: usize) -> usize {
+pub fn width<F: Storage>(columns: usize) -> usize {
     if columns <= line::<F>() { line::<F>() } else { 2 * line::<F>() }
 }
 
 /// Elements of the packed panels of a \[rows, columns\] matrix.
-pub fn panels_len<F: Format>(rows: usize, columns: usize) -> usize {
+pub fn panels_len<F: Storage>(rows: usize, columns: usize) -> usize {
     columns.next_multiple_of(width::<F>(columns)) * rows * F::PER_WORD
 }
 
-impl<F: Format> Products<'_, F> {
+impl<F: Storage> Products<'_, F> {
     /// What the pointers of every implementation rely on.
     pub fn check(&self) {
         let end = |s: &Segment| if s.words == 0 { s.from } else { s.from + (s.words - 1) * self.step + F::PER_WORD };
@@ -163,7 +165,7 @@ impl<F: Format> Products<'_, F> {
 /// # Safety
 /// The instruction set of `D`; every place and segment inside `a`; every segment's rows behind `b`, `width` words apart.
 #[inline(always)]
-unsafe fn sum<F: Format, D: Dot<F>, const MR: usize, const NV: usize>(
+unsafe fn sum<F: Storage, D: Dot<F>, const MR: usize, const NV: usize>(
     (a, step): (*const F::Element, usize),
     places: &[Place; MR],
     segments: &[Segment],
@@ -198,7 +200,7 @@ unsafe fn sum<F: Format, D: Dot<F>, const MR: usize, const NV: usize>(
 /// # Safety
 /// The instruction set of `D`.
 #[inline(always)]
-unsafe fn finish<F: Format, D: Dot<F>, const NV: usize>(
+unsafe fn finish<F: Storage, D: Dot<F>, const NV: usize>(
     sums: &[D::V; NV],
     out: &mut [F::Number],
     bias: Option<&[F::Number]>,

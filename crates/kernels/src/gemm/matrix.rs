@@ -1,8 +1,8 @@
 //! Products of whole matrices, packed as they come.
 
+use super::format::{Format, multiply};
 use super::kernel::{Place, Products, Segment, panels_len};
 use super::pack::{Grade, Matrix};
-use super::{Format, multiply};
 use crate::scratch::{self, Scratch};
 
 /// `out`, whose rows are `stride` apart, (+)= a b, of \[m, k\] and \[k, n\].

@@ -1,7 +1,7 @@
 //! Factors in the order in which the product reads them: panels of columns, rows of words.
 
-use super::format::Format;
 use super::kernel::{Segment, width};
+use super::storage::Storage;
 use super::turn::{BLOCK, element, interleave, rounded, turn};
 use crate::simd::{bodies, compiled};
 
@@ -57,7 +57,7 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
 
     /// Outputs `from..` of an input channel, summed over taps, rounded; zeros past the last output.
     #[inline(always)]
-    fn line<F: Format<Number = T>>(&self, copy: usize, taps: &[usize], ci: usize, from: usize) -> [F::Element; BLOCK] {
+    fn line<F: Storage<Number = T>>(&self, copy: usize, taps: &[usize], ci: usize, from: usize) -> [F::Element; BLOCK] {
         let n = BLOCK.min(self.outputs().saturating_sub(from));
         let one_part = n > 0 && from % self.c_out + n <= self.c_out;
         if let ([tap], true) = (taps, one_part) {
@@ -75,12 +75,12 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
     }
 
     /// One panel of \[(group, c_in), outputs\]; each group of taps is added up.
-    pub fn forward_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
+    pub fn forward_panel<F: Storage<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
         compiled::<_, ForwardPanel<F>>((self, groups, panel, grade, out));
     }
 
     /// One panel of \[(group, outputs), c_in\]; each group of taps is added up.
-    pub fn transposed_panel<F: Format<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
+    pub fn transposed_panel<F: Storage<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
         compiled::<_, TransposedPanel<F>>((self, groups, panel, grade, out));
     }
 }
@@ -94,10 +94,10 @@ fn add<T: crate::simd::Real>(sum: &mut [T; BLOCK], some: &[T]) {
     }
 }
 
-type PanelOf<'a, F> = (&'a Kernels<'a, <F as Format>::Number>, &'a [Vec<usize>], usize, Grade, &'a mut [<F as Format>::Element]);
+type PanelOf<'a, F> = (&'a Kernels<'a, <F as Storage>::Number>, &'a [Vec<usize>], usize, Grade, &'a mut [<F as Storage>::Element]);
 
 #[inline(always)]
-fn forward_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
+fn forward_panel<F: Storage>((kernels, groups, panel, grade, out): PanelOf<F>) {
     let (width, words) = (width::<F>(kernels.outputs()), kernels.c_in.div_ceil(F::PER_WORD));
     let rows = groups.len() * words;
     assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
@@ -121,7 +121,7 @@ fn forward_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
 const AHEAD: usize = 8;
 
 #[inline(always)]
-fn transposed_panel<F: Format>((kernels, groups, panel, grade, out): PanelOf<F>) {
+fn transposed_panel<F: Storage>((kernels, groups, panel, grade, out): PanelOf<F>) {
     let (width, words) = (width::<F>(kernels.c_in), kernels.outputs().div_ceil(F::PER_WORD));
     let rows = groups.len() * words;
     assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
@@ -158,20 +158,20 @@ pub struct Matrix<'a, T> {
 
 impl<T: crate::simd::Real> Matrix<'_, T> {
     /// Rows of words: \[copies\]\[rows\]\[words\], each row filled up with zeros to whole words.
-    pub fn rows<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
+    pub fn rows<F: Storage<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
         compiled::<_, MatrixRows<F>>((self, rows, columns, grade, out));
     }
 
     /// All panels of the \[rows, columns\] matrix.
-    pub fn panels<F: Format<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
+    pub fn panels<F: Storage<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
         compiled::<_, MatrixPanels<F>>((self, rows, columns, grade, out));
     }
 }
 
-type MatrixOf<'a, F> = (&'a Matrix<'a, <F as Format>::Number>, usize, usize, Grade, &'a mut [<F as Format>::Element]);
+type MatrixOf<'a, F> = (&'a Matrix<'a, <F as Storage>::Number>, usize, usize, Grade, &'a mut [<F as Storage>::Element]);
 
 #[inline(always)]
-fn matrix_rows<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
+fn matrix_rows<F: Storage>((m, rows, columns, grade, out): MatrixOf<F>) {
     let row_len = columns.next_multiple_of(F::PER_WORD);
     for (copy, out) in out.chunks_exact_mut(rows * row_len).enumerate().take(grade.copies()) {
         if row_len > columns {
@@ -201,7 +201,7 @@ fn matrix_rows<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
 }
 
 #[inline(always)]
-fn matrix_panels<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
+fn matrix_panels<F: Storage>((m, rows, columns, grade, out): MatrixOf<F>) {
     let (width, words) = (width::<F>(columns), rows.div_ceil(F::PER_WORD));
     for (panel, out) in out.chunks_exact_mut(grade.copies() * words * width * F::PER_WORD).enumerate() {
         let first = panel * width;
@@ -233,14 +233,14 @@ fn matrix_panels<F: Format>((m, rows, columns, grade, out): MatrixOf<F>) {
 }
 
 /// Copies a row of pixels, \[n, c\], to places of pixels, `pixel` elements apart from `at` on; what lies between stays.
-pub fn pixels<F: Format>(row: &[F::Number], c: usize, copy: usize, pixel: usize, at: usize, out: &mut [F::Element]) {
+pub fn pixels<F: Storage>(row: &[F::Number], c: usize, copy: usize, pixel: usize, at: usize, out: &mut [F::Element]) {
     compiled::<_, CopyPixels<F>>((row, c, copy, pixel, &mut out[at..]));
 }
 
-type PixelsOf<'a, F> = (&'a [<F as Format>::Number], usize, usize, usize, &'a mut [<F as Format>::Element]);
+type PixelsOf<'a, F> = (&'a [<F as Storage>::Number], usize, usize, usize, &'a mut [<F as Storage>::Element]);
 
 #[inline(always)]
-fn copy_pixels<F: Format>((row, c, copy, pixel, out): PixelsOf<F>) {
+fn copy_pixels<F: Storage>((row, c, copy, pixel, out): PixelsOf<F>) {
     if pixel == c {
         out[..row.len()].iter_mut().zip(row).for_each(|(to, v)| *to = element::<F>(copy, *v));
         return;
@@ -253,7 +253,7 @@ fn copy_pixels<F: Format>((row, c, copy, pixel, out): PixelsOf<F>) {
 /// Copies a row of pixels, \[n, c\], to the channels' planes, which are `stride` elements apart: pixel x of channel i goes to
 /// i stride + at + x / `phases`, and where x is no multiple of `phases`, `other` elements further.
 #[allow(clippy::too_many_arguments)]
-pub fn planes<F: Format>(
+pub fn planes<F: Storage>(
     row: &[F::Number],
     c: usize,
     phases: usize,
@@ -266,13 +266,13 @@ pub fn planes<F: Format>(
     compiled::<_, CopyPlanes<F>>((row, c, [phases, copy, stride, other], &mut out[at..]));
 }
 
-type PlanesOf<'a, F> = (&'a [<F as Format>::Number], usize, [usize; 4], &'a mut [<F as Format>::Element]);
+type PlanesOf<'a, F> = (&'a [<F as Storage>::Number], usize, [usize; 4], &'a mut [<F as Storage>::Element]);
 
 /// Pixels and channels of a block that is turned round in registers or the nearest cache.
 const TURN: usize = 16;
 
 #[inline(always)]
-fn copy_planes<F: Format>((row, c, [phases, copy, stride, other], out): PlanesOf<F>) {
+fn copy_planes<F: Storage>((row, c, [phases, copy, stride, other], out): PlanesOf<F>) {
     let pixels = row.len() / c;
     for first in (0..c).step_by(TURN) {
         let n = (c - first).min(TURN);
@@ -306,6 +306,7 @@ fn copy_planes<F: Format>((row, c, [phases, copy, stride, other], out): PlanesOf
 }
 
 bodies! {
+    F: Storage;
     ForwardPanel = forward_panel(PanelOf);
     TransposedPanel = transposed_panel(PanelOf);
     MatrixRows = matrix_rows(MatrixOf);

@@ -1,7 +1,7 @@
 //! The speed of the product with everything in the first-level cache: what longer computations are compared with.
 
+use super::format::{Format, multiply};
 use super::kernel::{Place, Products, Segment, panels_len};
-use super::{Format, multiply};
 use crate::simd::Real;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};

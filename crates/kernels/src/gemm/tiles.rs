@@ -3,8 +3,8 @@
 //! Two by two tiles of the result stay in the unit, so that each loaded tile is used twice. The unit is a trait: the processor's is in
 //! `amx`, and one in plain code, in the tests, shows that everything around it is right on a machine that has none.
 
-use super::format::{Bf16, Format};
 use super::kernel::{Place, Products, width};
+use super::storage::{Bf16, Storage};
 use std::cell::RefCell;
 
 /// Rows of a tile, columns of a result, and words of a row.
@@ -173,7 +173,7 @@ fn gather(p: &Products<Bf16>, places: &[Place; SIDE], total: usize, half: usize,
 /// The unit in plain code: slow, and right by inspection. A thread has one.
 pub mod emulated {
     use super::{FACTORS, SIDE, Unit};
-    use crate::gemm::format::{Bf16, Format};
+    use crate::gemm::storage::{Bf16, Storage};
     use std::cell::RefCell;
 
     struct State {

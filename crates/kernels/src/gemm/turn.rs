@@ -1,23 +1,23 @@
 //! Blocks of numbers rounded and turned round: what every packing is made of. All is inlined into functions that are compiled for the
 //! processor's instruction set.
 
-use super::format::Format;
+use super::storage::Storage;
 
 /// Numbers of a line, and lines of a block, that are turned round in the nearest cache.
 pub const BLOCK: usize = 32;
 
 /// A line of elements.
-pub type Line<F> = [<F as Format>::Element; BLOCK];
+pub type Line<F> = [<F as Storage>::Element; BLOCK];
 
 /// Rounds for copy `copy`: the number, or what its rounding lost.
 #[inline(always)]
-pub fn element<F: Format>(copy: usize, v: F::Number) -> F::Element {
+pub fn element<F: Storage>(copy: usize, v: F::Number) -> F::Element {
     if copy == 0 { F::round(v) } else { F::rest(v) }
 }
 
 /// A line of up to [`BLOCK`] numbers, rounded, with zeros behind them.
 #[inline(always)]
-pub fn rounded<F: Format>(copy: usize, from: &[F::Number]) -> Line<F> {
+pub fn rounded<F: Storage>(copy: usize, from: &[F::Number]) -> Line<F> {
     let mut line = [F::Element::default(); BLOCK];
     match <&[F::Number; BLOCK]>::try_from(from) {
         Ok(from) => line.iter_mut().zip(from).for_each(|(to, v)| *to = element::<F>(copy, *v)),
@@ -28,7 +28,7 @@ pub fn rounded<F: Format>(copy: usize, from: &[F::Number]) -> Line<F> {
 
 /// Words of one element from each of two lines; of the first alone where a word is one element.
 #[inline(always)]
-pub fn interleave<F: Format>(first: &Line<F>, second: &Line<F>, to: &mut [F::Element]) {
+pub fn interleave<F: Storage>(first: &Line<F>, second: &Line<F>, to: &mut [F::Element]) {
     if F::PER_WORD == 1 {
         to.copy_from_slice(&first[..to.len()]);
         return;
@@ -43,7 +43,7 @@ pub fn interleave<F: Format>(first: &Line<F>, second: &Line<F>, to: &mut [F::Ele
 
 /// The first `words` words of each line, as rows of `width` words `stride` elements apart: line j becomes column j.
 #[inline(always)]
-pub fn turn<F: Format>(block: &[Line<F>; BLOCK], words: usize, width: usize, stride: usize, to: &mut [F::Element]) {
+pub fn turn<F: Storage>(block: &[Line<F>; BLOCK], words: usize, width: usize, stride: usize, to: &mut [F::Element]) {
     for word in 0..words {
         let row = &mut to[word * stride..][..width * F::PER_WORD];
         for (to, line) in row.chunks_exact_mut(F::PER_WORD).zip(block) {

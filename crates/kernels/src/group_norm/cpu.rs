@@ -1,7 +1,7 @@
 //! GroupNorm (+ SiLU) on slices, an image at a time. An image's channels may stand in several buffers: a concatenation that is read in
 //! place.
 
-use super::Spec;
+use super::spec::Spec;
 use crate::simd::{Job, Real, run};
 
 /// Pixels of an image and channels of a pixel, for each buffer that its channels stand in.

@@ -3,20 +3,12 @@
 pub mod cpu;
 mod op;
 mod reference;
+mod spec;
+
+pub use spec::Spec;
 
 use crate::Kernel;
 use candle_core::{Result, Tensor};
-
-/// What a normalisation does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spec {
-    /// Number of groups that the channels are split into; must divide C.
-    pub groups: usize,
-    /// Added to the (biased) variance. 1e-6 in the authors' code.
-    pub epsilon: f64,
-    /// Whether SiLU, u sigmoid(u), follows.
-    pub silu: bool,
-}
 
 /// silu?((x - mean) / sqrt(variance + epsilon) * gamma + beta), with mean and variance over (H, W, C/groups) of each image.
 ///

@@ -1,6 +1,7 @@
 //! GroupNorm as a candle operation.
 
-use super::{Spec, cpu};
+use super::cpu;
+use super::spec::Spec;
 use crate::conv2d::cpu::sum_rows;
 use crate::conv2d::op::slice;
 use crate::simd::Real;

@@ -1,6 +1,6 @@
 //! GroupNorm as tensor algebra.
 
-use super::Spec;
+use super::spec::Spec;
 use candle_core::{Result, Tensor};
 
 pub fn group_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, spec: Spec) -> Result<Tensor> {

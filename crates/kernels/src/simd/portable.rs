@@ -1,6 +1,6 @@
 //! Vectors as arrays: what the compiler makes of them on any processor.
 
-use super::{Real, Simd};
+use super::vector::{Real, Simd};
 use std::marker::PhantomData;
 
 #[derive(Clone, Copy)]

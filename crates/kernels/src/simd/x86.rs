@@ -1,6 +1,6 @@
 //! AVX2 + FMA and AVX-512 vectors.
 
-use super::{Body, Job, Real, Simd};
+use super::vector::{Body, Job, Real, Simd};
 use std::arch::x86_64::*;
 
 macro_rules! vector {

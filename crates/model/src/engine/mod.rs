@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use ddpm_kernels::device::Type;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::pack::Grade;
-use ddpm_kernels::gemm::{Bf16, F32};
+use ddpm_kernels::gemm::{self, Bf16, F32};
 use ddpm_kernels::simd::Isa;
 use device::Remote;
 use machine::Machine;
@@ -68,7 +68,7 @@ pub enum Arithmetic {
 impl Precision {
     /// On this machine's CPU, where TF32 does not exist and is f32: the matrix unit knows bf16 only, and is faster than f32 even with three products.
     pub fn arithmetic(self) -> Arithmetic {
-        self.arithmetic_with(Isa::active())
+        self.arithmetic_with(gemm::isa())
     }
 
     fn arithmetic_with(self, isa: Isa) -> Arithmetic {

@@ -8,6 +8,7 @@ use crate::base::text::print;
 use crate::metrics::features;
 use anyhow::Result;
 use clap::Args;
+use ddpm_kernels::gemm;
 use ddpm_kernels::simd::Isa;
 use ddpm_model::{Arithmetic, Precision};
 
@@ -40,6 +41,9 @@ impl Doctor {
         print(&format!("cores       {cores}, {} threads\n", rayon::current_num_threads()));
         print(&format!("kernels     {} in use (DDPM_ISA sets an upper limit)\n", Isa::active().name()));
         print(&format!("            here: {}; not here: {}\n", sets(true), sets(false)));
+        if gemm::isa() != Isa::active() {
+            print(&format!("            its matrix unit does not multiply as it should: products are {}'s\n", gemm::isa().name()));
+        }
         if let Err(problem) = Isa::limit() {
             print(&format!("            {problem}; other commands do not run\n"));
         }

@@ -8,8 +8,8 @@ use crate::parameters::Parameter;
 use crate::unet::UNet;
 use ddpm_kernels::conv2d::Resize;
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::maps::{self, Map};
-use ddpm_kernels::device::norm::{Drop, Norm, PACK};
+use ddpm_kernels::device::maps::{self, Map, PACK};
+use ddpm_kernels::device::norm::{Drop, Norm};
 use ddpm_kernels::device::{Convolution, Matrix, Op, Pass, Product, Sizes, Span, Type};
 
 /// What the numbers of a network are kept and multiplied in on a device.

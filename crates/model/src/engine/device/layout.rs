@@ -3,7 +3,7 @@
 //! filled up to whole packs: the weights of channels that are no image's are 0, get a gradient of 0, and so stay 0.
 
 use crate::parameters::Parameter;
-use ddpm_kernels::device::norm::PACK;
+use ddpm_kernels::device::maps::PACK;
 
 /// The places of all parameters.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::frame::Frame;
 use ddpm_kernels::device::{Device, Op, Span, Type, maps};
 use ddpm_kernels::dropout::Dropout;
-use ddpm_kernels::gemm::{Bf16, Format};
+use ddpm_kernels::gemm::{Bf16, Storage};
 use layout::{filled, with_channels};
 
 /// One batch of a network at a time, with tensors that come from the host and go back to it.

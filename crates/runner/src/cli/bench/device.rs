@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use ddpm_core::Sampler;
 use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::{Device, Matrix, Op, Product, Type};
-use ddpm_kernels::gemm::{Bf16, Format};
+use ddpm_kernels::gemm::{Bf16, Storage};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::engine::device::{Course, Numbers, Trainer};
 use ddpm_model::optimiser::Training;
