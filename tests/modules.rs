@@ -110,7 +110,7 @@ impl Tree {
     fn file(&self, path: &[String], depth: usize) -> Option<Names> {
         let mut at = Names::new();
         for (i, name) in path.iter().enumerate() {
-            let inner = [&at[..], &[name.clone()]].concat();
+            let inner = [&at[..], std::slice::from_ref(name)].concat();
             if self.modules.contains_key(&inner) {
                 at = inner;
                 continue;

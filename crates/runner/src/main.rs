@@ -1,4 +1,16 @@
 //! `ddpm`: runs ablations of denoising diffusion models.
+//!
+//! A command line is read, run, and ends in an exit code. What `ddpm ablate` does is the whole way of the data, and each other command a
+//! part of it, downwards:
+//!
+//! | step | module |
+//! | --- | --- |
+//! | a grid file over a base becomes cells, and these jobs | `experiment` |
+//! | the jobs that the store does not hold yet | `plan` |
+//! | processes that do them, here or on a cluster | `execute` |
+//! | training, samples, scores and bounds of one job | `stages` |
+//! | records, checkpoints, samples | `store` |
+//! | tables, figures and the page | `report` |
 
 use clap::Parser;
 use ddpm_runner::base::exit::Exit;

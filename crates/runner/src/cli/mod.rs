@@ -11,8 +11,10 @@ mod doctor;
 mod eval;
 mod experiment;
 mod fid;
+mod local;
 mod plan;
 mod rank;
+mod report;
 mod run;
 mod sample;
 mod schedule;
@@ -58,7 +60,7 @@ enum Command {
     Store(store::StoreArgs),
     /// Draw tables and pictures from what is stored; compute nothing
     #[cfg(feature = "report")]
-    Report(ablate::Report),
+    Report(report::Report),
     /// Print the coefficient table of a schedule
     Schedule(schedule::ScheduleArgs),
     /// Make images from a checkpoint

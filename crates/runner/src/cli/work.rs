@@ -1,11 +1,11 @@
 //! `ddpm work`: the jobs of one line of a plan, on this machine: what an element of a Slurm array does.
 
-use super::ablate::LocalArgs;
+use super::local::LocalArgs;
 use crate::base::error::{ConfigError, Unusable};
 use crate::base::exit::Exit;
 use crate::base::stop;
-use crate::experiment::{Config, Job};
-use crate::plan::State;
+use crate::experiment::Config;
+use crate::plan::{State, outstanding};
 use crate::store::Store;
 use crate::store::submissions::plan;
 use anyhow::{Context, Result};
@@ -35,12 +35,8 @@ impl Work {
             return Err(ConfigError::new(&origin, "", problem).into());
         }
         let store = Store::new(&self.results);
-        let mut jobs: Vec<Job> = Vec::new();
-        for job in groups.swap_remove(self.element) {
-            if !State::of(&store, &job)?.is_done() {
-                jobs.push(job);
-            }
-        }
+        let jobs = groups.swap_remove(self.element);
+        let jobs = outstanding(&store, &jobs)?;
         let Some(first) = jobs.first() else { return Ok(Exit::Ok) };
         let config = Config::checked(&serde_json::to_value(&first.config)?, &origin)?;
         let data = config.data.load().context(Unusable)?;

@@ -7,4 +7,4 @@ pub mod verify;
 
 pub use cost::{Cost, Costs, Left};
 pub use speed::{Speed, Speeds};
-pub use state::{State, records};
+pub use state::{State, outstanding, records};

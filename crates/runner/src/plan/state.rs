@@ -84,6 +84,20 @@ impl State {
     }
 }
 
+/// Those jobs that are not done. One whose record cannot be read is done anew, which is said on stderr.
+pub fn outstanding<'a>(store: &Store, jobs: impl IntoIterator<Item = &'a Job>) -> Result<Vec<Job>> {
+    let mut found = Vec::new();
+    for job in jobs {
+        if let Err(why) = store.record(&job.id) {
+            eprintln!("{why:#}; the job is done anew");
+        }
+        if !State::of(store, job)?.is_done() {
+            found.push(job.clone());
+        }
+    }
+    Ok(found)
+}
+
 /// Those jobs that have a record, with the place of their cell and the record, in the jobs' order.
 pub fn records<'a>(store: &Store, jobs: &'a [(usize, Job)]) -> Result<Vec<(usize, &'a Job, Record)>> {
     let mut found = Vec::new();

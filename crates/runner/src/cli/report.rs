@@ -1,0 +1,57 @@
+//! `ddpm report`: tables and pictures of what is there, and what is not.
+
+use super::experiment::Loaded;
+use crate::base::exit::Exit;
+use crate::execute::slurm::{self, Element};
+use crate::experiment::Job;
+use crate::plan::State;
+use crate::store::submissions::submissions;
+use anyhow::Result;
+use std::collections::BTreeMap;
+#[cfg(feature = "report")]
+use {super::experiment::ExperimentArgs, crate::base::text::print, crate::report, clap::Args};
+
+#[cfg(feature = "report")]
+#[derive(Debug, Args)]
+pub struct Report {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+}
+
+#[cfg(feature = "report")]
+impl Report {
+    pub fn run(self) -> Result<Exit> {
+        finish(&self.experiment.load()?)
+    }
+}
+
+/// The report, and whether all jobs are there.
+pub fn finish(loaded: &Loaded) -> Result<Exit> {
+    #[cfg(feature = "report")]
+    print(&report::write(&loaded.experiment, &loaded.jobs, &loaded.store, &loaded.data)?);
+    let mut failed = Vec::new();
+    let in_slurm =
+        if !submissions(&loaded.store)?.is_empty() && slurm::is_there() { slurm::known(&loaded.store)? } else { BTreeMap::new() };
+    for (_, job) in &loaded.jobs {
+        match State::of(&loaded.store, job)? {
+            State::Done { .. } => {}
+            State::Failed { reason } => failed.push((job, reason)),
+            State::Running { process, .. } => failed.push((job, format!("{process} is at it"))),
+            State::Partial { .. } | State::Missing {} => {
+                failed.push((job, in_slurm.get(&job.id).map_or_else(|| "not done".into(), Element::words)))
+            }
+        }
+    }
+    Ok(say(&failed))
+}
+
+fn say(failed: &[(&Job, String)]) -> Exit {
+    if failed.is_empty() {
+        return Exit::Ok;
+    }
+    eprintln!("{} jobs are not done:", failed.len());
+    for (job, reason) in failed {
+        eprintln!("  {}: {reason}", job.id);
+    }
+    Exit::SomeJobsFailed
+}
