@@ -159,7 +159,6 @@ mod tests {
 
     use crate::data::few;
     use crate::job::{Job, tiny};
-    use ddpm_kernels::random::Stream;
 
     /// A training after so many steps, as far as a checkpoint knows it, and rows of one number each, no two alike.
     fn after(job: &Job, step: u64) -> (Training, Described) {
