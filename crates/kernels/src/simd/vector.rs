@@ -16,7 +16,7 @@ where
     fn exp(self) -> Self;
     /// self * b + c, rounded once where the processor does that in one instruction, else twice.
     fn mul_add_if_cheap(self, b: Self, c: Self) -> Self;
-    /// The vector types of each instruction set for this number type, called by [`run`].
+    /// The vector types of each instruction set for this number type, called by [`crate::simd::run`].
     fn dispatch<J: Job<Self>>(isa: Isa, job: J) -> J::Output;
 }
 

@@ -1,4 +1,4 @@
-//! Configuration errors: which file, which key, what was expected.
+//! Errors: of a configuration, with the file, the key and what was expected; and of what is needed beside it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How a job is done.
+//! What whoever runs a job may choose.
 
 use std::time::Duration;
 
