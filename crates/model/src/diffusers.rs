@@ -18,7 +18,7 @@ const ATTENTION: [(&str, &str, &str); 5] = [
 
 /// Whether their network can be this one; the error names the key that it has no word for.
 pub fn check(network: &Network) -> Result<()> {
-    let error = |key, expected: &str, got: String| Err(Error::Network { key, expected: expected.into(), got });
+    let error = |key, expected: &str, got: String| Err(Error::InvalidKey { key, expected: expected.into(), got });
     if network.block_size != 1 {
         return error("block_size", "1, which is all that diffusers has", network.block_size.to_string());
     }

@@ -6,11 +6,21 @@ use thiserror::Error as ThisError;
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
-    /// A network that cannot be built.
+    /// A key of a configuration with a value that cannot be used.
     #[error("{key}: expected {expected}, got {got}")]
-    Network {
-        /// The key in the configuration.
+    InvalidKey {
+        /// The key.
         key: &'static str,
+        /// What would have been right, in words.
+        expected: String,
+        /// What was found, in words.
+        got: String,
+    },
+    /// A tensor of another shape than the network's.
+    #[error("{what}: expected {expected}, got {got}")]
+    Shape {
+        /// Which tensor.
+        what: &'static str,
         /// What would have been right, in words.
         expected: String,
         /// What was found, in words.

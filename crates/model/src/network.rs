@@ -117,7 +117,7 @@ impl Network {
 
     /// Whether such a network exists for images of `image`; the error names the key.
     pub fn check(&self, image: ImageShape) -> Result<()> {
-        let error = |key, expected: &str, got: String| Err(Error::Network { key, expected: expected.into(), got });
+        let error = |key, expected: &str, got: String| Err(Error::InvalidKey { key, expected: expected.into(), got });
         if self.multipliers.is_empty() || self.multipliers.contains(&0) || self.multipliers.len() > 16 {
             return error("multipliers", "1 to 16 positive numbers", format!("{:?}", self.multipliers));
         }

@@ -65,7 +65,7 @@ fn one() -> usize {
 impl Optimiser {
     /// Whether the numbers make sense for batches of `batch`; the error names the key.
     pub fn check(&self, batch: usize) -> Result<()> {
-        let error = |key, expected: &str, got: String| Err(Error::Network { key, expected: expected.into(), got });
+        let error = |key, expected: &str, got: String| Err(Error::InvalidKey { key, expected: expected.into(), got });
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return error("learning_rate", "a positive number", self.learning_rate.to_string());
         }

@@ -197,8 +197,8 @@ impl UNet {
         let (b, h, width, c) = xt.dims4()?;
         let image = self.image;
         if (h, width, c, b) != (image.height, image.width, image.channels, t.len()) {
-            return Err(Error::Network {
-                key: "images",
+            return Err(Error::Shape {
+                what: "images",
                 expected: format!("[{}, {}, {}, {}]", t.len(), image.height, image.width, image.channels),
                 got: format!("{:?}", xt.dims()),
             });

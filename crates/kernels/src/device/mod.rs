@@ -12,6 +12,7 @@ pub mod counted;
 pub mod cuda;
 #[cfg(feature = "emulation")]
 pub mod emulated;
+pub mod fault;
 pub mod frame;
 pub mod launch;
 pub mod maps;

@@ -108,7 +108,7 @@ impl Engine {
     /// Of a network, without weights. Errors where the precision is a GPU's.
     pub fn new(unet: &UNet, precision: Precision) -> Result<Engine> {
         if precision == Precision::Tf32 {
-            return Err(crate::Error::Network { key: "precision", expected: "f32 or bf16 on a CPU".into(), got: "tf32".into() });
+            return Err(crate::Error::InvalidKey { key: "precision", expected: "f32 or bf16 on a CPU".into(), got: "tf32".into() });
         }
         Engine::with_arithmetic(unet, precision.arithmetic())
     }

@@ -112,7 +112,7 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
 fn check((h, w, c): (usize, usize, usize)) -> Result<()> {
     match h > 0 && w > 0 && (c == 1 || c == 3) {
         true => Ok(()),
-        false => Err(Error::Network { key: "images", expected: "pixels of 1 or 3 channels".into(), got: format!("{h}x{w} with {c}") }),
+        false => Err(Error::Shape { what: "images", expected: "pixels of 1 or 3 channels".into(), got: format!("{h}x{w} with {c}") }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Files that are there whole or not at all.
 
+use super::error::Meaning;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::io::Write;
@@ -30,7 +31,7 @@ pub fn write_before(path: &Path, make: impl FnOnce(&Path) -> Result<()>, before:
         file.persist(path)?;
         Ok(File::open(dir)?.sync_all()?)
     };
-    attempt().with_context(|| format!("{}: cannot be written", path.display()))
+    attempt().with_context(|| format!("{}: cannot be written", path.display())).stored()
 }
 
 /// Results are for everyone to read, where temporary files by default are not.

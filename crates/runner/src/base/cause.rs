@@ -1,8 +1,8 @@
 //! Why something failed, and whether it can be tried again.
 
-use crate::base::error::{ConfigError, Unusable};
+use super::error::{ConfigError, RunError};
+use ddpm_kernels::device::fault::Fault;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::io::ErrorKind;
 
 /// Why a job failed.
@@ -26,42 +26,44 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Of an error, from what lies at the bottom of it.
+    /// Of an error, by the types that it is made of.
     pub fn of(error: &anyhow::Error) -> Cause {
-        for part in error.chain() {
-            if part.downcast_ref::<DeviceLost>().is_some() {
-                return Cause::Device;
-            }
+        error.chain().find_map(Cause::of_part).unwrap_or(Cause::Program)
+    }
+
+    fn of_part(part: &(dyn std::error::Error + 'static)) -> Option<Cause> {
+        if let Some(meant) = part.downcast_ref::<RunError>() {
+            return match meant {
+                // What lies below may say it better: no memory for a device that is there.
+                RunError::Environment(error) => Some(error.chain().find_map(Cause::of_part).unwrap_or(Cause::Missing)),
+                RunError::Storage(error) => Some(error.chain().find_map(Cause::of_part).unwrap_or(Cause::Storage)),
+                RunError::Interrupted | RunError::Busy(_) => None,
+            };
+        }
+        if part.is::<ConfigError>() {
+            return Some(Cause::Config);
+        }
+        match part.downcast_ref::<Fault>() {
+            Some(Fault::Memory) => return Some(Cause::Memory),
+            Some(Fault::Lost) => return Some(Cause::Device),
+            None => {}
+        }
+        match part.downcast_ref::<ddpm_model::Error>() {
             // One of the processes of a training has gone.
-            if let Some(ddpm_model::Error::Rank { .. }) = part.downcast_ref() {
-                return Cause::Killed;
-            }
+            Some(ddpm_model::Error::Rank { .. }) => return Some(Cause::Killed),
             // A precision or a width that the device has not.
-            if part.downcast_ref::<ConfigError>().is_some() || matches!(part.downcast_ref(), Some(ddpm_model::Error::Network { .. })) {
-                return Cause::Config;
-            }
-            let kind = part.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-            if let Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem) = kind {
-                return Cause::Storage;
-            }
-            if kind == Some(ErrorKind::OutOfMemory) {
-                return Cause::Memory;
-            }
+            Some(ddpm_model::Error::InvalidKey { .. }) => return Some(Cause::Config),
+            _ => {}
         }
-        let words = format!("{error:#}");
-        let says = |what: &[&str]| what.iter().any(|what| words.contains(what));
-        if says(&["CUDA_ERROR_OUT_OF_MEMORY", "_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED"]) {
-            return Cause::Memory;
+        match part.downcast_ref::<std::io::Error>()?.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem => Some(Cause::Storage),
+            ErrorKind::OutOfMemory => Some(Cause::Memory),
+            _ => None,
         }
-        // A library's call is often the first to meet what an earlier kernel did.
-        if says(&["CUDA_ERROR_", "CUBLAS_STATUS_EXECUTION_FAILED", "CUDNN_STATUS_EXECUTION_FAILED", "_STATUS_INTERNAL_ERROR"]) {
-            return Cause::Device;
-        }
-        if error.downcast_ref::<Unusable>().is_some() { Cause::Missing } else { Cause::Program }
     }
 
     /// Whether the same job may succeed a little later.
-    pub fn passes(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(self, Cause::Memory | Cause::Device | Cause::Killed)
     }
 }
@@ -76,18 +78,6 @@ pub struct Failed {
     pub reason: String,
 }
 
-/// A device that stopped answering.
-#[derive(Clone, Debug)]
-pub struct DeviceLost(pub String);
-
-impl fmt::Display for DeviceLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the device was lost: {}", self.0)
-    }
-}
-
-impl std::error::Error for DeviceLost {}
-
 /// A fault that is asked for, to see what becomes of it: the environment variable `DDPM_FAULT` is `WHAT STEP TRAINING`, and the training
 /// of that name (or a part of it) meets it before that step. `device-lost` is an error, `out-of-memory` asks for more than there is.
 pub fn injected(training_id: &str, step: u64) -> anyhow::Result<()> {
@@ -98,7 +88,7 @@ pub fn injected(training_id: &str, step: u64) -> anyhow::Result<()> {
         return Ok(());
     }
     match what {
-        "device-lost" => Err(DeviceLost(format!("asked for by DDPM_FAULT={asked}")).into()),
+        "device-lost" => Err(anyhow::Error::new(Fault::Lost).context(format!("asked for by DDPM_FAULT={asked}"))),
         "out-of-memory" => {
             // A real refusal, by the allocator: the process ends as it would anywhere else.
             drop(std::hint::black_box(vec![1u8; 1 << 46]));
@@ -110,28 +100,58 @@ pub fn injected(training_id: &str, step: u64) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Meaning;
     use super::*;
-    use anyhow::Context;
+    use anyhow::{Context, Error, anyhow};
+    use ddpm_kernels::device::fault::DeviceError;
 
+    fn io(kind: ErrorKind) -> Error {
+        Error::from(std::io::Error::from(kind))
+    }
+
+    /// By type, below any number of contexts and above any number of sources.
     #[test]
-    fn causes_are_found_below_any_number_of_contexts() {
-        let full = std::io::Error::from(ErrorKind::StorageFull);
-        let error = Err::<(), _>(full).context("a: cannot be written").context("more").unwrap_err();
-        assert_eq!(Cause::of(&error), Cause::Storage);
-        assert_eq!(Cause::of(&anyhow::Error::from(DeviceLost("x".into())).context("y")), Cause::Device);
-        assert_eq!(Cause::of(&anyhow::Error::from(ConfigError::new("f", "k", "p"))), Cause::Config);
-        assert_eq!(Cause::of(&anyhow::anyhow!("x").context(Unusable)), Cause::Missing);
-        assert_eq!(Cause::of(&anyhow::anyhow!("x")), Cause::Program);
-        for (words, cause) in [
-            ("the GPU: DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)", Cause::Device),
-            ("cuBLAS: CublasError(CUBLAS_STATUS_EXECUTION_FAILED)", Cause::Device),
-            ("cuDNN: CudnnError(CUDNN_STATUS_INTERNAL_ERROR)", Cause::Device),
-            ("8 MiB on the GPU: DriverError(CUDA_ERROR_OUT_OF_MEMORY)", Cause::Memory),
-            ("cuBLAS: CublasError(CUBLAS_STATUS_ALLOC_FAILED)", Cause::Memory),
-            ("cuDNN: CudnnError(CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)", Cause::Memory),
-            ("cuDNN: CudnnError(CUDNN_STATUS_NOT_SUPPORTED)", Cause::Program),
+    fn causes_follow_from_types() {
+        let device = |fault| {
+            let error = DeviceError { words: "cuDNN: CUDNN_STATUS_EXECUTION_FAILED, CUDA_ERROR_OUT_OF_MEMORY".into(), fault };
+            Error::from(ddpm_model::Error::from(ddpm_model::tensor::Error::from(error)))
+        };
+        let key = || ddpm_model::Error::InvalidKey { key: "channels", expected: "8".into(), got: "7".into() };
+        let shape = ddpm_model::Error::Shape { what: "images", expected: "8".into(), got: "7".into() };
+        let rank = ddpm_model::Error::Rank { rank: 1, error: std::io::Error::from(ErrorKind::BrokenPipe) };
+        for (error, cause) in [
+            (Error::from(ConfigError::new("f", "k", "p")), Cause::Config),
+            (Error::from(key()), Cause::Config),
+            (Error::from(shape), Cause::Program),
+            (Error::from(rank), Cause::Killed),
+            (device(Some(Fault::Lost)), Cause::Device),
+            (device(Some(Fault::Memory)), Cause::Memory),
+            // Whatever it says.
+            (device(None), Cause::Program),
+            (io(ErrorKind::StorageFull), Cause::Storage),
+            (io(ErrorKind::OutOfMemory), Cause::Memory),
+            (io(ErrorKind::NotFound), Cause::Program),
+            (anyhow!("x"), Cause::Program),
+            (Err::<(), _>(io(ErrorKind::NotFound)).needed().unwrap_err(), Cause::Missing),
+            (Err::<(), _>(io(ErrorKind::PermissionDenied)).stored().unwrap_err(), Cause::Storage),
+            (Err::<(), _>(io(ErrorKind::StorageFull)).needed().unwrap_err(), Cause::Storage),
+            (Err::<(), _>(device(Some(Fault::Memory))).needed().unwrap_err(), Cause::Memory),
+            (Err::<(), _>(Error::from(ConfigError::new("f", "k", "p"))).needed().unwrap_err(), Cause::Config),
+            (Err::<(), _>(anyhow!("x")).stored().needed().unwrap_err(), Cause::Storage),
+            (RunError::Interrupted.into(), Cause::Program),
         ] {
-            assert_eq!(Cause::of(&anyhow::anyhow!(words).context("a job")), cause, "{words}");
+            let error = error.context("a: cannot be written").context("more");
+            assert_eq!(Cause::of(&error), cause, "{error:#}");
         }
+    }
+
+    /// What an error means changes nothing in what it says.
+    #[test]
+    fn a_meaning_has_no_words() {
+        let error = || io(ErrorKind::NotFound).context("a.yaml: cannot be read").context("the base");
+        let plain = format!("{:#}", error());
+        assert_eq!(format!("{:#}", Err::<(), _>(error()).needed().unwrap_err()), plain);
+        assert_eq!(format!("{:#}", Err::<(), _>(error()).stored().context("more").unwrap_err()), format!("more: {plain}"));
+        assert_eq!(format!("{:#}", Error::from(RunError::Busy("process 7 on host h".into()))), "process 7 on host h is at it");
     }
 }

@@ -1,10 +1,7 @@
 //! Devices that jobs run on.
 
-#[cfg(feature = "cuda")]
-use crate::base::error::Unusable;
-#[cfg(feature = "cuda")]
-use anyhow::Context;
-use anyhow::{Result, bail, ensure};
+use super::error::Meaning;
+use anyhow::{Result, anyhow, ensure};
 use ddpm_kernels::device::Device as Programs;
 use ddpm_kernels::simd::Isa;
 use ddpm_model::{Engine, Precision, UNet};
@@ -67,11 +64,12 @@ impl Device {
     /// An error where this program cannot use it.
     pub fn check(self) -> Result<()> {
         let Device::Cuda(number) = self else { return Ok(()) };
-        match gpus() {
+        let found = match gpus() {
             Ok(n) if number < n => Ok(()),
-            Ok(n) => bail!("{self}: expected a GPU below {n}, the number that are here"),
-            Err(why) => bail!("{self}: {why}"),
-        }
+            Ok(n) => Err(anyhow!("{self}: expected a GPU below {n}, the number that are here")),
+            Err(why) => Err(anyhow!("{self}: {why}")),
+        };
+        found.needed()
     }
 
     /// Makes it the one that this process works on. Only the first choice counts: a process has one device.
@@ -132,7 +130,7 @@ fn gpus() -> Result<usize, String> {
 
 #[cfg(feature = "cuda")]
 fn open_gpu(number: usize) -> Result<Box<dyn Programs>> {
-    Ok(Box::new(ddpm_kernels::device::cuda::Cuda::new(number).context(Unusable)?))
+    Ok(Box::new(ddpm_kernels::device::cuda::Cuda::new(number).needed()?))
 }
 
 #[cfg(feature = "cuda")]

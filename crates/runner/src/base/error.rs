@@ -1,4 +1,5 @@
-//! Errors: of a configuration, with the file, the key and what was expected; and of what is needed beside it.
+//! Errors that say what they mean for whoever called: the exit code, and whether the same may succeed a little later, follow from their
+//! types ([`super::cause`]). They are made where they arise; every other error is a bug, or a file that is damaged.
 
 use std::fmt;
 
@@ -31,19 +32,72 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Marks an error of the environment rather than of the configuration.
+/// An error that is not the configuration's, by what it means.
 #[derive(Debug)]
-pub struct Unusable;
+pub enum RunError {
+    /// Something that is needed is missing or unusable: a file, a folder, weights, a device.
+    Environment(anyhow::Error),
+    /// What was computed cannot be written: no space, no permission.
+    Storage(anyhow::Error),
+    /// Stopped as asked. What there was is kept.
+    Interrupted,
+    /// Another process is at the job; which.
+    Busy(String),
+}
 
-impl std::fmt::Display for Unusable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("something that is needed is missing or unusable")
+impl RunError {
+    /// The outermost one in an error, if there is one.
+    pub fn of(error: &anyhow::Error) -> Option<&RunError> {
+        error.chain().find_map(|part| part.downcast_ref())
+    }
+
+    /// The error that it was made of.
+    pub fn inner(&self) -> Option<&anyhow::Error> {
+        match self {
+            RunError::Environment(error) | RunError::Storage(error) => Some(error),
+            RunError::Interrupted | RunError::Busy(_) => None,
+        }
     }
 }
 
-/// An error and what led to it, in one line.
-pub fn in_words(error: &anyhow::Error) -> String {
-    let environment = error.downcast_ref::<Unusable>().is_some();
-    let chain: Vec<String> = error.chain().map(ToString::to_string).skip(usize::from(environment)).collect();
-    chain.join(": ")
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::Environment(error) | RunError::Storage(error) => error.fmt(f),
+            RunError::Interrupted => f.write_str("stopped as asked; the same command goes on from here"),
+            RunError::Busy(who) => write!(f, "{who} is at it"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner().and_then(|error| error.source())
+    }
+}
+
+/// Says of an error, where it arises, what it means.
+pub trait Meaning<T> {
+    /// Something that is needed is missing or unusable.
+    fn needed(self) -> anyhow::Result<T>;
+    /// Something cannot be written.
+    fn stored(self) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Meaning<T> for Result<T, E> {
+    fn needed(self) -> anyhow::Result<T> {
+        self.map_err(|error| meant(error.into(), RunError::Environment))
+    }
+
+    fn stored(self) -> anyhow::Result<T> {
+        self.map_err(|error| meant(error.into(), RunError::Storage))
+    }
+}
+
+/// An error that has a meaning already keeps it: where it arose more was known.
+fn meant(error: anyhow::Error, meaning: impl FnOnce(anyhow::Error) -> RunError) -> anyhow::Error {
+    match error.chain().any(|part| part.is::<RunError>() || part.is::<ConfigError>()) {
+        true => error,
+        false => meaning(error).into(),
+    }
 }

@@ -1,5 +1,8 @@
 //! Exit codes: part of the command line's contract.
 
+use super::cause::Cause;
+use super::error::RunError;
+
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -18,4 +21,39 @@ pub enum Exit {
     Busy = 6,
     /// Stopped as asked, by Ctrl-C or a signal; the same command goes on from there.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// Of an error that nobody could deal with.
+    pub fn of(error: &anyhow::Error) -> Exit {
+        match (RunError::of(error), Cause::of(error)) {
+            (Some(RunError::Interrupted), _) => Exit::Interrupted,
+            (Some(RunError::Busy(_)), _) => Exit::Busy,
+            (_, Cause::Config) => Exit::BadConfig,
+            (_, Cause::Missing | Cause::Storage | Cause::Device | Cause::Memory) => Exit::Environment,
+            (_, Cause::Killed | Cause::Program) => Exit::Failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::{ConfigError, Meaning};
+    use super::*;
+    use anyhow::{Context, Error, anyhow};
+
+    #[test]
+    fn an_exit_code_follows_from_the_type() {
+        for (error, exit) in [
+            (RunError::Interrupted.into(), Exit::Interrupted),
+            (RunError::Busy("process 1 on h".into()).into(), Exit::Busy),
+            (Error::from(ConfigError::new("f", "k", "p")), Exit::BadConfig),
+            (Err::<(), _>(anyhow!("x: is not there")).needed().unwrap_err(), Exit::Environment),
+            (Err::<(), _>(anyhow!("x: cannot be written")).stored().unwrap_err(), Exit::Environment),
+            (anyhow!("x"), Exit::Failure),
+        ] {
+            let error = Err::<(), _>(error).context("more").unwrap_err();
+            assert_eq!(Exit::of(&error), exit, "{error:#}");
+        }
+    }
 }

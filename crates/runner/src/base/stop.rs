@@ -1,25 +1,13 @@
 //! Stopping when asked: the first request lets a running stage leave what it has, the second ends the process at once.
 
+use super::error::RunError;
 use anyhow::Result;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
-
-/// What a stage ends with when it was asked to stop. What it had is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Interrupted;
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("stopped as asked; the same command goes on from here")
-    }
-}
-
-impl std::error::Error for Interrupted {}
 
 /// From now on SIGINT (Ctrl-C) and SIGTERM ask to stop, and a second one ends the process; SIGUSR1, which clusters send ahead of a time
 /// limit, asks to stop.
@@ -43,7 +31,7 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// An error where it was asked.
+/// An error where it was asked. What there is is kept.
 pub fn check() -> Result<()> {
-    if requested() { Err(Interrupted.into()) } else { Ok(()) }
+    if requested() { Err(RunError::Interrupted.into()) } else { Ok(()) }
 }

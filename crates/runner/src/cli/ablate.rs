@@ -3,7 +3,7 @@
 use super::experiment::{ExperimentArgs, Loaded};
 use super::local::LocalArgs;
 use super::report::finish;
-use crate::base::error::Unusable;
+use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::stop;
 use crate::execute::slurm::Allocation;
@@ -61,7 +61,7 @@ impl Ablate {
     fn execute(&self, loaded: &Loaded, jobs: &[Job], allocation: &Allocation) -> Result<()> {
         let (store, data) = (&loaded.store, &loaded.data);
         let root = store.root();
-        std::fs::create_dir_all(root).with_context(|| format!("{}: cannot be made", root.display())).context(Unusable)?;
+        std::fs::create_dir_all(root).with_context(|| format!("{}: cannot be made", root.display())).stored()?;
         match self.executor {
             Who::Local => self.local.execute(store, data, jobs),
             Who::Slurm => Slurm { store, data, program: std::env::current_exe()?, allocation, wait: self.wait }.execute(jobs),

@@ -2,7 +2,7 @@
 
 use crate::base::data::Dataset;
 use crate::base::device::Device;
-use crate::base::error::Unusable;
+use crate::base::error::Meaning;
 use crate::experiment::{Config, paths};
 use crate::store::{CheckpointMeta, checkpoints};
 use anyhow::{Context, Result};
@@ -22,18 +22,18 @@ pub struct Opened {
 /// Reads a checkpoint, with `sets` over its configuration: what stands in it, its images' shape, and its rows of numbers.
 pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape, [Vec<f32>; ROWS])> {
     let origin = path.display().to_string();
-    let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).context(Unusable)?;
-    let mut meta = checkpoints::describe(&bytes).context(origin.clone()).context(Unusable)?;
+    let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).needed()?;
+    let mut meta = checkpoints::describe(&bytes).context(origin.clone()).needed()?;
     let mut tree = serde_json::to_value(&meta.config)?;
     for flag in sets {
         let (path, value) = paths::flag(flag)?;
         paths::set(&mut tree, &path, value, &format!("--set {flag}"))?;
     }
     meta.config = Config::checked(&tree, &origin)?;
-    let shape = meta.config.data.image().context(Unusable)?;
+    let shape = meta.config.data.image()?;
     meta.config.check_network(&origin, shape)?;
     let unet = meta.config.unet(shape);
-    let rows = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).context(Unusable)?;
+    let rows = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).needed()?;
     Ok((meta, shape, rows))
 }
 
@@ -47,7 +47,7 @@ pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
 impl Opened {
     /// The images that it was trained on, where it says which; else those that its configuration names.
     pub fn data(&self, path: &Path) -> Result<Dataset> {
-        let data = self.meta.config.data.load().context(Unusable)?;
+        let data = self.meta.config.data.load()?;
         self.meta.check_data(&data).with_context(|| path.display().to_string())?;
         self.meta.config.check_data(&path.display().to_string(), &data)?;
         Ok(data)

@@ -2,10 +2,10 @@
 //! searched for.
 
 use crate::base::device::Device;
-use crate::base::error::{ConfigError, Unusable};
+use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::text::print;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ddpm_kernels::device::Device as Programs;
 #[cfg(feature = "emulation")]
 use ddpm_kernels::device::compared::{Compared, Findings};
@@ -14,7 +14,7 @@ use ddpm_kernels::device::probe::probe;
 use ddpm_model::Precision;
 
 fn opened(device: Device) -> Result<Box<dyn Programs>> {
-    device.check().context(Unusable)?;
+    device.check()?;
     let none = || ConfigError::new("--device", "", "expected a GPU, got cpu");
     Ok(device.open()?.ok_or_else(none)?)
 }

@@ -2,11 +2,10 @@
 
 use crate::base::atomic;
 use crate::base::data::DataSource;
-use crate::base::error::Unusable;
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::stages::classifier::{Plan, train};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -42,13 +41,13 @@ impl ClassifierArgs {
             Labelled::FashionMnist => DataSource::FashionMnist {},
             Labelled::Cifar10 => DataSource::Cifar10 { path: self.path },
         };
-        let data = source.load().context(Unusable)?;
+        let data = source.load()?;
         let mut plan = Plan::of(data.shape);
         plan.epochs = self.epochs.unwrap_or(plan.epochs);
         let (bytes, recipe) = train(&data, &plan, self.seed, |epoch, loss, accuracy| {
             eprintln!("epoch {epoch}: loss {loss:.4}, accuracy on held-out images {:.1}%", 100.0 * accuracy);
         })?;
-        atomic::write(&self.out, &bytes).context(Unusable)?;
+        atomic::write(&self.out, &bytes)?;
         print(&format!("{}\n", serde_json::to_string(&recipe)?));
         Ok(Exit::Ok)
     }

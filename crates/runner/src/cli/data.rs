@@ -2,12 +2,11 @@
 
 use crate::base::data::DataSource;
 use crate::base::data::fetch::{self, Known};
-use crate::base::error::Unusable;
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::base::{atomic, picture};
 use crate::metrics::features::{INCEPTION_BYTES, INCEPTION_PATH, INCEPTION_SHA256, INCEPTION_URL};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
@@ -53,7 +52,7 @@ impl Data {
             Source::Folder { path, held_out } => DataSource::Folder { path, held_out },
             Source::Inception { path } => return inception(&path),
         };
-        let data = source.load().context(Unusable)?;
+        let data = source.load()?;
         let shape = data.shape;
         print(&format!("{}: {}x{}, {} channels\n", data.name, shape.height, shape.width, shape.channels));
         print(&format!(
@@ -67,7 +66,7 @@ impl Data {
         }
         if let Some(out) = self.out {
             let shown = &data.train.pixels[..data.train.pixels.len().min(100 * shape.len())];
-            atomic::write(&out, &picture::png(&picture::grid(shown, shape, 10, 2))?).context(Unusable)?;
+            atomic::write(&out, &picture::png(&picture::grid(shown, shape, 10, 2))?)?;
             print(&format!("  {}\n", out.display()));
         }
         Ok(Exit::Ok)
@@ -83,7 +82,7 @@ fn inception(path: &Path) -> Result<Exit> {
             eprint!("\r{told} of {} MiB", INCEPTION_BYTES >> 20);
         }
     };
-    fetch::fetch(&known, path, tell).context(Unusable)?;
+    fetch::fetch(&known, path, tell)?;
     print(&format!("{}: whole, SHA-256 {INCEPTION_SHA256}\n", path.display()));
     Ok(Exit::Ok)
 }

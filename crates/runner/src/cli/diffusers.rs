@@ -1,7 +1,7 @@
 //! `ddpm import` and `ddpm export`: checkpoints of diffusers.
 
 use crate::base::data::sha256;
-use crate::base::error::{ConfigError, Unusable};
+use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::base::{atomic, json};
@@ -58,7 +58,7 @@ enum To {
 }
 
 fn read(path: &Path) -> Result<Value> {
-    let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display())).context(Unusable)?;
+    let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display())).needed()?;
     Ok(serde_json::from_str(&text).map_err(|e| ConfigError::new(&path.display().to_string(), "", format!("is not JSON: {e}")))?)
 }
 
@@ -85,18 +85,16 @@ impl Import {
             let problem = format!("expected {expected} with variance {:?}, got {out_channels}", config.diffusion.variance);
             return Err(wrong("out_channels", problem).into());
         }
-        let there = config.data.image().context(Unusable)?;
+        let there = config.data.image()?;
         if there != image {
             return Err(wrong("sample_size", format!("is for images of {image:?}, the base's data set has {there:?}")).into());
         }
         let unet = config.unet(image);
         let weights = WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.exists());
-        let weights =
-            weights.with_context(|| format!("{}: holds neither {} nor {}", dir.display(), WEIGHTS[0], WEIGHTS[1])).context(Unusable)?;
-        let tensors = Tensors::read(&weights).context(Unusable)?;
-        let numbers = diffusers::import(&config.network, unet.parameters(), tensors)
-            .with_context(|| weights.display().to_string())
-            .context(Unusable)?;
+        let weights = weights.with_context(|| format!("{}: holds neither {} nor {}", dir.display(), WEIGHTS[0], WEIGHTS[1])).needed()?;
+        let tensors = Tensors::read(&weights).needed()?;
+        let numbers =
+            diffusers::import(&config.network, unet.parameters(), tensors).with_context(|| weights.display().to_string()).needed()?;
         let digest = sha256(&numbers.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
         let zeros = vec![0f32; numbers.len()];
         let rows = [numbers.clone(), zeros.clone(), zeros, numbers];
@@ -112,7 +110,7 @@ impl Import {
             wall_s: 0.0,
         };
         let text = serde_json::to_string(&meta)?;
-        atomic::write_with(&out, |part| Ok(checkpoint::write_states(part, unet.parameters(), &rows, &text)?)).context(Unusable)?;
+        atomic::write_with(&out, |part| Ok(checkpoint::write_states(part, unet.parameters(), &rows, &text)?))?;
         print(&format!("{}: {} parameters, {}\n", out.display(), unet.parameter_count(), meta.training_id));
         Ok(Exit::Ok)
     }
@@ -133,14 +131,14 @@ impl Export {
         let [weights, _, _, average] = rows;
         let tensors = diffusers::export(&config.network, unet.parameters(), if raw { &weights } else { &average })
             .with_context(|| path.display().to_string())?;
-        fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display())).context(Unusable)?;
+        fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display())).stored()?;
         let out_channels = config.diffusion().out_channels(shape.channels);
-        json::write(&dir.join("config.json"), &theirs::config(&config.network, shape, out_channels)).context(Unusable)?;
+        json::write(&dir.join("config.json"), &theirs::config(&config.network, shape, out_channels))?;
         match theirs::scheduler_config(&config.diffusion, config.sampling.sampler.clips()) {
-            Some(scheduler) => json::write(&dir.join("scheduler_config.json"), &scheduler).context(Unusable)?,
+            Some(scheduler) => json::write(&dir.join("scheduler_config.json"), &scheduler)?,
             None => eprintln!("no scheduler_config.json: diffusers has no word for this diffusion"),
         }
-        atomic::write(&dir.join(WEIGHTS[0]), &checkpoint::plain_bytes(&tensors)?).context(Unusable)?;
+        atomic::write(&dir.join(WEIGHTS[0]), &checkpoint::plain_bytes(&tensors)?)?;
         print(&format!("{}: {} tensors, {} parameters\n", dir.display(), tensors.len(), unet.parameter_count()));
         Ok(Exit::Ok)
     }

@@ -2,7 +2,7 @@
 
 use super::checkpoint::open;
 use crate::base::device::Device;
-use crate::base::error::{ConfigError, Unusable};
+use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::text::{number, print};
 use crate::interop::given;
@@ -62,7 +62,7 @@ enum Part {
 
 impl Eval {
     pub fn run(self) -> Result<Exit> {
-        self.device.choose().context(Unusable)?;
+        self.device.choose()?;
         if let Some(Part::Forward { checkpoint, input, out }) = self.part {
             let mut opened = open(&checkpoint, &[])?;
             given::forward(&mut opened.engine, opened.shape, opened.meta.config.diffusion.timesteps, &input, &out)?;
@@ -88,7 +88,7 @@ impl Eval {
         if let Some(count) = self.samples {
             let mut sampling = config.sampling.clone();
             sampling.count = count as usize;
-            let net = config.evaluation.features.load(data.shape).context(Unusable)?;
+            let net = config.evaluation.features.load(data.shape)?;
             let (made, _) = sample(&mut opened.engine, &config.diffusion(), &sampling, seed, &[], &mut reporter)?;
             scores.extend(score(None, &made, &data, net.as_ref(), seed, &mut reporter)?.samples);
         }

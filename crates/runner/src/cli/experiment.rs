@@ -1,10 +1,10 @@
 //! The experiment that a command is about.
 
 use crate::base::data::Dataset;
-use crate::base::error::{ConfigError, Unusable};
+use crate::base::error::{ConfigError, Meaning};
 use crate::experiment::{Experiment, Job, jobs, paths};
 use crate::store::Store;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -50,13 +50,13 @@ impl ExperimentArgs {
             return Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into());
         }
         if self.results.exists() && !self.results.is_dir() {
-            return Err(anyhow!("{}: expected a folder for results, found a file", self.results.display()).context(Unusable));
+            return Err(anyhow!("{}: expected a folder for results, found a file", self.results.display())).needed();
         }
-        let data = source.load().context(Unusable)?;
+        let data = source.load()?;
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid.display().to_string(), &data).map_err(|error| self.locate(error, &cell.label()))?;
         }
-        let jobs = jobs(&experiment, data.shape, &data.digest).context(Unusable)?;
+        let jobs = jobs(&experiment, data.shape, &data.digest)?;
         Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
     }
 

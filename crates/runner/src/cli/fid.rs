@@ -1,7 +1,7 @@
 //! `ddpm fid`: scores between two sets of images, whatever they come as.
 
 use crate::base::data::folder;
-use crate::base::error::Unusable;
+use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::text::{number, print};
 use crate::experiment::SamplingConfig;
@@ -77,15 +77,15 @@ struct Side {
 
 impl Fid {
     pub fn run(self) -> Result<Exit> {
-        let (a, b) = (self.side(&self.a).context(Unusable)?, self.side(&self.b).context(Unusable)?);
+        let (a, b) = (self.side(&self.a).needed()?, self.side(&self.b).needed()?);
         if let (Some(one), Some(other)) = (&a.net, &b.net) {
             ensure!(one == other, "{} is in {one} features, {} in {other}: they cannot be compared", self.a.display(), self.b.display());
         }
         let net = a.net.clone().or(b.net.clone()).unwrap_or_else(|| "unnamed".into());
         if let Some(path) = &self.save {
             match (path.extension().and_then(|e| e.to_str()), &a.features) {
-                (Some("npz"), _) => statistics::write(path, &a.moments, &net).context(Unusable)?,
-                (Some("safetensors"), Some(features)) => features::write_features(path, &net, features).context(Unusable)?,
+                (Some("npz"), _) => statistics::write(path, &a.moments, &net)?,
+                (Some("safetensors"), Some(features)) => features::write_features(path, &net, features)?,
                 _ => bail!("--save {}: expected .npz, or .safetensors where A's features are known", path.display()),
             }
         }

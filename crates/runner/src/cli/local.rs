@@ -2,12 +2,11 @@
 
 use crate::base::data::Dataset;
 use crate::base::device::{Device, Devices};
-use crate::base::error::Unusable;
 use crate::execute::{Executor, Local};
 use crate::experiment::Job;
 use crate::stages::ranks;
 use crate::store::Store;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 /// How jobs are done on one machine.
@@ -34,7 +33,7 @@ impl LocalArgs {
     /// Does `jobs` here, at most as many at a time as there are.
     pub fn execute(&self, store: &Store, data: &Dataset, jobs: &[Job]) -> Result<()> {
         let Devices(devices) = &self.devices;
-        devices.iter().try_for_each(|device| device.check()).context(Unusable)?;
+        devices.iter().try_for_each(|device| device.check())?;
         let each = (0..self.jobs_per_device).flat_map(|_| devices.iter().copied());
         let slots: Vec<Device> = each.take(jobs.len()).collect();
         let ranks = self.ranks as usize;

@@ -22,11 +22,7 @@ mod status;
 mod store;
 mod work;
 
-use crate::base::cause::Cause;
-use crate::base::error::in_words;
 use crate::base::exit::Exit;
-use crate::base::stop::Interrupted;
-use crate::stages::Busy;
 use clap::{Parser, Subcommand};
 use ddpm_kernels::simd::Isa;
 
@@ -114,21 +110,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Classifier(c) => c.run(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {}", in_words(&error));
-        exit_for(&error)
+        eprintln!("error: {error:#}");
+        Exit::of(&error)
     })
-}
-
-fn exit_for(error: &anyhow::Error) -> Exit {
-    if error.downcast_ref::<Interrupted>().is_some() {
-        return Exit::Interrupted;
-    }
-    if error.downcast_ref::<Busy>().is_some() {
-        return Exit::Busy;
-    }
-    match Cause::of(error) {
-        Cause::Config => Exit::BadConfig,
-        Cause::Missing | Cause::Storage | Cause::Device | Cause::Memory => Exit::Environment,
-        Cause::Killed | Cause::Program => Exit::Failure,
-    }
 }

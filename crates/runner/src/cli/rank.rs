@@ -1,9 +1,8 @@
 //! `ddpm rank`: a process of a training that several share (what `run --ranks` starts).
 
-use crate::base::error::Unusable;
 use crate::base::exit::Exit;
 use crate::stages::member;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -11,7 +10,7 @@ pub struct Rank {}
 
 impl Rank {
     pub fn run(self) -> Result<Exit> {
-        member::member(std::io::stdin(), std::io::stdout()).context(Unusable)?;
+        member::member(std::io::stdin(), std::io::stdout())?;
         Ok(Exit::Ok)
     }
 }

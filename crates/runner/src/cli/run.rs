@@ -2,7 +2,7 @@
 
 use crate::base::cause::{Cause, Failed};
 use crate::base::device::Device;
-use crate::base::error::{ConfigError, Unusable, in_words};
+use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::stop;
 use crate::base::text::print;
@@ -43,28 +43,28 @@ impl Run {
     /// A failure's kind is for the program that reads stdout; its words are on stderr too.
     pub fn run(self) -> Result<Exit> {
         self.job_done().inspect_err(|error| {
-            let failed = Failed { cause: Cause::of(error), reason: in_words(error) };
+            let failed = Failed { cause: Cause::of(error), reason: format!("{error:#}") };
             print(&format!("{}\n", serde_json::to_string(&failed).unwrap_or_default()));
         })
     }
 
     fn job_done(self) -> Result<Exit> {
         stop::listen()?;
-        self.device.choose().context(Unusable)?;
+        self.device.choose()?;
         let origin = self.job.display().to_string();
         let text = match (self.leashed, self.job.as_os_str() == "-") {
             (true, _) => first_line(),
             (false, true) => std::io::read_to_string(std::io::stdin()),
             (false, false) => std::fs::read_to_string(&self.job),
         };
-        let text = text.with_context(|| format!("{origin}: cannot be read")).context(Unusable)?;
+        let text = text.with_context(|| format!("{origin}: cannot be read")).needed()?;
         let wrong = |problem: String| ConfigError::new(&origin, "", problem);
         let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
         let config = Config::checked(&serde_json::to_value(&job.config)?, &origin)?;
-        let data = config.data.load().context(Unusable)?;
+        let data = config.data.load()?;
         config.check_data(&origin, &data)?;
         // A name says what the numbers depend on; one that says something else would fill another job's place.
-        let features = config.evaluation.features.name_for(data.shape).context(Unusable)?;
+        let features = config.evaluation.features.name_for(data.shape)?;
         let named = Job::new(config, job.seed, job.study.clone(), &data.digest, &features);
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());

@@ -2,7 +2,6 @@
 
 use super::checkpoint::open;
 use crate::base::device::Device;
-use crate::base::error::Unusable;
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::base::{atomic, picture};
@@ -10,7 +9,7 @@ use crate::experiment::SamplingConfig;
 use crate::interop::given::{self, GivenNoise};
 use crate::stages;
 use crate::store::progress::Reporter;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use ddpm_model::sampling::Walk;
 use std::path::PathBuf;
@@ -44,7 +43,7 @@ pub struct Sample {
 
 impl Sample {
     pub fn run(self) -> Result<Exit> {
-        self.device.choose().context(Unusable)?;
+        self.device.choose()?;
         let mut opened = open(&self.checkpoint, &self.set)?;
         let (seed, count) = (self.seed.unwrap_or(opened.meta.seed), self.count as usize);
         let bytes = if self.noise.is_some() || self.dump.is_some() {
@@ -63,7 +62,7 @@ impl Sample {
         };
         let columns = ((bytes.len() / opened.shape.len()) as f64).sqrt().ceil() as usize;
         let picture = picture::grid(&bytes, opened.shape, columns, picture::scale_for(opened.shape));
-        atomic::write(&self.out, &picture::png(&picture)?).context(Unusable)?;
+        atomic::write(&self.out, &picture::png(&picture)?)?;
         print(&format!("{}\n", self.out.display()));
         Ok(Exit::Ok)
     }

@@ -121,5 +121,5 @@ fn detail(loaded: &Loaded, job: &crate::experiment::Job, state: &State, in_slurm
 fn words(p: &Progress) -> String {
     let rate = if p.images_per_s > 0.0 { format!(", {:.0} img/s on {}", p.images_per_s, p.device) } else { String::new() };
     let left = p.seconds_left.map_or(String::new(), |s| format!(", {} left", duration(s)));
-    format!("{} {} of {}{rate}{left}", p.stage, p.done, p.total)
+    format!("{} {} of {}{rate}{left}", p.stage.name(), p.done, p.total)
 }

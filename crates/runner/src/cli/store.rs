@@ -1,6 +1,6 @@
 //! `ddpm store`: verifies what is stored, and removes what no table needs.
 
-use crate::base::error::Unusable;
+use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::text::{print, size};
 use crate::plan::verify::{removable, remove, verify};
@@ -68,7 +68,7 @@ impl StoreArgs {
 /// The store in a folder that is there: of one that is not, nothing is verified.
 fn there(results: PathBuf) -> Result<Store> {
     if !results.is_dir() {
-        return Err(anyhow!("{}: expected the folder of results, found none", results.display()).context(Unusable));
+        return Err(anyhow!("{}: expected the folder of results, found none", results.display())).needed();
     }
     Ok(Store::new(results))
 }

@@ -1,14 +1,14 @@
 //! `ddpm work`: the jobs of one line of a plan, on this machine: what an element of a Slurm array does.
 
 use super::local::LocalArgs;
-use crate::base::error::{ConfigError, Unusable};
+use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::stop;
 use crate::experiment::Config;
 use crate::plan::{State, outstanding};
 use crate::store::Store;
 use crate::store::submissions::plan;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ pub struct Work {
 impl Work {
     pub fn run(self) -> Result<Exit> {
         stop::listen()?;
-        let mut groups = plan(&self.plan).context(Unusable)?;
+        let mut groups = plan(&self.plan)?;
         let origin = self.plan.display().to_string();
         if self.element >= groups.len() {
             let problem = format!("expected an element below {}, got {}", groups.len(), self.element);
@@ -39,7 +39,7 @@ impl Work {
         let jobs = outstanding(&store, &jobs)?;
         let Some(first) = jobs.first() else { return Ok(Exit::Ok) };
         let config = Config::checked(&serde_json::to_value(&first.config)?, &origin)?;
-        let data = config.data.load().context(Unusable)?;
+        let data = config.data.load()?;
         self.local.execute(&store, &data, &jobs)?;
         let done = jobs.iter().map(|job| Ok(State::of(&store, job)?.is_done())).collect::<Result<Vec<_>>>()?;
         Ok(if done.iter().all(|done| *done) { Exit::Ok } else { Exit::SomeJobsFailed })

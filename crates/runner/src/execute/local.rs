@@ -6,7 +6,7 @@ use super::screen::Screen;
 use crate::base::cause::Cause;
 use crate::base::data::Dataset;
 use crate::base::device::Device;
-use crate::base::error::Unusable;
+use crate::base::error::RunError;
 use crate::base::stop;
 use crate::experiment::Job;
 use crate::store::claim::{self, Claim};
@@ -146,9 +146,10 @@ impl Work<'_> {
                 Ended::Over => screen.end(&job.id, local.store.record(&job.id).ok().flatten().as_ref()),
                 Ended::Busy | Ended::Stopped => {}
                 Ended::Failed { cause: Cause::Storage, reason } => {
-                    return Err(anyhow!("{}: {reason}; free some space and run the same command again", job.id).context(Unusable));
+                    let what = anyhow!("{}: {reason}; make room, or let it be written, and run the same command again", job.id);
+                    return Err(RunError::Storage(what).into());
                 }
-                Ended::Failed { cause, reason } if cause.passes() && attempts <= local.retries && !self.ends() => {
+                Ended::Failed { cause, reason } if cause.is_transient() && attempts <= local.retries && !self.ends() => {
                     let pause = PAUSE * 4u32.pow(attempts - 1);
                     screen.say(&format!("{}\n    {reason}; tried again in {} s", job.id, pause.as_secs()));
                     let until = Instant::now() + pause;

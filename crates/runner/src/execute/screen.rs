@@ -39,16 +39,9 @@ impl Screen {
 
     /// Where it is.
     pub fn update(&self, bar: &ProgressBar, id: &str, p: &progress::Progress) {
-        // About how a job's time is shared out: most of it is training.
         let part = p.done as f64 / p.total.max(1) as f64;
-        let share = match p.stage.as_str() {
-            "train" => 0.75 * part,
-            "sample" => 0.75 + 0.12 * part,
-            "score" => 0.87,
-            _ => 0.92 + 0.08 * part,
-        };
         let mut running = self.running.lock().expect("no worker panics");
-        running.insert(id.to_string(), share);
+        running.insert(id.to_string(), p.stage.share(part));
         let done = self.all.position() as f64 + running.values().sum::<f64>();
         let left = self.started.elapsed().as_secs_f64() * (self.all.length().unwrap_or(1) as f64 / done.max(1e-6) - 1.0);
         if done > 0.02 {
@@ -56,7 +49,7 @@ impl Screen {
         }
         let loss = p.loss.map_or(String::new(), |l| format!(" loss {l:.4}"));
         let rate = if p.images_per_s > 0.0 { format!(" {:.0}%{loss} {:.0} img/s", 100.0 * part, p.images_per_s) } else { String::new() };
-        bar.set_message(format!("{}{rate}", p.stage));
+        bar.set_message(format!("{}{rate}", p.stage.name()));
     }
 
     /// Its process has gone; it may come again.

@@ -107,7 +107,7 @@ pub struct EvaluationConfig {
 /// A complaint about one key of the section at `path`, with the key in the path.
 fn placed(path: &str, error: &ddpm_model::Error) -> (String, String) {
     match error {
-        ddpm_model::Error::Network { key, expected, got } => (format!("{path}.{key}"), format!("expected {expected}, got {got}")),
+        ddpm_model::Error::InvalidKey { key, expected, got } => (format!("{path}.{key}"), format!("expected {expected}, got {got}")),
         ddpm_model::Error::Setup(ddpm_core::Error::Parameter { name, expected, got }) => {
             (format!("{path}.{name}"), format!("expected {expected}, got {got}"))
         }

@@ -1,7 +1,7 @@
 //! A network and its sampler made reproducible from outside: noise and inputs come from a file, every step's numbers go into one.
 
 use crate::base::atomic;
-use crate::base::error::Unusable;
+use crate::base::error::Meaning;
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::Engine;
 use ddpm_model::checkpoint::plain_bytes;
@@ -19,8 +19,7 @@ pub struct Given<'a> {
 
 impl<'a> Given<'a> {
     pub fn read(path: &'a Path) -> Result<Given<'a>> {
-        let tensors =
-            load(path, &Device::Cpu).with_context(|| format!("{}: is not a safetensors file", path.display())).context(Unusable)?;
+        let tensors = load(path, &Device::Cpu).with_context(|| format!("{}: is not a safetensors file", path.display())).needed()?;
         Ok(Given { path, tensors })
     }
 
@@ -101,7 +100,7 @@ pub fn sample(mut walk: Walk, given: Option<GivenNoise>, count: usize, seed: u64
             ("x0".to_string(), Tensor::stack(&predictions, 0)?),
             ("samples".to_string(), samples.clone()),
         ];
-        atomic::write(path, &plain_bytes(&tensors)?).context(Unusable)?;
+        atomic::write(path, &plain_bytes(&tensors)?)?;
     }
     Ok(samples)
 }
@@ -117,5 +116,5 @@ pub fn forward(engine: &mut Engine, s: ImageShape, timesteps: usize, input: &Pat
     }
     let t: Vec<usize> = t.iter().map(|t| *t as usize).collect();
     let output = engine.forward(&x, &t)?;
-    atomic::write(out, &plain_bytes(&[("output".to_string(), output)])?).context(Unusable)
+    atomic::write(out, &plain_bytes(&[("output".to_string(), output)])?)
 }

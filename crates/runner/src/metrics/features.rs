@@ -1,7 +1,7 @@
 //! Feature networks: what an image looks like to a network, as numbers to be compared. Each has a name that goes into protocols.
 
 use crate::base::data::sha256;
-use crate::base::error::ConfigError;
+use crate::base::error::{ConfigError, Meaning};
 use crate::metrics::inception_score::softmax;
 use anyhow::{Context, Result, ensure};
 use ddpm_kernels::gemm::F32;
@@ -112,7 +112,7 @@ impl FeatureSource {
                 Some(embedded) => Ok(Some(embedded.load()?)),
                 None => Ok(None),
             },
-            FeatureSource::Inception { weights, resize } => Ok(Some(FeatureNet::inception(weights, *resize)?)),
+            FeatureSource::Inception { weights, resize } => Ok(Some(FeatureNet::inception(weights, *resize).needed()?)),
         }
     }
 
@@ -120,7 +120,7 @@ impl FeatureSource {
     pub fn name_for(&self, shape: ImageShape) -> Result<String> {
         match self {
             FeatureSource::Own {} => Ok(EMBEDDED.iter().find(|e| e.shape == shape).map_or_else(|| "none".into(), Embedded::full_name)),
-            FeatureSource::Inception { weights, resize } => Ok(inception_name(&read_weights(weights)?, *resize)),
+            FeatureSource::Inception { weights, resize } => Ok(inception_name(&read_weights(weights).needed()?, *resize)),
         }
     }
 

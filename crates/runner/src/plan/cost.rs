@@ -4,6 +4,7 @@ use super::state::State;
 use crate::base::data::Dataset;
 use crate::experiment::{Job, MIXTURES, Study};
 use crate::store::Store;
+use crate::store::progress::Stage;
 use ddpm_model::Network;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -120,7 +121,7 @@ impl Left {
 fn untrained(state: &State) -> f64 {
     match state {
         State::Done { .. } | State::Partial { trained: true, .. } => 0.0,
-        State::Running { progress: Some(p), .. } | State::Partial { progress: Some(p), .. } if p.stage == "train" => {
+        State::Running { progress: Some(p), .. } | State::Partial { progress: Some(p), .. } if p.stage == Stage::Train => {
             1.0 - p.done as f64 / p.total.max(1) as f64
         }
         State::Running { progress: Some(_), .. } => 0.0,
@@ -172,14 +173,14 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_training_is_what_was_last_told() {
-        let told = |stage: &str| {
-            let (stage, device) = (stage.into(), "cpu".into());
+        let told = |stage: Stage| {
+            let device = "cpu".into();
             Some(Progress { stage, done: 25, total: 100, images_per_s: 1.0, loss: None, seconds_left: None, device })
         };
         let running = |progress| untrained(&State::Running { process: "p".into(), progress });
         let partial = |progress, trained| untrained(&State::Partial { progress, trained });
-        assert_eq!([running(told("train")), running(told("sample")), running(None)], [0.75, 0.0, 1.0]);
-        assert_eq!([partial(told("train"), false), partial(None, false), partial(None, true)], [0.75, 1.0, 0.0]);
+        assert_eq!([running(told(Stage::Train)), running(told(Stage::Sample)), running(None)], [0.75, 0.0, 1.0]);
+        assert_eq!([partial(told(Stage::Train), false), partial(None, false), partial(None, true)], [0.75, 1.0, 0.0]);
         assert_eq!(untrained(&State::Failed { reason: "r".into() }), 1.0);
         assert_eq!((untrained(&State::Missing {}), untrained(&State::Done { outcome: Outcome::Finished {} })), (1.0, 0.0));
     }

@@ -2,7 +2,7 @@
 
 use crate::base::data::Images;
 use crate::metrics::Measured;
-use crate::store::progress::Reporter;
+use crate::store::progress::{Reporter, Stage};
 use crate::store::{Split, TermAt};
 use anyhow::Result;
 use ddpm_core::likelihood::{Bound, DecoderCdf, UnderVariances, bits, mean_error, optimal_log_var, prior_term, variance_mismatch};
@@ -64,7 +64,7 @@ pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64
                 *image += term.total();
             }
             let done = (first * timesteps + n * (timesteps - t + 1)) as u64;
-            reporter.tell("evaluate", done, (of.n * timesteps) as u64, done, None)?;
+            reporter.tell(Stage::Evaluate, done, (of.n * timesteps) as u64, done, None)?;
         }
         totals.extend(images);
     }

@@ -5,6 +5,7 @@ use super::course::diverged;
 use super::ranks::Told;
 use crate::base::data::Dataset;
 use crate::base::device::Device;
+use crate::base::error::Meaning;
 use crate::experiment::Job;
 use anyhow::{Context, Result};
 use ddpm_model::group::{Group, Link, Member};
@@ -14,8 +15,8 @@ use std::io::{Stdin, Stdout};
 /// Does what the first line of standard input says, with the process that wrote it.
 pub fn member(input: Stdin, output: Stdout) -> Result<()> {
     let mut line = String::new();
-    input.read_line(&mut line)?;
-    let told: Told = serde_json::from_str(&line).context("standard input: is not what rank 0 writes")?;
+    input.read_line(&mut line).needed()?;
+    let told: Told = serde_json::from_str(&line).context("standard input: is not what rank 0 writes").needed()?;
     let data = told.job.config.data.load()?;
     let unet = told.job.config.unet(data.shape);
     // Standard input is buffered: what lies behind the line is not lost.

@@ -17,7 +17,7 @@ mod train;
 
 pub use evaluate::{BoundOf, bound};
 pub use options::RunOptions;
-pub use run::{Busy, run};
+pub use run::run;
 pub use sample::{Samples, sample};
 pub use score::score;
 pub use train::train;

@@ -5,6 +5,7 @@ use super::sample::samples_of;
 use super::study::{Setting, Sheet, pixels};
 use crate::base::stop;
 use crate::store::Findings;
+use crate::store::progress::Stage;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use rayon::prelude::*;
@@ -53,7 +54,7 @@ impl Setting<'_> {
         let theirs = if crop.is_some() {
             let total = train.len(shape) as u64;
             self.reporter.begin();
-            computed = net.see(theirs, seen, |done| self.reporter.tell("features", done as u64, total, done as u64, None))?;
+            computed = net.see(theirs, seen, |done| self.reporter.tell(Stage::Features, done as u64, total, done as u64, None))?;
             &computed
         } else {
             match reference::load(Some(self.store), self.data, net, self.reporter)? {

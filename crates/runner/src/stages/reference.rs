@@ -5,7 +5,7 @@ use crate::interop::features::{read_keyed, write_keyed};
 use crate::metrics::features::FeatureNet;
 use crate::metrics::reference::{FEWEST, Reference, Split};
 use crate::store::Store;
-use crate::store::progress::Reporter;
+use crate::store::progress::{Reporter, Stage};
 use anyhow::Result;
 
 /// Of a data set: read from the store where it is there, else computed and left there. None, with the reason, where there are too
@@ -26,7 +26,7 @@ pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &
         }
         let n = images.len(data.shape) as u64;
         reporter.begin();
-        let features = net.see(&images.pixels, data.shape, |done| reporter.tell("features", done as u64, n, done as u64, None))?;
+        let features = net.see(&images.pixels, data.shape, |done| reporter.tell(Stage::Features, done as u64, n, done as u64, None))?;
         if let Some(path) = path {
             write_keyed(&path, &net.name, &key, &features)?;
         }

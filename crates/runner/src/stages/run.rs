@@ -8,35 +8,22 @@ use super::study::Setting;
 use super::train::train;
 use crate::base::data::Dataset;
 use crate::base::device::Device;
-use crate::base::stop::Interrupted;
+use crate::base::error::RunError;
 use crate::base::{atomic, picture};
 use crate::experiment::{Job, yaml};
 use crate::metrics::{Measured, Metric};
-use crate::store::claim::{Claim, Holder};
+use crate::store::claim::Claim;
 use crate::store::history::{self, Event};
 use crate::store::progress::Reporter;
 use crate::store::{Outcome, Record, Store};
 use anyhow::Result;
 use ddpm_model::Engine;
-use std::fmt;
 use std::time::Instant;
-
-/// That another process is at a job.
-#[derive(Clone, Debug)]
-pub struct Busy(pub Holder);
-
-impl fmt::Display for Busy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is at it", self.0.words())
-    }
-}
-
-impl std::error::Error for Busy {}
 
 /// Does one job from wherever it stands and leaves its record. Where another process is at it, waits for it to end, or is an error.
 pub fn run(store: &Store, job: &Job, data: &Dataset, options: RunOptions) -> Result<Record> {
     let dir = store.run(&job.id);
-    let claim = if options.wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(Busy)? };
+    let claim = if options.wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(|holder| RunError::Busy(holder.words()))? };
     if let Ok(Some(record)) = store.done(&job.id) {
         // Another process did it meanwhile.
         return Ok(record);
@@ -45,7 +32,7 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, options: RunOptions) -> Res
     let result = work(store, &claim, job, data, options);
     let event = match &result {
         Ok(_) => Event::Ended,
-        Err(e) if e.downcast_ref::<Interrupted>().is_some() => Event::Interrupted,
+        Err(error) if matches!(RunError::of(error), Some(RunError::Interrupted)) => Event::Interrupted,
         Err(_) => Event::Failed,
     };
     // The record, or the error, matters more than this line.

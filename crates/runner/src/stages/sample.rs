@@ -4,7 +4,7 @@ use crate::base::data::Dataset;
 use crate::base::{atomic, picture};
 use crate::experiment::{Job, SamplingConfig};
 use crate::store::Store;
-use crate::store::progress::Reporter;
+use crate::store::progress::{Reporter, Stage};
 use anyhow::{Context, Result, ensure};
 use ddpm_core::sampler::even_steps;
 use ddpm_model::sampling::Walk;
@@ -119,7 +119,7 @@ pub fn sample(
         squares += walked.x0.flatten_all()?.to_vec1::<f32>()?.iter().map(|v| (*v as f64).powi(2)).sum::<f64>();
         bytes.extend(picture::to_bytes(&walked.x0)?);
         let done = (first + n) as u64;
-        reporter.tell("sample", done, config.count as u64, done * walk.evaluations() as u64, None)?;
+        reporter.tell(Stage::Sample, done, config.count as u64, done * walk.evaluations() as u64, None)?;
     }
     let mut pictures = Vec::new();
     for row in 0..SHOWN.min(config.batch).min(config.count) {

@@ -7,7 +7,7 @@ use crate::metrics::features::FeatureNet;
 use crate::metrics::score::{Effort, Score, scores};
 use crate::metrics::{Measured, Metric};
 use crate::store::Store;
-use crate::store::progress::Reporter;
+use crate::store::progress::{Reporter, Stage};
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 
@@ -55,7 +55,7 @@ pub fn score(
         return Ok(Scores { real, ..blank(problem) });
     }
     reporter.begin();
-    let tell = |done: usize| reporter.tell("features", done as u64, count as u64, done as u64, None);
+    let tell = |done: usize| reporter.tell(Stage::Features, done as u64, count as u64, done as u64, None);
     let features = net.see(&samples.bytes, data.shape, tell)?;
     if !features.are_finite() {
         return Ok(Scores { real, ..blank("the samples' features are not finite".into()) });

@@ -7,7 +7,7 @@ use crate::base::stop;
 use crate::experiment::Job;
 use crate::store::checkpoints::{Loaded, Saver};
 use crate::store::claim::Claim;
-use crate::store::progress::Reporter;
+use crate::store::progress::{Reporter, Stage};
 use crate::store::{CheckpointMeta, FORMAT, Machine, Outcome, Store, TrainingRecord};
 use anyhow::{Result, ensure};
 use ddpm_kernels::random::Stream;
@@ -62,7 +62,7 @@ pub fn train(
         }
         described.wall_s = before + started.elapsed().as_secs_f64();
         let recent = described.curve.last().map(|p| p.loss);
-        let told = reporter.tell("train", described.step, config.steps, (described.step - first) * config.batch as u64, recent);
+        let told = reporter.tell(Stage::Train, described.step, config.steps, (described.step - first) * config.batch as u64, recent);
         if described.step < config.steps {
             if stop::requested() {
                 claim.check()?;

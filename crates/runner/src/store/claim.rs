@@ -8,6 +8,7 @@
 //! A process on this machine is gone when its number no longer runs or the machine has booted since. One elsewhere is gone when the
 //! time of its claim, which a living one renews every few seconds, has stood still for [`LOST`] by the clock of the one who watches.
 
+use crate::base::error::Meaning;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
@@ -140,7 +141,7 @@ impl Claim {
                 return Ok(Ok(Claim { dir: dir.into(), number, beat: Some(beat(path, BEAT)), me }));
             }
         };
-        attempt().with_context(|| format!("{}: cannot be claimed", dir.display()))
+        attempt().with_context(|| format!("{}: cannot be claimed", dir.display())).stored()
     }
 
     /// Waits until it is this process's, or until the process is asked to stop.

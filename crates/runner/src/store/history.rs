@@ -1,5 +1,6 @@
 //! A job's history: a line for each time that it was begun and ended, by whom. Only who holds the job's claim writes.
 
+use crate::base::error::Meaning;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -49,7 +50,7 @@ pub fn add(dir: &Path, event: Event) -> Result<()> {
     let path = dir.join(FILE);
     let line = format!("{}\n", serde_json::to_string(&entry)?);
     let append = || File::options().create(true).append(true).open(&path)?.write_all(line.as_bytes());
-    append().with_context(|| format!("{}: cannot be written", path.display()))
+    append().with_context(|| format!("{}: cannot be written", path.display())).stored()
 }
 
 /// The lines so far; ones that a crash has cut short are left out.

@@ -1,6 +1,7 @@
 //! What was submitted to a cluster: a folder for each array, with its plan.
 
 use super::layout::Store;
+use crate::base::error::Meaning;
 use crate::experiment::Job;
 use anyhow::{Context, Result};
 use std::collections::HashSet;
@@ -15,8 +16,9 @@ pub const PLAN: &str = "plan.jsonl";
 
 /// The groups of a plan.
 pub fn plan(path: &Path) -> Result<Vec<Vec<Job>>> {
-    let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("{}: is not a plan", path.display()))).collect()
+    let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display())).needed()?;
+    let element = |line| serde_json::from_str(line).with_context(|| format!("{}: is not a plan", path.display()));
+    text.lines().map(element).collect::<Result<_>>().needed()
 }
 
 /// The submissions' folders, oldest first.

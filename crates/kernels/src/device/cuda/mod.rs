@@ -8,6 +8,7 @@ mod convolution;
 mod offered;
 mod words;
 
+use super::fault::reworded;
 use super::launch::{Argument, Launch};
 use super::{Convolution, Device, Matrix, Op, Product, Span, Type, check};
 use candle_core::cuda_backend::CudaDevice;
@@ -90,7 +91,7 @@ pub fn name(ordinal: usize) -> Result<String> {
 /// What became of the GPU's work, once it is done. An error there may be of any operation before.
 fn awaited(stream: &CudaStream) -> Result<()> {
     let plain = wrong("the GPU");
-    stream.synchronize().map_err(|e| Error::Msg(format!("{}; DDPM_CUDA=checked names the operation", plain(e))))
+    stream.synchronize().map_err(|e| reworded(plain(e), |words| format!("{words}; DDPM_CUDA=checked names the operation")))
 }
 
 impl Cuda {
@@ -130,7 +131,7 @@ impl Cuda {
         if self.manner != Manner::Checked {
             return done;
         }
-        let named = |e: Error| Error::Msg(format!("{} of {}: {e}", op.name(), op.size()));
+        let named = |e: Error| reworded(e, |words| format!("{} of {}: {words}", op.name(), op.size()));
         done.and_then(|()| self.stream.synchronize().map_err(wrong("the GPU"))).map_err(named)
     }
 

@@ -1,6 +1,14 @@
 //! What libraries say when something is wrong, in words.
 
+use crate::device::fault::{DeviceError, Fault};
 use candle_core::Error;
+use candle_core::cuda_backend::cudarc;
+use cudarc::cublas::result::CublasError;
+use cudarc::cublas::sys::cublasStatus_t;
+use cudarc::cudnn::CudnnError;
+use cudarc::cudnn::sys::cudnnStatus_t;
+use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
 
 /// The first line of what a library says; in plain words where it is the usual one.
 pub fn words(e: impl std::fmt::Debug) -> String {
@@ -18,7 +26,58 @@ pub fn words(e: impl std::fmt::Debug) -> String {
     }
 }
 
+/// An error of a library.
+pub trait LibraryError: std::fmt::Debug {
+    /// What is the matter, where the error says it.
+    fn fault(&self) -> Option<Fault>;
+}
+
+impl LibraryError for DriverError {
+    /// The driver's other errors are of work that it broke off, or of a context that is gone after it.
+    fn fault(&self) -> Option<Fault> {
+        match self.0 {
+            CUresult::CUDA_ERROR_OUT_OF_MEMORY => Some(Fault::Memory),
+            _ => Some(Fault::Lost),
+        }
+    }
+}
+
+impl LibraryError for CublasError {
+    /// A library's call is often the first to meet what an earlier kernel did.
+    fn fault(&self) -> Option<Fault> {
+        match self.0 {
+            cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => Some(Fault::Memory),
+            cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED | cublasStatus_t::CUBLAS_STATUS_INTERNAL_ERROR => Some(Fault::Lost),
+            _ => None,
+        }
+    }
+}
+
+impl LibraryError for CudnnError {
+    fn fault(&self) -> Option<Fault> {
+        use cudnnStatus_t::*;
+        match self.0 {
+            CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED | CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED => {
+                Some(Fault::Memory)
+            }
+            CUDNN_STATUS_INTERNAL_ERROR
+            | CUDNN_STATUS_EXECUTION_FAILED
+            | CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER
+            | CUDNN_STATUS_EXECUTION_FAILED_CUBLAS
+            | CUDNN_STATUS_EXECUTION_FAILED_CUDART => Some(Fault::Lost),
+            _ => None,
+        }
+    }
+}
+
+/// candle's own, which opens the device: whatever is the matter, the device is not there.
+impl LibraryError for Error {
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+}
+
 /// An error of a library as one of this crate's, with what was being done.
-pub fn wrong<E: std::fmt::Debug>(what: &str) -> impl Fn(E) -> Error + '_ {
-    move |e| Error::Msg(format!("{what}: {}", words(e)))
+pub fn wrong<E: LibraryError>(what: &str) -> impl Fn(E) -> Error + '_ {
+    move |e| DeviceError { fault: e.fault(), words: format!("{what}: {}", words(e)) }.into()
 }

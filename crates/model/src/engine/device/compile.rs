@@ -78,7 +78,7 @@ pub fn check(unet: &UNet, plan: &Plan) -> Result<()> {
     let maps = &plan.maps[1..plan.maps.len() - 1];
     if let Some(map) = maps.iter().find(|map| !map.channels.is_multiple_of(PACK)) {
         let expected = format!("channels of all feature maps in multiples of {PACK} on a GPU");
-        return Err(Error::Network { key: "channels", expected, got: map.channels.to_string() });
+        return Err(Error::InvalidKey { key: "channels", expected, got: map.channels.to_string() });
     }
     debug_assert!(unet.parameter_count() > 0);
     Ok(())

@@ -2,6 +2,7 @@
 //! digest is right.
 
 use super::images::hex;
+use crate::base::error::Meaning;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
@@ -39,7 +40,11 @@ pub fn verify(path: &Path, known: &Known) -> Result<bool> {
 }
 
 /// Brings the file to `path`, unless it is there and whole. `tell` hears how many bytes are there.
-pub fn fetch(known: &Known, path: &Path, mut tell: impl FnMut(u64)) -> Result<()> {
+pub fn fetch(known: &Known, path: &Path, tell: impl FnMut(u64)) -> Result<()> {
+    bring(known, path, tell).needed()
+}
+
+fn bring(known: &Known, path: &Path, mut tell: impl FnMut(u64)) -> Result<()> {
     if path.exists() {
         ensure!(verify(path, known)?, "{}: is another file: expected SHA-256 {}; move it away", path.display(), known.sha256);
         return Ok(());

@@ -2,6 +2,7 @@
 
 use super::images::Dataset;
 use super::{cifar10, fashion, folder};
+use crate::base::error::Meaning;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use serde::{Deserialize, Serialize};
@@ -30,11 +31,12 @@ pub enum DataSource {
 impl DataSource {
     /// Reads and verifies the whole set. Errors name the file and what is wrong with it.
     pub fn load(&self) -> Result<Dataset> {
-        match self {
+        let read = match self {
             DataSource::FashionMnist {} => fashion::load(),
             DataSource::Cifar10 { path } => cifar10::load(path),
             DataSource::Folder { path, held_out } => folder::load(path, *held_out),
-        }
+        };
+        read.needed()
     }
 
     /// The shape of its images; only a folder has to be read for it.

@@ -5,11 +5,11 @@ use super::measure::{Measured, Timing};
 use super::operations;
 use super::subject::{Subject, Work, diffusion};
 use crate::base::device::Device;
-use crate::base::error::{ConfigError, Unusable};
+use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::experiment::{Config, base_file, paths, yaml};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use ddpm_kernels::device::counted::Counted;
 use ddpm_model::Precision;
@@ -86,7 +86,7 @@ fn precision(name: &str) -> Result<Precision, String> {
 
 impl Bench {
     pub fn run(self) -> Result<Exit> {
-        self.device.check().context(Unusable)?;
+        self.device.check()?;
         let subject = self.subject()?;
         subject.network.check(subject.image).map_err(|e| ConfigError::new("ddpm bench", "", e.to_string()))?;
         if subject.batch == 0 {
@@ -143,7 +143,7 @@ impl Bench {
         let path = base_file(base, Path::new("experiments/grids"))?;
         let origin = path.display().to_string();
         let config = Config::checked(&paths::normalised(&yaml::read(&path)?), &origin)?;
-        let image = config.data.image().context(Unusable)?;
+        let image = config.data.image()?;
         let t = config.training;
         Ok(Subject {
             network: config.network,

@@ -11,7 +11,6 @@ pub use script::{Allocation, Places, text};
 
 use super::executor::{Executor, Group, groups};
 use crate::base::data::Dataset;
-use crate::base::error::Unusable;
 use crate::base::{atomic, stop};
 use crate::experiment::Job;
 use crate::store::claim::Claim;
@@ -88,7 +87,7 @@ impl Slurm<'_> {
         let at = Places { program: &self.program, results: &root, folder: &folder };
         let path = folder.join("script.sh");
         atomic::write(&path, text(&name, groups.len(), self.allocation, at).as_bytes())?;
-        let id = queue::submit(&path).inspect_err(|_| drop(fs::remove_dir_all(&folder))).context(Unusable)?;
+        let id = queue::submit(&path).inspect_err(|_| drop(fs::remove_dir_all(&folder)))?;
         eprintln!("submitted {} elements as job {id}; what they say is in {}", groups.len(), folder.display());
         Ok(())
     }
@@ -105,7 +104,7 @@ pub fn known(store: &Store) -> Result<BTreeMap<String, Element>> {
         if groups.iter().flatten().all(|job| matches!(store.done(&job.id), Ok(Some(_)))) {
             continue;
         }
-        let elements = queue::elements(&name).context(Unusable)?;
+        let elements = queue::elements(&name)?;
         for (index, element) in elements {
             ensure!(index < groups.len(), "{}: Slurm knows an element {index}, the plan has {}", folder.display(), groups.len());
             for job in &groups[index] {

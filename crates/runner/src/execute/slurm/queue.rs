@@ -1,6 +1,7 @@
 //! What Slurm says of its elements, through its own commands: `squeue` while it knows them, `sacct` where there is accounting.
 
-use anyhow::{Context, Result, bail};
+use crate::base::error::Meaning;
+use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -113,10 +114,10 @@ const PASSING: [&str; 5] =
     ["Unable to contact slurm controller", "Socket timed out", "Connection refused", "Zero Bytes were transmitted", "temporarily"];
 
 fn said(program: &str, arguments: &[&str]) -> Result<String> {
-    let output =
-        Command::new(program).args(arguments).output().with_context(|| format!("{program}: cannot be run; is Slurm installed?"))?;
+    let output = Command::new(program).args(arguments).output();
+    let output = output.with_context(|| format!("{program}: cannot be run; is Slurm installed?")).needed()?;
     if !output.status.success() {
-        bail!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return Err(anyhow!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())).needed();
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
