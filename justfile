@@ -70,9 +70,9 @@ check:
     cargo clippy --release --locked -p ddpm-runner --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
 
-# The types of the CUDA side, without CUDA. A target of its own: what the stand-in leaves is no kernel
+# The types of the CUDA side, without CUDA. A target of its own, where CHECK_CUDA_TARGET names no other: what the stand-in leaves is no kernel
 check-cuda:
-    NVCC={{justfile_directory()}}/tests/gpu/no-nvcc.sh CUDA_COMPUTE_CAP=90 CUDARC_CUDA_VERSION=13000 CARGO_TARGET_DIR=target/check-cuda cargo clippy --release --locked -p ddpm-runner --no-default-features --features cuda -- -D warnings
+    NVCC={{justfile_directory()}}/tests/gpu/no-nvcc.sh CUDA_COMPUTE_CAP=90 CUDARC_CUDA_VERSION=13000 CARGO_TARGET_DIR=${CHECK_CUDA_TARGET:-target/check-cuda} cargo clippy --release --locked -p ddpm-runner --no-default-features --features cuda -- -D warnings
 
 # The CUDA kernels' source and what runs on it, on the processor; needs a C++ compiler and no GPU
 test-emulated:
