@@ -96,6 +96,12 @@ fn slips_are_told_with_what_was_expected() {
         &["multipliers: expected at most 16384 channels", "576460752303423489"],
     );
     told(&["--set", "training.batch=9001"], &["--set training.batch=9001: training.batch: expected at most the 9000 images"]);
+    // What other programs call it.
+    let other = run(&["status", "experiments/grids/samplers.yaml", "--set", "prediction=epsilon", "--results", NOWHERE]);
+    assert!(stderr(&other).contains("diffusion.prediction: unknown name epsilon (did you mean eps?)"), "{}", stderr(&other));
+    told(&["--set", "training.optimiser={lr: 1.0e-3}"], &["training.optimiser.lr: unknown key (did you mean learning_rate?)"]);
+    told(&["--set", "training.batch_size=4"], &["training.batch_size: unknown key (did you mean batch?)"]);
+    told(&["--set", "network.ch_mult=[1, 2]"], &["network.ch_mult: unknown key (did you mean multipliers?)"]);
     told(&["--base", "nope"], &["base nope: expected a file, or a name in", "cifar10-paper, ", "fashion-cpu, "]);
     let nowhere = run(&["store", "verify", "--results", NOWHERE]);
     assert_eq!(nowhere.status.code(), Some(5));
@@ -241,6 +247,16 @@ fn a_benchmark_is_of_what_it_says() {
     ] {
         let done = run(&[&["bench", "forward"], words].concat());
         assert!(done.status.code() == Some(code) && stderr(&done).contains(part), "{words:?}: {}", stderr(&done));
+    }
+}
+
+/// Both schemas are JSON, with the words that the types are documented with.
+#[test]
+fn schemas_say_what_keys_mean() {
+    for (of, words) in [("grid", "What is asked, in a sentence"), ("base", "The paper: 800,000 on CIFAR-10")] {
+        let text = stdout(&run(&["schema", of]));
+        let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(schema["properties"].as_object().unwrap().len() >= 6 && text.contains(words), "{of}");
     }
 }
 

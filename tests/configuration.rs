@@ -147,7 +147,7 @@ fn mistakes_in_a_grid_are_reported_where_they_stand() {
         "g.yaml: paper.rows[0].cell.step: neither an axis nor a path of the configuration (did you mean steps?)"
     );
     assert_eq!(paper("{cell: {steps: 2}, says: {}}"), "g.yaml: paper.rows[0].cell: agrees with no cell");
-    assert!(paper("{cell: {steps: 1}, says: {fidd: '1'}}").contains("unknown name fidd (did you mean fid?)"));
+    assert_eq!(paper("{cell: {steps: 1}, says: {fidd: '1'}}"), "g.yaml: paper.rows[0].says.fidd: unknown key (did you mean fid?)");
     assert_eq!(paper("{cell: {steps: 1}, say: {}}"), "g.yaml: paper.rows[0].say: unknown key (did you mean says?)");
     let (_dir, path) = folder("question: q\ngrid: {steps: [1]}");
     let flagged = Experiment::read(&path, Some("b"), &["training.steps=3".into()]).unwrap_err().to_string();
@@ -242,4 +242,23 @@ fn tables_share_their_jobs() {
     assert!(one.iter().all(|id| two.contains(id)));
     let samplers = support::jobs("experiments/grids/samplers.yaml", &[]);
     assert!(samplers.iter().all(|j| j["training_id"] == samplers[0]["training_id"]));
+}
+
+/// What an editor completes from describes every shipped grid and base as they were typed, and no other file.
+#[test]
+fn shipped_files_are_what_the_schemas_describe() {
+    use ddpm_runner::experiment::{GridFile, RawConfig, schema, yaml};
+    let files = |folder: &str| {
+        let files = std::fs::read_dir(support::root().join("experiments").join(folder)).unwrap();
+        files.map(|file| yaml::read(&file.unwrap().path()).unwrap()).collect::<Vec<_>>()
+    };
+    let [grid, base] = [schema::of::<GridFile>(), schema::of::<RawConfig>()].map(schema::as_typed);
+    let (grids, bases) = (files("grids"), files("bases"));
+    assert!(grids.len() >= 8 && bases.len() >= 6);
+    for (own, other, trees) in [(&grid, &base, &grids), (&base, &grid, &bases)] {
+        for tree in trees {
+            assert_eq!(schema::check(own, tree), Ok(()), "{tree}");
+            assert!(schema::check(other, tree).is_err(), "{tree}");
+        }
+    }
 }

@@ -34,8 +34,9 @@ fn crates_depend_in_one_direction() {
 
 #[test]
 fn core_is_pure() {
-    // libm: elementary functions in plain Rust, with the same digits whatever the processor and the C library.
-    assert_eq!(dependencies()["ddpm-core"], ["libm", "serde", "thiserror"]);
+    // libm: elementary functions in plain Rust, with the same digits whatever the processor and the C library. schemars describes types,
+    // where the feature `schema` asks for it.
+    assert_eq!(dependencies()["ddpm-core"], ["libm", "schemars", "serde", "thiserror"]);
 }
 
 #[test]

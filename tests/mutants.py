@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Plants small errors in a crate, one at a time, and says which of them no test notices. Needs cargo-mutants and a C++ compiler.
 
-usage: mutants.py CRATE [--seed N] [--count N] [--name TEXT]...
+usage: mutants.py CRATE [--seed N] [--count N] [--skip N] [--name TEXT]...
 CRATE is core, kernels, model or runner. The mutants are a sample of those that cargo-mutants lists for the crate at HEAD, drawn with the
 seed, which is printed. They are built and tested in a clone under target/mutants, by stages: first the tests that are quick and near; what
 these miss, the next ones try, and the first test that fails ends it. cargo-mutants itself has no stages, and its baseline is of the mutated
@@ -137,6 +137,7 @@ def main():
     parser.add_argument("crate", choices=STAGES)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--count", type=int, default=60, help="mutants that compile")
+    parser.add_argument("--skip", type=int, default=0, help="begin behind so many of the sample, which a run before this one has tried")
     parser.add_argument("--name", metavar="TEXT", action="append", help="only those whose name holds one of these texts")
     options = parser.parse_args()
     head, started = clone(), time.time()
@@ -153,7 +154,7 @@ def main():
     stages, became = [Stage(*of) for of in enumerate(STAGES[options.crate], 1)], {"caught": [], "missed": [], "unviable": []}
     shutil.rmtree(LOGS, ignore_errors=True)
     LOGS.mkdir()
-    for number, mutant in enumerate(mutants, 1):
+    for number, mutant in enumerate(mutants[options.skip:], options.skip + 1):
         with open(LOGS / f"{number}.txt", "w") as log:
             outcome, by = trial(mutant, stages, log)
         became[outcome].append(mutant["name"])

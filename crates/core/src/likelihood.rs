@@ -40,6 +40,7 @@ pub fn prior_term(mean_x0_squared: f64, alpha_bar_last: f64) -> f64 {
 
 /// Which cumulative distribution function the discretised decoder integrates with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DecoderCdf {
     /// 0.5 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), probabilities floored at 1e-12: the authors' code.

@@ -7,6 +7,7 @@ use std::f64::consts::LN_2;
 
 /// What a training step minimises, averaged over t ~ Uniform{1..T}, images and noise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Objective {
     /// One term of the bound (eq. 5) at a random t, in bits/dim: the authors' loss type "kl". Its mean is (bound - L_T) / T.

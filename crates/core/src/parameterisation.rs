@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The quantity that the network predicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Prediction {
     /// The posterior mean mu_tilde (eq. 8).

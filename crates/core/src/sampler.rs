@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// How to walk from x_T to x_0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Sampler {
     /// Algorithm 2, on all steps or on an even sub-sequence of them (the chain is respaced then).

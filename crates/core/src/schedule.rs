@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where beta_1..beta_T come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
     /// beta linear in t. The paper's choice: 1e-4 to 0.02.
@@ -104,6 +105,7 @@ fn sigmoid_tau() -> f64 {
 
 /// Whether beta_start and beta_end are meant for the chain as it is, or for 1000 steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum BetaScale {
     /// As the authors: the numbers are used as they stand, whatever T is.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything about a diffusion that is not the network: the axes of Section 4.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
     /// T, at least 2.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where the reverse variance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ReverseVariance {
     /// beta_tilde_t: optimal for data that is a single point.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The U-Net's configuration. Resolutions are heights of feature maps inside the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// Channels of the first level, even and divisible by `groups`. The paper: 128.
@@ -40,6 +41,7 @@ fn block_size() -> usize {
 
 /// Which connections from the way down to the way up exist.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Skips {
     /// All of them: the authors.
@@ -64,6 +66,7 @@ impl Skips {
 
 /// Where the network is told t.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum TimeEmbedding {
     /// In every residual block: the authors.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// The optimiser's configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Optimiser {
     /// Learning rate after the warm-up. The paper: 2e-4.
@@ -40,6 +41,7 @@ pub struct Optimiser {
 
 /// Where Adam's epsilon stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EpsilonMode {
     /// lr sqrt(1 - b2^k) / (1 - b1^k) m / (sqrt(v) + epsilon).

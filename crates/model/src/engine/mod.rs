@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the network's products are computed in. Weights, moments, averages, feature maps and sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// Single precision; on a matrix unit that knows bf16 only, three products of bf16 parts, whose error is about 2^-16.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How images are resized and scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Resize {
     /// TensorFlow 1's bilinear rule, whose pixels have no half (output i reads input i s), then (x - 128) / 128: the authors, TTUR,
     /// torch-fidelity.

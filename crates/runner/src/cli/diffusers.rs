@@ -5,7 +5,7 @@ use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::base::{atomic, json};
-use crate::experiment::{Config, base_file, yaml};
+use crate::experiment::{Config, RawConfig, base_file, yaml};
 use crate::interop::diffusers::{self as theirs, WEIGHTS};
 use crate::store::{CheckpointMeta, FORMAT};
 use anyhow::{Context, Result, ensure};
@@ -68,17 +68,17 @@ impl Import {
         let origin = dir.join("config.json");
         let (network, image, out_channels) = theirs::network(&read(&origin)?, &origin.display().to_string())?;
         let base = base_file(&base, Path::new("experiments/grids"))?;
-        let mut config = Config::checked(&yaml::read(&base)?, &base.display().to_string())?;
-        config.network = network;
+        let mut typed = RawConfig::typed(&yaml::read(&base)?, &base.display().to_string())?;
+        typed.network = network;
         for place in ["scheduler_config.json", "scheduler/scheduler_config.json", "../scheduler/scheduler_config.json"] {
             let path = dir.join(place);
             if path.exists() {
-                config.diffusion = theirs::scheduler(&read(&path)?, &path.display().to_string(), &config.diffusion)?;
+                typed.diffusion = theirs::scheduler(&read(&path)?, &path.display().to_string(), &typed.diffusion)?;
                 break;
             }
         }
         // A learned variance must be one that the objective could have trained.
-        let config = Config::checked(&serde_json::to_value(&config)?, &dir.display().to_string())?;
+        let config = Config::new(typed, &dir.display().to_string())?;
         let expected = config.diffusion().out_channels(image.channels);
         let wrong = |key, problem: String| ConfigError::new(&origin.display().to_string(), key, problem);
         if out_channels != expected {

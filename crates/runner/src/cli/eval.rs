@@ -82,14 +82,13 @@ impl Eval {
         }
         let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();
-        let (measured, Split { bound, terms, under, authors }) =
-            bound(&mut opened.engine, &config.diffusion(), &what, seed, &mut reporter)?;
+        let (measured, Split { bound, terms, under, authors }) = bound(&mut opened.engine, config.diffusion(), &what, seed, &mut reporter)?;
         let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
         if let Some(count) = self.samples {
             let mut sampling = config.sampling.clone();
             sampling.count = count as usize;
             let net = config.evaluation.features.load(data.shape)?;
-            let (made, _) = sample(&mut opened.engine, &config.diffusion(), &sampling, seed, &[], &mut reporter)?;
+            let (made, _) = sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut reporter)?;
             scores.extend(score(None, &made, &data, net.as_ref(), seed, &mut reporter)?.samples);
         }
         if self.json {

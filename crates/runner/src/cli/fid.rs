@@ -149,7 +149,7 @@ impl Fid {
                     let mut opened = super::checkpoint::open(path, &[])?;
                     let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
                     let sampling = SamplingConfig { count: self.samples as usize, ..config.sampling.clone() };
-                    let (made, _) = stages::sample(&mut opened.engine, &config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
+                    let (made, _) = stages::sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
                     if let Some(problem) = made.problem() {
                         bail!("{}: {problem}", path.display());
                     }

@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod sample;
 mod schedule;
+mod schema;
 mod status;
 mod store;
 mod work;
@@ -57,6 +58,8 @@ enum Command {
     /// Draw tables and pictures from what is stored; compute nothing
     #[cfg(feature = "report")]
     Report(report::Report),
+    /// Print what a grid or a base may hold, as JSON Schema
+    Schema(schema::SchemaArgs),
     /// Print the coefficient table of a schedule
     Schedule(schedule::ScheduleArgs),
     /// Make images from a checkpoint
@@ -98,6 +101,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Store(c) => c.run(),
         #[cfg(feature = "report")]
         Command::Report(c) => c.run(),
+        Command::Schema(c) => c.run(),
         Command::Schedule(c) => c.run(),
         Command::Sample(c) => c.run(),
         Command::Eval(c) => c.run(),

@@ -7,7 +7,7 @@ use crate::base::exit::Exit;
 use crate::base::stop;
 use crate::base::text::print;
 use crate::execute::STOP;
-use crate::experiment::{Config, Job};
+use crate::experiment::Job;
 use crate::stages::{self, RunOptions, ranks};
 use crate::store::Store;
 use anyhow::{Context, Result};
@@ -60,12 +60,11 @@ impl Run {
         let text = text.with_context(|| format!("{origin}: cannot be read")).needed()?;
         let wrong = |problem: String| ConfigError::new(&origin, "", problem);
         let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
-        let config = Config::checked(&serde_json::to_value(&job.config)?, &origin)?;
-        let data = config.data.load()?;
-        config.check_data(&origin, &data)?;
+        let data = job.config.data.load()?;
+        job.config.check_data(&origin, &data)?;
         // A name says what the numbers depend on; one that says something else would fill another job's place.
-        let features = config.evaluation.features.name_for(data.shape)?;
-        let named = Job::new(config, job.seed, job.study.clone(), &data.digest, &features);
+        let features = job.config.evaluation.features.name_for(data.shape)?;
+        let named = Job::new(job.config.clone(), job.seed, job.study.clone(), &data.digest, &features);
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
         }

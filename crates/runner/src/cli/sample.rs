@@ -49,14 +49,14 @@ impl Sample {
         let bytes = if self.noise.is_some() || self.dump.is_some() {
             let given = self.noise.as_ref().map(|path| GivenNoise::read(path, opened.shape)).transpose()?;
             let (diffusion, sampler) = (opened.meta.config.diffusion(), opened.meta.config.sampling.sampler);
-            let walk = Walk::new(&mut opened.engine, &diffusion, &sampler)?;
+            let walk = Walk::new(&mut opened.engine, diffusion, &sampler)?;
             let samples = given::sample(walk, given, count, seed, self.dump.as_deref())?;
             ensure!(samples.sqr()?.mean_all()?.to_scalar::<f32>()?.is_finite(), NOT_FINITE);
             picture::to_bytes(&samples)?
         } else {
             let config = opened.meta.config.clone();
             let sampling = SamplingConfig { count, ..config.sampling.clone() };
-            let (samples, _) = stages::sample(&mut opened.engine, &config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
+            let (samples, _) = stages::sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
             ensure!(samples.about.rms.is_some(), NOT_FINITE);
             samples.bytes
         };

@@ -4,7 +4,6 @@ use super::local::LocalArgs;
 use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::stop;
-use crate::experiment::Config;
 use crate::plan::{State, outstanding};
 use crate::store::Store;
 use crate::store::submissions::plan;
@@ -38,8 +37,7 @@ impl Work {
         let jobs = groups.swap_remove(self.element);
         let jobs = outstanding(&store, &jobs)?;
         let Some(first) = jobs.first() else { return Ok(Exit::Ok) };
-        let config = Config::checked(&serde_json::to_value(&first.config)?, &origin)?;
-        let data = config.data.load()?;
+        let data = first.config.data.load()?;
         self.local.execute(&store, &data, &jobs)?;
         let done = jobs.iter().map(|job| Ok(State::of(&store, job)?.is_done())).collect::<Result<Vec<_>>>()?;
         Ok(if done.iter().all(|done| *done) { Exit::Ok } else { Exit::SomeJobsFailed })

@@ -1,4 +1,4 @@
-//! Configurations: a tree of what was typed, checked into what runs. After [`Config::checked`] the type is the proof.
+//! Configurations: a tree of what was typed becomes a [`RawConfig`], and this, checked, a [`Config`]: the type is the proof.
 
 use super::{paths, strict};
 use crate::base::data::{DataSource, Dataset};
@@ -9,13 +9,16 @@ use ddpm_core::{Sampler, Setup};
 use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::Optimiser;
 use ddpm_model::{Diffusion, Network, Precision, UNet};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::ops::Deref;
+use std::sync::Arc;
 
-/// Everything that changes a cell's numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Everything that changes a cell's numbers, as it was typed: each value by itself is what its type says, and no more is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct RawConfig {
     /// The images.
     pub data: DataSource,
     /// The axes of Section 4.
@@ -31,7 +34,7 @@ pub struct Config {
 }
 
 /// How a cell is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
     /// Optimiser steps. The paper: 800,000 on CIFAR-10.
@@ -50,7 +53,7 @@ pub struct TrainingConfig {
 }
 
 /// How the learning rate falls over the whole training, after and on top of the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
     /// It does not: the authors.
@@ -75,7 +78,7 @@ impl Decay {
 }
 
 /// How samples are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingConfig {
     /// The walk.
@@ -87,7 +90,7 @@ pub struct SamplingConfig {
 }
 
 /// What is measured beside the samples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationConfig {
     /// Held-out images whose bound is measured, the first ones.
@@ -121,16 +124,66 @@ fn placed(path: &str, error: &ddpm_model::Error) -> (String, String) {
 /// Largest number of anything that is counted in images or steps: far above any use, far below an overflow.
 const MAX_COUNT: u64 = 1_000_000_000;
 
-impl Config {
-    /// From a tree, with every key checked and all parts fitting together for images of `image`, of which `held_out` are held out.
-    pub fn checked(tree: &Value, origin: &str) -> Result<Config, ConfigError> {
-        let config: Config = strict::typed(&paths::normalised(tree), origin)?;
-        config.check().map_err(|(path, problem)| ConfigError::new(origin, &path, problem))?;
-        Ok(config)
+/// A configuration whose parts fit together, and the diffusion that it describes. Its values are read as a [`RawConfig`]'s, and cannot be
+/// changed. What runs takes nothing else:
+///
+/// ```compile_fail
+/// use ddpm_runner::experiment::{Job, RawConfig};
+/// fn job(typed: RawConfig) -> Job {
+///     Job::new(typed, 0, None, "digest of the images", "features")
+/// }
+/// ```
+///
+/// ```
+/// use ddpm_runner::base::error::ConfigError;
+/// use ddpm_runner::experiment::{Config, Job, RawConfig};
+/// fn job(typed: RawConfig) -> Result<Job, ConfigError> {
+///     Ok(Job::new(Config::new(typed, "base.yaml")?, 0, None, "digest of the images", "features"))
+/// }
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "RawConfig", into = "RawConfig")]
+pub struct Config {
+    raw: RawConfig,
+    /// What `raw.diffusion` describes; shared, for the jobs of a cell are many.
+    built: Arc<Diffusion>,
+}
+
+impl Deref for Config {
+    type Target = RawConfig;
+    fn deref(&self) -> &RawConfig {
+        &self.raw
+    }
+}
+
+impl PartialEq for Config {
+    fn eq(&self, other: &Config) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl From<Config> for RawConfig {
+    fn from(config: Config) -> RawConfig {
+        config.raw
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = ConfigError;
+    fn try_from(raw: RawConfig) -> Result<Config, ConfigError> {
+        Config::new(raw, "the configuration")
+    }
+}
+
+impl RawConfig {
+    /// From a tree, with every key checked by itself.
+    pub fn typed(tree: &Value, origin: &str) -> Result<RawConfig, ConfigError> {
+        strict::typed(&paths::normalised(tree), origin)
     }
 
-    /// What does not fit, with its path. Whatever needs the images themselves is checked by [`Config::check_images`].
-    fn check(&self) -> Result<(), (String, String)> {
+    /// The diffusion, where everything fits; else what does not, with its path. Whatever needs the images themselves is checked by
+    /// [`Config::check_images`].
+    fn check(&self) -> Result<Diffusion, (String, String)> {
         let t = &self.training;
         let counts = [
             ("training.steps", t.steps),
@@ -160,7 +213,20 @@ impl Config {
         })?;
         let plan = self.diffusion.sampling_plan(&process, &self.sampling.sampler);
         plan.map_err(|e| placed("sampling.sampler", &e.into()))?;
-        Ok(())
+        Diffusion::new(self.diffusion.clone()).map_err(|e| ("diffusion".to_string(), e.to_string()))
+    }
+}
+
+impl Config {
+    /// The only one: with all parts fitting together. `origin` is where the values came from.
+    pub fn new(raw: RawConfig, origin: &str) -> Result<Config, ConfigError> {
+        let built = raw.check().map_err(|(path, problem)| ConfigError::new(origin, &path, problem))?;
+        Ok(Config { raw, built: Arc::new(built) })
+    }
+
+    /// From a tree.
+    pub fn checked(tree: &Value, origin: &str) -> Result<Config, ConfigError> {
+        Config::new(RawConfig::typed(tree, origin)?, origin)
     }
 
     /// Whether the network fits images of `image`.
@@ -192,9 +258,9 @@ impl Config {
         Ok(())
     }
 
-    /// The diffusion; the set-up has been checked.
-    pub fn diffusion(&self) -> Diffusion {
-        Diffusion::new(self.diffusion.clone()).expect("checked when the configuration was made")
+    /// The diffusion that it describes.
+    pub fn diffusion(&self) -> &Diffusion {
+        &self.built
     }
 
     /// The network for images of `image`; it has been checked.

@@ -3,8 +3,8 @@
 use super::config::Config;
 use super::grid::{GridFile, PaperRow};
 use super::paths::{self, full, set, short};
-use super::strict::join;
 use super::study::Study;
+use super::suggest::join;
 use crate::base::error::ConfigError;
 use serde_json::{Map, Value};
 

@@ -2,12 +2,13 @@
 
 use super::study::Study;
 use crate::metrics::Metric;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// What a grid file holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GridFile {
     /// What is asked, in a sentence.
@@ -47,7 +48,7 @@ pub struct GridFile {
 }
 
 /// Studies of some cells.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Studied {
     /// The cells: all these values agree.
@@ -57,7 +58,7 @@ pub struct Studied {
 }
 
 /// A table of a paper.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
     /// Its heading.
@@ -71,12 +72,13 @@ pub struct Published {
 }
 
 /// A row of a published table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedRow {
     /// The row's name.
     pub name: String,
     /// What it says, as printed.
+    #[schemars(schema_with = "by_metric")]
     pub says: BTreeMap<Metric, String>,
     /// The cell of this grid that it belongs to.
     #[serde(default)]
@@ -84,7 +86,7 @@ pub struct PublishedRow {
 }
 
 /// A published rate-distortion table (Table 4).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Coding {
     /// Where it stands.
@@ -96,7 +98,7 @@ pub struct Coding {
 }
 
 /// A row of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CodingRow {
     /// T - t + 1 as a share of T.
@@ -108,7 +110,7 @@ pub struct CodingRow {
 }
 
 /// Published numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paper {
     /// Where they stand, and what they were measured on.
@@ -118,7 +120,7 @@ pub struct Paper {
 }
 
 /// One published row.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaperRow {
     /// The cells that it belongs to: all these values agree.
@@ -127,11 +129,12 @@ pub struct PaperRow {
     #[serde(default)]
     pub name: Option<String>,
     /// What it says, as printed.
+    #[schemars(schema_with = "by_metric")]
     pub says: BTreeMap<Metric, String>,
 }
 
 /// The pictures that a report can draw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Figure {
     /// Loss against training step.
@@ -170,6 +173,13 @@ impl Figure {
         Figure::RateDistortion,
         Figure::Studies,
     ];
+}
+
+/// A text for some of the metrics.
+fn by_metric(_: &mut SchemaGenerator) -> Schema {
+    let properties: Map<String, Value> =
+        Metric::ALL.into_iter().map(|metric| (metric.name().into(), json!({ "type": "string" }))).collect();
+    json_schema!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
 fn base() -> String {

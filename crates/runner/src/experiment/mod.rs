@@ -6,11 +6,13 @@ mod grid;
 mod job;
 mod load;
 pub mod paths;
+pub mod schema;
 pub mod strict;
 mod study;
+mod suggest;
 pub mod yaml;
 
-pub use config::{Config, Decay, EvaluationConfig, SamplingConfig, TrainingConfig};
+pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
 pub use expand::{Cell, MAX_JOBS, agrees_with, published, studies, words};
 pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]

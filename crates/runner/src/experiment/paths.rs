@@ -1,6 +1,6 @@
 //! Paths in a configuration: short names for the usual axes, values that may be written short, and setting one by its path.
 
-use super::strict::{join, suggestion};
+use super::suggest::{join, suggestion};
 use super::yaml;
 use crate::base::error::ConfigError;
 use serde_json::{Map, Value, json};

@@ -1,10 +1,11 @@
 //! Studies: what Section 4 looks at beside scores, each on one trained network.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What is looked at. Steps are shares of T: 1 is T.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Study {
     /// Quality of the predicted x_0 along the reverse process (Figures 10 and 6).

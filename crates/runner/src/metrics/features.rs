@@ -11,6 +11,7 @@ use ddpm_model::inception::{FEATURES, Inception, LOGITS, Resize};
 use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
 use ddpm_model::{checkpoint, tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ const CLASSES: usize = 10;
 const BATCH: usize = 100;
 
 /// In whose features samples are scored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FeatureSource {
     /// A small classifier that this project trained on the same data set; none for images that it has none for.

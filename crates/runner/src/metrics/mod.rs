@@ -10,6 +10,7 @@ pub mod moments;
 pub mod reference;
 pub mod score;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A measured number, complete enough to stand alone.
@@ -28,7 +29,7 @@ pub struct Measured {
 }
 
 /// The scores that tables can show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// The inception score.

@@ -117,11 +117,11 @@ pub fn studies(dir: &Path, studies: &[Entry], store: &Store) -> Result<Drawn> {
 pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
     let mut drawn: Vec<Line> = Vec::new();
     for cell in &experiment.cells {
-        let (d, process) = (&cell.config.diffusion, cell.config.diffusion().process);
+        let (d, process) = (&cell.config.diffusion, &cell.config.diffusion().process);
         let weight = |t| {
             // Where the network learns the variance, the weight depends on it: shown for beta_t.
-            let log_sigma2 = if d.variance.is_learned() { process.log_sigma2_large(t) } else { d.variance.log_sigma2(&process, t).at(0.0) };
-            d.objective.eps_weight(d.prediction, &process, t, log_sigma2)
+            let log_sigma2 = if d.variance.is_learned() { process.log_sigma2_large(t) } else { d.variance.log_sigma2(process, t).at(0.0) };
+            d.objective.eps_weight(d.prediction, process, t, log_sigma2)
         };
         let points: Vec<(f64, f64)> = (1..=process.timesteps()).map(|t| (t as f64, weight(t))).collect();
         if !drawn.iter().any(|l| l.points == points) {
@@ -141,10 +141,10 @@ pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
 }
 
 pub fn schedules(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
-    let mut distinct: Vec<(String, Process)> = Vec::new();
+    let mut distinct: Vec<(String, &Process)> = Vec::new();
     for cell in &experiment.cells {
         let d = &cell.config.diffusion;
-        let process = cell.config.diffusion().process;
+        let process = &cell.config.diffusion().process;
         if !distinct.iter().any(|(_, other)| *other == process) {
             distinct.push((format!("{}, T = {}", d.schedule.kind(), d.timesteps), process));
         }

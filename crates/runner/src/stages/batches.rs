@@ -97,13 +97,13 @@ mod tests {
         let data = few("d", 23, 13);
         let (job, other) = (tiny(&data, &["training.batch=4"]), Job { seed: 8, ..tiny(&data, &["training.batch=4"]) });
         let diffusion = job.config.diffusion();
-        let mut batches = Batches::new(&data, &diffusion, &job);
+        let mut batches = Batches::new(&data, diffusion, &job);
         let epochs: Vec<Vec<u8>> = (0..4).map(|epoch| seen(&mut batches, 5 * epoch, 5 * epoch + 5)).collect();
         for (i, epoch) in epochs.iter().enumerate() {
             assert_eq!(epoch.iter().copied().collect::<BTreeSet<_>>(), (0..20).collect::<BTreeSet<u8>>(), "{epoch:?}");
             assert!(!epoch.is_sorted() && epochs[..i].iter().all(|earlier| earlier != epoch));
         }
-        assert_ne!(seen(&mut Batches::new(&data, &diffusion, &other), 0, 5), epochs[0]);
+        assert_ne!(seen(&mut Batches::new(&data, diffusion, &other), 0, 5), epochs[0]);
         // Going back, as a resumed training does.
         assert_eq!(seen(&mut batches, 5, 10), epochs[1]);
     }
@@ -116,7 +116,7 @@ mod tests {
         let sets = ["training.batch=16", "timesteps=25", "beta_scale=per-1000-steps"];
         let (plain, mirrored) = (tiny(&data, &[&sets[..], &["training.flip=false"]].concat()), tiny(&data, &sets));
         let diffusion = plain.config.diffusion();
-        let (mut batches, mut others) = (Batches::new(&data, &diffusion, &plain), Batches::new(&data, &diffusion, &mirrored));
+        let (mut batches, mut others) = (Batches::new(&data, diffusion, &plain), Batches::new(&data, diffusion, &mirrored));
         let (mut counts, mut both, mut turned, mut z) = ([0; 26], [0; 2], 0, Vec::new());
         for step in 0..200 {
             let (batch, other) = (batches.batch(step, 0, 16).unwrap(), others.batch(step, 0, 16).unwrap());
@@ -150,7 +150,7 @@ mod tests {
         let data = few("d", 23, 13);
         let job = tiny(&data, &["training.batch=8"]);
         let diffusion = job.config.diffusion();
-        let mut batches = Batches::new(&data, &diffusion, &job);
+        let mut batches = Batches::new(&data, diffusion, &job);
         let whole = batches.batch(3, 0, 8).unwrap();
         let parts: Vec<Batch> = [(0, 3), (3, 5)].map(|(from, n)| batches.batch(3, from, n).unwrap()).into();
         let joined = |f: fn(&Batch) -> &Tensor| numbers(&Tensor::cat(&[f(&parts[0]), f(&parts[1])], 0).unwrap());

@@ -178,7 +178,7 @@ mod tests {
         let unet = job.config.unet(data.shape);
         let start = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 7, Stream::Init);
         let mut engine = Engine::with_weights(&unet, Precision::F32, start.into_average()).unwrap();
-        let mut run = |n| bound(&mut engine, &job.config.diffusion(), &of(&data.train, data.shape, n), 7, &mut Reporter::silent()).unwrap();
+        let mut run = |n| bound(&mut engine, job.config.diffusion(), &of(&data.train, data.shape, n), 7, &mut Reporter::silent()).unwrap();
         let ((all, split), (some, other)) = (run(300), run(256));
         let authors = split.authors.unwrap();
         assert_eq!((authors.value, authors.std_err, authors.n), (some.value, some.std_err, 256));

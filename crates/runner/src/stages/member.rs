@@ -33,7 +33,7 @@ pub fn member(input: Stdin, output: Stdout) -> Result<()> {
 fn follow(job: &Job, data: &Dataset, mut training: Training, group: &mut dyn Group) -> Result<()> {
     let config = &job.config.training;
     let diffusion = job.config.diffusion();
-    let mut batches = Batches::new(data, &diffusion, job);
+    let mut batches = Batches::new(data, diffusion, job);
     let mut engine = Device::here().engine(&job.config.unet(data.shape), config.precision)?;
     while training.step() < config.steps {
         let step = training.step();

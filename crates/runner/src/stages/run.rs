@@ -100,7 +100,7 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
             continue;
         }
         let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
-        let (measured, split) = bound(engine, &diffusion, &what, job.seed, reporter)?;
+        let (measured, split) = bound(engine, diffusion, &what, job.seed, reporter)?;
         if measured.value.is_finite() {
             if metric == Metric::BitsPerDim {
                 let protocol =

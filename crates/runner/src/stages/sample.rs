@@ -73,7 +73,7 @@ pub fn samples_of(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine,
             Err(why) => eprintln!("{}: {why:#}; the samples are made anew", path.display()),
         }
     }
-    let (samples, _) = sample(engine, &job.config.diffusion(), &job.config.sampling, job.seed, &[], reporter)?;
+    let (samples, _) = sample(engine, job.config.diffusion(), &job.config.sampling, job.seed, &[], reporter)?;
     keep(store, job, data, samples)
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Sheet {
     pub bytes: Vec<u8>,
 }
 
-impl Setting<'_> {
+impl<'a> Setting<'a> {
     /// Does `study` and leaves its pictures in the job's folder.
     pub fn run(&mut self, study: &Study) -> Result<Findings> {
         match study {
@@ -51,7 +51,7 @@ impl Setting<'_> {
         self.data.shape
     }
 
-    fn diffusion(&self) -> Diffusion {
+    fn diffusion(&self) -> &'a Diffusion {
         self.job.config.diffusion()
     }
 
@@ -69,8 +69,8 @@ impl Setting<'_> {
 
     fn reverse_time(&mut self, n: usize) -> Result<Findings> {
         let (diffusion, config, shape) = (self.diffusion(), &self.job.config.sampling, self.shape());
-        let steps = stops(config, &diffusion, n)?;
-        let (samples, course) = sample(self.engine, &diffusion, config, self.job.seed, &steps, self.reporter)?;
+        let steps = stops(config, diffusion, n)?;
+        let (samples, course) = sample(self.engine, diffusion, config, self.job.seed, &steps, self.reporter)?;
         let mut shown = Vec::new();
         let rows = SHOWN.min(config.count);
         for row in 0..rows {
@@ -106,7 +106,7 @@ impl Setting<'_> {
     fn shared_latents(&mut self, at: &[f64], images: usize) -> Result<Findings> {
         let (diffusion, seed, config) = (self.diffusion(), self.job.seed, &self.job.config.sampling);
         let asked: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
-        let mut walk = Walk::new(self.engine, &diffusion, &config.sampler)?;
+        let mut walk = Walk::new(self.engine, diffusion, &config.sampler)?;
         let steps: Vec<usize> = asked.into_iter().map(|t| walk.visited(t)).collect();
         let (mut bytes, end) = (Vec::new(), walk.evaluations());
         for t in &steps {
@@ -129,12 +129,12 @@ impl Setting<'_> {
         let images = if self.data.held_out.len(shape) >= 2 * pairs { &self.data.held_out } else { &self.data.train };
         let pairs = pairs.min(images.len(shape) / 2);
         let asked: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
-        let mut walk = Walk::new(self.engine, &diffusion, &self.job.config.sampling.sampler)?;
+        let mut walk = Walk::new(self.engine, diffusion, &self.job.config.sampling.sampler)?;
         let steps: Vec<usize> = asked.into_iter().map(|t| walk.visited(t)).collect();
         let mut bytes = Vec::new();
         for pair in 0..pairs {
             for t in &steps {
-                let mixed = mixtures(images, shape, &diffusion, seed, pair, *t)?;
+                let mixed = mixtures(images, shape, diffusion, seed, pair, *t)?;
                 let decoded = match t {
                     0 => mixed,
                     t => {

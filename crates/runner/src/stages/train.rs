@@ -48,7 +48,7 @@ pub fn train(
     let mut outcome = Outcome::Finished {};
     let (started, before, first) = (Instant::now(), described.wall_s, described.step);
     let mut saver = Saver::new(store, unet.parameters(), options.checkpoint_every);
-    let mut course = Course::begin(job, data, &diffusion, &unet, &training, options.ranks)?;
+    let mut course = Course::begin(job, data, diffusion, &unet, &training, options.ranks)?;
     reporter.begin();
     'training: while described.step < config.steps {
         for (loss, norm) in course.go_on(&mut training, described.step)? {

@@ -5,11 +5,12 @@ use super::{cifar10, fashion, folder};
 use crate::base::error::Meaning;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Where images come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DataSource {
     /// The embedded 10,000 images of Fashion-MNIST's test file: 28x28, grey, 9,000 to train on, 1,000 held out.

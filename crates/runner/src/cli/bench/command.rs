@@ -144,9 +144,9 @@ impl Bench {
         let origin = path.display().to_string();
         let config = Config::checked(&paths::normalised(&yaml::read(&path)?), &origin)?;
         let image = config.data.image()?;
-        let t = config.training;
+        let t = &config.training;
         Ok(Subject {
-            network: config.network,
+            network: config.network.clone(),
             image,
             batch: self.batch.unwrap_or(t.batch),
             precision: self.precision.unwrap_or(t.precision),

@@ -3,11 +3,12 @@
 use crate::base::error::ConfigError;
 use crate::experiment::{strict, yaml};
 use crate::store::submissions::PLAN;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// What each element asks the cluster for. What is absent is left to the cluster's own defaults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Allocation {
     /// The partition.
