@@ -237,8 +237,12 @@ fn a_benchmark_is_of_what_it_says() {
         line.split(|c: char| !(c.is_ascii_digit() || c == '.')).filter_map(|word| word.parse().ok()).collect()
     };
     let (median, speed, shares) = (numbers("median"), numbers("speed"), text.lines().filter(|line| line.ends_with('%')).count());
-    assert!((median[0] * median[1] / 3.0 - 1.0).abs() < 0.1 && median[2] <= median[0] && median[3] == 2.0, "{text}");
-    assert!((speed[0] / speed[2] - speed[1] / 100.0).abs() < 0.02 && shares > 4, "{text}");
+    // As far as the digits that are printed say it: 0.1 ms, 0.1 images a second, whole GFLOP/s and percents.
+    let rate = 3.0 / median[0].max(1e-4);
+    assert!((median[1] - rate).abs() <= 0.1 + rate * 6e-5 / median[0].max(1e-4) * 2.0, "{text}");
+    assert!(median[2] <= median[0] && median[3] == 2.0, "{text}");
+    let share = speed[0] / speed[2];
+    assert!((share - speed[1] / 100.0).abs() <= 0.6 * (1.0 + share) / speed[2] + 0.006 && shares > 4, "{text}");
     for (words, code, part) in [
         (&["--batch", "0"][..], 4, "--batch: expected at least 1, got 0"),
         (&["--algorithms"], 4, "expected a GPU for --algorithms, got cpu"),

@@ -65,8 +65,6 @@ struct Module {
     paths: Vec<Names>,
     /// What its own names stand for: everything that it imports or passes on.
     imported: BTreeMap<String, Names>,
-    /// Modules whose names it takes all of.
-    globs: Vec<Names>,
 }
 
 /// The modules of a crate, each a file.
@@ -167,9 +165,8 @@ impl Reader<'_> {
     fn import(&mut self, tree: &UseTree, before: Names, passed_on: bool) {
         let mut add = |name: Option<String>, path: Names| {
             let Some(path) = self.absolute(path) else { return };
-            match name {
-                Some(name) => drop(self.module.imported.insert(name, path.clone())),
-                None => self.module.globs.push(path.clone()),
+            if let Some(name) = name {
+                self.module.imported.insert(name, path.clone());
             }
             // A name that is passed on is not used.
             if !passed_on {
@@ -307,7 +304,7 @@ fn what_a_file_uses_is_seen() {
         ("use crate::a::A;", "a"),
         ("use super::a::A as B;", "a"),
         ("use crate::{a::{self}, c::{}};", "a"),
-        ("fn f() -> crate::a::A { todo!() }", "a"),
+        ("fn f(_: crate::a::A) {}", "a"),
         ("use crate::a; fn f() { drop(a::A) }", "a"),
         ("fn f() { println!(\"{:?}\", crate::a::A) }", "a"),
         ("mod m { use super::super::a::A; }", "a"),
