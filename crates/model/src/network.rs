@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The U-Net's configuration. Resolutions are heights of feature maps inside the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +95,13 @@ impl ImageShape {
     #[expect(clippy::len_without_is_empty, reason = "an image has pixels")]
     pub fn len(self) -> usize {
         self.height * self.width * self.channels
+    }
+}
+
+impl fmt::Display for ImageShape {
+    /// Height x width x channels.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
     }
 }
 

@@ -3,14 +3,13 @@
 use super::experiment::{ExperimentArgs, Loaded};
 use super::local::LocalArgs;
 use super::report::finish;
-use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::stop;
 use crate::execute::slurm::Allocation;
 use crate::execute::{Executor, Slurm};
 use crate::experiment::Job;
 use crate::plan::outstanding;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -45,6 +44,7 @@ impl Ablate {
         stop::listen()?;
         let allocation = self.allocation.as_deref().map_or(Ok(Allocation::default()), Allocation::read)?;
         let loaded = self.experiment.load()?;
+        loaded.leave()?;
         let outstanding = outstanding(&loaded.store, loaded.jobs.iter().map(|(_, job)| job))?;
         let (all, to_do) = (loaded.jobs.len(), outstanding.len());
         eprintln!("{}: {all} jobs, {} done, {to_do} to do", loaded.experiment.name, all - to_do);
@@ -60,8 +60,6 @@ impl Ablate {
 
     fn execute(&self, loaded: &Loaded, jobs: &[Job], allocation: &Allocation) -> Result<()> {
         let (store, data) = (&loaded.store, &loaded.data);
-        let root = store.root();
-        std::fs::create_dir_all(root).with_context(|| format!("{}: cannot be made", root.display())).stored()?;
         match self.executor {
             Who::Local => self.local.execute(store, data, jobs),
             Who::Slurm => Slurm { store, data, program: std::env::current_exe()?, allocation, wait: self.wait }.execute(jobs),

@@ -5,7 +5,7 @@ use crate::base::device::Device;
 use crate::base::error::Meaning;
 use crate::experiment::{Config, paths};
 use crate::store::{CheckpointMeta, checkpoints};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::ROWS;
 use ddpm_model::{Engine, checkpoint};
@@ -30,7 +30,7 @@ pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape,
         paths::set(&mut tree, &path, value, &format!("--set {flag}"))?;
     }
     meta.config = Config::checked(&tree, &origin)?;
-    let shape = meta.config.data.image()?;
+    let shape = meta.image.map_or_else(|| meta.config.data.image(), Ok)?;
     meta.config.check_network(&origin, shape)?;
     let unet = meta.config.unet(shape);
     let rows = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).needed()?;
@@ -48,8 +48,10 @@ impl Opened {
     /// The images that it was trained on, where it says which; else those that its configuration names.
     pub fn data(&self, path: &Path) -> Result<Dataset> {
         let data = self.meta.config.data.load()?;
-        self.meta.check_data(&data).with_context(|| path.display().to_string())?;
-        self.meta.config.check_data(&path.display().to_string(), &data)?;
+        let (origin, found) = (path.display().to_string(), data.info.shape);
+        ensure!(found == self.shape, "{origin}: is for images of {}, these are {found}", self.shape);
+        self.meta.check_data(&data.info).with_context(|| origin.clone())?;
+        self.meta.config.check_data(&origin, &data.info)?;
         Ok(data)
     }
 }

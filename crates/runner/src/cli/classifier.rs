@@ -42,7 +42,7 @@ impl ClassifierArgs {
             Labelled::Cifar10 => DataSource::Cifar10 { path: self.path },
         };
         let data = source.load()?;
-        let mut plan = Plan::of(data.shape);
+        let mut plan = Plan::of(data.info.shape);
         plan.epochs = self.epochs.unwrap_or(plan.epochs);
         let (bytes, recipe) = train(&data, &plan, self.seed, |epoch, loss, accuracy| {
             eprintln!("epoch {epoch}: loss {loss:.4}, accuracy on held-out images {:.1}%", 100.0 * accuracy);

@@ -1,7 +1,7 @@
 //! `ddpm data`: what a data set holds, and whether it is whole.
 
-use crate::base::data::DataSource;
 use crate::base::data::fetch::{self, Known};
+use crate::base::data::{DataSource, DatasetInfo};
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::base::{atomic, picture};
@@ -53,20 +53,15 @@ impl Data {
             Source::Inception { path } => return inception(&path),
         };
         let data = source.load()?;
-        let shape = data.shape;
-        print(&format!("{}: {}x{}, {} channels\n", data.name, shape.height, shape.width, shape.channels));
-        print(&format!(
-            "  {} training images, {} held out, digest {}\n",
-            data.train.len(shape),
-            data.held_out.len(shape),
-            &data.digest[..16]
-        ));
-        if !data.classes.is_empty() {
-            print(&format!("  classes: {}\n", data.classes.join(", ")));
+        let DatasetInfo { name, shape, train, held_out, classes, digest } = &data.info;
+        print(&format!("{name}: {}x{}, {} channels\n", shape.height, shape.width, shape.channels));
+        print(&format!("  {train} training images, {held_out} held out, digest {}\n", &digest[..16]));
+        if !classes.is_empty() {
+            print(&format!("  classes: {}\n", classes.join(", ")));
         }
         if let Some(out) = self.out {
             let shown = &data.train.pixels[..data.train.pixels.len().min(100 * shape.len())];
-            atomic::write(&out, &picture::png(&picture::grid(shown, shape, 10, 2))?)?;
+            atomic::write(&out, &picture::png(&picture::grid(shown, *shape, 10, 2))?)?;
             print(&format!("  {}\n", out.display()));
         }
         Ok(Exit::Ok)

@@ -85,9 +85,11 @@ impl Import {
             let problem = format!("expected {expected} with variance {:?}, got {out_channels}", config.diffusion.variance);
             return Err(wrong("out_channels", problem).into());
         }
-        let there = config.data.image()?;
-        if there != image {
-            return Err(wrong("sample_size", format!("is for images of {image:?}, the base's data set has {there:?}")).into());
+        // A folder of images is compared when they are needed.
+        if let Some(there) = config.data.shape()
+            && there != image
+        {
+            return Err(wrong("sample_size", format!("is for images of {image}, the base's data set has {there}")).into());
         }
         let unet = config.unet(image);
         let weights = WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.exists());
@@ -104,6 +106,7 @@ impl Import {
             config,
             seed: 0,
             data: None,
+            image: Some(image),
             step: 0,
             curve: Vec::new(),
             open: (0.0, 0.0, 0),

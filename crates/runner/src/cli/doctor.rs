@@ -55,10 +55,7 @@ impl Doctor {
         print(&format!("devices     {}\n", device::found()));
         print(&format!("report      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
         let data = DataSource::FashionMnist {}.load()?;
-        print(&format!(
-            "data        fashion-mnist embedded and whole, {} images\n",
-            data.train.len(data.shape) + data.held_out.len(data.shape)
-        ));
+        print(&format!("data        fashion-mnist embedded and whole, {} images\n", data.info.train + data.info.held_out));
         for (name, description) in features::descriptions()? {
             print(&format!("features    {name}\n            {description}\n"));
         }

@@ -76,18 +76,18 @@ impl Eval {
         let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
         let evaluation = &config.evaluation;
         let n = self.images.unwrap_or(if self.train { evaluation.train } else { evaluation.held_out });
-        let there = images.len(data.shape);
+        let there = images.len();
         if n == 0 || n > there {
             return Err(ConfigError::new("--images", "", format!("expected 1 to {there}, got {n}")).into());
         }
-        let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
+        let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();
         let (measured, Split { bound, terms, under, authors }) = bound(&mut opened.engine, config.diffusion(), &what, seed, &mut reporter)?;
         let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
         if let Some(count) = self.samples {
             let mut sampling = config.sampling.clone();
             sampling.count = count as usize;
-            let net = config.evaluation.features.load(data.shape)?;
+            let net = config.evaluation.features.load(data.info.shape)?;
             let (made, _) = sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut reporter)?;
             scores.extend(score(None, &made, &data, net.as_ref(), seed, &mut reporter)?.samples);
         }

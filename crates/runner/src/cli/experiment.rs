@@ -1,17 +1,17 @@
 //! The experiment that a command is about.
 
-use crate::base::data::Dataset;
-use crate::base::error::{ConfigError, Meaning};
+use crate::base::data::DatasetInfo;
+use crate::base::error::{ConfigError, Meaning, RunError};
 use crate::experiment::{Experiment, Job, jobs, paths};
-use crate::store::Store;
-use anyhow::{Result, anyhow};
+use crate::store::{Manifest, Store};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which experiment, and where its results are.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// The grid file
+    /// The grid file, or the folder of an experiment's results
     grid: PathBuf,
     /// The base: a file (.yaml), or a name in `bases` beside the grid's folder or in experiments/bases; the grid's own where absent
     #[arg(long)]
@@ -19,15 +19,15 @@ pub struct ExperimentArgs {
     /// Set a value of every cell, after everything else: path=value
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
-    /// Where results are kept
-    #[arg(long, default_value = "results")]
-    results: PathBuf,
+    /// Where results are kept [default: results]
+    #[arg(long)]
+    results: Option<PathBuf>,
 }
 
-/// An experiment with its data and jobs.
+/// An experiment with its jobs.
 pub struct Loaded {
     pub experiment: Experiment,
-    pub data: Dataset,
+    pub data: DatasetInfo,
     pub jobs: Vec<(usize, Job)>,
     pub store: Store,
 }
@@ -39,25 +39,101 @@ impl Loaded {
         let seed = if self.experiment.file.seeds.len() > 1 { format!(" (seed {})", job.seed) } else { String::new() };
         format!("{}{seed}{study}", self.experiment.cells[cell].label())
     }
+
+    /// Leaves in the store what the experiment is, for those who have the results and not the images.
+    pub fn leave(&self) -> Result<()> {
+        Manifest::of(&self.experiment, &self.data, &self.jobs).leave(&self.store)
+    }
+
+    /// As the store knows it.
+    fn of(experiment: Experiment, known: &Manifest, store: Store) -> Loaded {
+        Loaded { experiment, data: known.data.clone(), jobs: known.jobs(), store }
+    }
 }
 
 impl ExperimentArgs {
+    /// With its images read and checked against every cell.
     pub fn load(&self) -> Result<Loaded> {
-        let experiment = Experiment::read(&self.grid, self.base.as_deref(), &self.set)?;
+        let (experiment, store) = self.read()?;
+        self.name_jobs(experiment, store)
+    }
+
+    /// From what the store knows of it; its images are read only where that is not enough.
+    pub fn recall(&self) -> Result<Loaded> {
+        let (experiment, store) = self.read()?;
+        match self.known(&experiment, &store) {
+            Some(manifest) => Ok(Loaded::of(experiment, &manifest, store)),
+            None => self.name_jobs(experiment, store),
+        }
+    }
+
+    /// With its images; where they are not to be had, from what the store knows of it, which is said on stderr.
+    pub fn load_or_recall(&self) -> Result<Loaded> {
+        let (experiment, store) = self.read()?;
+        let known = self.known(&experiment, &store);
+        match (self.name_jobs(experiment.clone(), store.clone()), known) {
+            (Err(error), Some(manifest)) if matches!(RunError::of(&error), Some(RunError::Environment(_))) => {
+                eprintln!("{error:#}\n(taken from the store: the images as they were when this last ran)");
+                Ok(Loaded::of(experiment, &manifest, store))
+            }
+            (loaded, _) => loaded,
+        }
+    }
+
+    /// The experiment as it is asked for, and the store.
+    fn read(&self) -> Result<(Experiment, Store)> {
+        if self.grid.is_dir() {
+            return self.read_folder();
+        }
+        let results = self.results.as_deref().unwrap_or(Path::new("results"));
+        if results.exists() && !results.is_dir() {
+            return Err(anyhow!("{}: expected a folder for results, found a file", results.display())).needed();
+        }
+        Ok((Experiment::read(&self.grid, self.base.as_deref(), &self.set)?, Store::new(results)))
+    }
+
+    /// The experiment of a folder of results, which holds all of it.
+    fn read_folder(&self) -> Result<(Experiment, Store)> {
+        let folder = self.grid.display();
+        for (flag, given) in [("--base", self.base.is_some()), ("--set", !self.set.is_empty()), ("--results", self.results.is_some())] {
+            if given {
+                let problem = format!("{folder} is a folder of results, which says so itself; expected a grid file with it");
+                return Err(ConfigError::new(flag, "", problem).into());
+            }
+        }
+        let manifest = Manifest::read(&self.grid).needed()?;
+        let missing = || format!("{folder}: holds no experiment.json; expected a grid file or the folder of an experiment's results");
+        let manifest = manifest.with_context(missing).needed()?;
+        // Spelled out, since `.` has no name; the folder may have been given another one since.
+        let place = self.grid.canonicalize().with_context(|| folder.to_string()).needed()?;
+        let (root, name) = place.parent().zip(place.file_name()).with_context(missing).needed()?;
+        Ok((Experiment { name: name.to_string_lossy().into_owned(), ..manifest.experiment }, Store::new(root)))
+    }
+
+    /// What the store knows, where that is of the same jobs.
+    fn known(&self, experiment: &Experiment, store: &Store) -> Option<Manifest> {
+        match Manifest::read(&store.report(&experiment.name)) {
+            Ok(manifest) => manifest.filter(|manifest| manifest.asks_the_same(experiment)),
+            Err(why) => {
+                eprintln!("{why:#}; the images are read instead");
+                None
+            }
+        }
+    }
+
+    /// Reads the images, and names the jobs that they make.
+    fn name_jobs(&self, experiment: Experiment, store: Store) -> Result<Loaded> {
         let source = &experiment.cells[0].config.data;
         if let Some(other) = experiment.cells.iter().find(|c| c.config.data != *source) {
             let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
             return Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into());
         }
-        if self.results.exists() && !self.results.is_dir() {
-            return Err(anyhow!("{}: expected a folder for results, found a file", self.results.display())).needed();
-        }
-        let data = source.load()?;
+        let data = source.load()?.info;
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid.display().to_string(), &data).map_err(|error| self.locate(error, &cell.label()))?;
         }
         let jobs = jobs(&experiment, data.shape, &data.digest)?;
-        Ok(Loaded { experiment, data, jobs, store: Store::new(&self.results) })
+        Ok(Loaded { experiment, data, jobs, store })
     }
 
     /// An error against the images as one in the flag that brought the value; else as one of the cell.

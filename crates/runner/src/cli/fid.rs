@@ -135,7 +135,7 @@ impl Fid {
     fn side(&self, path: &Path) -> Result<Side> {
         if path.is_dir() {
             let data = folder::load(path, 0)?;
-            return self.of_images(&data.train.pixels, data.shape);
+            return self.of_images(&data.train.pixels, data.info.shape);
         }
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         match extension {

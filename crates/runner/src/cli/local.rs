@@ -1,6 +1,6 @@
 //! How jobs are done on this machine: flags that several commands have.
 
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::base::device::{Device, Devices};
 use crate::execute::{Executor, Local};
 use crate::experiment::Job;
@@ -31,7 +31,7 @@ pub struct LocalArgs {
 
 impl LocalArgs {
     /// Does `jobs` here, at most as many at a time as there are.
-    pub fn execute(&self, store: &Store, data: &Dataset, jobs: &[Job]) -> Result<()> {
+    pub fn execute(&self, store: &Store, data: &DatasetInfo, jobs: &[Job]) -> Result<()> {
         let Devices(devices) = &self.devices;
         devices.iter().try_for_each(|device| device.check())?;
         let each = (0..self.jobs_per_device).flat_map(|_| devices.iter().copied());

@@ -49,7 +49,7 @@ struct Planned<'a> {
 
 impl Plan {
     pub fn run(self) -> Result<Exit> {
-        let loaded = self.experiment.load()?;
+        let loaded = self.experiment.load_or_recall()?;
         let (mut speeds, mut costs, mut left) = (Speeds::default(), Costs::default(), Left::default());
         let rows = loaded.jobs.iter().map(|(cell, job)| {
             let (state, cost) = (State::of(&loaded.store, job)?, costs.of(job, &loaded.data));
@@ -61,7 +61,7 @@ impl Plan {
                 state,
                 cost,
                 left,
-                speed: speeds.of(job, &loaded.data)?,
+                speed: speeds.of(job, loaded.data.shape)?,
             })
         });
         let rows: Vec<Row> = rows.collect::<Result<_>>()?;

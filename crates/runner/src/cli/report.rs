@@ -21,7 +21,9 @@ pub struct Report {
 #[cfg(feature = "report")]
 impl Report {
     pub fn run(self) -> Result<Exit> {
-        finish(&self.experiment.load()?)
+        let loaded = self.experiment.recall()?;
+        loaded.leave()?;
+        finish(&loaded)
     }
 }
 

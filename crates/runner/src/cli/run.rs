@@ -61,10 +61,10 @@ impl Run {
         let wrong = |problem: String| ConfigError::new(&origin, "", problem);
         let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
         let data = job.config.data.load()?;
-        job.config.check_data(&origin, &data)?;
+        job.config.check_data(&origin, &data.info)?;
         // A name says what the numbers depend on; one that says something else would fill another job's place.
-        let features = job.config.evaluation.features.name_for(data.shape)?;
-        let named = Job::new(job.config.clone(), job.seed, job.study.clone(), &data.digest, &features);
+        let features = job.config.evaluation.features.name_for(data.info.shape)?;
+        let named = Job::new(job.config.clone(), job.seed, job.study.clone(), &data.info.digest, &features);
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
         }

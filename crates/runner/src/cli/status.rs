@@ -33,7 +33,7 @@ pub struct Status {
 impl Status {
     pub fn run(self) -> Result<Exit> {
         stop::listen()?;
-        let loaded = self.experiment.load()?;
+        let loaded = self.experiment.recall()?;
         loop {
             let states = loaded.jobs.iter().map(|(_, job)| State::of(&loaded.store, job)).collect::<Result<Vec<_>>>()?;
             let in_slurm = InSlurm::of(&loaded)?;

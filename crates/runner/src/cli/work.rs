@@ -37,7 +37,7 @@ impl Work {
         let jobs = groups.swap_remove(self.element);
         let jobs = outstanding(&store, &jobs)?;
         let Some(first) = jobs.first() else { return Ok(Exit::Ok) };
-        let data = first.config.data.load()?;
+        let data = first.config.data.load()?.info;
         self.local.execute(&store, &data, &jobs)?;
         let done = jobs.iter().map(|job| Ok(State::of(&store, job)?.is_done())).collect::<Result<Vec<_>>>()?;
         Ok(if done.iter().all(|done| *done) { Exit::Ok } else { Exit::SomeJobsFailed })

@@ -1,6 +1,6 @@
 //! What does jobs, and how they are put together.
 
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::experiment::Job;
 use crate::plan::Costs;
 use anyhow::Result;
@@ -16,7 +16,7 @@ pub trait Executor {
 pub type Group = Vec<Job>;
 
 /// The jobs in groups, the longest group first: the machine is not left waiting for one that began last.
-pub fn groups(jobs: &[Job], data: &Dataset) -> Vec<Group> {
+pub fn groups(jobs: &[Job], data: &DatasetInfo) -> Vec<Group> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut groups: Vec<(f64, Group)> = Vec::new();
     let mut costs = Costs::default();
@@ -52,7 +52,7 @@ mod tests {
         };
         let lengths = |jobs: &[Job]| -> Vec<Vec<(u64, usize)>> {
             let one = |job: &Job| (job.config.training.steps, job.config.sampling.count);
-            groups(jobs, &data).iter().map(|group| group.iter().map(one).collect()).collect()
+            groups(jobs, &data.info).iter().map(|group| group.iter().map(one).collect()).collect()
         };
         // In forward passes of one image: 960 for 20 steps, 720 for 15, 480 for 10, and 48 to 52 beside the training for each job.
         let even = [job(10, 10), job(20, 10), job(10, 11), job(15, 10)];

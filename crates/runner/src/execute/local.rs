@@ -4,7 +4,7 @@ use super::executor::{Executor, Group, groups};
 use super::process::{self, Ended};
 use super::screen::Screen;
 use crate::base::cause::Cause;
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::base::device::Device;
 use crate::base::error::RunError;
 use crate::base::stop;
@@ -30,7 +30,7 @@ pub struct Local<'a> {
     /// The results.
     pub store: &'a Store,
     /// The data set of all jobs.
-    pub data: &'a Dataset,
+    pub data: &'a DatasetInfo,
     /// The program that does one job (`ddpm run`).
     pub program: PathBuf,
     /// A place for one job at a time each.

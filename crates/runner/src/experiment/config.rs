@@ -1,7 +1,7 @@
 //! Configurations: a tree of what was typed becomes a [`RawConfig`], and this, checked, a [`Config`]: the type is the proof.
 
 use super::{paths, strict};
-use crate::base::data::{DataSource, Dataset};
+use crate::base::data::{DataSource, DatasetInfo};
 use crate::base::error::ConfigError;
 use crate::metrics::features::FeatureSource;
 use ddpm_core::likelihood::DecoderCdf;
@@ -238,8 +238,8 @@ impl Config {
     }
 
     /// Whether the network fits the data set's images, and the evaluation their number.
-    pub fn check_data(&self, origin: &str, data: &Dataset) -> Result<(), ConfigError> {
-        self.check_images(origin, data.shape, data.train.len(data.shape), data.held_out.len(data.shape))
+    pub fn check_data(&self, origin: &str, data: &DatasetInfo) -> Result<(), ConfigError> {
+        self.check_images(origin, data.shape, data.train, data.held_out)
     }
 
     /// The same for `train` and `held_out` images of `image`.

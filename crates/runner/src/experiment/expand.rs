@@ -6,13 +6,15 @@ use super::paths::{self, full, set, short};
 use super::study::Study;
 use super::suggest::join;
 use crate::base::error::ConfigError;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Most jobs that a grid may have.
 pub const MAX_JOBS: usize = 10_000;
 
 /// One configuration of the grid.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cell {
     /// What varies: (short name, value as typed), in the order of the grid.
     pub axes: Vec<(String, Value)>,

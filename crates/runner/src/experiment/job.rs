@@ -78,29 +78,33 @@ fn digest(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes()).to_hex()[..12].to_string()
 }
 
-/// All jobs of an experiment on images of `shape` and a data set of digest `data`, cell after cell, and for each the place of its cell. A study that walks comes before the scores of its
-/// cell, since the walk leaves samples for them.
-pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Vec<(usize, Job)>> {
-    let mut jobs = Vec::new();
-    let mut names: Vec<(FeatureSource, String)> = Vec::new();
+/// What an experiment asks for, cell after cell: the place of the cell, a seed, what is looked at. A study that walks comes before the scores of its cell, since the walk leaves samples
+/// for them.
+pub fn asked(experiment: &Experiment) -> Vec<(usize, u64, Option<Study>)> {
+    let mut asked = Vec::new();
+    let seeds = &experiment.file.seeds;
     for (place, cell) in experiment.cells.iter().enumerate() {
-        let source = &cell.config.evaluation.features;
-        let name = match names.iter().find(|(known, _)| known == source) {
-            Some((_, name)) => name.clone(),
-            None => {
-                let name = source.name_for(shape)?;
-                names.push((source.clone(), name.clone()));
-                name
-            }
-        };
-        let job = |seed, study| (place, Job::new(cell.config.clone(), seed, study, data, &name));
-        let studies = studies(&experiment.file, cell);
-        let first = experiment.file.seeds[0];
-        jobs.extend(studies.iter().filter(|s| s.walks()).map(|study| job(first, Some(study.clone()))));
-        jobs.extend(experiment.file.seeds.iter().map(|seed| job(*seed, None)));
-        jobs.extend(studies.iter().filter(|s| !s.walks()).map(|study| job(first, Some(study.clone()))));
+        let (before, after): (Vec<_>, Vec<_>) = studies(&experiment.file, cell).into_iter().partition(Study::walks);
+        asked.extend(before.into_iter().map(|study| (place, seeds[0], Some(study))));
+        asked.extend(seeds.iter().map(|seed| (place, *seed, None)));
+        asked.extend(after.into_iter().map(|study| (place, seeds[0], Some(study))));
     }
-    Ok(jobs)
+    asked
+}
+
+/// All jobs of an experiment on images of `shape` and a data set of digest `data`, and for each the place of its cell.
+pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Vec<(usize, Job)>> {
+    let mut names: Vec<(&FeatureSource, String)> = Vec::new();
+    let job = |(place, seed, study): (usize, u64, Option<Study>)| {
+        let config = &experiment.cells[place].config;
+        let source = &config.evaluation.features;
+        if !names.iter().any(|(known, _)| *known == source) {
+            names.push((source, source.name_for(shape)?));
+        }
+        let name = names.iter().find(|(known, _)| *known == source).map_or("", |(_, name)| name);
+        Ok((place, Job::new(config.clone(), seed, study, data, name)))
+    };
+    asked(experiment).into_iter().map(job).collect()
 }
 
 /// A job on the smoke base for tests, with `sets` over it, and images of 4x4.
@@ -114,5 +118,5 @@ pub(crate) fn tiny(data: &crate::base::data::Dataset, sets: &[&str]) -> Job {
         let (path, value) = paths::flag(set).expect("a setting");
         paths::set(&mut tree, &path, value, "test").expect("a place for it");
     }
-    Job::new(Config::checked(&tree, "test").expect("a configuration"), 7, None, &data.digest, "none")
+    Job::new(Config::checked(&tree, "test").expect("a configuration"), 7, None, &data.info.digest, "none")
 }

@@ -4,10 +4,12 @@ use super::expand::{Cell, expand};
 use super::grid::GridFile;
 use super::{strict, study, yaml};
 use crate::base::error::ConfigError;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// A grid on a base: what `ablate` and `plan` work on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// The grid file's stem and, where it is not the grid's own, the base's: names the report's folder.
     pub name: String,

@@ -17,6 +17,6 @@ pub use expand::{Cell, MAX_JOBS, agrees_with, published, studies, words};
 pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
 pub(crate) use job::tiny;
-pub use job::{FORMAT, Job, jobs};
+pub use job::{FORMAT, Job, asked, jobs};
 pub use load::{Experiment, base_file};
 pub use study::{MIXTURES, Study};

@@ -210,7 +210,7 @@ impl FeatureNet {
         for part in bytes.chunks(BATCH * shape.len()) {
             match &self.kind {
                 Kind::Classifier(classifier, weights, expected) => {
-                    ensure!(self.sees(shape), "{} sees images of {expected:?}, got {shape:?}", self.name);
+                    ensure!(self.sees(shape), "{} sees images of {expected}, got {shape}", self.name);
                     let part = classifier.forward(weights, &crate::base::picture::from_bytes(part, shape)?, None)?;
                     seen.classes = CLASSES;
                     seen.rows.extend(numbers(&part.features)?);
@@ -283,13 +283,13 @@ mod tests {
     #[test]
     fn the_embedded_classifier_is_as_good_as_it_says() {
         let data = crate::base::data::DataSource::FashionMnist {}.load().unwrap();
-        let net = FeatureSource::Own {}.load(data.shape).unwrap().unwrap();
+        let net = FeatureSource::Own {}.load(data.info.shape).unwrap().unwrap();
         let mut told = Vec::new();
         let tell = |n| {
             told.push(n);
             Ok(())
         };
-        let seen = net.see(&data.held_out.pixels, data.shape, tell).unwrap();
+        let seen = net.see(&data.held_out.pixels, data.info.shape, tell).unwrap();
         assert_eq!((seen.dim, seen.n(), seen.classes), (96, 1000, CLASSES));
         let parts = (1..=1000usize.div_ceil(BATCH)).map(|i| (i * BATCH).min(1000));
         assert!(told.iter().copied().eq(parts), "{told:?}");

@@ -1,7 +1,7 @@
 //! What jobs compute and store.
 
 use super::state::State;
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::experiment::{Job, MIXTURES, Study};
 use crate::store::Store;
 use crate::store::progress::Stage;
@@ -45,7 +45,7 @@ pub struct Costs {
 
 impl Costs {
     /// Of a job on `data`.
-    pub fn of(&mut self, job: &Job, data: &Dataset) -> Cost {
+    pub fn of(&mut self, job: &Job, data: &DatasetInfo) -> Cost {
         let config = &job.config;
         let out = config.diffusion().out_channels(data.shape.channels);
         let known = self.networks.iter().find(|(network, channels, _)| *channels == out && *network == config.network);
@@ -161,9 +161,9 @@ mod tests {
     fn costs_are_made_of_passes() {
         let data = few("d", 9, 1);
         let job = tiny(&data, &["timesteps=10", "beta_scale=as-given", "sampling.count=12", "training.batch=16", "training.steps=7"]);
-        let unet = job.config.unet(data.shape);
+        let unet = job.config.unet(data.info.shape);
         let (forward, held) = (2.0 * unet.macs() as f64, job.config.evaluation.held_out + job.config.evaluation.train);
-        let cost = Costs::default().of(&job, &data);
+        let cost = Costs::default().of(&job, &data.info);
         assert_eq!(cost.train_flops, 3.0 * forward * 16.0 * 7.0);
         assert_eq!((cost.sample_flops, cost.evaluate_flops), (forward * 120.0, forward * 10.0 * held as f64));
         // Two checkpoints of four rows of four bytes; an image of 16 bytes for each sample.

@@ -1,10 +1,10 @@
 //! How fast this machine is, measured.
 
 use super::cost::Cost;
-use crate::base::data::Dataset;
 use crate::experiment::Job;
 use anyhow::Result;
-use ddpm_kernels::random::Stream;
+use ddpm_kernels::random::{Random, Stream};
+use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::tensor::{DType, Device, Tensor};
 use ddpm_model::{Engine, Network, Precision};
@@ -21,13 +21,14 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// Measured now, on a job's own network and batch (fewer images where that would take long), the best of three passes.
-    pub fn measure(job: &Job, data: &Dataset) -> Result<Speed> {
-        let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
+    /// Measured now on images of `shape`, on a job's own network and batch (fewer images where that would take long), the best of three passes.
+    pub fn measure(job: &Job, shape: ImageShape) -> Result<Speed> {
+        let (unet, diffusion) = (job.config.unet(shape), job.config.diffusion());
         // Three training steps of about a teraflop together.
         let n = job.config.training.batch.min((1e12 / (18.0 * unet.macs() as f64)) as usize).max(1);
-        let indices: Vec<usize> = (0..n).collect();
-        let x0 = data.train.tensor(data.shape, &indices, |_| false)?;
+        // What is seen does not change how long it takes.
+        let noise = Random::new(0, Stream::TrainNoise).normals(0, 0, n, shape.len());
+        let x0 = Tensor::from_vec(noise, (n, shape.height, shape.width, shape.channels), &Device::Cpu)?;
         let batch = diffusion.batch(
             x0.clone(),
             Tensor::zeros(x0.dims(), DType::F32, &Device::Cpu)?,
@@ -69,9 +70,9 @@ pub struct Speeds {
 }
 
 impl Speeds {
-    /// Of a job's network at its batch and precision. Where a grid has so many that measuring them takes seconds, the rest are taken to be
+    /// Of a job's network for images of `shape`, at its batch and precision. Where a grid has so many that measuring them takes seconds, the rest are taken to be
     /// as fast as the last one.
-    pub fn of(&mut self, job: &Job, data: &Dataset) -> Result<Speed> {
+    pub fn of(&mut self, job: &Job, shape: ImageShape) -> Result<Speed> {
         let key = (job.config.network.clone(), job.config.training.batch, job.config.training.precision);
         if let Some((_, speed)) = self.known.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
@@ -82,7 +83,7 @@ impl Speeds {
             return Ok(*last);
         }
         let start = Instant::now();
-        let speed = Speed::measure(job, data)?;
+        let speed = Speed::measure(job, shape)?;
         self.spent += start.elapsed();
         self.known.push((key, speed));
         Ok(speed)

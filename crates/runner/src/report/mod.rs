@@ -10,7 +10,7 @@ mod sheets;
 mod tables;
 
 use crate::base::atomic;
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::experiment::{Experiment, Figure, Job};
 use crate::plan::records;
 use crate::store::Store;
@@ -18,8 +18,8 @@ use anyhow::Result;
 use entry::Entry;
 
 /// Writes tables, figures and page of an experiment into `ROOT/NAME/`; returns the table as text for a terminal.
-pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data: &Dataset) -> Result<String> {
-    let dir = store.root().join(&experiment.name);
+pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data: &DatasetInfo) -> Result<String> {
+    let dir = store.report(&experiment.name);
     let mut entries = Vec::new();
     for (place, job, record) in records(store, jobs)? {
         let training = store.training_record(&record.training_id)?;

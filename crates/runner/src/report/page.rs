@@ -3,7 +3,7 @@
 use super::entry::Entry;
 use super::figures::Drawn;
 use super::tables::{Summary, markdown};
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::base::text::{duration, number};
 use crate::experiment::{Config, Experiment, Study};
 use crate::store::TrainingRecord;
@@ -22,7 +22,7 @@ pub struct Page<'a> {
     pub drawn: Drawn,
     /// Jobs that the table needs.
     pub scored: usize,
-    pub data: &'a Dataset,
+    pub data: &'a DatasetInfo,
 }
 
 impl Page<'_> {
@@ -50,7 +50,7 @@ impl Page<'_> {
         };
         text += &format!(
             "- {} training images of {} ({}x{}, {} channels), {} steps of {} images, T = {}.\n",
-            data.train.len(data.shape),
+            data.train,
             data.name,
             data.shape.height,
             data.shape.width,

@@ -31,7 +31,7 @@ impl<'a> Batches<'a> {
 
     /// The image at place `position` of the endless sequence of shuffled epochs.
     fn image(&mut self, position: u64) -> usize {
-        let n = self.data.train.len(self.data.shape) as u64;
+        let n = self.data.train.len() as u64;
         let epoch = position / n;
         if !self.orders.iter().any(|(e, _)| *e == epoch) {
             self.orders.truncate(1);
@@ -46,10 +46,10 @@ impl<'a> Batches<'a> {
         let indices: Vec<usize> = (0..n).map(|i| self.image(step * self.size as u64 + (from + i) as u64)).collect();
         let stream = |stream| Random::new(self.seed, stream);
         let flips = stream(Stream::Flip);
-        let x0 = self.data.train.tensor(self.data.shape, &indices, |i| self.flip && flips.word(step, (from + i) as u64) & 1 == 1)?;
+        let x0 = self.data.train.tensor(&indices, |i| self.flip && flips.word(step, (from + i) as u64) & 1 == 1)?;
         let timesteps = stream(Stream::Timestep);
         let t = (0..n).map(|i| 1 + timesteps.below(step, (from + i) as u64, self.diffusion.process.timesteps())).collect();
-        let noise = stream(Stream::TrainNoise).normals(step, from, n, self.data.shape.len());
+        let noise = stream(Stream::TrainNoise).normals(step, from, n, self.data.info.shape.len());
         Ok(self.diffusion.batch(x0.clone(), Tensor::from_vec(noise, x0.dims(), &tensor::Device::Cpu)?, t)?)
     }
 

@@ -55,8 +55,8 @@ pub struct Recipe {
 /// Trains by `plan` with shifted and mirrored images, a rate that falls linearly to 0, weight decay, dropout on the features
 /// and smoothed labels. Returns the file's bytes (the weights' moving average) and its recipe. `report` hears of each epoch.
 pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64, f64, f64)) -> Result<(Vec<u8>, Recipe)> {
-    ensure!(!data.classes.is_empty(), "{}: a classifier needs labelled images", data.name);
-    let (classifier, epochs) = (Classifier::new(plan.size, data.shape, data.classes.len()), plan.epochs);
+    ensure!(!data.info.classes.is_empty(), "{}: a classifier needs labelled images", data.info.name);
+    let (classifier, epochs) = (Classifier::new(plan.size, data.info.shape, data.info.classes.len()), plan.epochs);
     let optimiser = Optimiser {
         learning_rate: 2e-3,
         warmup_steps: 100,
@@ -72,7 +72,7 @@ pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64,
     // Parameters begin from the stream's first steps; what follows comes from steps far behind them.
     let random = Random::new(seed, Stream::Classifier);
     let dropout = Dropout::new(seed, 0);
-    let n = data.train.len(data.shape);
+    let n = data.train.len();
     let batches = (n / BATCH) as u64;
     for epoch in 0..epochs {
         let order = random.permutation((1 << 32) + epoch, n);
@@ -80,7 +80,7 @@ pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64,
         for (batch, indices) in order.chunks_exact(BATCH).enumerate() {
             let step = epoch * batches + batch as u64;
             let word = |place: usize| random.word((2 << 32) + step, place as u64);
-            let images = data.train.tensor(data.shape, indices, |place| word(place) & 1 == 1)?;
+            let images = data.train.tensor(indices, |place| word(place) & 1 == 1)?;
             let shift = |place: usize, bits: u32| ((word(place) >> bits) & 0xff) as usize % (2 * plan.shift + 1);
             let images = shifted(&images, plan.shift, |place| (shift(place, 8), shift(place, 16)))?;
             let labels: Vec<u32> = indices.iter().map(|i| data.train.labels[*i] as u32).collect();
@@ -104,9 +104,9 @@ pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64,
     }
     let average = Weights::from_numbers(classifier.parameters(), training.average())?;
     let recipe = Recipe {
-        command: format!("ddpm classifier {} --epochs {epochs} --seed {seed}", data.name),
-        data: data.digest.clone(),
-        held_out: data.held_out.len(data.shape),
+        command: format!("ddpm classifier {} --epochs {epochs} --seed {seed}", data.info.name),
+        data: data.info.digest.clone(),
+        held_out: data.held_out.len(),
         accuracy: accuracy(&classifier, &average, data)?,
     };
     let tensors: Vec<(String, Tensor)> = classifier.parameters().iter().map(|p| p.name.clone()).zip(average.0).collect();
@@ -115,11 +115,11 @@ pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64,
 
 /// Share of the held-out images that are told right.
 pub fn accuracy(classifier: &Classifier, weights: &Weights, data: &Dataset) -> Result<f64> {
-    let n = data.held_out.len(data.shape);
+    let n = data.held_out.len();
     let indices: Vec<usize> = (0..n).collect();
     let mut right = 0;
     for part in indices.chunks(BATCH) {
-        let seen = classifier.forward(weights, &data.held_out.tensor(data.shape, part, |_| false)?, None)?;
+        let seen = classifier.forward(weights, &data.held_out.tensor(part, |_| false)?, None)?;
         let guesses = seen.logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
         right += guesses.iter().zip(part).filter(|(guess, i)| **guess == data.held_out.labels[**i] as u32).count();
     }
@@ -159,11 +159,13 @@ mod tests {
 
     /// A part of Fashion-MNIST: its first `n` images, and held-out ones.
     fn part(n: usize, held_out: usize) -> Dataset {
-        let mut data = DataSource::FashionMnist {}.load().unwrap();
-        for (images, n) in [(&mut data.train, n), (&mut data.held_out, held_out)] {
-            *images = Images { pixels: images.pixels[..n * data.shape.len()].to_vec(), labels: images.labels[..n].to_vec() };
-        }
-        data
+        let data = DataSource::FashionMnist {}.load().unwrap();
+        let first = |images: &Images, n: usize| Images {
+            shape: images.shape,
+            pixels: images.pixels[..n * images.shape.len()].to_vec(),
+            labels: images.labels[..n].to_vec(),
+        };
+        Dataset { train: first(&data.train, n), held_out: first(&data.held_out, held_out), info: data.info }
     }
 
     /// The losses of the recipe's first epochs as this program had them when the test was written: other shifts, mirrors, rates or masks
@@ -171,10 +173,10 @@ mod tests {
     #[test]
     fn the_recipe_stays_what_it_is() {
         let (data, mut told) = (part(300, 40), Vec::new());
-        let plan = Plan { epochs: 3, ..Plan::of(data.shape) };
+        let plan = Plan { epochs: 3, ..Plan::of(data.info.shape) };
         let (bytes, recipe) = train(&data, &plan, 0, |epoch, loss, accuracy| told.push((epoch, loss, accuracy))).unwrap();
         assert_eq!((recipe.held_out, recipe.accuracy, told.len(), told[0].0), (40, told[2].2, 3, 1));
-        assert_eq!(recipe.command, format!("ddpm classifier {} --epochs 3 --seed 0", data.name));
+        assert_eq!(recipe.command, format!("ddpm classifier {} --epochs 3 --seed 0", data.info.name));
         let described = checkpoint::description(&bytes).unwrap().unwrap();
         assert_eq!(described, serde_json::to_string(&recipe).unwrap());
         for ((i, loss, _), expected) in told.iter().zip([2.354295, 2.303537, 2.205074]) {

@@ -8,7 +8,6 @@ use anyhow::Result;
 use ddpm_core::likelihood::{Bound, DecoderCdf, UnderVariances, bits, mean_error, optimal_log_var, prior_term, variance_mismatch};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::bound::{Observed, Term};
-use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::{Device, Tensor};
 use ddpm_model::{Diffusion, Engine};
 use rayon::prelude::*;
@@ -20,8 +19,6 @@ const AUTHORS_BATCH: usize = 256;
 pub struct BoundOf<'a> {
     /// The images.
     pub images: &'a Images,
-    /// Their shape.
-    pub shape: ImageShape,
     /// How many of them, the first ones.
     pub n: usize,
     /// Images in a pass.
@@ -34,14 +31,14 @@ pub struct BoundOf<'a> {
 
 /// The bound in bits/dim with its standard error over images, and what it is made of.
 pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64, reporter: &mut Reporter) -> Result<(Measured, Split)> {
-    let (timesteps, len) = (diffusion.process.timesteps(), of.shape.len());
+    let (timesteps, len) = (diffusion.process.timesteps(), of.images.shape.len());
     let random = Random::new(seed, Stream::Evaluation);
     let mut sums = vec![(Term::default(), 0.0); timesteps];
     let (mut totals, mut prior_sum) = (Vec::with_capacity(of.n), 0.0);
     reporter.begin();
     for first in (0..of.n).step_by(of.batch) {
         let n = of.batch.min(of.n - first);
-        let x0 = of.images.tensor(of.shape, &(first..first + n).collect::<Vec<_>>(), |_| false)?;
+        let x0 = of.images.tensor(&(first..first + n).collect::<Vec<_>>(), |_| false)?;
         let clean = x0.flatten_all()?.to_vec1::<f32>()?;
         let priors = clean.chunks(len).map(|image| {
             let mean_squared = image.iter().map(|v| (*v as f64).powi(2)).sum::<f64>() / len as f64;
@@ -56,7 +53,7 @@ pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64
             let noisy = batch.xt.flatten_all()?.to_vec1::<f32>()?;
             let seen = clean.par_chunks(len).zip(noisy.par_chunks(len)).zip(output.par_chunks(output.len() / n));
             let terms: Vec<Term> = seen
-                .map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.shape.channels }, of.decoder))
+                .map(|((x0, xt), output)| diffusion.term(&Observed { t, x0, xt, output, channels: of.images.shape.channels }, of.decoder))
                 .collect();
             for (term, image) in terms.iter().zip(&mut images) {
                 add(&mut sums[t - 1].0, term);
@@ -149,17 +146,18 @@ mod tests {
     use crate::base::data::few;
     use crate::experiment::tiny;
     use ddpm_model::Precision;
+    use ddpm_model::network::ImageShape;
     use ddpm_model::optimiser::Training;
 
-    fn of<'a>(images: &'a Images, shape: ImageShape, n: usize) -> BoundOf<'a> {
-        BoundOf { images, shape, n, batch: 64, decoder: DecoderCdf::Tanh, split: "held-out" }
+    fn of<'a>(images: &'a Images, n: usize) -> BoundOf<'a> {
+        BoundOf { images, n, batch: 64, decoder: DecoderCdf::Tanh, split: "held-out" }
     }
 
     /// 1, 2 and 6: mean 3, variance 7, standard error sqrt(7 / 3).
     #[test]
     fn mean_and_error_are_the_textbooks() {
-        let images = Images::default();
-        let of = of(&images, ImageShape { height: 1, width: 1, channels: 1 }, 3);
+        let images = Images::none(ImageShape { height: 1, width: 1, channels: 1 });
+        let of = of(&images, 3);
         let found = measured(&of, &[1.0, 2.0, 6.0], 40);
         assert_eq!((found.value, found.n), (3.0, 3));
         assert!((found.std_err.unwrap() - (7f64 / 3.0).sqrt()).abs() < 1e-15);
@@ -175,10 +173,10 @@ mod tests {
     fn whole_batches_are_the_first() {
         let data = few("d", 303, 3);
         let job = tiny(&data, &["timesteps=2", "schedule={kind: linear, beta_start: 0.1, beta_end: 0.5}", "beta_scale=as-given"]);
-        let unet = job.config.unet(data.shape);
+        let unet = job.config.unet(data.info.shape);
         let start = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 7, Stream::Init);
         let mut engine = Engine::with_weights(&unet, Precision::F32, start.into_average()).unwrap();
-        let mut run = |n| bound(&mut engine, job.config.diffusion(), &of(&data.train, data.shape, n), 7, &mut Reporter::silent()).unwrap();
+        let mut run = |n| bound(&mut engine, job.config.diffusion(), &of(&data.train, n), 7, &mut Reporter::silent()).unwrap();
         let ((all, split), (some, other)) = (run(300), run(256));
         let authors = split.authors.unwrap();
         assert_eq!((authors.value, authors.std_err, authors.n), (some.value, some.std_err, 256));

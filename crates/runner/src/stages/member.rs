@@ -18,7 +18,7 @@ pub fn member(input: Stdin, output: Stdout) -> Result<()> {
     input.read_line(&mut line).needed()?;
     let told: Told = serde_json::from_str(&line).context("standard input: is not what rank 0 writes").needed()?;
     let data = told.job.config.data.load()?;
-    let unet = told.job.config.unet(data.shape);
+    let unet = told.job.config.unet(data.info.shape);
     // Standard input is buffered: what lies behind the line is not lost.
     let mut leader = Link::new(0, output, input);
     let n: usize = unet.parameters().iter().map(|p| p.len()).sum();
@@ -34,7 +34,7 @@ fn follow(job: &Job, data: &Dataset, mut training: Training, group: &mut dyn Gro
     let config = &job.config.training;
     let diffusion = job.config.diffusion();
     let mut batches = Batches::new(data, diffusion, job);
-    let mut engine = Device::here().engine(&job.config.unet(data.shape), config.precision)?;
+    let mut engine = Device::here().engine(&job.config.unet(data.info.shape), config.precision)?;
     while training.step() < config.steps {
         let step = training.step();
         training.scale_rate(config.decay.share(step, config.steps));

@@ -2,7 +2,7 @@
 
 use super::reference;
 use super::sample::samples_of;
-use super::study::{Setting, Sheet, pixels};
+use super::study::{Setting, Sheet};
 use crate::base::stop;
 use crate::store::Findings;
 use crate::store::progress::Stage;
@@ -14,7 +14,7 @@ impl Setting<'_> {
     /// The first `samples`, each with its `neighbours` in pixels and in features. With `crop`, distances are of the square in the middle
     /// with sides of that many pixels; whole images are shown.
     pub fn neighbours(&mut self, samples: usize, neighbours: usize, crop: Option<usize>) -> Result<Findings> {
-        let (shape, train) = (self.data.shape, &self.data.train);
+        let (shape, train) = (self.data.info.shape, &self.data.train);
         let seen = crop.map_or(shape, |side| ImageShape { height: side, width: side, ..shape });
         if seen.height > shape.height || seen.width > shape.width {
             let why = format!("images of {}x{} have no crop of {}x{}", shape.height, shape.width, seen.height, seen.width);
@@ -22,12 +22,12 @@ impl Setting<'_> {
         }
         let made = samples_of(self.store, self.job, self.data, self.engine, self.reporter)?;
         let shown = &made.bytes[..samples.min(made.bytes.len() / shape.len()) * shape.len()];
-        let n = neighbours.min(train.len(shape));
+        let n = neighbours.min(train.len());
         let sheet = |order: &[Vec<usize>]| {
             let mut bytes = Vec::new();
             for (sample, near) in shown.chunks(shape.len()).zip(order) {
                 bytes.extend_from_slice(sample);
-                near.iter().for_each(|i| bytes.extend_from_slice(pixels(train, shape, *i)));
+                near.iter().for_each(|i| bytes.extend_from_slice(train.image(*i)));
             }
             Sheet { rows: order.len(), columns: 1 + n, bytes }
         };
@@ -52,7 +52,7 @@ impl Setting<'_> {
         let loaded;
         let computed;
         let theirs = if crop.is_some() {
-            let total = train.len(shape) as u64;
+            let total = train.len() as u64;
             self.reporter.begin();
             computed = net.see(theirs, seen, |done| self.reporter.tell(Stage::Features, done as u64, total, done as u64, None))?;
             &computed

@@ -11,22 +11,23 @@ use anyhow::Result;
 /// Of a data set: read from the store where it is there, else computed and left there. None, with the reason, where there are too
 /// few images.
 pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &mut Reporter) -> Result<Result<Reference, String>> {
-    let fewest = data.train.len(data.shape).min(data.held_out.len(data.shape));
+    let fewest = data.train.len().min(data.held_out.len());
     if fewest < FEWEST {
         return Ok(Err(format!("too few real images to compare with: expected {FEWEST} to train on and held out, got {fewest}")));
     }
     let mut split = |name: &'static str, images: &Images| -> Result<Split> {
-        let key = sha256(format!("{} {name} {}", data.digest, net.name).as_bytes());
-        let path = store.map(|store| store.root().join("features").join(format!("{}-{name}-{}.safetensors", data.name, &key[..8])));
+        let key = sha256(format!("{} {name} {}", data.info.digest, net.name).as_bytes());
+        let path = store.map(|store| store.root().join("features").join(format!("{}-{name}-{}.safetensors", data.info.name, &key[..8])));
         if let Some(path) = path.as_ref().filter(|path| path.exists()) {
             match read_keyed(path, &key) {
                 Ok(features) => return Split::of(name, features),
                 Err(why) => eprintln!("{}: {why:#}; the features are computed anew", path.display()),
             }
         }
-        let n = images.len(data.shape) as u64;
+        let n = images.len() as u64;
         reporter.begin();
-        let features = net.see(&images.pixels, data.shape, |done| reporter.tell(Stage::Features, done as u64, n, done as u64, None))?;
+        let features =
+            net.see(&images.pixels, data.info.shape, |done| reporter.tell(Stage::Features, done as u64, n, done as u64, None))?;
         if let Some(path) = path {
             write_keyed(&path, &net.name, &key, &features)?;
         }
@@ -52,9 +53,9 @@ mod tests {
             let shape = ImageShape { height: 28, width: 28, channels: 1 };
             let images = |n: usize, from: usize| Images {
                 pixels: (0..n * 784).map(|i| small.train.pixels[(from + i) % 400]).collect(),
-                labels: Vec::new(),
+                ..Images::none(shape)
             };
-            Dataset::new("d", shape, images(12, 0), images(11, 77), Vec::new())
+            Dataset::new("d", images(12, 0), images(11, 77), Vec::new())
         };
         let net = |name: &str| {
             let mut own = FeatureSource::Own {}.load(ImageShape { height: 28, width: 28, channels: 1 }).unwrap().unwrap();

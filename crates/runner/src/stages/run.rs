@@ -51,13 +51,13 @@ fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, options: RunOpt
     let (training, weights) = train(store, &training_claim, job, data, options, &mut reporter)?;
     drop(training_claim);
     let started = Instant::now();
-    let mut record = Record::of(job, &data.digest, training.outcome.clone());
+    let mut record = Record::of(job, &data.info.digest, training.outcome.clone());
     if training.outcome == (Outcome::Finished {}) {
-        let mut engine = Device::here().engine(&job.config.unet(data.shape), job.config.training.precision)?.load(weights);
+        let mut engine = Device::here().engine(&job.config.unet(data.info.shape), job.config.training.precision)?.load(weights);
         match &job.study {
             None => measure(store, job, data, &mut engine, &mut record, &mut reporter)?,
             Some(study) => {
-                let net = job.config.evaluation.features.load(data.shape)?;
+                let net = job.config.evaluation.features.load(data.info.shape)?;
                 let net = net.as_ref();
                 let mut setting = Setting { store, job, data, engine: &mut engine, net, reporter: &mut reporter };
                 record.findings = Some(setting.run(study)?);
@@ -76,12 +76,12 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
     let samples = samples_of(store, job, data, engine, reporter)?;
     record.evaluations = samples.about.evaluations;
     record.progressive = samples.about.progressive_steps.clone();
-    let scale = picture::scale_for(data.shape);
-    let shown = samples.bytes.len().min(64 * data.shape.len());
-    atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.shape, 8, scale))?)?;
+    let scale = picture::scale_for(data.info.shape);
+    let shown = samples.bytes.len().min(64 * data.info.shape.len());
+    atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.info.shape, 8, scale))?)?;
     let columns = samples.about.progressive_steps.len();
-    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.shape, columns, scale))?)?;
-    let features = job.config.evaluation.features.load(data.shape)?;
+    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.info.shape, columns, scale))?)?;
+    let features = job.config.evaluation.features.load(data.info.shape)?;
     let scores = score(Some(store), &samples, data, features.as_ref(), job.seed, reporter)?;
     record.real.extend(scores.real);
     for (metric, result) in scores.samples {
@@ -99,7 +99,7 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
             record.blanks.insert(metric, "no images were asked for".into());
             continue;
         }
-        let what = BoundOf { images, shape: data.shape, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
+        let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let (measured, split) = bound(engine, diffusion, &what, job.seed, reporter)?;
         if measured.value.is_finite() {
             if metric == Metric::BitsPerDim {

@@ -64,7 +64,7 @@ pub fn samples_of(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine,
             let about: About = serde_json::from_str(&checkpoint::description(&bytes)?.context("has no description")?)?;
             ensure!(about.id == job.sampling_id, "holds the samples {}", about.id);
             let (shape, images) = checkpoint::read_u8(&bytes, IMAGES)?;
-            let expected = [job.config.sampling.count, data.shape.height, data.shape.width, data.shape.channels];
+            let expected = [job.config.sampling.count, data.info.shape.height, data.info.shape.width, data.info.shape.channels];
             ensure!(shape == expected, "expected {expected:?}, got {shape:?}");
             Ok(Samples { bytes: images, progressive: checkpoint::read_u8(&bytes, PROGRESSIVE)?.1, about })
         };
@@ -80,7 +80,7 @@ pub fn samples_of(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine,
 /// Leaves a job's samples in the store.
 pub fn keep(store: &Store, job: &Job, data: &Dataset, mut samples: Samples) -> Result<Samples> {
     samples.about.id = job.sampling_id.clone();
-    let shape = data.shape;
+    let shape = data.info.shape;
     let tensor =
         |bytes: &[u8]| Tensor::from_slice(bytes, (bytes.len() / shape.len(), shape.height, shape.width, shape.channels), &Device::Cpu);
     let tensors = [(IMAGES.to_string(), tensor(&samples.bytes)?), (PROGRESSIVE.to_string(), tensor(&samples.progressive)?)];

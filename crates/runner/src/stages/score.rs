@@ -34,7 +34,7 @@ pub fn score(
     reporter: &mut Reporter,
 ) -> Result<Scores> {
     let Some(net) = net else {
-        let ImageShape { height, width, channels } = data.shape;
+        let ImageShape { height, width, channels } = data.info.shape;
         return Ok(blank(format!("no feature network for {height}x{width} images of {channels} channels")));
     };
     let reference = match reference::load(store, data, net, reporter)? {
@@ -42,7 +42,7 @@ pub fn score(
         Err(reason) => return Ok(blank(reason)),
     };
     // As many as samples, since scores depend on the number of images.
-    let count = samples.bytes.len() / data.shape.len();
+    let count = samples.bytes.len() / data.info.shape.len();
     let real = match reference.held_out.features.first(count) {
         Some(some) => {
             let what = format!("{} features; {count} held-out images", net.name);
@@ -56,7 +56,7 @@ pub fn score(
     }
     reporter.begin();
     let tell = |done: usize| reporter.tell(Stage::Features, done as u64, count as u64, done as u64, None);
-    let features = net.see(&samples.bytes, data.shape, tell)?;
+    let features = net.see(&samples.bytes, data.info.shape, tell)?;
     if !features.are_finite() {
         return Ok(Scores { real, ..blank("the samples' features are not finite".into()) });
     }

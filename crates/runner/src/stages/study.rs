@@ -48,7 +48,7 @@ impl<'a> Setting<'a> {
     }
 
     fn shape(&self) -> ImageShape {
-        self.data.shape
+        self.data.info.shape
     }
 
     fn diffusion(&self) -> &'a Diffusion {
@@ -125,16 +125,16 @@ impl<'a> Setting<'a> {
     }
 
     fn interpolation(&mut self, at: &[f64], pairs: usize) -> Result<Findings> {
-        let (diffusion, seed, shape) = (self.diffusion(), self.job.seed, self.shape());
-        let images = if self.data.held_out.len(shape) >= 2 * pairs { &self.data.held_out } else { &self.data.train };
-        let pairs = pairs.min(images.len(shape) / 2);
+        let (diffusion, seed) = (self.diffusion(), self.job.seed);
+        let images = if self.data.held_out.len() >= 2 * pairs { &self.data.held_out } else { &self.data.train };
+        let pairs = pairs.min(images.len() / 2);
         let asked: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
         let mut walk = Walk::new(self.engine, diffusion, &self.job.config.sampling.sampler)?;
         let steps: Vec<usize> = asked.into_iter().map(|t| walk.visited(t)).collect();
         let mut bytes = Vec::new();
         for pair in 0..pairs {
             for t in &steps {
-                let mixed = mixtures(images, shape, diffusion, seed, pair, *t)?;
+                let mixed = mixtures(images, diffusion, seed, pair, *t)?;
                 let decoded = match t {
                     0 => mixed,
                     t => {
@@ -145,9 +145,9 @@ impl<'a> Setting<'a> {
                         walk.walk(mixed, places, &noise, &mut |_| {})?
                     }
                 };
-                bytes.extend_from_slice(pixels(images, shape, 2 * pair));
+                bytes.extend_from_slice(images.image(2 * pair));
                 bytes.extend(picture::to_bytes(&decoded)?);
-                bytes.extend_from_slice(pixels(images, shape, 2 * pair + 1));
+                bytes.extend_from_slice(images.image(2 * pair + 1));
             }
         }
         let sheet = Sheet { rows: pairs * steps.len(), columns: MIXTURES + 4, bytes };
@@ -161,16 +161,11 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// The `i`th image.
-pub(super) fn pixels(images: &Images, shape: ImageShape, i: usize) -> &[u8] {
-    &images.pixels[i * shape.len()..(i + 1) * shape.len()]
-}
-
 /// Mixtures of a pair's x_t, (1 - λ) x_t + λ x_t' for λ = 0, 0.1, ..., 1: `[11, H, W, C]`. The encoder's noise is one for all λ and t.
-fn mixtures(images: &Images, shape: ImageShape, diffusion: &Diffusion, seed: u64, pair: usize, t: usize) -> Result<Tensor> {
-    let mut both = images.tensor(shape, &[2 * pair, 2 * pair + 1], |_| false)?;
+fn mixtures(images: &Images, diffusion: &Diffusion, seed: u64, pair: usize, t: usize) -> Result<Tensor> {
+    let mut both = images.tensor(&[2 * pair, 2 * pair + 1], |_| false)?;
     if t > 0 {
-        let eps = Random::new(seed, Stream::Encode).normals(0, 2 * pair, 2, shape.len());
+        let eps = Random::new(seed, Stream::Encode).normals(0, 2 * pair, 2, images.shape.len());
         both = diffusion.batch(both.clone(), Tensor::from_vec(eps, both.dims(), &Device::Cpu)?, vec![t; 2])?.xt;
     }
     let (a, b) = (both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?);
@@ -194,7 +189,7 @@ mod tests {
     fn a_walk_leaves_its_samples() {
         let (dir, data) = (tempfile::tempdir().unwrap(), few("d", 9, 1));
         let job = tiny(&data, &["timesteps=4", "beta_scale=as-given", "sampling.count=10"]);
-        let unet = job.config.unet(data.shape);
+        let unet = job.config.unet(data.info.shape);
         let training = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 7, Stream::Init);
         let mut engine = Engine::with_weights(&unet, job.config.training.precision, training.weights().to_vec()).unwrap();
         let store = Store::new(dir.path());

@@ -29,7 +29,7 @@ pub fn train(
     reporter: &mut Reporter,
 ) -> Result<(TrainingRecord, Vec<f32>)> {
     let config = &job.config.training;
-    let (unet, diffusion) = (job.config.unet(data.shape), job.config.diffusion());
+    let (unet, diffusion) = (job.config.unet(data.info.shape), job.config.diffusion());
     // A damaged record is made again from the checkpoint.
     let ended = store.training_record(&job.training_id).unwrap_or_else(|why| {
         eprintln!("{why:#}; it is made again from the checkpoint");
@@ -104,12 +104,12 @@ fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Train
     let found = store.newest(&job.training_id, unet.parameters(), |described| {
         ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
         ensure!(described.format == FORMAT, "has format {}, this program writes {FORMAT}", described.format);
-        described.check_data(data)
+        described.check_data(&data.info)
     })?;
     if let Some(Loaded { described, rows }) = found {
         return Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described));
     }
-    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), CheckpointMeta::first(job, data)))
+    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), CheckpointMeta::first(job, &data.info)))
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
         };
         let job = tiny(&data, &["training.steps=7", "training.batch=3"]);
         let (record, average) = run(&job);
-        let unet = job.config.unet(data.shape);
+        let unet = job.config.unet(data.info.shape);
         assert_eq!((record.id.as_str(), record.steps, &record.outcome), (job.training_id.as_str(), 7, &Outcome::Finished {}));
         assert_eq!((record.parameters, average.len()), (unet.parameter_count(), unet.parameter_count()));
         // Of every step and each of 3 images: a multiplication and an addition, forward, and twice as many backward.

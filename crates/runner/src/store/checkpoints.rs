@@ -166,7 +166,7 @@ mod tests {
     /// A training after so many steps, as far as a checkpoint knows it, and rows of one number each, no two alike.
     fn after(job: &Job, step: u64) -> (Training, CheckpointMeta) {
         let data = few("d", 20, 3);
-        let unet = job.config.unet(data.shape);
+        let unet = job.config.unet(data.info.shape);
         let optimiser = job.config.training.optimiser.clone();
         let n = unet.parameter_count();
         let rows = std::array::from_fn(|row| vec![(10 * step + row as u64) as f32; n]);

@@ -51,6 +51,11 @@ impl Store {
         CHECKPOINTS.iter().any(|name| self.training(training_id).join(name).exists())
     }
 
+    /// The folder of an experiment's report.
+    pub fn report(&self, experiment: &str) -> PathBuf {
+        self.root.join(experiment)
+    }
+
     /// A job's record; none where it has not left one.
     pub fn record(&self, id: &str) -> Result<Option<Record>> {
         sealed::read(&self.run(id).join(RECORD))

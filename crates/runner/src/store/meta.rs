@@ -1,9 +1,10 @@
 //! What a checkpoint says of itself.
 
 use super::record::Point;
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::experiment::{Config, FORMAT, Job};
 use anyhow::{Result, ensure};
+use ddpm_model::network::ImageShape;
 use serde::{Deserialize, Serialize};
 
 /// What stands beside the tensors in a checkpoint: enough to sample from it, and to go on.
@@ -20,6 +21,9 @@ pub struct CheckpointMeta {
     pub seed: u64,
     /// Digest of the data set that it was trained on; absent where the weights come from elsewhere.
     pub data: Option<String>,
+    /// The shape of its images; absent in older checkpoints.
+    #[serde(default)]
+    pub image: Option<ImageShape>,
     /// Steps made.
     pub step: u64,
     /// The course so far.
@@ -32,13 +36,14 @@ pub struct CheckpointMeta {
 
 impl CheckpointMeta {
     /// Before the first step.
-    pub fn first(job: &Job, data: &Dataset) -> CheckpointMeta {
+    pub fn first(job: &Job, data: &DatasetInfo) -> CheckpointMeta {
         CheckpointMeta {
             format: FORMAT,
             training_id: job.training_id.clone(),
             config: job.config.clone(),
             seed: job.seed,
             data: Some(data.digest.clone()),
+            image: Some(data.shape),
             step: 0,
             curve: Vec::new(),
             open: (0.0, 0.0, 0),
@@ -57,7 +62,7 @@ impl CheckpointMeta {
     }
 
     /// Whether these are the images that it was trained on, where it says so.
-    pub fn check_data(&self, data: &Dataset) -> Result<()> {
+    pub fn check_data(&self, data: &DatasetInfo) -> Result<()> {
         if let Some(digest) = &self.data {
             ensure!(*digest == data.digest, "was trained on data of digest {digest}, these have {}", data.digest);
         }
@@ -76,12 +81,23 @@ mod tests {
     #[test]
     fn a_point_is_the_mean_of_its_steps() {
         let data = few("d", 20, 3);
-        let mut described = CheckpointMeta::first(&tiny(&data, &[]), &data);
+        let mut described = CheckpointMeta::first(&tiny(&data, &[]), &data.info);
         for (loss, norm) in [(1.0, 4.0), (2.0, 5.0), (6.0, 9.0), (10.0, 1.0)] {
             described.note(3, loss, norm);
             described = serde_json::from_str(&serde_json::to_string(&described).unwrap()).unwrap();
         }
         assert_eq!(described.curve, [Point { step: 3, loss: 3.0, gradient_norm: 6.0 }]);
         assert_eq!((described.step, described.open), (4, (10.0, 1.0, 1)));
+    }
+
+    /// One that was written before the images' shape stood in it.
+    #[test]
+    fn an_older_one_is_read() {
+        let data = few("d", 20, 3);
+        let first = CheckpointMeta::first(&tiny(&data, &[]), &data.info);
+        assert_eq!(first.image, Some(data.info.shape));
+        let mut tree = serde_json::to_value(&first).unwrap();
+        tree.as_object_mut().unwrap().remove("image").unwrap();
+        assert_eq!(serde_json::from_value::<CheckpointMeta>(tree).unwrap().image, None);
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! `training/ID/` holds the checkpoint and, when it is over, `training.json`; `samples/ID` the samples of one sampler; `features/` what
 //! feature networks see in real images; `runs/ID/` holds `record.json`, its history and pictures; `slurm/` what was submitted. All are
-//! named by content, so experiments that overlap share them. Every file is whole or absent, and whoever makes one holds the folder's
-//! claim.
+//! named by content, so experiments that overlap share them. `EXPERIMENT/` holds the report, and in `experiment.json` what it is a report
+//! of. Every file is whole or absent, and whoever makes one holds the folder's claim.
 
 pub mod checkpoints;
 pub mod claim;
 pub mod history;
 mod layout;
+mod manifest;
 mod meta;
 pub mod progress;
 mod record;
@@ -17,5 +18,6 @@ pub mod submissions;
 
 pub use crate::experiment::FORMAT;
 pub use layout::{CHECKPOINTS, RECORD, Store, TRAINING_RECORD};
+pub use manifest::Manifest;
 pub use meta::CheckpointMeta;
 pub use record::{CourseAt, Findings, Machine, Outcome, Point, Record, Shown, Split, TermAt, TrainingRecord};

@@ -26,7 +26,7 @@ pub fn load(path: &Path) -> Result<Dataset> {
 
 /// `files` of `records` images each; the test batch is held out.
 fn read(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Dataset> {
-    let (mut train, mut held_out) = (Images::default(), Images::default());
+    let (mut train, mut held_out) = (Images::none(SHAPE), Images::none(SHAPE));
     let expected = records * RECORD;
     for &(name, digest) in files {
         let file = path.join(name);
@@ -42,7 +42,7 @@ fn read(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Dataset> 
         ensure!(found == digest, "{}: SHA-256 is {found}, expected {digest}: the file is damaged", file.display());
         decode(&bytes, if name == "test_batch.bin" { &mut held_out } else { &mut train });
     }
-    Ok(Dataset::new("cifar10", SHAPE, train, held_out, CLASSES.iter().map(|c| c.to_string()).collect()))
+    Ok(Dataset::new("cifar10", train, held_out, CLASSES.iter().map(|c| c.to_string()).collect()))
 }
 
 /// Records to labels and channels-last pixels.
@@ -67,7 +67,7 @@ mod tests {
         for (channel, value) in [(0, 10), (1, 20), (2, 30)] {
             record[1 + channel * 1024 + 5 * 32 + 9 + channel] = value;
         }
-        let mut images = Images::default();
+        let mut images = Images::none(SHAPE);
         decode(&record, &mut images);
         let at = |y: usize, x: usize, c: usize| images.pixels[(y * 32 + x) * 3 + c];
         assert_eq!((images.labels[0], at(5, 9, 0), at(5, 10, 1), at(5, 11, 2)), (7, 10, 20, 30));
@@ -100,7 +100,7 @@ mod tests {
         let data = read(dir.path(), &files, 2).unwrap();
         assert_eq!(data.train.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
         assert_eq!((data.held_out.labels, data.held_out.pixels[0]), (vec![5, 6], 50));
-        assert_eq!((data.train.len(SHAPE), data.train.pixels[3 * SHAPE.len()]), (10, 20));
+        assert_eq!((data.train.len(), data.train.image(3)[0]), (10, 20));
         for wrong in 0..6 {
             files[wrong].1 = "0";
             let error = format!("{:#}", read(dir.path(), &files, 2).unwrap_err());

@@ -18,11 +18,12 @@ pub fn load() -> Result<Dataset> {
     let images = idx("t10k-images-idx3-ubyte.gz", IMAGES, &[10_000, 28, 28])?;
     let labels = idx("t10k-labels-idx1-ubyte.gz", LABELS, &[10_000])?;
     let split = |from: usize, to: usize| Images {
+        shape: SHAPE,
         pixels: images[from * SHAPE.len()..to * SHAPE.len()].to_vec(),
         labels: labels[from..to].to_vec(),
     };
     let classes = CLASSES.iter().map(|c| c.to_string()).collect();
-    Ok(Dataset::new("fashion-mnist", SHAPE, split(0, TRAIN), split(TRAIN, 10_000), classes))
+    Ok(Dataset::new("fashion-mnist", split(0, TRAIN), split(TRAIN, 10_000), classes))
 }
 
 /// The bytes of an IDX file after its header, which must announce unsigned bytes of `dims`.

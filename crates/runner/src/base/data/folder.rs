@@ -41,9 +41,10 @@ pub fn load(path: &Path, held_out: usize) -> Result<Dataset> {
         images.push(if grey { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() });
     }
     let kept = images.len() - held_out;
-    let split = |part: &[Vec<u8>]| Images { pixels: part.concat(), labels: Vec::new() };
+    let shape = shape.expect("at least one image");
+    let split = |part: &[Vec<u8>]| Images { pixels: part.concat(), ..Images::none(shape) };
     let name = path.file_name().map_or_else(|| "folder".into(), |n| n.to_string_lossy().into_owned());
-    Ok(Dataset::new(&name, shape.expect("at least one image"), split(&images[..kept]), split(&images[kept..]), Vec::new()))
+    Ok(Dataset::new(&name, split(&images[..kept]), split(&images[kept..]), Vec::new()))
 }
 
 #[cfg(test)]
@@ -62,8 +63,8 @@ mod tests {
         }
         fs::write(dir.path().join("notes.txt"), "no image").unwrap();
         let data = load(dir.path(), 1).unwrap();
-        assert_eq!((data.shape.height, data.shape.width, data.shape.channels), (4, 3, 1));
-        assert_eq!((data.train.len(data.shape), data.held_out.len(data.shape)), (2, 1));
+        assert_eq!((data.info.shape.height, data.info.shape.width, data.info.shape.channels), (4, 3, 1));
+        assert_eq!((data.train.len(), data.held_out.len()), (2, 1));
         assert_eq!((data.train.pixels[7], data.train.pixels[12 + 7], data.held_out.pixels[7]), (1, 2, 3));
     }
 

@@ -9,5 +9,5 @@ mod source;
 
 #[cfg(test)]
 pub(crate) use images::few;
-pub use images::{Dataset, Images, sha256};
+pub use images::{Dataset, DatasetInfo, Images, sha256};
 pub use source::DataSource;

@@ -40,13 +40,18 @@ impl DataSource {
         read.needed()
     }
 
-    /// The shape of its images; only a folder has to be read for it.
-    pub fn image(&self) -> Result<ImageShape> {
+    /// The shape of its images, where that is known without them.
+    pub fn shape(&self) -> Option<ImageShape> {
         match self {
-            DataSource::FashionMnist {} => Ok(fashion::SHAPE),
-            DataSource::Cifar10 { .. } => Ok(cifar10::SHAPE),
-            DataSource::Folder { .. } => Ok(self.load()?.shape),
+            DataSource::FashionMnist {} => Some(fashion::SHAPE),
+            DataSource::Cifar10 { .. } => Some(cifar10::SHAPE),
+            DataSource::Folder { .. } => None,
         }
+    }
+
+    /// The shape of its images; a folder has to be read for it.
+    pub fn image(&self) -> Result<ImageShape> {
+        self.shape().map_or_else(|| Ok(self.load()?.info.shape), Ok)
     }
 
     /// Its kind's name in a configuration.

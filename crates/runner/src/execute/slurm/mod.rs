@@ -10,7 +10,7 @@ pub use queue::{Element, is_there};
 pub use script::{Allocation, Places, text};
 
 use super::executor::{Executor, Group, groups};
-use crate::base::data::Dataset;
+use crate::base::data::DatasetInfo;
 use crate::base::{atomic, stop};
 use crate::experiment::Job;
 use crate::store::claim::Claim;
@@ -33,7 +33,7 @@ pub struct Slurm<'a> {
     /// The results, on a file system that the nodes share.
     pub store: &'a Store,
     /// The data set of all jobs.
-    pub data: &'a Dataset,
+    pub data: &'a DatasetInfo,
     /// The program on the nodes.
     pub program: PathBuf,
     /// What each element asks for.
