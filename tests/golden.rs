@@ -8,12 +8,12 @@ use ddpm_core::{BetaScale, Objective, Prediction, Process, ReverseVariance, Samp
 use ddpm_kernels::Kernel;
 use ddpm_kernels::gemm::{F32, F64, Format};
 use ddpm_kernels::scratch::Scratch;
-use ddpm_model::foreign::Tensors;
 use ddpm_model::inception::{Inception, Resize, tensor_shapes};
+use ddpm_model::interop::Tensors;
 use ddpm_model::network::ImageShape;
 use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{DType, Device, Tensor};
-use ddpm_model::{Arithmetic, Engine, Pass, UNet, diffusers};
+use ddpm_model::{Arithmetic, Engine, PassOptions, UNet, diffusers};
 use ddpm_runner::interop::diffusers as theirs;
 use ddpm_runner::metrics::features::{FeatureSource, Features};
 use ddpm_runner::metrics::frechet::Gaussian;
@@ -97,7 +97,7 @@ fn the_unet_is_diffusers() {
     let wide =
         Weights(Weights::from_numbers(unet.parameters(), &weights).unwrap().0.iter().map(|t| t.to_dtype(DType::F64).unwrap()).collect());
     let variables = wide.variables().unwrap();
-    let pass = Pass { kernel: Kernel::Fused, dropout: None };
+    let pass = PassOptions { kernel: Kernel::Fused, dropout: None };
     let y = unet.forward(&Weights::of_variables(&variables), &x.to_dtype(DType::F64).unwrap(), &t, pass).unwrap();
     // Their sine and cosine of the step are in single precision.
     assert!(distance(&numbers(&y), &expected) < 1e-6, "{}", distance(&numbers(&y), &expected));

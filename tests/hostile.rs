@@ -2,7 +2,7 @@
 
 mod support;
 
-use ddpm_model::foreign::{Tensors, read_npz};
+use ddpm_model::interop::{Tensors, read_npz};
 use ddpm_model::tensor::{Device, Tensor};
 use ddpm_runner::base::data::DataSource;
 use ddpm_runner::experiment::{Experiment, yaml};

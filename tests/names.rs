@@ -147,10 +147,10 @@ fn seed_data_and_features_change_theirs() {
     assert_eq!(first(&plain, &job(&config, 0, None, "e", "f")), First::Training);
     assert_eq!(first(&plain, &job(&config, 0, None, "d", "g")), First::Job);
     // The order of keys and the short way to write a kind change nothing.
-    let mut turned = Map::new();
-    base().as_object().unwrap().iter().rev().for_each(|(k, v)| drop(turned.insert(k.clone(), v.clone())));
-    turned["diffusion"]["schedule"] = json!({ "kind": "linear" });
-    assert_eq!(first(&plain, &job(&Config::checked(&Value::Object(turned), "t").unwrap(), 0, None, "d", "f")), First::None);
+    let mut reversed = Map::new();
+    base().as_object().unwrap().iter().rev().for_each(|(k, v)| drop(reversed.insert(k.clone(), v.clone())));
+    reversed["diffusion"]["schedule"] = json!({ "kind": "linear" });
+    assert_eq!(first(&plain, &job(&Config::checked(&Value::Object(reversed), "t").unwrap(), 0, None, "d", "f")), First::None);
 }
 
 /// Cells that differ in the features alone are other jobs on the same samples; a report is named by everything that was set.

@@ -1,14 +1,14 @@
 //! Each kernel by itself, on shapes of the paper's network and of the default base's. `just bench-kernels conv` runs those that match.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ddpm_kernels::adam::{Epsilon, State, Update, adam, sum_of_squares};
+use ddpm_kernels::adam::{AdamState, Epsilon, Update, adam, sum_of_squares};
 use ddpm_kernels::attention::cpu as attention;
-use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::conv2d::Resample;
 use ddpm_kernels::conv2d::cpu::{self as conv, Source, kernels};
-use ddpm_kernels::conv2d::geometry::{Frame, Shape};
 use ddpm_kernels::conv2d::layer::Layer;
+use ddpm_kernels::conv2d::{Frame, Shape};
 use ddpm_kernels::dropout::Dropout;
-use ddpm_kernels::gemm::pack::Grade;
+use ddpm_kernels::gemm::pack::OperandSplit;
 use ddpm_kernels::gemm::{Bf16, F32, Format};
 use ddpm_kernels::group_norm::{Spec, cpu as norm};
 use ddpm_kernels::random::{Random, Stream};
@@ -19,22 +19,22 @@ fn numbers(step: u64, n: usize) -> Vec<f32> {
 }
 
 /// (images, side, channels in, channels out, change of size).
-const CONVOLUTIONS: [(usize, usize, usize, usize, Resize); 6] = [
-    (8, 32, 128, 128, Resize::Same),
-    (8, 16, 256, 256, Resize::Same),
-    (8, 4, 256, 256, Resize::Same),
-    (8, 32, 128, 128, Resize::Halve),
-    (8, 16, 256, 256, Resize::Double),
-    (32, 14, 32, 32, Resize::Same),
+const CONVOLUTIONS: [(usize, usize, usize, usize, Resample); 6] = [
+    (8, 32, 128, 128, Resample::Same),
+    (8, 16, 256, 256, Resample::Same),
+    (8, 4, 256, 256, Resample::Same),
+    (8, 32, 128, 128, Resample::Halve),
+    (8, 16, 256, 256, Resample::Double),
+    (32, 14, 32, 32, Resample::Same),
 ];
 
 fn convolutions<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, format: &str) {
     let mut group = c.benchmark_group(format!("conv-{format}"));
-    for (batch, side, c_in, c_out, resize) in CONVOLUTIONS {
-        let shape = Shape { input: Frame { h: side, w: side, c: c_in }, c_out, k: 3, resize };
-        let (layer, out) = (Layer::<F>::new(shape, Grade::Single), shape.output());
+    for (batch, side, c_in, c_out, resample) in CONVOLUTIONS {
+        let shape = Shape { input: Frame { h: side, w: side, c: c_in }, c_out, k: 3, resample };
+        let (layer, out) = (Layer::<F>::new(shape, OperandSplit::One), shape.output());
         let (x, w, dy) = (numbers(0, batch * shape.input.numbers()), numbers(1, shape.weight_len()), numbers(2, batch * out.numbers()));
-        let name = format!("{batch}x{side}x{side}x{c_in}-{c_out}-{resize:?}");
+        let name = format!("{batch}x{side}x{side}x{c_in}-{c_out}-{resample:?}");
         group.throughput(Throughput::Elements((2 * batch * out.pixels() * 9 * c_in * c_out) as u64));
         let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
         layer.pack_forward(kernels(&[&w], c_in, c_out), &mut packed);
@@ -65,16 +65,16 @@ fn all_convolutions(c: &mut Criterion) {
 fn packings<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, format: &str) {
     let mut group = c.benchmark_group(format!("pack-{format}"));
     let (layers, side) = (24, 256);
-    for resize in [Resize::Same, Resize::Double] {
-        let shape = Shape { input: Frame { h: 8, w: 8, c: side }, c_out: side, k: 3, resize };
-        let (layer, w) = (Layer::<F>::new(shape, Grade::Single), numbers(0, layers * shape.weight_len()));
+    for resample in [Resample::Same, Resample::Double] {
+        let shape = Shape { input: Frame { h: 8, w: 8, c: side }, c_out: side, k: 3, resample };
+        let (layer, w) = (Layer::<F>::new(shape, OperandSplit::One), numbers(0, layers * shape.weight_len()));
         group.throughput(Throughput::Elements(w.len() as u64));
         let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
-        group.bench_function(format!("forward-{resize:?}"), |b| {
+        group.bench_function(format!("forward-{resample:?}"), |b| {
             b.iter(|| w.chunks_exact(shape.weight_len()).for_each(|w| layer.pack_forward(kernels(&[w], side, side), &mut packed)));
         });
         let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
-        group.bench_function(format!("input-gradient-{resize:?}"), |b| {
+        group.bench_function(format!("input-gradient-{resample:?}"), |b| {
             b.iter(|| w.chunks_exact(shape.weight_len()).for_each(|w| layer.pack_input_gradient(kernels(&[w], side, side), &mut packed)));
         });
     }
@@ -112,10 +112,10 @@ fn attentions(c: &mut Criterion) {
     let (pixels, channels) = (256, 256);
     let (qkv, dout) = (numbers(0, pixels * 3 * channels), numbers(1, pixels * channels));
     let (mut out, mut dqkv) = (vec![0f32; dout.len()], vec![0f32; qkv.len()]);
-    group.bench_function("forward/f32", |b| b.iter(|| attention::forward::<F32>(Grade::Single, channels, &qkv, &mut out)));
-    group.bench_function("forward/bf16", |b| b.iter(|| attention::forward::<Bf16>(Grade::Single, channels, &qkv, &mut out)));
-    group.bench_function("backward/f32", |b| b.iter(|| attention::backward::<F32>(Grade::Single, channels, &qkv, &dout, &mut dqkv)));
-    group.bench_function("backward/bf16", |b| b.iter(|| attention::backward::<Bf16>(Grade::Single, channels, &qkv, &dout, &mut dqkv)));
+    group.bench_function("forward/f32", |b| b.iter(|| attention::forward::<F32>(OperandSplit::One, channels, &qkv, &mut out)));
+    group.bench_function("forward/bf16", |b| b.iter(|| attention::forward::<Bf16>(OperandSplit::One, channels, &qkv, &mut out)));
+    group.bench_function("backward/f32", |b| b.iter(|| attention::backward::<F32>(OperandSplit::One, channels, &qkv, &dout, &mut dqkv)));
+    group.bench_function("backward/bf16", |b| b.iter(|| attention::backward::<Bf16>(OperandSplit::One, channels, &qkv, &dout, &mut dqkv)));
 }
 
 fn elementwise(c: &mut Criterion) {
@@ -135,7 +135,7 @@ fn elementwise(c: &mut Criterion) {
         ema_decay: 0.9999,
     };
     group.bench_function("adam-and-average", |b| {
-        b.iter(|| adam(&update, State { theta: &mut theta, m: &mut m, v: &mut v, ema: &mut ema }, &gradient));
+        b.iter(|| adam(&update, AdamState { theta: &mut theta, m: &mut m, v: &mut v, ema: &mut ema }, &gradient));
     });
     group.bench_function("sum-of-squares", |b| b.iter(|| sum_of_squares(&gradient)));
     let mut x = numbers(2, n);

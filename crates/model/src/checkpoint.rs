@@ -4,8 +4,8 @@
 //! of what they say is damaged, reading them says so.
 
 use crate::error::{Error, Result};
-use crate::optimiser::ROWS;
 use crate::parameters::{Parameter, Weights};
+use crate::train_state::{ROWS, TrainState};
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{TensorView, View};
 use safetensors::{Dtype, SafeTensors};
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// The rows of a training by their prefix in a file.
+/// The rows of a [`TrainState`] by their prefix in a file.
 const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", "ema"];
 
 /// The only key of the file's own metadata: the digest, a line feed, the description.
@@ -63,10 +63,10 @@ fn entries(tensors: &[(String, Tensor)]) -> Result<Vec<Entry<'static>>> {
     tensors.iter().map(entry).collect()
 }
 
-fn state_entries<'a>(parameters: &[Parameter], rows: &'a [Vec<f32>; ROWS]) -> Vec<Entry<'a>> {
+fn state_entries<'a>(parameters: &[Parameter], state: &'a TrainState) -> Vec<Entry<'a>> {
     let mut entries = Vec::with_capacity(parameters.len() * ROWS);
-    for (row, prefix) in rows.iter().zip(PREFIXES) {
-        let mut rest = row.as_slice();
+    for (row, prefix) in state.rows().into_iter().zip(PREFIXES) {
+        let mut rest = row;
         for p in parameters {
             let (now, later) = rest.split_at(p.len());
             let name = format!("{prefix}.{}", p.name);
@@ -115,8 +115,8 @@ pub fn plain_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
 }
 
 /// Writes a training's rows, in the parameters' shapes, and a description into the file `path`, without a copy of them in memory.
-pub fn write_states(path: &Path, parameters: &[Parameter], rows: &[Vec<f32>; ROWS], description: &str) -> Result<()> {
-    let entries = state_entries(parameters, rows);
+pub fn write_state(path: &Path, parameters: &[Parameter], state: &TrainState, description: &str) -> Result<()> {
+    let entries = state_entries(parameters, state);
     Ok(safetensors::serialize_to_file(named(&entries), Some(metadata(description, &entries)), path)?)
 }
 
@@ -193,15 +193,15 @@ pub fn read_u8(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     Ok((view.shape().to_vec(), view.data().to_vec()))
 }
 
-/// The rows that [`write_states`] wrote.
-pub fn read_states(bytes: &[u8], parameters: &[Parameter]) -> Result<[Vec<f32>; ROWS]> {
+/// The rows that [`write_state`] wrote.
+pub fn read_state(bytes: &[u8], parameters: &[Parameter]) -> Result<TrainState> {
     let names: Vec<(String, Vec<usize>)> =
         PREFIXES.iter().flat_map(|prefix| parameters.iter().map(move |p| (format!("{prefix}.{}", p.name), p.shape.clone()))).collect();
     let file = SafeTensors::deserialize(bytes)?;
     let views = views(&file, &names)?;
     let mut parts = views.chunks_exact(parameters.len());
     let mut row = || parts.next().into_iter().flatten().flat_map(|view| numbers(view.data())).collect();
-    Ok([row(), row(), row(), row()])
+    Ok(TrainState { theta: row(), m: row(), v: row(), ema: row() })
 }
 
 /// Weights alone, under their own names.

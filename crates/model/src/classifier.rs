@@ -1,12 +1,12 @@
 //! A small residual classifier: its last features are the space in which FID and IS are measured where Inception is not at hand.
 
 use crate::error::Result;
-use crate::layers::{Builder, Conv, Dense, Map, Norm};
+use crate::layers::{Builder, Conv, Dense, Norm};
 use crate::network::ImageShape;
 use crate::parameters::{Parameter, Weights};
 use candle_core::{D, Tensor};
 use ddpm_kernels::Kernel;
-use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::conv2d::{Frame, Resample};
 use ddpm_kernels::dropout::Dropout;
 
 const GROUPS: usize = 8;
@@ -46,7 +46,7 @@ struct Block {
 }
 
 /// What the classifier says of a batch.
-pub struct Seen {
+pub struct ClassifierOutput {
     /// `[B, features]`: means over the image of the last feature maps.
     pub features: Tensor,
     /// `[B, classes]`.
@@ -57,29 +57,29 @@ impl Classifier {
     /// For images whose sides divide by 4.
     pub fn new(size: Size, image: ImageShape, classes: usize) -> Classifier {
         let mut b = Builder::default();
-        let mut map = Map { height: image.height, width: image.width, channels: image.channels };
-        let stem = b.conv("stem", 3, map, size.channels[0], Resize::Same, 1.0);
-        map.channels = size.channels[0];
+        let mut map = Frame { h: image.height, w: image.width, c: image.channels };
+        let stem = b.conv("stem", 3, map, size.channels[0], Resample::Same, 1.0);
+        map.c = size.channels[0];
         let mut levels = Vec::new();
         for (level, channels) in size.channels.into_iter().enumerate() {
-            let halve = (level > 0).then(|| b.conv(&format!("{level}.halve"), 3, map, channels, Resize::Halve, 1.0));
+            let halve = (level > 0).then(|| b.conv(&format!("{level}.halve"), 3, map, channels, Resample::Halve, 1.0));
             if level > 0 {
-                map = Map { height: map.height / 2, width: map.width / 2, channels };
+                map = Frame { h: map.h / 2, w: map.w / 2, c: channels };
             }
             let mut block = |i: usize| {
                 // The first block of a level has no number: names in older files stay valid.
                 let name = |part: &str| if i == 0 { format!("{level}.{part}") } else { format!("{level}.{i}.{part}") };
                 Block {
                     norm1: b.norm(&name("norm1"), channels, GROUPS),
-                    conv1: b.conv(&name("conv1"), 3, map, channels, Resize::Same, 1.0),
+                    conv1: b.conv(&name("conv1"), 3, map, channels, Resample::Same, 1.0),
                     norm2: b.norm(&name("norm2"), channels, GROUPS),
-                    conv2: b.conv(&name("conv2"), 3, map, channels, Resize::Same, 0.1),
+                    conv2: b.conv(&name("conv2"), 3, map, channels, Resample::Same, 0.1),
                 }
             };
             levels.push((halve, (0..size.blocks[level]).map(&mut block).collect()));
         }
-        let norm = b.norm("norm", map.channels, GROUPS);
-        let logits = b.dense("logits", map.channels, classes);
+        let norm = b.norm("norm", map.c, GROUPS);
+        let logits = b.dense("logits", map.c, classes);
         Classifier { parameters: b.parameters, stem, levels, norm, logits }
     }
 
@@ -94,7 +94,7 @@ impl Classifier {
     }
 
     /// Features and logits of `[B, H, W, C]` in [-1, 1]. `dropout` (masks, step, probability) falls on the features in training.
-    pub fn forward(&self, w: &Weights, x: &Tensor, dropout: Option<(Dropout, u64, f64)>) -> Result<Seen> {
+    pub fn forward(&self, w: &Weights, x: &Tensor, dropout: Option<(Dropout, u64, f64)>) -> Result<ClassifierOutput> {
         let kernel = Kernel::Fused;
         let mut h = self.stem.apply(w, x, None, kernel)?;
         for (halve, blocks) in &self.levels {
@@ -113,7 +113,7 @@ impl Classifier {
             Some((dropout, step, p)) => dropout.apply(&features, step, p)?,
             None => features.clone(),
         };
-        Ok(Seen { logits: self.logits.apply(w, &seen, kernel)?, features })
+        Ok(ClassifierOutput { logits: self.logits.apply(w, &seen, kernel)?, features })
     }
 
     /// Cross-entropy with a share `smoothing` of the target spread over all classes: a scalar.

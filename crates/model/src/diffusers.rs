@@ -2,7 +2,7 @@
 //! layouts, loss-free in both directions.
 
 use crate::error::{Error, Result};
-use crate::foreign::Tensors;
+use crate::interop::Tensors;
 use crate::network::{Network, Skips, TimeEmbedding};
 use crate::parameters::{Parameter, Weights};
 use candle_core::Tensor;
@@ -41,7 +41,7 @@ fn names(ours: &str, levels: usize) -> [String; 2] {
     };
     let pieces: Vec<&str> = layer.split('.').collect();
     // Levels count from fine to coarse here on both ways, and from coarse to fine on their way up.
-    let turned = |level: &str| levels - 1 - level.parse::<usize>().expect("a level's number");
+    let transposed = |level: &str| levels - 1 - level.parse::<usize>().expect("a level's number");
     let block = |prefix: String, rest: &[&str], number: &str| -> [String; 2] {
         match rest {
             ["attention", part] => {
@@ -68,9 +68,9 @@ fn names(ours: &str, levels: usize) -> [String; 2] {
         ["out", "norm"] => one("conv_norm_out"),
         ["out", "conv"] => one("conv_out"),
         ["down", level, "halve"] => one(&format!("down_blocks.{level}.downsamplers.0.conv")),
-        ["up", level, "double"] => one(&format!("up_blocks.{}.upsamplers.0.conv", turned(level))),
+        ["up", level, "double"] => one(&format!("up_blocks.{}.upsamplers.0.conv", transposed(level))),
         ["down", level, number, rest @ ..] => block(format!("down_blocks.{level}"), rest, number),
-        ["up", level, number, rest @ ..] => block(format!("up_blocks.{}", turned(level)), rest, number),
+        ["up", level, number, rest @ ..] => block(format!("up_blocks.{}", transposed(level)), rest, number),
         ["middle", "attention", part] => block("mid_block".into(), &["attention", part], "0"),
         ["middle", number, rest @ ..] => block("mid_block".into(), rest, number),
         _ => unreachable!("{ours}: a layer of a network that `check` has seen"),
@@ -88,7 +88,7 @@ fn shape(parameter: &Parameter) -> Vec<usize> {
 }
 
 /// `[rows, columns, in, out]` to `[out, in, rows, columns]`, or back.
-fn turned(parameter: &Parameter, numbers: &[f32], to_theirs: bool) -> Vec<f32> {
+fn transposed(parameter: &Parameter, numbers: &[f32], to_theirs: bool) -> Vec<f32> {
     let [rows, columns, from, to] = parameter.shape[..] else { return numbers.to_vec() };
     let mut out = vec![0f32; numbers.len()];
     for tap in 0..rows * columns {
@@ -109,7 +109,7 @@ pub fn import(network: &Network, parameters: &[Parameter], mut tensors: Tensors)
     for parameter in parameters {
         let [now, once] = names(&parameter.name, network.multipliers.len());
         let name = if tensors.has(&now) { now } else { once };
-        all.extend(turned(parameter, &tensors.take(&name, &shape(parameter))?, false));
+        all.extend(transposed(parameter, &tensors.take(&name, &shape(parameter))?, false));
     }
     tensors.finish()?;
     Ok(all)
@@ -121,7 +121,7 @@ pub fn export(network: &Network, parameters: &[Parameter], numbers: &[f32]) -> R
     let weights = Weights::from_numbers(parameters, numbers)?;
     let tensor = |(parameter, tensor): (&Parameter, Tensor)| {
         let [name, _] = names(&parameter.name, network.multipliers.len());
-        let numbers = turned(parameter, &tensor.flatten_all()?.to_vec1::<f32>()?, true);
+        let numbers = transposed(parameter, &tensor.flatten_all()?.to_vec1::<f32>()?, true);
         Ok((name, Tensor::from_vec(numbers, shape(parameter), &candle_core::Device::Cpu)?))
     };
     parameters.iter().zip(weights.0).map(tensor).collect()

@@ -13,7 +13,7 @@ use ddpm_kernels::dropout::Dropout;
 
 /// How a pass is run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pass {
+pub struct PassOptions {
     /// Which kernels.
     pub kernel: Kernel,
     /// The dropout stream at a training step; none outside training.
@@ -23,7 +23,7 @@ pub struct Pass {
 impl UNet {
     /// The output for noisy images `xt` `[B, H, W, C]` at steps `t` (1..=T, one for each image): `[B, H, W, out_channels]`.
     /// Tensor by tensor, under candle's autograd: what [`crate::Engine`] is checked against.
-    pub fn forward(&self, w: &Weights, xt: &Tensor, t: &[usize], pass: Pass) -> Result<Tensor> {
+    pub fn forward(&self, w: &Weights, xt: &Tensor, t: &[usize], pass: PassOptions) -> Result<Tensor> {
         let x = self.prepare(xt, t)?;
         let y = self.describe(&mut Eager::new(self, w, t, &x, pass), x)?;
         self.finish(&y)
@@ -36,12 +36,12 @@ pub struct Eager<'a> {
     weights: &'a Weights,
     t: &'a [usize],
     like: Tensor,
-    pass: Pass,
+    pass: PassOptions,
 }
 
 impl<'a> Eager<'a> {
     /// Images like `x` at steps `t`.
-    fn new(unet: &'a UNet, weights: &'a Weights, t: &'a [usize], x: &Tensor, pass: Pass) -> Eager<'a> {
+    fn new(unet: &'a UNet, weights: &'a Weights, t: &'a [usize], x: &Tensor, pass: PassOptions) -> Eager<'a> {
         Eager { unet, weights, t, like: x.clone(), pass }
     }
 }

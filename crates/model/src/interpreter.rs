@@ -26,7 +26,7 @@ impl<'a, I> Operand<'a, I> {
     }
 }
 
-/// Whoever hears what a network does.
+/// Interprets a network: computes it, or records what it would compute.
 pub trait Interpreter {
     /// A feature map, \[B, H, W, C\].
     type Image: Clone;

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::parameters::{Init, Parameter, Weights};
 use candle_core::Tensor;
 use ddpm_kernels::Kernel;
-use ddpm_kernels::conv2d::{Resize, conv2d};
+use ddpm_kernels::conv2d::{Frame, Resample, conv2d};
 use ddpm_kernels::group_norm::{Spec, group_norm};
 
 /// The scale for layers that should begin as nothing: the authors' init_scale 0 is 1e-10.
@@ -28,9 +28,10 @@ pub struct Conv {
     pub(crate) weight: usize,
     pub(crate) bias: usize,
     pub(crate) k: usize,
-    pub(crate) from: Map,
+    /// Of the feature map that it reads.
+    pub(crate) from: Frame,
     pub(crate) out: usize,
-    pub(crate) resize: Resize,
+    pub(crate) resample: Resample,
 }
 
 /// A dense layer with bias.
@@ -50,14 +51,6 @@ pub struct Norm {
     pub(crate) groups: usize,
 }
 
-/// Sizes of a convolution's input feature map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Map {
-    pub height: usize,
-    pub width: usize,
-    pub channels: usize,
-}
-
 impl Builder {
     fn add(&mut self, name: String, shape: Vec<usize>, init: Init) -> usize {
         debug_assert!(self.parameters.iter().all(|p| p.name != name), "{name} is taken");
@@ -66,14 +59,13 @@ impl Builder {
     }
 
     /// A `k` x `k` convolution to `out` channels.
-    pub fn conv(&mut self, name: &str, k: usize, from: Map, out: usize, resize: Resize, scale: f64) -> Conv {
-        let fans = (k * k * (from.channels + out)) as f64;
-        let weight =
-            self.add(format!("{name}.weight"), vec![k, k, from.channels, out], Init::Uniform { limit: (6.0 * scale / fans).sqrt() });
+    pub fn conv(&mut self, name: &str, k: usize, from: Frame, out: usize, resample: Resample, scale: f64) -> Conv {
+        let fans = (k * k * (from.c + out)) as f64;
+        let weight = self.add(format!("{name}.weight"), vec![k, k, from.c, out], Init::Uniform { limit: (6.0 * scale / fans).sqrt() });
         let bias = self.add(format!("{name}.bias"), vec![out], Init::Constant(0.0));
-        let (h, w) = resize.output(from.height, from.width);
-        self.macs += (k * k * from.channels * out * h * w) as u64;
-        Conv { weight, bias, k, from, out, resize }
+        let (h, w) = resample.output(from.h, from.w);
+        self.macs += (k * k * from.c * out * h * w) as u64;
+        Conv { weight, bias, k, from, out, resample }
     }
 
     /// A dense layer from `from` to `out` numbers.
@@ -101,7 +93,7 @@ impl Conv {
             Some(extra) => extra.broadcast_add(&bias)?,
             None => bias,
         };
-        Ok(conv2d(x, &w.0[self.weight], &bias, self.resize, kernel)?)
+        Ok(conv2d(x, &w.0[self.weight], &bias, self.resample, kernel)?)
     }
 }
 
@@ -110,7 +102,7 @@ impl Dense {
     pub fn apply(&self, w: &Weights, x: &Tensor, kernel: Kernel) -> Result<Tensor> {
         let (b, n) = x.dims2()?;
         let bias = w.0[self.bias].unsqueeze(0)?;
-        let y = conv2d(&x.reshape((1, b, 1, n))?, &w.0[self.weight], &bias, Resize::Same, kernel)?;
+        let y = conv2d(&x.reshape((1, b, 1, n))?, &w.0[self.weight], &bias, Resample::Same, kernel)?;
         Ok(y.squeeze(2)?.squeeze(0)?)
     }
 }

@@ -14,25 +14,26 @@ pub mod diffusion;
 mod eager;
 pub mod engine;
 pub mod error;
-pub mod foreign;
-pub mod group;
 pub mod inception;
+pub mod interop;
 mod interpreter;
 pub mod layers;
 pub mod network;
 pub mod optimiser;
 pub mod parameters;
+pub mod process_group;
 pub mod sampling;
+pub mod train_state;
 pub mod unet;
 
-/// The tensors that this crate's functions take and give, for whoever calls them.
+/// The tensors that this crate's functions take and return, so that callers need not depend on candle themselves.
 pub mod tensor {
     pub use candle_core::safetensors::load;
     pub use candle_core::{D, DType, Device, Error, Result, Tensor};
 }
 
 pub use diffusion::Diffusion;
-pub use eager::Pass;
+pub use eager::PassOptions;
 pub use engine::{Arithmetic, Engine, Precision};
 pub use error::Error;
 pub use network::Network;

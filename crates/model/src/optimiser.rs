@@ -1,10 +1,11 @@
 //! Adam with warm-up, gradient clipping and a moving average, as the authors train; each deviation is a named value.
 
 use crate::error::{Error, Result};
-use crate::group::{Alone, Group};
 use crate::parameters::{Parameter, Weights};
+use crate::process_group::{Alone, ProcessGroup};
+use crate::train_state::TrainState;
 use candle_core::Tensor;
-use ddpm_kernels::adam::{Epsilon, State, Update, adam, add_scaled, sum_of_squares};
+use ddpm_kernels::adam::{AdamState, Epsilon, Update, adam, add_scaled, sum_of_squares};
 use ddpm_kernels::random::{Random, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -99,8 +100,7 @@ impl Optimiser {
 pub struct Training {
     parameters: Vec<Parameter>,
     optimiser: Optimiser,
-    /// Weights, first moments, second moments, moving average.
-    rows: [Vec<f32>; ROWS],
+    state: TrainState,
     gradient: Vec<f32>,
     /// The shards' clipped gradients added up, where there are several.
     sum: Vec<f32>,
@@ -109,24 +109,20 @@ pub struct Training {
     rate_scale: f64,
 }
 
-/// Rows of numbers that a training keeps: weights, first moments, second moments, moving average.
-pub const ROWS: usize = 4;
-
 impl Training {
     /// As the network begins under `seed`: moments 0, average equal to the weights.
     pub fn new(parameters: &[Parameter], optimiser: Optimiser, seed: u64, stream: Stream) -> Training {
         let random = Random::new(seed, stream);
         let theta: Vec<f32> = parameters.iter().enumerate().flat_map(|(i, p)| p.initial(&random, i)).collect();
-        let zeros = vec![0f32; theta.len()];
-        Training::resume(parameters, optimiser, [theta.clone(), zeros.clone(), zeros, theta], 0)
+        Training::resume(parameters, optimiser, TrainState::new(theta), 0)
     }
 
-    /// From saved rows.
-    pub fn resume(parameters: &[Parameter], optimiser: Optimiser, rows: [Vec<f32>; ROWS], step: u64) -> Training {
+    /// From the state after `step` steps.
+    pub fn resume(parameters: &[Parameter], optimiser: Optimiser, state: TrainState, step: u64) -> Training {
         let n: usize = parameters.iter().map(Parameter::len).sum();
-        assert!(rows.iter().all(|row| row.len() == n), "{n} numbers in each row");
+        assert!(state.rows().iter().all(|row| row.len() == n), "{n} numbers in each row");
         let sum = vec![0f32; if optimiser.clip_shards > 1 { n } else { 0 }];
-        Training { parameters: parameters.to_vec(), optimiser, rows, gradient: vec![0f32; n], sum, step, rate_scale: 1.0 }
+        Training { parameters: parameters.to_vec(), optimiser, state, gradient: vec![0f32; n], sum, step, rate_scale: 1.0 }
     }
 
     /// Steps made so far.
@@ -139,10 +135,10 @@ impl Training {
         &self.optimiser
     }
 
-    /// Takes over rows that were trained elsewhere, up to `step`.
-    pub fn replace(&mut self, rows: [Vec<f32>; ROWS], step: u64) {
-        assert!(rows.iter().zip(&self.rows).all(|(new, old)| new.len() == old.len()), "as many numbers as before");
-        (self.rows, self.step) = (rows, step);
+    /// Takes over what was trained elsewhere, up to `step`.
+    pub fn replace(&mut self, state: TrainState, step: u64) {
+        assert!(state.rows().iter().zip(self.state.rows()).all(|(new, old)| new.len() == old.len()), "as many numbers as before");
+        (self.state, self.step) = (state, step);
     }
 
     /// Multiplies the rate of the steps to come by `share`, for schedules beyond the warm-up.
@@ -153,7 +149,7 @@ impl Training {
     /// Multiplies the matrices and filters by 1 - `share`, and leaves biases and norms: decoupled weight decay, where called before
     /// each step with the rate times the decay (Loshchilov and Hutter 2019, Algorithm 2).
     pub fn shrink(&mut self, share: f64) {
-        let mut rest = self.rows[0].as_mut_slice();
+        let mut rest = self.state.theta.as_mut_slice();
         for parameter in &self.parameters {
             let (now, later) = rest.split_at_mut(parameter.len());
             if parameter.shape.len() > 1 {
@@ -163,9 +159,9 @@ impl Training {
         }
     }
 
-    /// Weights, first moments, second moments and moving average, parameter after parameter.
-    pub fn rows(&self) -> &[Vec<f32>; ROWS] {
-        &self.rows
+    /// All that a later training would need to go on from here, the step aside.
+    pub fn state(&self) -> &TrainState {
+        &self.state
     }
 
     /// The parameters in order.
@@ -175,18 +171,17 @@ impl Training {
 
     /// The weights.
     pub fn weights(&self) -> &[f32] {
-        &self.rows[0]
+        &self.state.theta
     }
 
     /// The moving average of the weights: what samples and scores are made with.
-    pub fn average(&self) -> &[f32] {
-        &self.rows[3]
+    pub fn ema(&self) -> &[f32] {
+        &self.state.ema
     }
 
-    /// The average alone; the rest is given up.
-    pub fn into_average(self) -> Vec<f32> {
-        let [_, _, _, average] = self.rows;
-        average
+    /// The moving average alone; the rest is given up.
+    pub fn into_ema(self) -> Vec<f32> {
+        self.state.ema
     }
 
     /// One step on the mean of the gradients that `gradient(weights, shard, out)` writes for the shards 0..clip_shards, each clipped by
@@ -197,7 +192,11 @@ impl Training {
 
     /// The same in a group: `gradient` is asked for this rank's shards only. Every rank makes the same step, bit for bit the one that a
     /// process by itself would make; the number of shards is a multiple of the group's size.
-    pub fn update_in(&mut self, group: &mut dyn Group, mut gradient: impl FnMut(&[f32], usize, &mut [f32]) -> Result<()>) -> Result<f64> {
+    pub fn update_in(
+        &mut self,
+        group: &mut dyn ProcessGroup,
+        mut gradient: impl FnMut(&[f32], usize, &mut [f32]) -> Result<()>,
+    ) -> Result<f64> {
         let shards = self.optimiser.clip_shards;
         assert!(shards.is_multiple_of(group.size()), "{shards} shards for {} ranks", group.size());
         let clip = |square: f64| self.optimiser.clip_norm.map_or(1.0, |limit| (limit / square.sqrt().max(f64::MIN_POSITIVE)).min(1.0));
@@ -205,7 +204,7 @@ impl Training {
         let mine = group.share(shards);
         self.sum.fill(0.0);
         for shard in mine.clone() {
-            gradient(&self.rows[0], shard, &mut self.gradient)?;
+            gradient(&self.state.theta, shard, &mut self.gradient)?;
             let square = sum_of_squares(&self.gradient);
             squares.push(square);
             let scale = (clip(square) / shards as f64) as f32;
@@ -213,7 +212,7 @@ impl Training {
                 // Until what the ranks before have added is here.
                 kept.push((
                     scale,
-                    if mine.len() > 1 { std::mem::replace(&mut self.gradient, vec![0.0; self.rows[0].len()]) } else { Vec::new() },
+                    if mine.len() > 1 { std::mem::replace(&mut self.gradient, vec![0.0; self.state.theta.len()]) } else { Vec::new() },
                 ));
             } else if shards > 1 {
                 add_scaled(&mut self.sum, scale, &self.gradient);
@@ -265,9 +264,9 @@ impl Training {
             // The authors' first update copies.
             ema_decay: if self.step == 0 { 0.0 } else { o.ema_decay },
         };
-        let [theta, m, v, ema] = &mut self.rows;
+        let TrainState { theta, m, v, ema } = &mut self.state;
         let gradient = if self.sum.is_empty() { &self.gradient } else { &self.sum };
-        adam(&update, State { theta, m, v, ema }, gradient);
+        adam(&update, AdamState { theta, m, v, ema }, gradient);
         self.step += 1;
     }
 }

@@ -29,7 +29,7 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// Number of numbers.
+    /// How many numbers it has.
     #[expect(clippy::len_without_is_empty, reason = "a parameter has numbers")]
     pub fn len(&self) -> usize {
         self.shape.iter().product()

@@ -2,7 +2,7 @@
 
 use crate::diffusion::Diffusion;
 use crate::engine::Engine;
-use crate::engine::device::{Remote, Walker};
+use crate::engine::device::{DeviceBackend, Walker};
 use crate::error::Result;
 use candle_core::{Device, Tensor};
 use ddpm_core::sampler::{Noise, Step};
@@ -10,16 +10,16 @@ use ddpm_core::{Linear, Sampler};
 use ddpm_kernels::random::{Random, Stream};
 
 /// A tensor as a state of a sampler.
-struct State(Tensor);
+struct SamplerState(Tensor);
 
-impl Linear for State {
+impl Linear for SamplerState {
     type Error = candle_core::Error;
 
     fn combine(terms: &[(f64, &Self)]) -> candle_core::Result<Self> {
         // A factor of 0 leaves its term out: 0 times an infinite prediction is not a number.
         let mut used = terms.iter().filter(|(c, _)| *c != 0.0).map(|(c, v)| v.0.affine(*c, 0.0));
         let first = used.next().unwrap_or_else(|| terms[0].1.0.zeros_like())?;
-        Ok(State(used.try_fold(first, |sum, term| sum + term?)?))
+        Ok(SamplerState(used.try_fold(first, |sum, term| sum + term?)?))
     }
 }
 
@@ -49,7 +49,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Network evaluations for one image.
-    pub fn evaluations(&self) -> usize {
+    pub fn nfe(&self) -> usize {
         self.steps.len()
     }
 
@@ -59,21 +59,21 @@ impl<'a> Walk<'a> {
     }
 
     /// The first place whose step is at most `t`.
-    pub fn place_of(&self, t: usize) -> usize {
+    pub fn index_at(&self, t: usize) -> usize {
         self.steps.iter().position(|step| step.t <= t).unwrap_or(self.steps.len())
     }
 
     /// The first step at `t` or below that is visited: of x_t elsewhere the network is never asked. 0 where there is none.
     pub fn visited(&self, t: usize) -> usize {
-        self.steps.get(self.place_of(t)).map_or(0, |step| step.t)
+        self.steps.get(self.index_at(t)).map_or(0, |step| step.t)
     }
 
     /// What image `first..first + count` of `seed` begin with (place none) or have added at a place: `[count, H, W, C]`. It does not
     /// depend on the batch that an image is made in.
-    pub fn noise(&self, seed: u64, place: Option<usize>, first: usize, count: usize) -> Result<Tensor> {
+    pub fn noise(&self, seed: u64, index: Option<usize>, first: usize, count: usize) -> Result<Tensor> {
         let image = self.engine.unet().image();
         // Noise number i + 1 belongs to place i of the walk, so Langevin's repeated levels get fresh noise.
-        let numbers = Random::new(seed, Stream::Sample).normals(place.map_or(0, |i| i as u64 + 1), first, count, image.len());
+        let numbers = Random::new(seed, Stream::Sample).normals(index.map_or(0, |i| i as u64 + 1), first, count, image.len());
         Ok(Tensor::from_vec(numbers, (count, image.height, image.width, image.channels), &Device::Cpu)?)
     }
 
@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
         let start = self.noise(seed, None, first, count)?;
         let mut predictions = Vec::new();
         let end = self.steps.len();
-        let x0 = self.walk(start, 0..end, &|walk, place| walk.noise(seed, Some(place), first, count), &mut |seen| {
+        let x0 = self.walk(start, 0..end, &|walk, index| walk.noise(seed, Some(index), first, count), &mut |seen| {
             if keep.contains(&seen.t) {
                 predictions.push((seen.t, seen.x0.clone()));
             }
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The walk on a device, and the device, where the network is on one that can make all of a walk.
-    fn walker(&mut self, seed: u64, count: usize) -> Result<Option<(&mut Walker, &mut Remote)>> {
+    fn walker(&mut self, seed: u64, count: usize) -> Result<Option<(&mut Walker, &mut DeviceBackend)>> {
         let can = Walker::can(self.engine.unet());
         let Some((remote, weights)) = self.engine.on_device().filter(|_| can) else { return Ok(None) };
         if !self.walker.as_ref().is_some_and(|walker| walker.fits(remote, seed, count)) {
@@ -126,35 +126,35 @@ impl<'a> Walk<'a> {
         Ok(Some(Walked { x0: images(x0)?, predictions }))
     }
 
-    /// From `x` through the steps at `places`. `noise` gives what a place adds, where it adds any; `see` is shown every step.
+    /// From `x` through the steps at `indices`. `noise` gives what a place adds, where it adds any; `see` is shown every step.
     pub fn walk(
         &mut self,
         x: Tensor,
-        places: std::ops::Range<usize>,
+        indices: std::ops::Range<usize>,
         noise: &dyn Fn(&Walk, usize) -> Result<Tensor>,
-        see: &mut dyn FnMut(&Seen),
+        see: &mut dyn FnMut(&WalkStep),
     ) -> Result<Tensor> {
         let image = self.engine.unet().image();
         let count = x.dim(0)?;
-        let mut x = State(x);
-        for place in places {
-            let step = self.steps[place];
+        let mut x = SamplerState(x);
+        for index in indices {
+            let step = self.steps[index];
             let output = self.engine.forward(&x.0, &vec![step.t; count])?;
             let (reading, second) = self.diffusion.split(&output, image.channels)?;
-            let reading = State(reading);
+            let reading = SamplerState(reading);
             let mut x0 = self.diffusion.setup.prediction.to_x0(&self.diffusion.process, step.t).apply(&x, &reading)?;
             if self.clips {
-                x0 = State(x0.0.clamp(-1.0, 1.0)?);
+                x0 = SamplerState(x0.0.clamp(-1.0, 1.0)?);
             }
-            see(&Seen { t: step.t, output: &output, x0: &x0.0 });
+            see(&WalkStep { t: step.t, output: &output, x0: &x0.0 });
             x = step.mean(&x, &x0, &reading)?;
             match (step.noise, second) {
                 (Noise::Fixed(0.0), _) => {}
                 (Noise::Learned(_), Some(r)) => {
                     let sigma = r.flatten_all()?.to_vec1::<f32>()?.iter().map(|r| step.noise.sigma(*r as f64) as f32).collect();
-                    x = State((x.0 + (Tensor::from_vec(sigma, r.dims(), &Device::Cpu)? * noise(self, place)?)?)?);
+                    x = SamplerState((x.0 + (Tensor::from_vec(sigma, r.dims(), &Device::Cpu)? * noise(self, index)?)?)?);
                 }
-                (fixed, _) => x = State((x.0 + noise(self, place)?.affine(fixed.sigma(0.0), 0.0)?)?),
+                (fixed, _) => x = SamplerState((x.0 + noise(self, index)?.affine(fixed.sigma(0.0), 0.0)?)?),
             }
         }
         Ok(x.0)
@@ -162,7 +162,7 @@ impl<'a> Walk<'a> {
 }
 
 /// One step of a walk.
-pub struct Seen<'a> {
+pub struct WalkStep<'a> {
     /// The step.
     pub t: usize,
     /// The network's output.
@@ -175,15 +175,15 @@ pub struct Seen<'a> {
 mod tests {
     use super::*;
 
-    fn state(numbers: &[f64]) -> State {
-        State(Tensor::new(numbers, &Device::Cpu).unwrap())
+    fn state(numbers: &[f64]) -> SamplerState {
+        SamplerState(Tensor::new(numbers, &Device::Cpu).unwrap())
     }
 
     /// Also where an infinite prediction has no part in the next image.
     #[test]
     fn states_are_combined_by_number() {
         let (a, b, endless) = (state(&[1.0, -2.0]), state(&[10.0, 4.0]), state(&[f64::INFINITY, f64::NAN]));
-        let combined = |terms: &[(f64, &State)]| State::combine(terms).unwrap().0.to_vec1::<f64>().unwrap();
+        let combined = |terms: &[(f64, &SamplerState)]| SamplerState::combine(terms).unwrap().0.to_vec1::<f64>().unwrap();
         assert_eq!(combined(&[(2.0, &a), (0.5, &b)]), [7.0, -2.0]);
         assert_eq!(combined(&[(0.0, &endless), (1.0, &a), (-1.0, &b)]), [-9.0, -6.0]);
         assert_eq!(combined(&[(3.0, &a), (0.0, &endless)]), [3.0, -6.0]);

@@ -2,12 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::interpreter::{Interpreter, Operand};
-use crate::layers::{Builder, Conv, Dense, Map, NEAR_ZERO, Norm};
+use crate::layers::{Builder, Conv, Dense, NEAR_ZERO, Norm};
 use crate::network::{ImageShape, Network, TimeEmbedding};
 use crate::parameters::Parameter;
 use candle_core::Tensor;
 use ddpm_core::embedding::timestep_embedding;
-use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::conv2d::{Frame, Resample};
 
 /// The network: what its layers are and where their parameters stand. It holds no numbers.
 #[derive(Clone, Debug)]
@@ -69,27 +69,27 @@ struct Architect<'a> {
 }
 
 impl Architect<'_> {
-    fn block(&mut self, name: &str, from: Map, out: usize) -> ResBlock {
-        let (b, groups, map) = (&mut self.builder, self.network.groups, Map { channels: out, ..from });
+    fn block(&mut self, name: &str, from: Frame, out: usize) -> ResBlock {
+        let (b, groups, map) = (&mut self.builder, self.network.groups, Frame { c: out, ..from });
         self.layers += 1;
         ResBlock {
-            norm1: b.norm(&format!("{name}.norm1"), from.channels, groups),
-            conv1: b.conv(&format!("{name}.conv1"), 3, from, out, Resize::Same, 1.0),
+            norm1: b.norm(&format!("{name}.norm1"), from.c, groups),
+            conv1: b.conv(&format!("{name}.conv1"), 3, from, out, Resample::Same, 1.0),
             time: (self.network.time_embedding == TimeEmbedding::EveryBlock)
                 .then(|| b.dense(&format!("{name}.time"), 4 * self.network.channels, out)),
             norm2: b.norm(&format!("{name}.norm2"), out, groups),
-            conv2: b.conv(&format!("{name}.conv2"), 3, map, out, Resize::Same, NEAR_ZERO),
-            shortcut: (from.channels != out).then(|| b.conv(&format!("{name}.shortcut"), 1, from, out, Resize::Same, 1.0)),
+            conv2: b.conv(&format!("{name}.conv2"), 3, map, out, Resample::Same, NEAR_ZERO),
+            shortcut: (from.c != out).then(|| b.conv(&format!("{name}.shortcut"), 1, from, out, Resample::Same, 1.0)),
             layer: self.layers - 1,
         }
     }
 
-    fn attention(&mut self, name: &str, map: Map) -> Attention {
-        let (b, c) = (&mut self.builder, map.channels);
+    fn attention(&mut self, name: &str, map: Frame) -> Attention {
+        let (b, c) = (&mut self.builder, map.c);
         let norm = b.norm(&format!("{name}.norm"), c, self.network.groups);
-        let mut nin = |part: &str, scale| b.conv(&format!("{name}.{part}"), 1, map, c, Resize::Same, scale);
+        let mut nin = |part: &str, scale| b.conv(&format!("{name}.{part}"), 1, map, c, Resample::Same, scale);
         let (q, k, v, out) = (nin("q", 1.0), nin("k", 1.0), nin("v", 1.0), nin("out", NEAR_ZERO));
-        let pixels = map.height * map.width;
+        let pixels = map.h * map.w;
         b.macs += (2 * pixels * pixels * c) as u64;
         Attention { norm, q, k, v, out }
     }
@@ -111,10 +111,9 @@ impl UNet {
                 (Some(time), Some(a.builder.dense("time.input", wide, ch)))
             }
         };
-        let mut map =
-            Map { height: image.height / network.block_size, width: image.width / network.block_size, channels: image.channels * area };
-        let stem = a.builder.conv("stem", 3, map, ch, Resize::Same, 1.0);
-        map.channels = ch;
+        let mut map = Frame { h: image.height / network.block_size, w: image.width / network.block_size, c: image.channels * area };
+        let stem = a.builder.conv("stem", 3, map, ch, Resample::Same, 1.0);
+        map.c = ch;
         let mut skips = vec![map];
         let mut down = Vec::new();
         let levels = network.multipliers.len();
@@ -122,38 +121,38 @@ impl UNet {
             for block in 0..network.blocks {
                 let name = format!("down.{level}.{block}");
                 let res = a.block(&name, map, ch * multiplier);
-                map.channels = ch * multiplier;
-                let attention = network.attention.contains(&map.height).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
+                map.c = ch * multiplier;
+                let attention = network.attention.contains(&map.h).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
                 down.push(Down::Block(Box::new(res), attention));
                 skips.push(map);
             }
             if level + 1 < levels {
-                down.push(Down::Halve(a.builder.conv(&format!("down.{level}.halve"), 3, map, map.channels, Resize::Halve, 1.0)));
-                map = Map { height: map.height / 2, width: map.width / 2, ..map };
+                down.push(Down::Halve(a.builder.conv(&format!("down.{level}.halve"), 3, map, map.c, Resample::Halve, 1.0)));
+                map = Frame { h: map.h / 2, w: map.w / 2, ..map };
                 skips.push(map);
             }
         }
-        let middle = (a.block("middle.0", map, map.channels), a.attention("middle.attention", map), a.block("middle.1", map, map.channels));
+        let middle = (a.block("middle.0", map, map.c), a.attention("middle.attention", map), a.block("middle.1", map, map.c));
         let mut up = Vec::new();
         for (level, multiplier) in network.multipliers.iter().enumerate().rev() {
             for block in 0..=network.blocks {
                 let name = format!("up.{level}.{block}");
                 let skip = skips.pop().expect("one for each block on the way up");
-                let kept = network.skips.kept(map.height);
-                let from = Map { channels: map.channels + if kept { skip.channels } else { 0 }, ..map };
+                let kept = network.skips.kept(map.h);
+                let from = Frame { c: map.c + if kept { skip.c } else { 0 }, ..map };
                 let res = a.block(&name, from, ch * multiplier);
-                map.channels = ch * multiplier;
-                let attention = network.attention.contains(&map.height).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
+                map.c = ch * multiplier;
+                let attention = network.attention.contains(&map.h).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
                 up.push(Up::Block(kept, Box::new(res), attention));
             }
             if level > 0 {
-                up.push(Up::Double(a.builder.conv(&format!("up.{level}.double"), 3, map, map.channels, Resize::Double, 1.0)));
-                map = Map { height: map.height * 2, width: map.width * 2, ..map };
+                up.push(Up::Double(a.builder.conv(&format!("up.{level}.double"), 3, map, map.c, Resample::Double, 1.0)));
+                map = Frame { h: map.h * 2, w: map.w * 2, ..map };
             }
         }
         assert!(skips.is_empty(), "{} connections are left", skips.len());
-        let norm = a.builder.norm("out.norm", map.channels, network.groups);
-        let out = a.builder.conv("out.conv", 3, map, out_channels * area, Resize::Same, NEAR_ZERO);
+        let norm = a.builder.norm("out.norm", map.c, network.groups);
+        let out = a.builder.conv("out.conv", 3, map, out_channels * area, Resample::Same, NEAR_ZERO);
         Ok(UNet {
             network: network.clone(),
             image,
@@ -217,8 +216,8 @@ impl UNet {
     }
 
     /// Size of the feature maps that enter and leave the layers.
-    pub(crate) fn ends(&self) -> (Map, Map) {
-        (self.stem.from, Map { channels: self.out.out, ..self.out.from })
+    pub(crate) fn ends(&self) -> (Frame, Frame) {
+        (self.stem.from, Frame { c: self.out.out, ..self.out.from })
     }
 
     /// What the authors feed for each step: \[B, channels\]. Steps begin at 1 here and at 0 there.
@@ -246,7 +245,7 @@ impl UNet {
         step * self.dropout_layers + layer
     }
 
-    /// The network, layer by layer, to whoever computes or records it.
+    /// Walks through the network layer by layer, for an interpreter that computes or records it.
     pub(crate) fn describe<I: Interpreter>(&self, i: &mut I, x: I::Image) -> Result<I::Image> {
         let time = match &self.time {
             Some([first, second]) => Some(i.time(first, second)?),

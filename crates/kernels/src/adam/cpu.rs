@@ -1,7 +1,7 @@
 //! The update on slices.
 
 use super::{Epsilon, Update};
-use crate::simd::{Job, Simd, run};
+use crate::simd::{Simd, SimdKernel, run};
 use rayon::prelude::*;
 
 /// Numbers that one task takes. Fixed, so that sums of parts do not depend on the number of threads.
@@ -9,7 +9,7 @@ const PART: usize = 1 << 14;
 
 /// What is trained, number by number: four slices of one length.
 #[derive(Debug)]
-pub struct State<'a> {
+pub struct AdamState<'a> {
     /// The parameters.
     pub theta: &'a mut [f32],
     /// Adam's first moments.
@@ -53,18 +53,18 @@ impl Factors {
 }
 
 /// One update of all numbers by `gradient`.
-pub fn adam(update: &Update, state: State, gradient: &[f32]) {
+pub fn adam(update: &Update, state: AdamState, gradient: &[f32]) {
     let n = gradient.len();
     assert_eq!([state.theta.len(), state.m.len(), state.v.len(), state.ema.len()], [n; 4], "one state for each gradient");
     let f = Factors::new(update);
     let moments = state.m.par_chunks_mut(PART).zip(state.v.par_chunks_mut(PART));
     let weights = state.theta.par_chunks_mut(PART).zip(state.ema.par_chunks_mut(PART));
     weights.zip(moments).zip(gradient.par_chunks(PART)).for_each(|(((theta, ema), (m, v)), gradient)| {
-        run(Step { f: &f, theta, m, v, ema, gradient });
+        run(AdamStep { f: &f, theta, m, v, ema, gradient });
     });
 }
 
-struct Step<'a> {
+struct AdamStep<'a> {
     f: &'a Factors,
     theta: &'a mut [f32],
     m: &'a mut [f32],
@@ -73,12 +73,12 @@ struct Step<'a> {
     gradient: &'a [f32],
 }
 
-impl Job<f32> for Step<'_> {
+impl SimdKernel<f32> for AdamStep<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd<T = f32>>(self) {
-        let Step { f, theta, m, v, ema, gradient } = self;
+        let AdamStep { f, theta, m, v, ema, gradient } = self;
         for ((((theta, m), v), ema), g) in theta.iter_mut().zip(m).zip(v).zip(ema).zip(gradient) {
             let g = g * f.scale;
             *m = f.beta1 * *m + (1.0 - f.beta1) * g;
@@ -97,7 +97,7 @@ pub fn sum_of_squares(numbers: &[f32]) -> f64 {
 
 struct Squares<'a>(&'a [f32]);
 
-impl Job<f32> for Squares<'_> {
+impl SimdKernel<f32> for Squares<'_> {
     type Output = f64;
 
     #[inline(always)]
@@ -157,7 +157,7 @@ mod tests {
                 .collect();
             let [mut theta_, mut m, mut v, mut ema_] = [[start as f32], [0.0], [0.0], [start as f32]];
             for (u, g) in updates.iter().zip(&gradients) {
-                adam(u, State { theta: &mut theta_, m: &mut m, v: &mut v, ema: &mut ema_ }, &[*g as f32]);
+                adam(u, AdamState { theta: &mut theta_, m: &mut m, v: &mut v, ema: &mut ema_ }, &[*g as f32]);
             }
             let state = [theta_[0], m[0], v[0], ema_[0]];
             let (theta, ema) = oracle(&updates, start, &gradients);
@@ -188,11 +188,11 @@ mod tests {
         };
         let start = [numbers(2), numbers(3), numbers(4)];
         let [mut theta, mut m, mut v, mut ema] = [start[0].clone(), start[1].clone(), vec![1f32; gradient.len()], start[2].clone()];
-        adam(&u, State { theta: &mut theta, m: &mut m, v: &mut v, ema: &mut ema }, &gradient);
+        adam(&u, AdamState { theta: &mut theta, m: &mut m, v: &mut v, ema: &mut ema }, &gradient);
         for i in (0..gradient.len()).step_by(1009).chain([PART - 1, PART, 2 * PART + 36]) {
             let mut alone = [[start[0][i]], [start[1][i]], [1.0], [start[2][i]]];
             let [theta_, m_, v_, ema_] = &mut alone;
-            adam(&u, State { theta: theta_, m: m_, v: v_, ema: ema_ }, &gradient[i..=i]);
+            adam(&u, AdamState { theta: theta_, m: m_, v: v_, ema: ema_ }, &gradient[i..=i]);
             let near = |a: f32, b: f32| (a - b).abs() <= 1e-6 * (1.0 + b.abs());
             assert!(near(theta[i], alone[0][0]) && near(m[i], alone[1][0]) && near(v[i], alone[2][0]) && near(ema[i], alone[3][0]), "{i}");
         }

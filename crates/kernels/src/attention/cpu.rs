@@ -2,15 +2,15 @@
 
 use crate::gemm::Format;
 use crate::gemm::matrix::product;
-use crate::gemm::pack::{Grade, Matrix};
+use crate::gemm::pack::{Matrix, OperandSplit};
 use crate::scratch::{self, Scratch};
-use crate::simd::{Job, Real, Simd, run};
+use crate::simd::{Real, Simd, SimdKernel, run};
 
 /// Queries whose scores exist at a time.
 const QUERIES: usize = 256;
 
-fn matrix<T>(data: &[T], stride: usize, turned: bool) -> Matrix<'_, T> {
-    Matrix { data, stride, turned }
+fn matrix<T>(data: &[T], stride: usize, transposed: bool) -> Matrix<'_, T> {
+    Matrix { data, stride, transposed }
 }
 
 /// Sums that run side by side, so that the compiler can keep them in vectors.
@@ -32,7 +32,7 @@ struct Softmax<'a, T> {
     rows: &'a mut [T],
 }
 
-impl<T: Real> Job<T> for Softmax<'_, T> {
+impl<T: Real> SimdKernel<T> for Softmax<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -70,7 +70,7 @@ struct SoftmaxGradient<'a, T> {
     dp: &'a mut [T],
 }
 
-impl<T: Real> Job<T> for SoftmaxGradient<'_, T> {
+impl<T: Real> SimdKernel<T> for SoftmaxGradient<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -89,30 +89,36 @@ impl<T: Real> Job<T> for SoftmaxGradient<'_, T> {
 }
 
 /// p of `rows` queries from `first` on: \[rows, P\].
-fn scores<F: Format<Number: Scratch, Element: Scratch>>(grade: Grade, c: usize, qkv: &[F::Number], first: usize, p: &mut [F::Number]) {
+fn scores<F: Format<Number: Scratch, Element: Scratch>>(
+    split: OperandSplit,
+    c: usize,
+    qkv: &[F::Number],
+    first: usize,
+    p: &mut [F::Number],
+) {
     let pixels = qkv.len() / (3 * c);
     let rows = p.len() / pixels;
     let (q, k) = (matrix(&qkv[first * 3 * c..], 3 * c, false), matrix(&qkv[c..], 3 * c, true));
-    product::<F>(grade, (rows, c, pixels), q, k, false, pixels, p);
+    product::<F>(split, (rows, c, pixels), q, k, false, pixels, p);
     run(Softmax { n: pixels, scale: F::Number::of(1.0 / (c as f64).sqrt()), rows: p });
 }
 
 /// \[P, C\] from \[P, 3 C\].
-pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(grade: Grade, c: usize, qkv: &[F::Number], out: &mut [F::Number]) {
+pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(split: OperandSplit, c: usize, qkv: &[F::Number], out: &mut [F::Number]) {
     let pixels = qkv.len() / (3 * c);
     for (block, out) in out.chunks_mut(QUERIES * c).enumerate() {
         let rows = out.len() / c;
         scratch::with(rows * pixels, |p: &mut [F::Number]| {
-            scores::<F>(grade, c, qkv, block * QUERIES, p);
+            scores::<F>(split, c, qkv, block * QUERIES, p);
             let v = matrix(&qkv[2 * c..], 3 * c, false);
-            product::<F>(grade, (rows, pixels, c), matrix(p, pixels, false), v, false, c, out);
+            product::<F>(split, (rows, pixels, c), matrix(p, pixels, false), v, false, c, out);
         });
     }
 }
 
 /// dL/dqkv \[P, 3 C\], overwritten, from dL/dout \[P, C\].
 pub fn backward<F: Format<Number: Scratch, Element: Scratch>>(
-    grade: Grade,
+    split: OperandSplit,
     c: usize,
     qkv: &[F::Number],
     dout: &[F::Number],
@@ -124,14 +130,14 @@ pub fn backward<F: Format<Number: Scratch, Element: Scratch>>(
         let (rows, first) = (dout.len() / c, block * QUERIES);
         scratch::with(rows * pixels, |p: &mut [F::Number]| {
             scratch::with(rows * pixels, |dp: &mut [F::Number]| {
-                scores::<F>(grade, c, qkv, first, p);
-                product::<F>(grade, (rows, c, pixels), matrix(dout, c, false), matrix(&qkv[2 * c..], 3 * c, true), false, pixels, dp);
+                scores::<F>(split, c, qkv, first, p);
+                product::<F>(split, (rows, c, pixels), matrix(dout, c, false), matrix(&qkv[2 * c..], 3 * c, true), false, pixels, dp);
                 let later = block > 0;
-                product::<F>(grade, (pixels, rows, c), matrix(p, pixels, true), matrix(dout, c, false), later, 3 * c, &mut dqkv[2 * c..]);
+                product::<F>(split, (pixels, rows, c), matrix(p, pixels, true), matrix(dout, c, false), later, 3 * c, &mut dqkv[2 * c..]);
                 run(SoftmaxGradient { n: pixels, scale, p, dp });
                 let (q, k) = (matrix(&qkv[first * 3 * c..], 3 * c, false), matrix(&qkv[c..], 3 * c, false));
-                product::<F>(grade, (rows, pixels, c), matrix(dp, pixels, false), k, false, 3 * c, &mut dqkv[first * 3 * c..]);
-                product::<F>(grade, (pixels, rows, c), matrix(dp, pixels, true), q, later, 3 * c, &mut dqkv[c..]);
+                product::<F>(split, (rows, pixels, c), matrix(dp, pixels, false), k, false, 3 * c, &mut dqkv[first * 3 * c..]);
+                product::<F>(split, (pixels, rows, c), matrix(dp, pixels, true), q, later, 3 * c, &mut dqkv[c..]);
             });
         });
     }

@@ -2,7 +2,7 @@
 
 use super::cpu;
 use crate::conv2d::op::slice;
-use crate::gemm::pack::Grade;
+use crate::gemm::pack::OperandSplit;
 use crate::gemm::{F32, F64, Format};
 use crate::scratch::Scratch;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
@@ -15,7 +15,7 @@ struct Gradient;
 fn forward<F: Format<Number: Scratch, Element: Scratch>>(pixels: usize, c: usize, qkv: &[F::Number]) -> Vec<F::Number> {
     let mut out = vec![F::Number::default(); qkv.len() / 3];
     let images = out.par_chunks_mut(pixels * c).zip(qkv.par_chunks(3 * pixels * c));
-    images.for_each(|(out, qkv)| cpu::forward::<F>(Grade::Single, c, qkv, out));
+    images.for_each(|(out, qkv)| cpu::forward::<F>(OperandSplit::One, c, qkv, out));
     out
 }
 
@@ -27,7 +27,7 @@ fn backward<F: Format<Number: Scratch, Element: Scratch>>(
 ) -> Vec<F::Number> {
     let mut dqkv = vec![F::Number::default(); qkv.len()];
     let images = dqkv.par_chunks_mut(3 * pixels * c).zip(qkv.par_chunks(3 * pixels * c)).zip(dout.par_chunks(pixels * c));
-    images.for_each(|((dqkv, qkv), dout)| cpu::backward::<F>(Grade::Single, c, qkv, dout, dqkv));
+    images.for_each(|((dqkv, qkv), dout)| cpu::backward::<F>(OperandSplit::One, c, qkv, dout, dqkv));
     dqkv
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gemm::Bf16;
-use crate::gemm::pack::Grade;
+use crate::gemm::pack::OperandSplit;
 use crate::random::{Random, Stream};
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
@@ -67,18 +67,18 @@ fn bf16_and_its_split_follow_the_reference() {
         let [exact, exact_gradient] = both(5, [1, pixels, 3 * c], 1.0, DType::F64, Kernel::Reference);
         let numbers = |step, dims: &[usize]| random(5, step, dims, DType::F32).flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let (qkv, dout) = (numbers(0, &[1, pixels, 3 * c]), numbers(1, &[1, pixels, c]));
-        for (grade, bound) in [(Grade::Single, 2e-2), (Grade::Split, 1e-4)] {
+        for (split, bound) in [(OperandSplit::One, 2e-2), (OperandSplit::Two, 1e-4)] {
             let (mut out, mut dqkv) = (vec![f32::NAN; pixels * c], vec![f32::NAN; pixels * 3 * c]);
-            cpu::forward::<Bf16>(grade, c, &qkv, &mut out);
-            cpu::backward::<Bf16>(grade, c, &qkv, &dout, &mut dqkv);
+            cpu::forward::<Bf16>(split, c, &qkv, &mut out);
+            cpu::backward::<Bf16>(split, c, &qkv, &dout, &mut dqkv);
             let wide = |v: &[f32]| v.iter().map(|v| *v as f64).collect::<Vec<f64>>();
             let off = distance(&wide(&out), &exact, 1e-30);
-            assert!(off < bound, "{pixels} pixels, {grade:?}: {off}");
+            assert!(off < bound, "{pixels} pixels, {split:?}: {off}");
             // The gradients of q, k and v each by itself.
             for part in 0..3 {
                 let of = |all: &[f64]| all.chunks(c).skip(part).step_by(3).flatten().copied().collect::<Vec<f64>>();
                 let off = distance(&of(&wide(&dqkv)), &of(&exact_gradient), 1e-30);
-                assert!(off < bound, "{pixels} pixels, {grade:?}, part {part}: {off}");
+                assert!(off < bound, "{pixels} pixels, {split:?}, part {part}: {off}");
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::gemm::{Format, Segment};
 
 /// What a convolution does to the size of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Resize {
+pub enum Resample {
     /// Stride 1, one pixel of zeros around the image: same size.
     Same,
     /// Stride 2 on even sizes with zeros at the bottom and the right only: TensorFlow's 'SAME', half the size.
@@ -17,13 +17,13 @@ pub enum Resize {
     Double,
 }
 
-impl Resize {
+impl Resample {
     /// (height, width) after the convolution.
     pub fn output(self, h: usize, w: usize) -> (usize, usize) {
         match self {
-            Resize::Same => (h, w),
-            Resize::Halve => (h / 2, w / 2),
-            Resize::Double => (2 * h, 2 * w),
+            Resample::Same => (h, w),
+            Resample::Halve => (h / 2, w / 2),
+            Resample::Double => (2 * h, 2 * w),
         }
     }
 }
@@ -54,31 +54,31 @@ pub struct Shape {
     pub c_out: usize,
     /// Width of the square window: 3 or 1.
     pub k: usize,
-    pub resize: Resize,
+    pub resample: Resample,
 }
 
 /// Taps that are added up before they meet a factor.
-pub type Group = Vec<usize>;
+pub type Taps = Vec<usize>;
 
-/// Windows of one kind: each output pixel's window begins at `from` in the operand and its result at `to` pixels in the output.
+/// One phase of the output, its pixels whose windows are of one kind: each output pixel's window begins at `from` in the operand and its result at `to` pixels in the output.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Run {
+pub struct Phase {
     /// (elements into the operand, pixels into the output).
     pub places: Vec<(usize, usize)>,
     /// Stretches of a window; rows count words of the packed weights.
     pub segments: Vec<Segment>,
-    /// The weights' rows: one group for each pixel of the window.
-    pub groups: Vec<Group>,
+    /// The weights' rows: taps for each pixel of the window.
+    pub taps: Vec<Taps>,
 }
 
-/// One pass as runs over an operand: a padded copy of an image.
+/// One pass as phases over an operand: a padded copy of an image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pass {
+pub struct PassGeometry {
     /// Size of the padded copy; channels filled up to whole words.
     pub frame: Frame,
     /// Rows and columns of zeros before the image.
     pub margin: (usize, usize),
-    pub runs: Vec<Run>,
+    pub phases: Vec<Phase>,
 }
 
 /// Which taps of 3 meet pixel r of a window of 2 in phase a.
@@ -86,13 +86,13 @@ const UP: [[&[usize]; 2]; 2] = [[&[0], &[1, 2]], [&[0, 1], &[2]]];
 /// Which taps of 3 meet row r of the window of 4 that an upsampled pixel's gradient comes from.
 const FOLD: [&[usize]; 4] = [&[2], &[1, 2], &[0, 1], &[0]];
 
-fn product(rows: &[usize], columns: &[usize]) -> Group {
+fn product(rows: &[usize], columns: &[usize]) -> Taps {
     rows.iter().flat_map(|dy| columns.iter().map(move |dx| dy * 3 + dx)).collect()
 }
 
 impl Shape {
     pub fn output(self) -> Frame {
-        let (h, w) = self.resize.output(self.input.h, self.input.w);
+        let (h, w) = self.resample.output(self.input.h, self.input.w);
         Frame { h, w, c: self.c_out }
     }
 
@@ -101,54 +101,62 @@ impl Shape {
     }
 
     /// y from x.
-    pub fn forward<F: Format>(self) -> Pass {
+    pub fn forward<F: Format>(self) -> PassGeometry {
         let (c, out) = (self.input.c.next_multiple_of(F::PER_WORD), self.output());
         let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
         let padded = |more: usize| Frame { h: self.input.h + more, w: self.input.w + more, c };
-        match (self.k, self.resize) {
-            (1, _) => Pass { frame: padded(0), margin: (0, 0), runs: vec![grid(padded(0), 1).run(out, (0, 0), (1, 1), |_, _| vec![0])] },
-            (_, Resize::Same) => {
-                let run = grid(padded(2), 1).run(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
-                Pass { frame: padded(2), margin: (1, 1), runs: vec![run] }
+        match (self.k, self.resample) {
+            (1, _) => PassGeometry {
+                frame: padded(0),
+                margin: (0, 0),
+                phases: vec![grid(padded(0), 1).phase(out, (0, 0), (1, 1), |_, _| vec![0])],
+            },
+            (_, Resample::Same) => {
+                let phase = grid(padded(2), 1).phase(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
+                PassGeometry { frame: padded(2), margin: (1, 1), phases: vec![phase] }
             }
-            (_, Resize::Halve) => {
-                let run = grid(padded(1), 2).run(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
-                Pass { frame: padded(1), margin: (0, 0), runs: vec![run] }
+            (_, Resample::Halve) => {
+                let phase = grid(padded(1), 2).phase(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
+                PassGeometry { frame: padded(1), margin: (0, 0), phases: vec![phase] }
             }
-            (_, Resize::Double) => {
+            (_, Resample::Double) => {
                 let phase = |(a, b): (usize, usize)| {
-                    let run = grid(padded(2), 1).run(self.input, (a, b), (2, 2), |r, s| product(UP[a][r], UP[b][s]));
-                    self.input.spread(run, (a, b))
+                    let phase = grid(padded(2), 1).phase(self.input, (a, b), (2, 2), |r, s| product(UP[a][r], UP[b][s]));
+                    self.input.spread(phase, (a, b))
                 };
-                Pass { frame: padded(2), margin: (1, 1), runs: PHASES.into_iter().map(phase).collect() }
+                PassGeometry { frame: padded(2), margin: (1, 1), phases: PHASES.into_iter().map(phase).collect() }
             }
         }
     }
 
-    /// dx from dy: groups name taps of the weights as they are, so a flipped window names them flipped.
-    pub fn input_gradient<F: Format>(self) -> Pass {
+    /// dx from dy: taps are named as they stand in the weights, so a flipped window names them flipped.
+    pub fn input_gradient<F: Format>(self) -> PassGeometry {
         let (out, input) = (self.output(), self.input);
         let c = out.c.next_multiple_of(F::PER_WORD);
         let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
         let padded = |more: usize| Frame { h: out.h + more, w: out.w + more, c };
-        match (self.k, self.resize) {
-            (1, _) => Pass { frame: padded(0), margin: (0, 0), runs: vec![grid(padded(0), 1).run(input, (0, 0), (1, 1), |_, _| vec![0])] },
-            (_, Resize::Same) => {
-                let run = grid(padded(2), 1).run(input, (0, 0), (3, 3), |r, s| vec![(2 - r) * 3 + 2 - s]);
-                Pass { frame: padded(2), margin: (1, 1), runs: vec![run] }
+        match (self.k, self.resample) {
+            (1, _) => PassGeometry {
+                frame: padded(0),
+                margin: (0, 0),
+                phases: vec![grid(padded(0), 1).phase(input, (0, 0), (1, 1), |_, _| vec![0])],
+            },
+            (_, Resample::Same) => {
+                let phase = grid(padded(2), 1).phase(input, (0, 0), (3, 3), |r, s| vec![(2 - r) * 3 + 2 - s]);
+                PassGeometry { frame: padded(2), margin: (1, 1), phases: vec![phase] }
             }
-            (_, Resize::Halve) => {
+            (_, Resample::Halve) => {
                 // Input 2 y is read by outputs y - 1 (tap 2) and y (tap 0), input 2 y + 1 by output y (tap 1).
                 let taps = |odd: usize, r: usize| if odd == 1 { 1 } else { 2 - 2 * r };
                 let phase = |(a, b): (usize, usize)| {
-                    let run = grid(padded(1), 1).run(out, (a, b), (2 - a, 2 - b), |r, s| vec![taps(a, r) * 3 + taps(b, s)]);
-                    out.spread(run, (a, b))
+                    let phase = grid(padded(1), 1).phase(out, (a, b), (2 - a, 2 - b), |r, s| vec![taps(a, r) * 3 + taps(b, s)]);
+                    out.spread(phase, (a, b))
                 };
-                Pass { frame: padded(1), margin: (1, 1), runs: PHASES.into_iter().map(phase).collect() }
+                PassGeometry { frame: padded(1), margin: (1, 1), phases: PHASES.into_iter().map(phase).collect() }
             }
-            (_, Resize::Double) => {
-                let run = grid(padded(2), 2).run(input, (0, 0), (4, 4), |r, s| product(FOLD[r], FOLD[s]));
-                Pass { frame: padded(2), margin: (1, 1), runs: vec![run] }
+            (_, Resample::Double) => {
+                let phase = grid(padded(2), 2).phase(input, (0, 0), (4, 4), |r, s| product(FOLD[r], FOLD[s]));
+                PassGeometry { frame: padded(2), margin: (1, 1), phases: vec![phase] }
             }
         }
     }
@@ -156,24 +164,24 @@ impl Shape {
 
 /// The forward pass of a window of any `size` (rows, columns), moved by `stride`, over an image with `pad` (rows, columns) of zeros on
 /// each side; results as wide and high as windows fit.
-pub fn windows<F: Format>(input: Frame, out: Frame, size: (usize, usize), stride: usize, pad: (usize, usize)) -> Pass {
+pub fn windows<F: Format>(input: Frame, out: Frame, size: (usize, usize), stride: usize, pad: (usize, usize)) -> PassGeometry {
     let c = input.c.next_multiple_of(F::PER_WORD);
     let frame = Frame { h: input.h + 2 * pad.0, w: input.w + 2 * pad.1, c };
     let grid = Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
-    Pass { frame, margin: pad, runs: vec![grid.run(out, (0, 0), size, |r, s| vec![r * size.1 + s])] }
+    PassGeometry { frame, margin: pad, phases: vec![grid.phase(out, (0, 0), size, |r, s| vec![r * size.1 + s])] }
 }
 
 /// The places of a block of 2x2.
 pub const PHASES: [(usize, usize); 4] = [(0, 0), (0, 1), (1, 0), (1, 1)];
 
 impl Frame {
-    /// The run's results at `phase` of each block of 2x2 of an image twice as large.
-    fn spread(self, mut run: Run, (a, b): (usize, usize)) -> Run {
-        for (_, to) in &mut run.places {
+    /// The results at `phase` of each block of 2x2 of an image twice as large.
+    fn spread(self, mut phase: Phase, (a, b): (usize, usize)) -> Phase {
+        for (_, to) in &mut phase.places {
             let (y, x) = (*to / self.w, *to % self.w);
             *to = (2 * y + a) * 2 * self.w + 2 * x + b;
         }
-        run
+        phase
     }
 }
 
@@ -187,7 +195,7 @@ struct Grid {
 
 impl Grid {
     /// Windows of `size` for all pixels of `out`, shifted by `shift`.
-    fn run(&self, out: Frame, shift: (usize, usize), size: (usize, usize), taps: impl Fn(usize, usize) -> Group) -> Run {
+    fn phase(&self, out: Frame, shift: (usize, usize), size: (usize, usize), taps: impl Fn(usize, usize) -> Taps) -> Phase {
         let (row, pixel) = (self.frame.w * self.frame.c, self.frame.c);
         debug_assert_eq!(pixel, self.words * self.per_word);
         let place = |p: usize| {
@@ -195,17 +203,17 @@ impl Grid {
             ((y * self.stride + shift.0) * row + (x * self.stride + shift.1) * pixel, p)
         };
         let segment = |r: usize| Segment { from: r * row, row: r * size.1 * self.words, words: size.1 * self.words };
-        Run {
+        Phase {
             places: (0..out.pixels()).map(place).collect(),
             segments: (0..size.0).map(segment).collect(),
-            groups: (0..size.0).flat_map(|r| (0..size.1).map(move |s| (r, s))).map(|(r, s)| taps(r, s)).collect(),
+            taps: (0..size.0).flat_map(|r| (0..size.1).map(move |s| (r, s))).map(|(r, s)| taps(r, s)).collect(),
         }
     }
 }
 
 /// The weight gradient: for each product, x shifted against one phase of dy, summed over pixels.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Weighing {
+pub struct WeightGradPlan {
     /// Planes of x's channels, where words are made of several pixels; else x is read from the forward pass's operand.
     pub planes: Option<Planes>,
     /// Elements from a channel to the next, and from a word of a channel to the next.
@@ -220,7 +228,7 @@ pub struct Weighing {
     /// Words of a phase of an image.
     pub words: usize,
     /// (elements into a channel, phase of dy, taps that the product belongs to).
-    pub products: Vec<(usize, usize, Group)>,
+    pub products: Vec<(usize, usize, Taps)>,
 }
 
 /// Channels as planes with zeros around them: one each, or the image's four phases of 2x2 where the stride is 2.
@@ -234,11 +242,11 @@ pub struct Planes {
 
 impl Shape {
     /// (row, column) in the padded x, phase of dy, and taps of each product.
-    fn products(self) -> Vec<(usize, usize, usize, Group)> {
-        match (self.k, self.resize) {
+    fn products(self) -> Vec<(usize, usize, usize, Taps)> {
+        match (self.k, self.resample) {
             (1, _) => vec![(0, 0, 0, vec![0])],
-            (_, Resize::Same | Resize::Halve) => (0..9).map(|tap| (tap / 3, tap % 3, 0, vec![tap])).collect(),
-            (_, Resize::Double) => (0..16)
+            (_, Resample::Same | Resample::Halve) => (0..9).map(|tap| (tap / 3, tap % 3, 0, vec![tap])).collect(),
+            (_, Resample::Double) => (0..16)
                 .map(|i| {
                     let ((a, b), (r, s)) = (PHASES[i / 4], PHASES[i % 4]);
                     (a + r, b + s, i / 4, product(UP[a][r], UP[b][s]))
@@ -247,17 +255,17 @@ impl Shape {
         }
     }
 
-    pub fn weighing<F: Format>(self) -> Weighing {
-        let phases = if self.resize == Resize::Double { 4 } else { 1 };
-        let halves = self.resize == Resize::Halve;
+    pub fn weighing<F: Format>(self) -> WeightGradPlan {
+        let phases = if self.resample == Resample::Double { 4 } else { 1 };
+        let halves = self.resample == Resample::Halve;
         // The grid that sums run over.
         let (h, w) = if phases == 4 { (self.input.h, self.input.w) } else { (self.output().h, self.output().w) };
         let rows = |step: usize, words: usize| (0..h).map(|y| Segment { from: y * step, row: y * words, words }).collect();
         if F::PER_WORD == 1 {
             let forward = self.forward::<F>();
             let (c, stride) = (forward.frame.c, if halves { 2 } else { 1 });
-            let at = |(y, x, phase, taps): (usize, usize, usize, Group)| ((y * forward.frame.w + x) * c, phase, taps);
-            return Weighing {
+            let at = |(y, x, phase, taps): (usize, usize, usize, Taps)| ((y * forward.frame.w + x) * c, phase, taps);
+            return WeightGradPlan {
                 planes: None,
                 channel: 1,
                 step: stride * c,
@@ -268,12 +276,12 @@ impl Shape {
                 products: self.products().into_iter().map(at).collect(),
             };
         }
-        let planes = match (self.k, self.resize) {
+        let planes = match (self.k, self.resample) {
             (1, _) => Planes { h, w, phases: 1, margin: 0 },
-            (_, Resize::Halve) => Planes { h: h + 1, w: w + 1, phases: 4, margin: 0 },
+            (_, Resample::Halve) => Planes { h: h + 1, w: w + 1, phases: 4, margin: 0 },
             _ => Planes { h: h + 2, w: w + 2, phases: 1, margin: 1 },
         };
-        let at = |(y, x, phase, taps): (usize, usize, usize, Group)| match halves {
+        let at = |(y, x, phase, taps): (usize, usize, usize, Taps)| match halves {
             true => (((y % 2) * 2 + x % 2) * planes.h * planes.w + y / 2 * planes.w + x / 2, phase, taps),
             false => (y * planes.w + x, phase, taps),
         };
@@ -288,6 +296,6 @@ impl Shape {
         let end = segments.iter().map(|s| s.from + s.words * F::PER_WORD).max().unwrap_or(0);
         let reach = products.iter().map(|p| p.0).max().unwrap_or(0) + end;
         let channel = reach.max(planes.phases * planes.h * planes.w);
-        Weighing { planes: Some(planes), channel, step: F::PER_WORD, segments, phases, row, words, products }
+        WeightGradPlan { planes: Some(planes), channel, step: F::PER_WORD, segments, phases, row, words, products }
     }
 }

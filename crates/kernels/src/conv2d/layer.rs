@@ -1,81 +1,81 @@
 //! A convolution made ready for a format: its passes as products, and the operands that they read.
 
-use super::geometry::{Frame, Pass, Planes, Run, Shape, Weighing};
-use crate::gemm::pack::{Grade, Kernels, pixels, planes};
-use crate::gemm::turn::{BLOCK, element, interleave, rounded};
-use crate::gemm::{Format, Place, Products, Segment, Storage, multiply, width};
+use super::geometry::{Frame, PassGeometry, Phase, Planes, Shape, WeightGradPlan};
+use crate::gemm::pack::{Kernels, OperandSplit, pixels, planes};
+use crate::gemm::transpose::{BLOCK, element, interleave, rounded};
+use crate::gemm::{Format, Products, RowOffsets, Segment, Storage, multiply, width};
 use crate::scratch;
 use crate::simd::{bodies, compiled};
 use rayon::prelude::*;
 
-/// One pass: its runs' segments over all copies of the factors.
+/// One pass: its phases' segments over all copies of the factors.
 #[derive(Clone, Debug)]
-pub struct Ready {
-    pub pass: Pass,
-    pub grade: Grade,
+pub struct PreparedPass {
+    pub pass: PassGeometry,
+    pub split: OperandSplit,
     /// Columns of the result.
     pub columns: usize,
-    /// For each run: all segments, and words in a column of its panels.
-    runs: Vec<(Vec<Segment>, usize)>,
+    /// For each phase: all segments, and words in a column of its panels.
+    phases: Vec<(Vec<Segment>, usize)>,
 }
 
 /// A convolution in format `F`.
 #[derive(Clone, Debug)]
 pub struct Layer<F: Format> {
     pub shape: Shape,
-    pub grade: Grade,
-    pub forward: Ready,
-    pub input_gradient: Ready,
-    pub weighing: Weighing,
+    pub split: OperandSplit,
+    pub forward: PreparedPass,
+    pub input_gradient: PreparedPass,
+    pub weighing: WeightGradPlan,
     format: std::marker::PhantomData<F>,
 }
 
-impl Ready {
-    pub fn new<F: Format>(pass: Pass, columns: usize, grade: Grade) -> Ready {
+impl PreparedPass {
+    pub fn new<F: Format>(pass: PassGeometry, columns: usize, split: OperandSplit) -> PreparedPass {
         let words = pass.frame.c / F::PER_WORD;
-        let ready = |run: &Run| {
-            let rows = run.groups.len() * words;
-            (grade.segments(&run.segments, pass.frame.numbers(), rows), grade.copies() * rows)
+        let ready = |phase: &Phase| {
+            let rows = phase.taps.len() * words;
+            (split.segments(&phase.segments, pass.frame.numbers(), rows), split.copies() * rows)
         };
-        Ready { runs: pass.runs.iter().map(ready).collect(), pass, grade, columns }
+        PreparedPass { phases: pass.phases.iter().map(ready).collect(), pass, split, columns }
     }
 
     /// Elements of one image's operand.
     pub fn operand_len(&self) -> usize {
-        self.grade.copies() * self.pass.frame.numbers()
+        self.split.copies() * self.pass.frame.numbers()
     }
 
-    fn panel_len<F: Format>(&self, run: usize) -> usize {
-        self.runs[run].1 * width::<F>(self.columns) * F::PER_WORD
+    fn panel_len<F: Format>(&self, phase: usize) -> usize {
+        self.phases[phase].1 * width::<F>(self.columns) * F::PER_WORD
     }
 
-    /// Elements of all runs' packed weights.
+    /// Elements of all phases' packed weights.
     pub fn packed_len<F: Format>(&self) -> usize {
         let panels = self.columns.div_ceil(width::<F>(self.columns));
-        (0..self.runs.len()).map(|run| panels * self.panel_len::<F>(run)).sum()
+        (0..self.phases.len()).map(|phase| panels * self.panel_len::<F>(phase)).sum()
     }
 
-    /// The weights as a forward pass reads them: [`Ready::packed_len`] elements.
+    /// The weights as a forward pass reads them: [`PreparedPass::packed_len`] elements.
     pub fn pack_forward<F: Format>(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
-        let grade = self.grade;
-        self.pack::<F>(out, |run, panel, out| kernels.forward_panel::<F>(&run.groups, panel, grade, out));
+        let split = self.split;
+        self.pack::<F>(out, |phase, panel, out| kernels.forward_panel::<F>(&phase.taps, panel, split, out));
     }
 
-    /// Packs weights with `panel`, run by run and panel by panel.
-    fn pack<F: Format>(&self, out: &mut [F::Element], panel: impl Fn(&Run, usize, &mut [F::Element]) + Sync) {
+    /// Packs weights with `panel`, phase by phase and panel by panel.
+    fn pack<F: Format>(&self, out: &mut [F::Element], panel: impl Fn(&Phase, usize, &mut [F::Element]) + Sync) {
         let panels = self.columns.div_ceil(width::<F>(self.columns));
         let mut rest = out;
-        for (i, run) in self.pass.runs.iter().enumerate() {
+        for (i, phase) in self.pass.phases.iter().enumerate() {
             let len = self.panel_len::<F>(i);
             let (now, later) = rest.split_at_mut(panels * len);
-            now.par_chunks_mut(len).enumerate().for_each(|(at, out)| panel(run, at, out));
+            now.par_chunks_mut(len).enumerate().for_each(|(at, out)| panel(phase, at, out));
             rest = later;
         }
     }
 
     /// Whether an image is its own operand.
     pub fn is_plain<F: Format>(&self) -> bool {
-        F::PER_WORD == 1 && self.grade == Grade::Single && self.pass.runs.len() == 1 && self.pass.runs[0].groups.len() == 1
+        F::PER_WORD == 1 && self.split == OperandSplit::One && self.pass.phases.len() == 1 && self.pass.phases[0].taps.len() == 1
     }
 
     /// The padded copies of an image of `frame`. Every element of `out` is written.
@@ -113,13 +113,13 @@ impl Ready {
         let (out_len, rows) = (out.len() / images, bias.map_or(1, |b| b.len() / self.columns));
         assert!(rows == 1 || rows == images, "{rows} rows of bias for {images} images");
         let mut at = 0;
-        for (i, (run, (segments, words))) in self.pass.runs.iter().zip(&self.runs).enumerate() {
+        for (i, (phase, (segments, words))) in self.pass.phases.iter().zip(&self.phases).enumerate() {
             let len = self.panel_len::<F>(i) * self.columns.div_ceil(width::<F>(self.columns));
-            scratch::with(images * run.places.len(), |places: &mut [Place]| {
-                for (image, places) in places.chunks_mut(run.places.len()).enumerate() {
+            scratch::with(images * phase.places.len(), |places: &mut [RowOffsets]| {
+                for (image, places) in places.chunks_mut(phase.places.len()).enumerate() {
                     let bias = if rows == 1 { 0 } else { image * self.columns };
-                    for (place, (from, to)) in places.iter_mut().zip(&run.places) {
-                        *place = Place { from: image * self.operand_len() + from, to: image * out_len + to * self.columns, bias };
+                    for (place, (from, to)) in places.iter_mut().zip(&phase.places) {
+                        *place = RowOffsets { from: image * self.operand_len() + from, to: image * out_len + to * self.columns, bias };
                     }
                 }
                 let (a, b) = (operands, &packed[at..at + len]);
@@ -142,10 +142,10 @@ impl Ready {
 }
 
 impl<F: Format> Layer<F> {
-    pub fn new(shape: Shape, grade: Grade) -> Layer<F> {
-        let forward = Ready::new::<F>(shape.forward::<F>(), shape.c_out, grade);
-        let input_gradient = Ready::new::<F>(shape.input_gradient::<F>(), shape.input.c, grade);
-        Layer { shape, grade, forward, input_gradient, weighing: shape.weighing::<F>(), format: std::marker::PhantomData }
+    pub fn new(shape: Shape, split: OperandSplit) -> Layer<F> {
+        let forward = PreparedPass::new::<F>(shape.forward::<F>(), shape.c_out, split);
+        let input_gradient = PreparedPass::new::<F>(shape.input_gradient::<F>(), shape.input.c, split);
+        Layer { shape, split, forward, input_gradient, weighing: shape.weighing::<F>(), format: std::marker::PhantomData }
     }
 
     /// The weights as the forward pass reads them: `forward.packed_len` elements.
@@ -155,14 +155,14 @@ impl<F: Format> Layer<F> {
 
     /// The weights as the input gradient reads them: `input_gradient.packed_len` elements.
     pub fn pack_input_gradient(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
-        let grade = self.grade;
-        self.input_gradient.pack::<F>(out, |run, panel, out| kernels.transposed_panel::<F>(&run.groups, panel, grade, out));
+        let split = self.split;
+        self.input_gradient.pack::<F>(out, |phase, panel, out| kernels.transposed_panel::<F>(&phase.taps, panel, split, out));
     }
 
     /// Elements of one image's channels as the weight gradient reads them.
     pub fn channels_len(&self) -> usize {
         match self.weighing.planes {
-            Some(_) => self.grade.copies() * self.shape.input.c * self.weighing.channel,
+            Some(_) => self.split.copies() * self.shape.input.c * self.weighing.channel,
             None => self.forward.operand_len(),
         }
     }
@@ -189,7 +189,7 @@ impl<F: Format> Layer<F> {
 
     /// Elements of one panel of `images` output gradients.
     pub fn gradient_panel_len(&self, images: usize) -> usize {
-        self.grade.copies() * images * self.weighing.words * width::<F>(self.shape.c_out) * F::PER_WORD
+        self.split.copies() * images * self.weighing.words * width::<F>(self.shape.c_out) * F::PER_WORD
     }
 
     /// One panel of output gradients: `phase`'s pixels row by row, image after image.
@@ -216,12 +216,12 @@ impl<F: Format> Layer<F> {
             let (from, row) = (image * self.channels_len() + shift, image * weighing.words);
             segments.extend(weighing.segments.iter().map(|s| Segment { from: s.from + from, row: s.row + row, ..*s }));
         }
-        let segments = self.grade.segments(&segments, a_len, words);
-        scratch::with(out.len() / columns, |places: &mut [Place]| {
+        let segments = self.split.segments(&segments, a_len, words);
+        scratch::with(out.len() / columns, |places: &mut [RowOffsets]| {
             for (i, place) in places.iter_mut().enumerate() {
-                *place = Place { from: (first + i) * weighing.channel, to: i * columns, bias: 0 };
+                *place = RowOffsets { from: (first + i) * weighing.channel, to: i * columns, bias: 0 };
             }
-            let (rows, step) = (self.grade.copies() * words, weighing.step);
+            let (rows, step) = (self.split.copies() * words, weighing.step);
             let (a, segments, bias) = (channels, &segments[..], None);
             multiply(Products::<F> { a, places, segments, step, b: panels, rows, columns, bias, accumulate, out });
         });

@@ -7,30 +7,30 @@ pub mod layer;
 pub(crate) mod op;
 mod reference;
 
-pub use geometry::Resize;
+pub use geometry::{Frame, Resample, Shape};
 
 use crate::Kernel;
 use candle_core::{Result, Tensor};
 
 /// y\[b, p, n\] = bias\[b or 0, n\] + sum over the window of x w.
 ///
-/// Shapes: `x` \[B, H, W, Ci\], `weight` \[K, K, Ci, Co\] with K = 3 or 1 (1 only with [`Resize::Same`]), `bias` \[B or 1, Co\];
+/// Shapes: `x` \[B, H, W, Ci\], `weight` \[K, K, Ci, Co\] with K = 3 or 1 (1 only with [`Resample::Same`]), `bias` \[B or 1, Co\];
 /// result \[B, H', W', Co\]. Types: f32 or f64, all alike. Errors name the shapes that do not fit.
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize, kernel: Kernel) -> Result<Tensor> {
-    check(x, weight, bias, resize)?;
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resample: Resample, kernel: Kernel) -> Result<Tensor> {
+    check(x, weight, bias, resample)?;
     match kernel {
-        Kernel::Reference => reference::conv2d(x, weight, bias, resize),
-        Kernel::Fused => x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op::Conv2d { resize }),
+        Kernel::Reference => reference::conv2d(x, weight, bias, resample),
+        Kernel::Fused => x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op::Conv2d { resample }),
     }
 }
 
-fn check(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize) -> Result<()> {
+fn check(x: &Tensor, weight: &Tensor, bias: &Tensor, resample: Resample) -> Result<()> {
     let (b, h, w, c_in) = x.dims4()?;
     let (kh, kw, wc_in, c_out) = weight.dims4()?;
     let (bias_b, bias_c) = bias.dims2()?;
-    let square = kh == kw && (kh == 3 || (kh == 1 && resize == Resize::Same));
+    let square = kh == kw && (kh == 3 || (kh == 1 && resample == Resample::Same));
     if !square {
-        candle_core::bail!("conv2d: expected a weight of 3x3, or 1x1 without a change of size, got {kh}x{kw} with {resize:?}");
+        candle_core::bail!("conv2d: expected a weight of 3x3, or 1x1 without a change of size, got {kh}x{kw} with {resample:?}");
     }
     if wc_in != c_in {
         candle_core::bail!("conv2d: expected a weight for {c_in} input channels as x {:?} has, got {:?}", x.dims(), weight.dims());
@@ -38,7 +38,7 @@ fn check(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize) -> Result<(
     if bias_c != c_out || (bias_b != 1 && bias_b != b) {
         candle_core::bail!("conv2d: expected a bias of [1 or {b}, {c_out}], got {:?}", bias.dims());
     }
-    if resize == Resize::Halve && (h % 2 != 0 || w % 2 != 0) {
+    if resample == Resample::Halve && (h % 2 != 0 || w % 2 != 0) {
         candle_core::bail!("conv2d: halving needs even sizes, got {h}x{w}");
     }
     Ok(())

@@ -1,17 +1,17 @@
 //! The convolution as candle operations: forward, and one for each gradient.
 
 use super::cpu::{self, Source, kernels};
-use super::geometry::Resize;
+use super::geometry::Resample;
 use super::geometry::{Frame, Shape};
 use super::layer::Layer;
-use crate::gemm::pack::Grade;
+use crate::gemm::pack::OperandSplit;
 use crate::gemm::{F32, F64, Format};
 use crate::scratch::{self, Scratch};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape as Dims, Tensor, WithDType, bail};
 
 pub struct Conv2d {
-    pub resize: Resize,
+    pub resample: Resample,
 }
 
 /// dx from (dy, w).
@@ -25,7 +25,7 @@ impl Conv2d {
     fn shape(&self, x: &Dims, weight: &Dims) -> Result<Shape> {
         let (_, h, w, c) = x.dims4()?;
         let (k, _, _, c_out) = weight.dims4()?;
-        Ok(Shape { input: Frame { h, w, c }, c_out, k, resize: self.resize })
+        Ok(Shape { input: Frame { h, w, c }, c_out, k, resample: self.resample })
     }
 }
 
@@ -43,7 +43,7 @@ impl Plain for F32 {}
 impl Plain for F64 {}
 
 fn forward<F: Plain>(shape: Shape, x: &[F::Number], w: &[F::Number], bias: &[F::Number]) -> Vec<F::Number> {
-    let layer = Layer::<F>::new(shape, Grade::Single);
+    let layer = Layer::<F>::new(shape, OperandSplit::One);
     let mut y = vec![F::Number::default(); x.len() / shape.input.numbers() * shape.output().numbers()];
     scratch::with(layer.forward.packed_len::<F>(), |packed: &mut [F::Element]| {
         layer.pack_forward(kernels(&[w], shape.input.c, shape.c_out), packed);
@@ -53,7 +53,7 @@ fn forward<F: Plain>(shape: Shape, x: &[F::Number], w: &[F::Number], bias: &[F::
 }
 
 fn input_gradient<F: Plain>(shape: Shape, dy: &[F::Number], w: &[F::Number]) -> Vec<F::Number> {
-    let layer = Layer::<F>::new(shape, Grade::Single);
+    let layer = Layer::<F>::new(shape, OperandSplit::One);
     let (len, batch) = (shape.input.numbers(), dy.len() / shape.output().numbers());
     let mut dx = vec![F::Number::default(); batch * len];
     let mut sinks: Vec<&mut [F::Number]> = dx.chunks_mut(len).collect();
@@ -66,7 +66,7 @@ fn input_gradient<F: Plain>(shape: Shape, dy: &[F::Number], w: &[F::Number]) -> 
 
 fn weight_gradient<F: Plain>(shape: Shape, x: &[F::Number], dy: &[F::Number]) -> Vec<F::Number> {
     let mut dw = vec![F::Number::default(); shape.weight_len()];
-    cpu::weight_gradient(&Layer::<F>::new(shape, Grade::Single), Source::Plain(x), dy, &mut [&mut dw]);
+    cpu::weight_gradient(&Layer::<F>::new(shape, OperandSplit::One), Source::Plain(x), dy, &mut [&mut dw]);
     dw
 }
 

@@ -1,28 +1,28 @@
 //! Convolution as one matrix product for each tap: plain tensor code with candle's gradients.
 
-use super::geometry::Resize;
+use super::geometry::Resample;
 use candle_core::{Result, Tensor};
 
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resize: Resize) -> Result<Tensor> {
+pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resample: Resample) -> Result<Tensor> {
     let (k, _, c_in, c_out) = weight.dims4()?;
-    let x = match resize {
-        Resize::Double => upsample(x)?,
-        Resize::Same | Resize::Halve => x.clone(),
+    let x = match resample {
+        Resample::Double => upsample(x)?,
+        Resample::Same | Resample::Halve => x.clone(),
     };
     let (b, h, w, _) = x.dims4()?;
-    let (before, after) = match (k, resize) {
+    let (before, after) = match (k, resample) {
         (1, _) => (0, 0),
-        (_, Resize::Halve) => (0, 1),
-        (_, Resize::Same | Resize::Double) => (1, 1),
+        (_, Resample::Halve) => (0, 1),
+        (_, Resample::Same | Resample::Double) => (1, 1),
     };
     let padded = x.pad_with_zeros(1, before, after)?.pad_with_zeros(2, before, after)?;
-    let (out_h, out_w) = if resize == Resize::Halve { (h / 2, w / 2) } else { (h, w) };
+    let (out_h, out_w) = if resample == Resample::Halve { (h / 2, w / 2) } else { (h, w) };
     let mut sum: Option<Tensor> = None;
     for dy in 0..k {
         for dx in 0..k {
-            let window = match resize {
-                Resize::Halve => every_other(&every_other(&padded, 1, dy, out_h)?, 2, dx, out_w)?,
-                Resize::Same | Resize::Double => padded.narrow(1, dy, out_h)?.narrow(2, dx, out_w)?,
+            let window = match resample {
+                Resample::Halve => every_other(&every_other(&padded, 1, dy, out_h)?, 2, dx, out_w)?,
+                Resample::Same | Resample::Double => padded.narrow(1, dy, out_h)?.narrow(2, dx, out_w)?,
             };
             let tap = weight.narrow(0, dy, 1)?.narrow(1, dx, 1)?.reshape((c_in, c_out))?;
             let part = window.contiguous()?.reshape((b * out_h * out_w, c_in))?.matmul(&tap)?;

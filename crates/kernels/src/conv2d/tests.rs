@@ -4,7 +4,7 @@ use super::cpu::{self, Source};
 use super::geometry::{Frame, Shape};
 use super::layer::Layer;
 use super::*;
-use crate::gemm::pack::Grade;
+use crate::gemm::pack::OperandSplit;
 use crate::gemm::{Bf16, F64, Format};
 use crate::scratch::Scratch;
 use candle_core::{DType, Device, Var};
@@ -18,21 +18,21 @@ struct Case {
     c_in: usize,
     c_out: usize,
     k: usize,
-    resize: Resize,
+    resample: Resample,
     bias_per_image: bool,
     seed: u64,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let kinds = prop_oneof![Just((3, Resize::Same)), Just((1, Resize::Same)), Just((3, Resize::Halve)), Just((3, Resize::Double))];
+    let kinds = prop_oneof![Just((3, Resample::Same)), Just((1, Resample::Same)), Just((3, Resample::Halve)), Just((3, Resample::Double))];
     // 32 pixels are a whole row of tiles, which is summed row by row.
     let widths = prop_oneof![6 => 1usize..10, 1 => Just(32usize)];
     // Weights are packed 256 outputs at a time.
     let outputs = prop_oneof![12 => 1usize..70, 1 => 250usize..300];
     (1usize..6, 1usize..10, widths, 1usize..40, outputs, kinds, any::<bool>(), any::<u64>()).prop_map(
-        |(batch, h, w, c_in, c_out, (k, resize), bias_per_image, seed)| {
-            let double = if resize == Resize::Halve { 2 } else { 1 };
-            Case { batch, h: h * double, w: w * double, c_in, c_out, k, resize, bias_per_image, seed }
+        |(batch, h, w, c_in, c_out, (k, resample), bias_per_image, seed)| {
+            let double = if resample == Resample::Halve { 2 } else { 1 };
+            Case { batch, h: h * double, w: w * double, c_in, c_out, k, resample, bias_per_image, seed }
         },
     )
 }
@@ -80,7 +80,7 @@ fn linear(case: &Case, dtype: DType, kernel: Kernel, change: impl Fn(&Tensor) ->
     let w = Var::from_tensor(&random(1, &[case.k, case.k, case.c_in, case.c_out])).unwrap();
     let rows = if case.bias_per_image { case.batch } else { 1 };
     let b = Var::from_tensor(&random(2, &[rows, case.c_out])).unwrap();
-    let y = conv2d(&x, &w, &b, case.resize, kernel).unwrap();
+    let y = conv2d(&x, &w, &b, case.resample, kernel).unwrap();
     let loss = (&y * random(3, y.dims())).unwrap().sum_all().unwrap();
     let grads = loss.backward().unwrap();
     let grad = |v: &Var| grads.get(v).unwrap().clone();
@@ -109,17 +109,17 @@ proptest! {
 fn shapes_that_do_not_fit_are_errors() {
     let t = |dims: &[usize]| random(0, 0, dims, DType::F32);
     let x = t(&[1, 3, 3, 2]);
-    assert!(conv2d(&x, &t(&[3, 3, 4, 2]), &t(&[1, 2]), Resize::Same, Kernel::Fused).is_err());
-    assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[2, 2]), Resize::Same, Kernel::Fused).is_err());
-    assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[1, 2]), Resize::Halve, Kernel::Fused).is_err());
-    assert!(conv2d(&x, &t(&[1, 1, 2, 2]), &t(&[1, 2]), Resize::Double, Kernel::Fused).is_err());
+    assert!(conv2d(&x, &t(&[3, 3, 4, 2]), &t(&[1, 2]), Resample::Same, Kernel::Fused).is_err());
+    assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[2, 2]), Resample::Same, Kernel::Fused).is_err());
+    assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[1, 2]), Resample::Halve, Kernel::Fused).is_err());
+    assert!(conv2d(&x, &t(&[1, 1, 2, 2]), &t(&[1, 2]), Resample::Double, Kernel::Fused).is_err());
 }
 
 /// y, dx and dw of the slice kernels in a format.
-fn in_format<F: Format<Number = f32, Element: Scratch>>(case: &Case, grade: Grade) -> [Vec<f32>; 3] {
+fn in_format<F: Format<Number = f32, Element: Scratch>>(case: &Case, split: OperandSplit) -> [Vec<f32>; 3] {
     let numbers = |step, dims: &[usize]| random(case.seed, step, dims, DType::F32).flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out: case.c_out, k: case.k, resize: case.resize };
-    let (out, layer) = (shape.output(), Layer::<F>::new(shape, grade));
+    let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out: case.c_out, k: case.k, resample: case.resample };
+    let (out, layer) = (shape.output(), Layer::<F>::new(shape, split));
     let x = numbers(0, &[case.batch, case.h, case.w, case.c_in]);
     let (w, dy) = (numbers(1, &[case.k, case.k, case.c_in, case.c_out]), numbers(3, &[case.batch, out.h, out.w, out.c]));
     // Poisoned: what is not written shows.
@@ -147,10 +147,10 @@ proptest! {
 /// bf16 is off by up to 2^-9 in each factor; split in two parts by about 2^-17.
 fn follows(case: Case) {
     let exact = Exact::all(&case);
-    for (grade, bound) in [(Grade::Single, 2f64.powi(-7)), (Grade::Split, 2f64.powi(-14))] {
-        for ((name, exact), found) in NAMES.iter().zip(&exact).zip(in_format::<Bf16>(&case, grade)) {
+    for (split, bound) in [(OperandSplit::One, 2f64.powi(-7)), (OperandSplit::Two, 2f64.powi(-14))] {
+        for ((name, exact), found) in NAMES.iter().zip(&exact).zip(in_format::<Bf16>(&case, split)) {
             let found = Tensor::from_vec(found, exact.values.dims(), &Device::Cpu).unwrap();
-            assert!(exact.distance(&found) < bound, "{name} {grade:?}: {}", exact.distance(&found));
+            assert!(exact.distance(&found) < bound, "{name} {split:?}: {}", exact.distance(&found));
         }
     }
 }
@@ -159,19 +159,19 @@ fn follows(case: Case) {
 #[test]
 fn sums_that_cancel_are_as_exact_as_their_terms() {
     let (batch, h, w, c_in, c_out, k) = (2, 1, 2, 35, 1, 3);
-    follows(Case { batch, h, w, c_in, c_out, k, resize: Resize::Same, bias_per_image: false, seed: 5666047256873704607 });
+    follows(Case { batch, h, w, c_in, c_out, k, resample: Resample::Same, bias_per_image: false, seed: 5666047256873704607 });
 }
 
 /// A batch too large for one group of the weight gradient: what later groups find is added, of their own images; to one weight and to
 /// three side by side, with either way of adding.
 #[test]
 fn groups_of_images_add_up() {
-    for (resize, c_out) in [(Resize::Same, 300), (Resize::Halve, 150), (Resize::Double, 60)] {
-        let case = Case { batch: 25, h: 10, w: 32, c_in: 39, c_out, k: 3, resize, bias_per_image: false, seed: 8 };
+    for (resample, c_out) in [(Resample::Same, 300), (Resample::Halve, 150), (Resample::Double, 60)] {
+        let case = Case { batch: 25, h: 10, w: 32, c_in: 39, c_out, k: 3, resample, bias_per_image: false, seed: 8 };
         let exact = &Exact::all(&case)[2];
         let numbers = |step, dims: &[usize]| random(case.seed, step, dims, DType::F64).flatten_all().unwrap().to_vec1::<f64>().unwrap();
-        let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out, k: 3, resize };
-        let (out, layer) = (shape.output(), Layer::<F64>::new(shape, Grade::Single));
+        let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out, k: 3, resample };
+        let (out, layer) = (shape.output(), Layer::<F64>::new(shape, OperandSplit::One));
         let (x, dy) = (numbers(0, &[case.batch, case.h, case.w, case.c_in]), numbers(3, &[case.batch, out.h, out.w, out.c]));
         for parts in [1, 3] {
             let mut dw = vec![vec![f64::NAN; 9 * case.c_in * c_out / parts]; parts];
@@ -182,7 +182,7 @@ fn groups_of_images_add_up() {
                 .copied()
                 .collect();
             let found = Tensor::from_vec(whole, exact.values.dims(), &Device::Cpu).unwrap();
-            assert!(exact.distance(&found) < 1e-14, "{resize:?}, {parts} parts: {}", exact.distance(&found));
+            assert!(exact.distance(&found) < 1e-14, "{resample:?}, {parts} parts: {}", exact.distance(&found));
         }
     }
 }

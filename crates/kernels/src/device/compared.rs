@@ -1,7 +1,7 @@
 //! Two devices side by side: every operation runs on both from the same memory, and what they wrote is compared. The first operation that
 //! differs is named, so that a wrong kernel is found without looking for it through a whole network.
 
-use super::launch::Element;
+use super::launch::ElementType;
 use super::{Device, Op, Span};
 use candle_core::{Result, bail};
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 /// What was seen of the operations of one name.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct Comparison {
     /// How often it ran.
     pub runs: usize,
     /// The largest error, as a multiple of what is allowed: at most 1.
@@ -20,7 +20,7 @@ pub struct Seen {
 }
 
 /// What was seen so far, by the operation's name.
-pub type Findings = Rc<RefCell<BTreeMap<String, Seen>>>;
+pub type Comparisons = Rc<RefCell<BTreeMap<String, Comparison>>>;
 
 /// A device that is compared with a trusted one. What is read from it is the trusted one's.
 pub struct Compared {
@@ -30,13 +30,13 @@ pub struct Compared {
     memory: Vec<u8>,
     /// Each operation as a program of its own, on both.
     programs: Vec<(Vec<Op>, Vec<[usize; 2]>)>,
-    findings: Findings,
+    findings: Comparisons,
 }
 
 impl Compared {
     /// What is found stays readable through the second part of the result while a network owns the first.
-    pub fn new(tested: Box<dyn Device>, trusted: Box<dyn Device>) -> (Compared, Findings) {
-        let findings = Findings::default();
+    pub fn new(tested: Box<dyn Device>, trusted: Box<dyn Device>) -> (Compared, Comparisons) {
+        let findings = Comparisons::default();
         (Compared { tested, trusted, memory: Vec::new(), programs: Vec::new(), findings: findings.clone() }, findings)
     }
 
@@ -98,7 +98,7 @@ impl Compared {
 }
 
 /// The first byte outside of `targets` that is another one now.
-fn outside(targets: &[(Span, Element)], before: &[u8], now: &[u8]) -> Option<usize> {
+fn outside(targets: &[(Span, ElementType)], before: &[u8], now: &[u8]) -> Option<usize> {
     let mut spans: Vec<Span> = targets.iter().map(|target| target.0).collect();
     spans.sort_by_key(|span| span.at);
     let end = Span { at: before.len(), bytes: 0 };
@@ -114,31 +114,31 @@ fn outside(targets: &[(Span, Element)], before: &[u8], now: &[u8]) -> Option<usi
 }
 
 /// Numbers of a place in f64, which holds all of them but large u64.
-fn numbers(bytes: &[u8], element: Element) -> Vec<f64> {
+fn numbers(bytes: &[u8], element: ElementType) -> Vec<f64> {
     let word = |b: &[u8]| b.iter().rev().fold(0u64, |all, byte| (all << 8) | *byte as u64);
     let number = |b: &[u8]| match element {
-        Element::F32 => f32::from_bits(word(b) as u32) as f64,
-        Element::Bf16 => f32::from_bits((word(b) as u32) << 16) as f64,
-        Element::F64 => f64::from_bits(word(b)),
-        Element::U64 | Element::U32 | Element::Byte => word(b) as f64,
+        ElementType::F32 => f32::from_bits(word(b) as u32) as f64,
+        ElementType::Bf16 => f32::from_bits((word(b) as u32) << 16) as f64,
+        ElementType::F64 => f64::from_bits(word(b)),
+        ElementType::U64 | ElementType::U32 | ElementType::Byte => word(b) as f64,
     };
     bytes.chunks_exact(element.size()).map(number).collect()
 }
 
 /// Errors allowed, as a share of the number itself and of the largest number that the operation wrote. Sums are taken in another order,
 /// bf16 is rounded from sums that differ in their last digit, and TF32 keeps 10 bits of every factor.
-fn allowed(op: &Op, element: Element) -> (f64, f64) {
+fn allowed(op: &Op, element: ElementType) -> (f64, f64) {
     let tf32 = match op {
         Op::Launch(_) => false,
         Op::Product(product) => product.tf32,
         Op::Convolution(convolution) => convolution.tf32,
     };
     match element {
-        Element::Bf16 => (1.0 / 128.0, 1e-4),
-        Element::F32 if tf32 => (5e-3, 5e-3),
-        Element::F32 => (1e-4, 1e-4),
-        Element::F64 => (1e-6, 1e-6),
-        Element::U64 | Element::U32 | Element::Byte => (0.0, 0.0),
+        ElementType::Bf16 => (1.0 / 128.0, 1e-4),
+        ElementType::F32 if tf32 => (5e-3, 5e-3),
+        ElementType::F32 => (1e-4, 1e-4),
+        ElementType::F64 => (1e-6, 1e-6),
+        ElementType::U64 | ElementType::U32 | ElementType::Byte => (0.0, 0.0),
     }
 }
 
@@ -247,18 +247,18 @@ mod tests {
             let op = Op::Launch(super::super::launch::Launch::each("any", 1, vec![]));
             difference(&before, &[1e30, 1.0, -2.0], found, allowed(&op, element))
         };
-        assert_eq!(difference(&[1e30, 1.0, -2.0], Element::F32), Ok(0.0));
-        assert!(difference(&[1e30, 1.001, -2.0], Element::F32).unwrap() > 1.0);
-        assert!(difference(&[1e30, 1.0001, -2.0], Element::F32).unwrap() < 1.0);
-        assert!(difference(&[1e30, 1.005, -2.0], Element::Bf16).unwrap() < 1.0);
-        assert!(difference(&[1e30, 1.02, -2.0], Element::Bf16).unwrap() > 1.0);
-        assert!(difference(&[1e30, f64::NAN, -2.0], Element::F32).unwrap_err().contains("number 1: expected 1, got NaN"));
-        assert!(difference(&[1e30, 1.0, -3.0], Element::U32).is_err());
+        assert_eq!(difference(&[1e30, 1.0, -2.0], ElementType::F32), Ok(0.0));
+        assert!(difference(&[1e30, 1.001, -2.0], ElementType::F32).unwrap() > 1.0);
+        assert!(difference(&[1e30, 1.0001, -2.0], ElementType::F32).unwrap() < 1.0);
+        assert!(difference(&[1e30, 1.005, -2.0], ElementType::Bf16).unwrap() < 1.0);
+        assert!(difference(&[1e30, 1.02, -2.0], ElementType::Bf16).unwrap() > 1.0);
+        assert!(difference(&[1e30, f64::NAN, -2.0], ElementType::F32).unwrap_err().contains("number 1: expected 1, got NaN"));
+        assert!(difference(&[1e30, 1.0, -3.0], ElementType::U32).is_err());
     }
 
     #[test]
     fn what_lies_outside_of_the_targets_is_found() {
-        let span = |at, bytes| (Span { at, bytes }, Element::Byte);
+        let span = |at, bytes| (Span { at, bytes }, ElementType::Byte);
         let targets = [span(6, 2), span(1, 3), span(2, 1)];
         let before = [0u8; 10];
         for at in 0..10 {
@@ -271,11 +271,11 @@ mod tests {
 
     #[test]
     fn numbers_are_read_by_their_kind() {
-        assert_eq!(numbers(&1.5f32.to_le_bytes(), Element::F32), [1.5]);
-        assert_eq!(numbers(&[0xc0, 0x3f], Element::Bf16), [1.5]);
-        assert_eq!(numbers(&(-2.25f64).to_le_bytes(), Element::F64), [-2.25]);
-        assert_eq!(numbers(&[1, 2, 0, 0, 7, 0, 0, 0], Element::U32), [513.0, 7.0]);
-        assert_eq!(numbers(&[9, 8], Element::Byte), [9.0, 8.0]);
+        assert_eq!(numbers(&1.5f32.to_le_bytes(), ElementType::F32), [1.5]);
+        assert_eq!(numbers(&[0xc0, 0x3f], ElementType::Bf16), [1.5]);
+        assert_eq!(numbers(&(-2.25f64).to_le_bytes(), ElementType::F64), [-2.25]);
+        assert_eq!(numbers(&[1, 2, 0, 0, 7, 0, 0, 0], ElementType::U32), [513.0, 7.0]);
+        assert_eq!(numbers(&[9, 8], ElementType::Byte), [9.0, 8.0]);
     }
 
     /// What is read is named: what another operation may overwrite in the meantime is known by that.
@@ -299,9 +299,9 @@ mod tests {
             (both[0].clone(), findings.borrow()["upsample_f32"].clone())
         };
         let op = maps::upsample(map, x, y);
-        assert_eq!(told(op.clone()), (Ok(()), Seen { runs: 2, worst: 0.0, wrong: None }));
+        assert_eq!(told(op.clone()), (Ok(()), Comparison { runs: 2, worst: 0.0, wrong: None }));
         let Op::Launch(mut launch) = op else { panic!("a kernel of its own") };
-        let Argument::Place(place) = &mut launch.arguments[0] else { panic!("what it reads") };
+        let Argument::MemoryArg(place) = &mut launch.arguments[0] else { panic!("what it reads") };
         place.span.bytes -= 4;
         let (told, seen) = told(Op::Launch(launch));
         let told = told.unwrap_err();

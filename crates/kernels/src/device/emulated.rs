@@ -46,7 +46,7 @@ impl Emulated {
         let mut values: Vec<u64> = Vec::with_capacity(launch.arguments.len());
         for argument in &launch.arguments {
             values.push(match *argument {
-                Argument::Place(place) => base.wrapping_add(place.span.at) as u64,
+                Argument::MemoryArg(place) => base.wrapping_add(place.span.at) as u64,
                 Argument::Nothing => 0,
                 Argument::U32(v) => v as u64,
                 Argument::U64(v) => v,

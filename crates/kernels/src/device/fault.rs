@@ -1,4 +1,4 @@
-//! What is the matter with a device: whoever meets the error decides by this whether the same work may succeed a little later.
+//! What is wrong with a device: from this the caller decides whether the same work may succeed a little later.
 
 use std::fmt;
 

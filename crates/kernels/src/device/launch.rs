@@ -4,7 +4,7 @@ use super::place::{Span, Type};
 
 /// What the numbers in a place are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
+pub enum ElementType {
     F32,
     Bf16,
     F64,
@@ -13,23 +13,23 @@ pub enum Element {
     Byte,
 }
 
-impl Element {
+impl ElementType {
     /// Bytes of one.
     pub fn size(self) -> usize {
         match self {
-            Element::F64 | Element::U64 => 8,
-            Element::F32 | Element::U32 => 4,
-            Element::Bf16 => 2,
-            Element::Byte => 1,
+            ElementType::F64 | ElementType::U64 => 8,
+            ElementType::F32 | ElementType::U32 => 4,
+            ElementType::Bf16 => 2,
+            ElementType::Byte => 1,
         }
     }
 }
 
-impl From<Type> for Element {
-    fn from(kind: Type) -> Element {
+impl From<Type> for ElementType {
+    fn from(kind: Type) -> ElementType {
         match kind {
-            Type::F32 => Element::F32,
-            Type::Bf16 => Element::Bf16,
+            Type::F32 => ElementType::F32,
+            Type::Bf16 => ElementType::Bf16,
         }
     }
 }
@@ -46,10 +46,10 @@ pub enum Access {
 
 /// A place that a kernel is given.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place {
+pub struct MemoryArg {
     /// The numbers that it may touch: none outside.
     pub span: Span,
-    pub element: Element,
+    pub element: ElementType,
     pub access: Access,
     /// Numbers that it does touch.
     pub touched: usize,
@@ -58,7 +58,7 @@ pub struct Place {
 /// What a kernel is given, in its order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument {
-    Place(Place),
+    MemoryArg(MemoryArg),
     /// No place.
     Nothing,
     U32(u32),
@@ -71,7 +71,7 @@ impl Argument {
     /// The same place where only `touched` of its numbers are touched.
     pub(super) fn touching(self, touched: usize) -> Argument {
         match self {
-            Argument::Place(place) => Argument::Place(Place { touched, ..place }),
+            Argument::MemoryArg(place) => Argument::MemoryArg(MemoryArg { touched, ..place }),
             other => other,
         }
     }
@@ -116,34 +116,34 @@ impl Launch {
     }
 
     /// The places among the arguments.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
-        self.arguments.iter().filter_map(|a| if let Argument::Place(place) = a { Some(*place) } else { None })
+    pub fn places(&self) -> impl Iterator<Item = MemoryArg> {
+        self.arguments.iter().filter_map(|a| if let Argument::MemoryArg(place) = a { Some(*place) } else { None })
     }
 }
 
-fn place(span: Span, n: usize, element: Element, access: Access) -> Argument {
+fn place(span: Span, n: usize, element: ElementType, access: Access) -> Argument {
     let bytes = n * element.size();
     assert!(span.bytes >= bytes, "a place of {} bytes where {bytes} are needed", span.bytes);
-    Argument::Place(Place { span: span.part(0, bytes), element, access, touched: n })
+    Argument::MemoryArg(MemoryArg { span: span.part(0, bytes), element, access, touched: n })
 }
 
 /// The argument for a place whose first `n` numbers are read. Panics where it is shorter, as do the two below.
-pub(super) fn reads(span: Span, n: usize, element: impl Into<Element>) -> Argument {
+pub(super) fn reads(span: Span, n: usize, element: impl Into<ElementType>) -> Argument {
     place(span, n, element.into(), Access::Reads)
 }
 
 /// The argument for a place whose first `n` numbers are written.
-pub(super) fn writes(span: Span, n: usize, element: impl Into<Element>) -> Argument {
+pub(super) fn writes(span: Span, n: usize, element: impl Into<ElementType>) -> Argument {
     place(span, n, element.into(), Access::Writes)
 }
 
 /// The argument for a place whose first `n` numbers are read and written.
-pub(super) fn updates(span: Span, n: usize, element: impl Into<Element>) -> Argument {
+pub(super) fn updates(span: Span, n: usize, element: impl Into<ElementType>) -> Argument {
     place(span, n, element.into(), Access::Updates)
 }
 
 /// [`updates`] where what is there counts, else [`writes`].
-pub(super) fn adds(add: bool, span: Span, n: usize, element: impl Into<Element>) -> Argument {
+pub(super) fn adds(add: bool, span: Span, n: usize, element: impl Into<ElementType>) -> Argument {
     place(span, n, element.into(), if add { Access::Updates } else { Access::Writes })
 }
 

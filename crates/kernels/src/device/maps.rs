@@ -1,6 +1,6 @@
 //! What is done to whole feature maps beside convolutions, and the time embedding's small layers.
 
-use super::launch::{Argument, Element, Launch, adds, reads, u32, updates, writes};
+use super::launch::{Argument, ElementType, Launch, adds, reads, u32, updates, writes};
 use super::{Op, Span, Type};
 
 /// Channels that a thread moves at once.
@@ -62,8 +62,8 @@ pub fn finish(map: Map, y: Span, (from, c): (usize, usize), bias: Span, shift: O
         u32(c),
         Argument::U64(map.pixels() as u64),
         u32(map.h * map.w),
-        reads(bias, c, Element::F32),
-        shift.map_or(Argument::Nothing, |shift| reads(shift, map.batch * c, Element::F32)),
+        reads(bias, c, ElementType::F32),
+        shift.map_or(Argument::Nothing, |shift| reads(shift, map.batch * c, ElementType::F32)),
         a,
         b,
         ca,
@@ -126,14 +126,14 @@ pub fn pixel_sums(map: Map, dy: Span, (from, c): (usize, usize), out: Span) -> O
     assert!(from + c <= map.c);
     let (threads, blocks) = (256, c.div_ceil(32) as u32);
     let dy = reads(dy, map.numbers(), map.kind).touching(map.pixels() * c);
-    let arguments = vec![dy, u32(map.c), u32(from), u32(c), u32(map.h * map.w), writes(out, map.batch * c, Element::F32)];
+    let arguments = vec![dy, u32(map.c), u32(from), u32(c), u32(map.h * map.w), writes(out, map.batch * c, ElementType::F32)];
     let grid = (blocks, map.batch as u32);
     Op::Launch(Launch { name: name("pixel_sums", map.kind), grid, threads, shared: 4 * threads, arguments })
 }
 
 /// Sums of `rows` rows of `n` f32.
 pub fn row_sums(x: Span, rows: usize, n: usize, out: Span) -> Op {
-    Op::Launch(Launch::each("row_sums", n, vec![reads(x, rows * n, Element::F32), u32(rows), u32(n), writes(out, n, Element::F32)]))
+    Op::Launch(Launch::each("row_sums", n, vec![reads(x, rows * n, ElementType::F32), u32(rows), u32(n), writes(out, n, ElementType::F32)]))
 }
 
 /// n bf16 as f32.
@@ -169,19 +169,19 @@ pub fn softmax_backward(kind: Type, p: Span, dp: Span, count: usize, n: usize, s
 /// Rows `t - 1` of a table \[T, c\] for `batch` steps t (u32, in 1..=T): \[batch, c\].
 pub fn embed(table: Span, t: Span, c: usize, batch: usize, out: Span) -> Op {
     let n = batch * c;
-    let table = reads(table, table.bytes / 4, Element::F32).touching(n);
-    let arguments = vec![table, reads(t, batch, Element::U32), u32(c), Argument::U64(n as u64), writes(out, n, Element::F32)];
+    let table = reads(table, table.bytes / 4, ElementType::F32).touching(n);
+    let arguments = vec![table, reads(t, batch, ElementType::U32), u32(c), Argument::U64(n as u64), writes(out, n, ElementType::F32)];
     Op::Launch(Launch::each("embed", n, arguments))
 }
 
 /// y = x sigmoid(x), for n f32.
 pub fn silu(x: Span, n: usize, y: Span) -> Op {
-    Op::Launch(Launch::each("silu", n, vec![reads(x, n, Element::F32), Argument::U64(n as u64), writes(y, n, Element::F32)]))
+    Op::Launch(Launch::each("silu", n, vec![reads(x, n, ElementType::F32), Argument::U64(n as u64), writes(y, n, ElementType::F32)]))
 }
 
 /// The gradient `dy` of silu(x) becomes that of x.
 pub fn silu_backward(x: Span, n: usize, dy: Span) -> Op {
-    let arguments = vec![reads(x, n, Element::F32), Argument::U64(n as u64), updates(dy, n, Element::F32)];
+    let arguments = vec![reads(x, n, ElementType::F32), Argument::U64(n as u64), updates(dy, n, ElementType::F32)];
     Op::Launch(Launch::each("silu_backward", n, arguments))
 }
 

@@ -13,7 +13,6 @@ pub mod cuda;
 #[cfg(feature = "emulation")]
 pub mod emulated;
 pub mod fault;
-pub mod frame;
 pub mod launch;
 pub mod maps;
 pub mod norm;
@@ -23,8 +22,9 @@ mod program;
 pub mod reference;
 mod run;
 pub mod sample;
+pub mod space_to_depth;
 pub mod train;
 
 pub use place::{Span, Type};
-pub use program::{Convolution, Cost, Matrix, Op, Pass, Product, Sizes, check};
+pub use program::{ConvOp, MatrixSpan, Op, OpCost, Pass, Product, Sizes, check};
 pub use run::Device;

@@ -1,6 +1,6 @@
 //! GroupNorm, SiLU and dropout as one kernel each way.
 
-use super::launch::{Argument, Element, Launch, adds, reads, u32, writes};
+use super::launch::{Argument, ElementType, Launch, adds, reads, u32, writes};
 use super::maps::{Map, PACK, Parts, parts};
 use super::{Op, Span};
 use crate::group_norm::Spec;
@@ -14,7 +14,7 @@ const THREADS: usize = 256;
 
 /// Dropout after a normalisation: the masks of [`crate::dropout::Dropout`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Drop {
+pub struct NormDropout {
     pub seed: u64,
     pub p: f64,
     /// Dropout layers of the network, and which one this is.
@@ -37,7 +37,7 @@ pub struct Norm<'a> {
     pub beta: Span,
     /// \[B, groups, 2\] f32.
     pub statistics: Span,
-    pub drop: Option<Drop>,
+    pub drop: Option<NormDropout>,
 }
 
 fn lcm(a: usize, b: usize) -> usize {
@@ -70,11 +70,11 @@ impl Norm<'_> {
         arguments.extend(match &self.drop {
             Some(d) => {
                 let random = Random::new(d.seed, Stream::Dropout);
-                let ([key0, key1], stream) = random.words();
+                let ([key0, key1], stream) = random.key_and_stream();
                 let (below, keep) = ((d.p * 4_294_967_296.0) as u32, (1.0 / (1.0 - d.p)) as f32);
                 [Argument::U32(key0), Argument::U32(key1), Argument::U32(stream), Argument::U32(below), Argument::F32(keep)]
                     .into_iter()
-                    .chain([reads(d.step, 2, Element::U64), u32(d.layers as usize), u32(d.layer as usize), u32(d.first)])
+                    .chain([reads(d.step, 2, ElementType::U64), u32(d.layers as usize), u32(d.layer as usize), u32(d.first)])
                     .collect::<Vec<_>>()
             }
             None => {
@@ -88,20 +88,20 @@ impl Norm<'_> {
     }
 
     fn gamma_beta(&self) -> [Argument; 2] {
-        [self.gamma, self.beta].map(|span| reads(span, self.map.c, Element::F32))
+        [self.gamma, self.beta].map(|span| reads(span, self.map.c, ElementType::F32))
     }
 
     fn statistics(&self, known: bool) -> Argument {
         let n = 2 * self.map.batch * self.spec.groups;
-        if known { reads(self.statistics, n, Element::F32) } else { writes(self.statistics, n, Element::F32) }
+        if known { reads(self.statistics, n, ElementType::F32) } else { writes(self.statistics, n, ElementType::F32) }
     }
 
-    /// The result to `y`; `again` where the statistics are there from before.
-    pub fn forward(&self, y: Span, again: bool) -> Op {
+    /// The result to `y`; `recompute` where the statistics are there from before.
+    pub fn forward(&self, y: Span, recompute: bool) -> Op {
         let [a, b, ca, cb] = parts(self.parts, self.map.pixels(), self.map.kind);
         let [gamma, beta] = self.gamma_beta();
-        let head = vec![a, b, ca, cb, gamma, beta, self.statistics(again), writes(y, self.map.numbers(), self.map.kind)];
-        let tail = vec![Argument::F32(self.spec.epsilon as f32), u32(self.spec.silu as usize), u32(again as usize)];
+        let head = vec![a, b, ca, cb, gamma, beta, self.statistics(recompute), writes(y, self.map.numbers(), self.map.kind)];
+        let tail = vec![Argument::F32(self.spec.epsilon as f32), u32(self.spec.silu as usize), u32(recompute as usize)];
         self.launch("norm_forward", head, tail)
     }
 
@@ -129,7 +129,7 @@ impl Norm<'_> {
             target(0),
             target(1),
             u32(bits),
-            writes(partial, 2 * self.map.batch * c, Element::F32),
+            writes(partial, 2 * self.map.batch * c, ElementType::F32),
         ];
         self.launch("norm_backward", head, vec![u32(self.spec.silu as usize)])
     }

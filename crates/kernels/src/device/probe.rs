@@ -2,7 +2,7 @@
 //! precision holds exactly, so that the result is compared to the last bit.
 
 use super::arena::Arena;
-use super::{Convolution, Device, Matrix, Op, Pass, Product, Sizes, Span, Type, reference};
+use super::{ConvOp, Device, MatrixSpan, Op, Pass, Product, Sizes, Span, Type, reference};
 use crate::random::{Random, Stream};
 use candle_core::{Result, bail};
 
@@ -32,7 +32,7 @@ pub fn probe(device: &mut dyn Device) -> Vec<Tried> {
             for sizes in SIZES {
                 let mut arena = Arena::default();
                 let [x, w, y] = sizes.numbers().map(|n| arena.take(n * kind.size()));
-                let op = Op::Convolution(Convolution { pass, sizes, kind, x, w, y, add: false, tf32 });
+                let op = Op::Convolution(ConvOp { pass, sizes, kind, x, w, y, add: false, tf32 });
                 let what = format!("{} {name}, {}", pass.name().replace('_', " "), op.size());
                 all.push(Tried { what: format!("convolution, {what}"), result: tried(device, &op, kind, arena.bytes()) });
             }
@@ -41,7 +41,7 @@ pub fn probe(device: &mut dyn Device) -> Vec<Tried> {
         let mut arena = Arena::default();
         let mut matrix = |rows: usize, columns: usize| {
             let at = arena.take(2 * rows * columns * kind.size());
-            Matrix { at, kind, stride: columns, turned: false, each: rows * columns }
+            MatrixSpan { at, kind, stride: columns, transposed: false, each: rows * columns }
         };
         let [a, b, c] = [matrix(m, k), matrix(k, n), matrix(m, n)];
         let op = Op::Product(Product { m, n, k, batch: 2, alpha: 1.0, a, b, c, add: false, tf32 });

@@ -1,11 +1,11 @@
 //! Programs: operations on places, as data.
 
-use super::launch::{self, Access, Element, Launch};
+use super::launch::{self, Access, ElementType, Launch};
 use super::place::{Span, Type};
 
 /// Row-major matrices of a product, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Matrix {
+pub struct MatrixSpan {
     /// Where the first one begins; the span reaches to the last one's end at least.
     pub at: Span,
     /// Its numbers.
@@ -13,7 +13,7 @@ pub struct Matrix {
     /// Numbers from one row to the next.
     pub stride: usize,
     /// Whether the product reads it transposed.
-    pub turned: bool,
+    pub transposed: bool,
     /// Numbers from one matrix to the next.
     pub each: usize,
 }
@@ -26,10 +26,10 @@ pub struct Product {
     pub k: usize,
     pub batch: usize,
     pub alpha: f32,
-    pub a: Matrix,
-    pub b: Matrix,
-    /// Never turned.
-    pub c: Matrix,
+    pub a: MatrixSpan,
+    pub b: MatrixSpan,
+    /// Never transposed.
+    pub c: MatrixSpan,
     pub add: bool,
     /// Whether f32 factors may be rounded to TF32.
     pub tf32: bool,
@@ -89,7 +89,7 @@ impl Sizes {
 
 /// One pass of a convolution; the span that it computes is overwritten, or added to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Convolution {
+pub struct ConvOp {
     pub pass: Pass,
     pub sizes: Sizes,
     pub kind: Type,
@@ -103,7 +103,7 @@ pub struct Convolution {
 
 /// What an operation asks of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Cost {
+pub struct OpCost {
     pub bytes: f64,
     pub flops: f64,
 }
@@ -116,7 +116,7 @@ pub enum Op {
     /// Matrix products.
     Product(Product),
     /// A convolution.
-    Convolution(Convolution),
+    Convolution(ConvOp),
 }
 
 impl Op {
@@ -143,21 +143,21 @@ impl Op {
 
     /// What it asks of a device at least: every number that it reads or writes moved once, and the multiplications and additions of
     /// products and convolutions.
-    pub fn cost(&self) -> Cost {
+    pub fn cost(&self) -> OpCost {
         match self {
             Op::Launch(launch) => {
                 let bytes =
-                    |place: launch::Place| place.touched * place.element.size() * if place.access == Access::Updates { 2 } else { 1 };
-                Cost { bytes: launch.places().map(bytes).sum::<usize>() as f64, flops: 0.0 }
+                    |place: launch::MemoryArg| place.touched * place.element.size() * if place.access == Access::Updates { 2 } else { 1 };
+                OpCost { bytes: launch.places().map(bytes).sum::<usize>() as f64, flops: 0.0 }
             }
             Op::Product(p) => {
-                let numbers = |m: &Matrix, rows: usize, columns: usize| {
+                let numbers = |m: &MatrixSpan, rows: usize, columns: usize| {
                     let times = if m.each == 0 { 1 } else { p.batch };
                     (times * rows * columns * m.kind.size()) as f64
                 };
                 let c = numbers(&p.c, p.m, p.n) * if p.add { 2.0 } else { 1.0 };
                 let flops = 2.0 * p.batch as f64 * p.m as f64 * p.n as f64 * p.k as f64;
-                Cost { bytes: numbers(&p.a, p.m, p.k) + numbers(&p.b, p.k, p.n) + c, flops }
+                OpCost { bytes: numbers(&p.a, p.m, p.k) + numbers(&p.b, p.k, p.n) + c, flops }
             }
             Op::Convolution(c) => {
                 let [x, w, y] = c.sizes.numbers();
@@ -168,13 +168,13 @@ impl Op {
                 };
                 let numbers = x + w + y + if c.add { target } else { 0 };
                 let flops = 2.0 * y as f64 * (c.sizes.k * c.sizes.k * c.sizes.c_in) as f64;
-                Cost { bytes: (numbers * c.kind.size()) as f64, flops }
+                OpCost { bytes: (numbers * c.kind.size()) as f64, flops }
             }
         }
     }
 
     /// The places that it writes, and what their numbers are.
-    pub fn targets(&self) -> Vec<(Span, Element)> {
+    pub fn targets(&self) -> Vec<(Span, ElementType)> {
         match self {
             Op::Launch(launch) => {
                 launch.places().filter(|place| place.access != Access::Reads).map(|place| (place.span, place.element)).collect()
@@ -196,13 +196,13 @@ impl Op {
         match self {
             Op::Launch(launch) => launch.places().map(|place| place.span).collect(),
             Op::Product(p) => {
-                let reach = |m: &Matrix, rows: usize, columns: usize| {
-                    let (rows, columns) = if m.turned { (columns, rows) } else { (rows, columns) };
+                let reach = |m: &MatrixSpan, rows: usize, columns: usize| {
+                    let (rows, columns) = if m.transposed { (columns, rows) } else { (rows, columns) };
                     let numbers = (p.batch - 1) * m.each + (rows - 1) * m.stride + columns;
                     assert!(columns <= m.stride && m.at.bytes >= numbers * m.kind.size(), "{m:?} for {rows}x{columns} in {p:?}");
                     m.at
                 };
-                assert!(!p.c.turned, "a product's result is not turned");
+                assert!(!p.c.transposed, "a product's result is not transposed");
                 vec![reach(&p.a, p.m, p.k), reach(&p.b, p.k, p.n), reach(&p.c, p.m, p.n)]
             }
             Op::Convolution(c) => {
@@ -239,20 +239,20 @@ mod tests {
         let take = |add| maps::take_channels(map, at(480), (4, 4), at(240), add).cost();
         assert_eq!((take(false).bytes, take(true).bytes), (240.0 + 240.0, 240.0 + 480.0));
         // The map's 8 channels twice, a bias of 8 f32, and a shift of 8 f32 for each image.
-        assert_eq!(maps::finish(map, at(480), (0, 8), at(32), Some(at(64)), &[]).cost(), Cost { bytes: 960.0 + 32.0 + 64.0, flops: 0.0 });
-        let matrix = |kind, stride, each| Matrix { at: at(4096), kind, stride, turned: false, each };
+        assert_eq!(maps::finish(map, at(480), (0, 8), at(32), Some(at(64)), &[]).cost(), OpCost { bytes: 960.0 + 32.0 + 64.0, flops: 0.0 });
+        let matrix = |kind, stride, each| MatrixSpan { at: at(4096), kind, stride, transposed: false, each };
         // [3, 4] by [4, 5], 2 of them; the second factor is one and the same.
         let [a, b, c] = [matrix(Type::Bf16, 4, 12), matrix(Type::Bf16, 5, 0), matrix(Type::F32, 5, 15)];
         let product = |add| Op::Product(Product { m: 3, n: 5, k: 4, batch: 2, alpha: 1.0, a, b, c, add, tf32: false }).cost();
-        assert_eq!(product(false), Cost { bytes: 48.0 + 40.0 + 120.0, flops: 240.0 });
+        assert_eq!(product(false), OpCost { bytes: 48.0 + 40.0 + 120.0, flops: 240.0 });
         assert_eq!(product(true).bytes, 48.0 + 40.0 + 240.0);
         // x of 400 numbers, w of 72, y of 200: each of its numbers is a sum of 36 products.
         let sizes = Sizes { batch: 1, h: 10, w: 10, c_in: 4, c_out: 2, k: 3, stride: 1, pad: 1 };
         let convolution = |pass, add| {
             let [x, w, y] = [at(1600), at(288), at(800)];
-            Op::Convolution(Convolution { pass, sizes, kind: Type::F32, x, w, y, add, tf32: false }).cost()
+            Op::Convolution(ConvOp { pass, sizes, kind: Type::F32, x, w, y, add, tf32: false }).cost()
         };
-        assert_eq!(convolution(Pass::Forward, false), Cost { bytes: 4.0 * (400.0 + 72.0 + 200.0), flops: 2.0 * 200.0 * 36.0 });
+        assert_eq!(convolution(Pass::Forward, false), OpCost { bytes: 4.0 * (400.0 + 72.0 + 200.0), flops: 2.0 * 200.0 * 36.0 });
         assert_eq!(convolution(Pass::InputGradient, true).bytes, 4.0 * (800.0 + 72.0 + 200.0));
         assert_eq!(convolution(Pass::WeightGradient, true).bytes, 4.0 * (400.0 + 144.0 + 200.0));
     }

@@ -1,6 +1,6 @@
 //! Products and convolutions as plain loops over an arena in this process's memory: what libraries are compared with.
 
-use super::{Convolution, Matrix, Pass, Product, Span, Type};
+use super::{ConvOp, MatrixSpan, Pass, Product, Span, Type};
 use crate::gemm::Bf16;
 use crate::gemm::Storage;
 
@@ -24,8 +24,8 @@ fn write(arena: &mut [u8], at: Span, kind: Type, place: usize, v: f32) {
 
 /// The product, with sums in f64 and one rounding.
 pub fn product(arena: &mut [u8], p: &Product) {
-    let matrix = |m: &Matrix, batch: usize, row: usize, column: usize| {
-        let (row, column) = if m.turned { (column, row) } else { (row, column) };
+    let matrix = |m: &MatrixSpan, batch: usize, row: usize, column: usize| {
+        let (row, column) = if m.transposed { (column, row) } else { (row, column) };
         batch * m.each + row * m.stride + column
     };
     for batch in 0..p.batch {
@@ -45,7 +45,7 @@ pub fn product(arena: &mut [u8], p: &Product) {
 }
 
 /// The convolution's pass, with sums in f64 and one rounding.
-pub fn convolution(arena: &mut [u8], c: &Convolution) {
+pub fn convolution(arena: &mut [u8], c: &ConvOp) {
     let (s, (oh, ow)) = (c.sizes, c.sizes.output());
     let [nx, nw, ny] = s.numbers();
     let numbers = |at: Span, n: usize| -> Vec<f32> { (0..n).map(|i| read(arena, at, c.kind, i)).collect() };

@@ -1,7 +1,7 @@
 //! A training step beside the network, on the device: its images and noise, the loss's gradient, clipping, Adam and the average.
 
-use super::frame::Frame;
-use super::launch::{Argument, Element, Launch, adds, reads, u32, updates, writes};
+use super::launch::{Argument, ElementType, Launch, adds, reads, u32, updates, writes};
+use super::space_to_depth::SpaceToDepth;
 use super::{Op, Span, Type};
 use crate::adam::Epsilon;
 use crate::random::{Random, Stream};
@@ -14,13 +14,13 @@ pub const RING: usize = 64;
 
 /// Images and their order on the device.
 #[derive(Clone, Copy, Debug)]
-pub struct Images {
+pub struct TrainImages {
     /// \[count, h, w, c\] bytes.
     pub bytes: Span,
     /// The order of two epochs, even and odd, \[2, count\] u32.
     pub order: Span,
     pub count: usize,
-    pub frame: Frame,
+    pub layout: SpaceToDepth,
 }
 
 /// What a step t adds to the objective, as its kernel reads it. The reverse step's mean is `mean` applied to (x_t, output), the posterior's is
@@ -51,7 +51,7 @@ impl Terms {
 
 /// `simple` times the mean squared error of the output, plus `bound` times the bound's term in bits/dim.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weights {
+pub struct LossWeights {
     pub simple: f64,
     pub bound: f64,
     /// Whether the bound's gradient reaches the mean, or the variance alone.
@@ -82,22 +82,22 @@ pub struct Shard {
 
 impl Shard {
     fn terms(&self) -> Argument {
-        reads(self.terms, TERMS * (self.timesteps + 1), Element::F64).touching(TERMS * self.images)
+        reads(self.terms, TERMS * (self.timesteps + 1), ElementType::F64).touching(TERMS * self.images)
     }
 
     /// Gathers the images, mirrors some of them, and makes them noisy.
-    pub fn make(&self, from: Images, flip: bool) -> Op {
-        let (frame, len) = (from.frame, from.frame.len());
+    pub fn make(&self, from: TrainImages, flip: bool) -> Op {
+        let (layout, len) = (from.layout, from.layout.len());
         let n = self.images * len;
         assert!(self.first + self.images <= self.batch, "{self:?}");
-        let stream = |stream| Argument::U32(Random::new(self.seed, stream).words().1);
-        let [key0, key1] = Random::new(self.seed, Stream::Flip).words().0.map(Argument::U32);
+        let stream = |stream| Argument::U32(Random::new(self.seed, stream).key_and_stream().1);
+        let [key0, key1] = Random::new(self.seed, Stream::Flip).key_and_stream().0.map(Argument::U32);
         let mut arguments = vec![
-            reads(from.bytes, from.count * len, Element::Byte).touching(n),
-            reads(from.order, 2 * from.count, Element::U32).touching(self.images),
+            reads(from.bytes, from.count * len, ElementType::Byte).touching(n),
+            reads(from.order, 2 * from.count, ElementType::U32).touching(self.images),
             u32(from.count),
         ];
-        arguments.extend(frame.arguments());
+        arguments.extend(layout.arguments());
         arguments.extend([
             u32(flip as usize),
             key0,
@@ -108,38 +108,38 @@ impl Shard {
             self.terms(),
             u32(TERMS),
             u32(self.timesteps),
-            reads(self.step, 1, Element::U64),
+            reads(self.step, 1, ElementType::U64),
             u32(self.batch),
             u32(self.first),
             u32(self.images),
-            writes(self.x0, n, Element::F32),
-            writes(self.eps, n, Element::F32),
-            writes(self.t, self.images, Element::U32),
-            writes(self.xt, self.images * frame.map_len(1), self.kind),
+            writes(self.x0, n, ElementType::F32),
+            writes(self.eps, n, ElementType::F32),
+            writes(self.t, self.images, ElementType::U32),
+            writes(self.xt, self.images * layout.map_len(1), self.kind),
         ]);
         Op::Launch(Launch::each(format!("batch_{}", self.kind.suffix()), n / 4, arguments))
     }
 
     /// The objective of the network's output, which has `outputs` numbers for each of the image's: each image's to `losses` (f64), the
     /// gradient of the shard's mean to `dout`.
-    pub fn objective(&self, frame: Frame, outputs: usize, weights: Weights, out: Span, losses: Span, dout: Span) -> Op {
-        let (n, numbers, threads) = (self.images * frame.len(), self.images * frame.map_len(outputs), 256);
+    pub fn objective(&self, layout: SpaceToDepth, outputs: usize, weights: LossWeights, out: Span, losses: Span, dout: Span) -> Op {
+        let (n, numbers, threads) = (self.images * layout.len(), self.images * layout.map_len(outputs), 256);
         let mut arguments = vec![
             reads(out, numbers, self.kind),
-            reads(self.x0, n, Element::F32),
-            reads(self.eps, n, Element::F32),
-            reads(self.t, self.images, Element::U32),
+            reads(self.x0, n, ElementType::F32),
+            reads(self.eps, n, ElementType::F32),
+            reads(self.t, self.images, ElementType::U32),
             self.terms(),
             u32(TERMS),
         ];
-        arguments.extend(frame.arguments());
+        arguments.extend(layout.arguments());
         arguments.extend([
             u32(outputs),
             u32(self.images),
             Argument::F64(weights.simple),
             Argument::F64(weights.bound),
             u32(weights.through_mean as usize),
-            writes(losses, self.images, Element::F64),
+            writes(losses, self.images, ElementType::F64),
             writes(dout, numbers, self.kind),
         ]);
         let name = format!("objective_{}", self.kind.suffix());
@@ -173,28 +173,28 @@ impl Clip {
     /// and added to by the others.
     pub fn apply(&self, shard: usize, gradient: Span, (losses, images): (Span, usize), sum: Span) -> [Op; 3] {
         let n = Argument::U64(self.n as u64);
-        let mut squares = Launch::among("squares", self.n, vec![reads(gradient, self.n, Element::F32), n]);
+        let mut squares = Launch::among("squares", self.n, vec![reads(gradient, self.n, ElementType::F32), n]);
         let blocks = SQUARES.min(squares.grid.0 as usize);
         squares.grid = (blocks as u32, 1);
         squares.shared = 8 * squares.threads;
-        squares.arguments.push(writes(self.partial, blocks, Element::F64));
+        squares.arguments.push(writes(self.partial, blocks, ElementType::F64));
         let arguments = vec![
-            reads(self.partial, blocks, Element::F64),
+            reads(self.partial, blocks, ElementType::F64),
             u32(blocks),
-            reads(losses, images, Element::F64),
+            reads(losses, images, ElementType::F64),
             u32(images),
             Argument::F64(self.limit.unwrap_or(0.0)),
             u32(shard),
             u32(self.shards),
-            reads(self.step, 1, Element::U64),
+            reads(self.step, 1, ElementType::U64),
             u32(RING),
-            updates(self.told, 2 * RING * self.shards, Element::F64).touching(2),
-            writes(self.factor, 1, Element::F32),
+            updates(self.told, 2 * RING * self.shards, ElementType::F64).touching(2),
+            writes(self.factor, 1, ElementType::F32),
         ];
         let clip = Launch { name: "clip".into(), grid: (1, 1), threads: 128, shared: 8 * 128, arguments };
         let add = shard > 0;
-        let (gradient, factor) = (reads(gradient, self.n, Element::F32), reads(self.factor, 1, Element::F32));
-        let arguments = vec![gradient, n, factor, u32(add as usize), adds(add, sum, self.n, Element::F32)];
+        let (gradient, factor) = (reads(gradient, self.n, ElementType::F32), reads(self.factor, 1, ElementType::F32));
+        let arguments = vec![gradient, n, factor, u32(add as usize), adds(add, sum, self.n, ElementType::F32)];
         [Op::Launch(squares), Op::Launch(clip), Op::Launch(Launch::among("add_scaled", self.n, arguments))]
     }
 }
@@ -217,17 +217,17 @@ impl Adam {
     /// copies the average.
     pub fn update(&self, rows: Span, gradient: Span, n: usize, narrowed: Option<Span>) -> Op {
         let arguments = vec![
-            updates(rows, 4 * n, Element::F32),
-            reads(gradient, n, Element::F32),
+            updates(rows, 4 * n, ElementType::F32),
+            reads(gradient, n, ElementType::F32),
             Argument::U64(n as u64),
-            reads(self.rates, self.rates.bytes / 8, Element::F64).touching(1),
-            reads(self.step, 1, Element::U64),
+            reads(self.rates, self.rates.bytes / 8, ElementType::F64).touching(1),
+            reads(self.step, 1, ElementType::U64),
             Argument::F64(self.beta1),
             Argument::F64(self.beta2),
             Argument::F64(self.epsilon),
             u32((self.epsilon_mode == Epsilon::Corrected) as usize),
             Argument::F64(self.ema_decay),
-            narrowed.map_or(Argument::Nothing, |span| writes(span, n, Element::Bf16)),
+            narrowed.map_or(Argument::Nothing, |span| writes(span, n, ElementType::Bf16)),
         ];
         let mut launch = Launch::among("adam", n, arguments);
         launch.shared = 16;
@@ -237,5 +237,5 @@ impl Adam {
 
 /// The number at `step` becomes the next one.
 pub fn advance(step: Span) -> Op {
-    Op::Launch(Launch { name: "advance".into(), grid: (1, 1), threads: 1, shared: 0, arguments: vec![updates(step, 1, Element::U64)] })
+    Op::Launch(Launch { name: "advance".into(), grid: (1, 1), threads: 1, shared: 0, arguments: vec![updates(step, 1, ElementType::U64)] })
 }

@@ -1,7 +1,7 @@
 //! Dropout with masks from the random stream: the same masks whatever the batch split, the device or the number of threads.
 
 use crate::random::{Random, Stream};
-use crate::simd::{Job, Real, Simd, run};
+use crate::simd::{Real, Simd, SimdKernel, run};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
@@ -48,7 +48,7 @@ struct Drop<'a, T> {
 /// Blocks of four words that are made at a time.
 const BLOCKS: usize = 16;
 
-impl<T: Real> Job<T> for Drop<'_, T> {
+impl<T: Real> SimdKernel<T> for Drop<'_, T> {
     type Output = ();
 
     #[inline(always)]

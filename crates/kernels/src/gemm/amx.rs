@@ -12,12 +12,12 @@ pub fn is_right() -> bool {
 
 /// A product whose result is exact in f32, on the unit and by hand: if they differ, the unit is not what this code takes it for.
 fn multiplies() -> bool {
-    use super::kernel::{Place, Products, Segment};
+    use super::kernel::{Products, RowOffsets, Segment};
     use super::storage::{Bf16, Storage};
     let (rows, words) = (40, 32);
     let a: Vec<u16> = (0..rows * 2 * words).map(|i| Bf16::round((i * 7 % 13) as f32 - 6.0)).collect();
     let b: Vec<u16> = (0..32 * 2 * words).map(|i| Bf16::round((i * 5 % 11) as f32 - 5.0)).collect();
-    let places: Vec<Place> = (0..rows).map(|row| Place { from: row * 2 * words, to: row * 32, bias: 0 }).collect();
+    let places: Vec<RowOffsets> = (0..rows).map(|row| RowOffsets { from: row * 2 * words, to: row * 32, bias: 0 }).collect();
     let segments = [Segment { from: 0, row: 0, words }];
     let mut out = vec![0f32; rows * 32];
     let products = Products {
@@ -46,7 +46,7 @@ pub struct Amx;
 
 /// Palette 1; 16 rows of 64 bytes in each of eight tiles.
 #[repr(C, align(64))]
-struct Shape {
+struct TileConfig {
     palette: u8,
     start: u8,
     reserved: [u8; 14],
@@ -54,7 +54,7 @@ struct Shape {
     rows: [u8; 16],
 }
 
-static SHAPE: Shape = Shape {
+static SHAPE: TileConfig = TileConfig {
     palette: 1,
     start: 0,
     reserved: [0; 14],

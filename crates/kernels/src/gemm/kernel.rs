@@ -7,13 +7,13 @@ use super::storage::{Dot, Storage};
 
 /// Where a row begins in `a`, where its result goes in `out`, and where its bias begins. In elements and numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct RowOffsets {
     pub from: usize,
     pub to: usize,
     pub bias: usize,
 }
 
-crate::scratch::scratch!(Place);
+crate::scratch::scratch!(RowOffsets);
 
 /// A stretch of the sum: `words` words from `from` elements behind a row's beginning, against the rows of `b` from `row` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ const SPREAD_CHUNK: usize = 128;
 #[derive(Debug)]
 pub struct Products<'a, F: Storage> {
     pub a: &'a [F::Element],
-    pub places: &'a [Place],
+    pub places: &'a [RowOffsets],
     pub segments: &'a [Segment],
     /// Elements from a word of a row to the next: [`Storage::PER_WORD`] where rows lie in one piece.
     pub step: usize,
@@ -136,7 +136,7 @@ impl<F: Storage> Products<'_, F> {
                 let bias = self.bias.filter(|_| first == 0);
                 for row in (0..self.places.len()).step_by(MR) {
                     // Rows past the end repeat the last one; their results are dropped.
-                    let places: [Place; MR] = std::array::from_fn(|i| self.places[(row + i).min(last)]);
+                    let places: [RowOffsets; MR] = std::array::from_fn(|i| self.places[(row + i).min(last)]);
                     let valid = (self.places.len() - row).min(MR);
                     for inner in (0..width).step_by(NV * D::LANES) {
                         let column = panel * width + inner;
@@ -148,7 +148,7 @@ impl<F: Storage> Products<'_, F> {
                             let b = self.b.as_ptr().add((panel * self.rows * width + inner) * F::PER_WORD);
                             let sums = sum::<F, D, MR, NV>((self.a.as_ptr(), self.step), &places, segments, b, width);
                             for (i, sums) in sums.iter().enumerate().take(valid) {
-                                let Place { to, bias: from, .. } = places[i];
+                                let RowOffsets { to, bias: from, .. } = places[i];
                                 let bias = bias.map(|bias| &bias[from + column..from + columns]);
                                 finish::<F, D, NV>(sums, &mut self.out[to + column..to + columns], bias, accumulate);
                             }
@@ -167,7 +167,7 @@ impl<F: Storage> Products<'_, F> {
 #[inline(always)]
 unsafe fn sum<F: Storage, D: Dot<F>, const MR: usize, const NV: usize>(
     (a, step): (*const F::Element, usize),
-    places: &[Place; MR],
+    places: &[RowOffsets; MR],
     segments: &[Segment],
     b: *const F::Element,
     width: usize,

@@ -9,10 +9,10 @@ pub mod pack;
 mod peak;
 mod storage;
 pub mod tiles;
-pub mod turn;
+pub mod transpose;
 
 pub use format::{Format, isa, multiply, multiply_with};
-pub use kernel::{Place, Products, Segment, line, panels_len, width};
+pub use kernel::{Products, RowOffsets, Segment, line, panels_len, width};
 pub use peak::peak;
 pub use storage::{Bf16, F32, F64, Storage};
 

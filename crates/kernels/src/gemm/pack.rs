@@ -2,25 +2,25 @@
 
 use super::kernel::{Segment, width};
 use super::storage::Storage;
-use super::turn::{BLOCK, element, interleave, rounded, turn};
+use super::transpose::{BLOCK, element, interleave, rounded, transpose};
 use crate::simd::{bodies, compiled};
 
 /// How closely a format's product follows its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grade {
+pub enum OperandSplit {
     /// Each number is one element.
-    Single,
+    One,
     /// Each number is an element and what its rounding lost; of the four products the smallest is left out. With bf16 the error is
     /// about 2^-16 of the factors: f32-grade on a unit that knows bf16 only.
-    Split,
+    Two,
 }
 
-impl Grade {
+impl OperandSplit {
     /// Copies of a factor: rounded numbers, and what that lost.
     pub fn copies(self) -> usize {
         match self {
-            Grade::Single => 1,
-            Grade::Split => 2,
+            OperandSplit::One => 1,
+            OperandSplit::Two => 2,
         }
     }
 
@@ -28,8 +28,8 @@ impl Grade {
     pub fn segments(self, segments: &[Segment], a_len: usize, rows: usize) -> Vec<Segment> {
         let all = |a: usize, b: usize| segments.iter().map(move |s| Segment { from: s.from + a * a_len, row: s.row + b * rows, ..*s });
         match self {
-            Grade::Single => segments.to_vec(),
-            Grade::Split => all(0, 0).chain(all(0, 1)).chain(all(1, 0)).collect(),
+            OperandSplit::One => segments.to_vec(),
+            OperandSplit::Two => all(0, 0).chain(all(0, 1)).chain(all(1, 0)).collect(),
         }
     }
 }
@@ -75,13 +75,19 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
     }
 
     /// One panel of \[(group, c_in), outputs\]; each group of taps is added up.
-    pub fn forward_panel<F: Storage<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled::<_, ForwardPanel<F>>((self, groups, panel, grade, out));
+    pub fn forward_panel<F: Storage<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, split: OperandSplit, out: &mut [F::Element]) {
+        compiled::<_, ForwardPanel<F>>((self, groups, panel, split, out));
     }
 
     /// One panel of \[(group, outputs), c_in\]; each group of taps is added up.
-    pub fn transposed_panel<F: Storage<Number = T>>(&self, groups: &[Vec<usize>], panel: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled::<_, TransposedPanel<F>>((self, groups, panel, grade, out));
+    pub fn transposed_panel<F: Storage<Number = T>>(
+        &self,
+        groups: &[Vec<usize>],
+        panel: usize,
+        split: OperandSplit,
+        out: &mut [F::Element],
+    ) {
+        compiled::<_, TransposedPanel<F>>((self, groups, panel, split, out));
     }
 }
 
@@ -94,14 +100,14 @@ fn add<T: crate::simd::Real>(sum: &mut [T; BLOCK], some: &[T]) {
     }
 }
 
-type PanelOf<'a, F> = (&'a Kernels<'a, <F as Storage>::Number>, &'a [Vec<usize>], usize, Grade, &'a mut [<F as Storage>::Element]);
+type PanelOf<'a, F> = (&'a Kernels<'a, <F as Storage>::Number>, &'a [Vec<usize>], usize, OperandSplit, &'a mut [<F as Storage>::Element]);
 
 #[inline(always)]
-fn forward_panel<F: Storage>((kernels, groups, panel, grade, out): PanelOf<F>) {
+fn forward_panel<F: Storage>((kernels, groups, panel, split, out): PanelOf<F>) {
     let (width, words) = (width::<F>(kernels.outputs()), kernels.c_in.div_ceil(F::PER_WORD));
     let rows = groups.len() * words;
-    assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
-    for copy in 0..grade.copies() {
+    assert_eq!(out.len(), split.copies() * rows * width * F::PER_WORD);
+    for copy in 0..split.copies() {
         for (g, taps) in groups.iter().enumerate() {
             for word in 0..words {
                 let ci = word * F::PER_WORD;
@@ -117,17 +123,17 @@ fn forward_panel<F: Storage>((kernels, groups, panel, grade, out): PanelOf<F>) {
     }
 }
 
-/// Blocks of a row that are read before any is turned round: memory is read in the order in which it lies.
+/// Blocks of a row that are read before any is transposed: memory is read in the order in which it lies.
 const AHEAD: usize = 8;
 
 #[inline(always)]
-fn transposed_panel<F: Storage>((kernels, groups, panel, grade, out): PanelOf<F>) {
+fn transposed_panel<F: Storage>((kernels, groups, panel, split, out): PanelOf<F>) {
     let (width, words) = (width::<F>(kernels.c_in), kernels.outputs().div_ceil(F::PER_WORD));
     let rows = groups.len() * words;
-    assert_eq!(out.len(), grade.copies() * rows * width * F::PER_WORD);
+    assert_eq!(out.len(), split.copies() * rows * width * F::PER_WORD);
     let lines = width.min(kernels.c_in - panel * width);
     let mut blocks = [[[F::Element::default(); BLOCK]; BLOCK]; AHEAD];
-    for copy in 0..grade.copies() {
+    for copy in 0..split.copies() {
         for (g, taps) in groups.iter().enumerate() {
             for first in (0..kernels.outputs()).step_by(AHEAD * BLOCK) {
                 let n = (kernels.outputs() - first).div_ceil(BLOCK).min(AHEAD);
@@ -140,44 +146,44 @@ fn transposed_panel<F: Storage>((kernels, groups, panel, grade, out): PanelOf<F>
                     let from = first + i * BLOCK;
                     let n = (kernels.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
                     let row = copy * rows + g * words + from / F::PER_WORD;
-                    turn::<F>(block, n, width, width * F::PER_WORD, &mut out[row * width * F::PER_WORD..]);
+                    transpose::<F>(block, n, width, width * F::PER_WORD, &mut out[row * width * F::PER_WORD..]);
                 }
             }
         }
     }
 }
 
-/// A matrix by rows, or by columns where `turned`.
+/// A matrix by rows, or by columns where `transposed`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a, T> {
     pub data: &'a [T],
     /// Numbers between the beginnings of stored rows.
     pub stride: usize,
-    pub turned: bool,
+    pub transposed: bool,
 }
 
 impl<T: crate::simd::Real> Matrix<'_, T> {
     /// Rows of words: \[copies\]\[rows\]\[words\], each row filled up with zeros to whole words.
-    pub fn rows<F: Storage<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled::<_, MatrixRows<F>>((self, rows, columns, grade, out));
+    pub fn rows<F: Storage<Number = T>>(&self, rows: usize, columns: usize, split: OperandSplit, out: &mut [F::Element]) {
+        compiled::<_, MatrixRows<F>>((self, rows, columns, split, out));
     }
 
     /// All panels of the \[rows, columns\] matrix.
-    pub fn panels<F: Storage<Number = T>>(&self, rows: usize, columns: usize, grade: Grade, out: &mut [F::Element]) {
-        compiled::<_, MatrixPanels<F>>((self, rows, columns, grade, out));
+    pub fn panels<F: Storage<Number = T>>(&self, rows: usize, columns: usize, split: OperandSplit, out: &mut [F::Element]) {
+        compiled::<_, MatrixPanels<F>>((self, rows, columns, split, out));
     }
 }
 
-type MatrixOf<'a, F> = (&'a Matrix<'a, <F as Storage>::Number>, usize, usize, Grade, &'a mut [<F as Storage>::Element]);
+type MatrixOf<'a, F> = (&'a Matrix<'a, <F as Storage>::Number>, usize, usize, OperandSplit, &'a mut [<F as Storage>::Element]);
 
 #[inline(always)]
-fn matrix_rows<F: Storage>((m, rows, columns, grade, out): MatrixOf<F>) {
+fn matrix_rows<F: Storage>((m, rows, columns, split, out): MatrixOf<F>) {
     let row_len = columns.next_multiple_of(F::PER_WORD);
-    for (copy, out) in out.chunks_exact_mut(rows * row_len).enumerate().take(grade.copies()) {
+    for (copy, out) in out.chunks_exact_mut(rows * row_len).enumerate().take(split.copies()) {
         if row_len > columns {
             out.fill(F::Element::default());
         }
-        if !m.turned {
+        if !m.transposed {
             for (out, row) in out.chunks_exact_mut(row_len).zip(m.data.chunks(m.stride)) {
                 out.iter_mut().zip(&row[..columns]).for_each(|(to, v)| *to = element::<F>(copy, *v));
             }
@@ -201,13 +207,13 @@ fn matrix_rows<F: Storage>((m, rows, columns, grade, out): MatrixOf<F>) {
 }
 
 #[inline(always)]
-fn matrix_panels<F: Storage>((m, rows, columns, grade, out): MatrixOf<F>) {
+fn matrix_panels<F: Storage>((m, rows, columns, split, out): MatrixOf<F>) {
     let (width, words) = (width::<F>(columns), rows.div_ceil(F::PER_WORD));
-    for (panel, out) in out.chunks_exact_mut(grade.copies() * words * width * F::PER_WORD).enumerate() {
+    for (panel, out) in out.chunks_exact_mut(split.copies() * words * width * F::PER_WORD).enumerate() {
         let first = panel * width;
         let n = width.min(columns.saturating_sub(first));
         for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
-            if !m.turned {
+            if !m.transposed {
                 for (word, to) in out.chunks_exact_mut(width * F::PER_WORD).enumerate() {
                     let row = word * F::PER_WORD;
                     let line = rounded::<F>(copy, &m.data[row * m.stride + first..][..n]);
@@ -226,7 +232,7 @@ fn matrix_panels<F: Storage>((m, rows, columns, grade, out): MatrixOf<F>) {
                     *line = rounded::<F>(copy, &m.data[(first + j) * m.stride + from..][..some]);
                 }
                 let to = &mut out[from / F::PER_WORD * width * F::PER_WORD..];
-                turn::<F>(&block, some.div_ceil(F::PER_WORD), width, width * F::PER_WORD, to);
+                transpose::<F>(&block, some.div_ceil(F::PER_WORD), width, width * F::PER_WORD, to);
             }
         }
     }
@@ -268,29 +274,29 @@ pub fn planes<F: Storage>(
 
 type PlanesOf<'a, F> = (&'a [<F as Storage>::Number], usize, [usize; 4], &'a mut [<F as Storage>::Element]);
 
-/// Pixels and channels of a block that is turned round in registers or the nearest cache.
-const TURN: usize = 16;
+/// Pixels and channels of a block that is transposed in registers or the nearest cache.
+const BLOCK_SIDE: usize = 16;
 
 #[inline(always)]
 fn copy_planes<F: Storage>((row, c, [phases, copy, stride, other], out): PlanesOf<F>) {
     let pixels = row.len() / c;
-    for first in (0..c).step_by(TURN) {
-        let n = (c - first).min(TURN);
+    for first in (0..c).step_by(BLOCK_SIDE) {
+        let n = (c - first).min(BLOCK_SIDE);
         let mut x = 0;
         while x < pixels {
-            let m = if phases == 1 { (pixels - x).min(TURN) } else { 1 };
-            if (n, m) == (TURN, TURN) {
-                let mut block = [[F::Element::default(); TURN]; TURN];
-                for (i, pixel) in row[x * c..].chunks(c).take(TURN).enumerate() {
-                    let pixel: &[F::Number; TURN] = pixel[first..first + TURN].try_into().expect("a whole block");
-                    let mut line = [F::Element::default(); TURN];
+            let m = if phases == 1 { (pixels - x).min(BLOCK_SIDE) } else { 1 };
+            if (n, m) == (BLOCK_SIDE, BLOCK_SIDE) {
+                let mut block = [[F::Element::default(); BLOCK_SIDE]; BLOCK_SIDE];
+                for (i, pixel) in row[x * c..].chunks(c).take(BLOCK_SIDE).enumerate() {
+                    let pixel: &[F::Number; BLOCK_SIDE] = pixel[first..first + BLOCK_SIDE].try_into().expect("a whole block");
+                    let mut line = [F::Element::default(); BLOCK_SIDE];
                     line.iter_mut().zip(pixel).for_each(|(to, v)| *to = element::<F>(copy, *v));
-                    for j in 0..TURN {
+                    for j in 0..BLOCK_SIDE {
                         block[j][i] = line[j];
                     }
                 }
                 for (j, line) in block.iter().enumerate() {
-                    out[(first + j) * stride + x..][..TURN].copy_from_slice(line);
+                    out[(first + j) * stride + x..][..BLOCK_SIDE].copy_from_slice(line);
                 }
             } else {
                 for i in 0..m {

@@ -1,7 +1,7 @@
 //! The speed of the product with everything in the first-level cache: what longer computations are compared with.
 
 use super::format::{Format, multiply};
-use super::kernel::{Place, Products, Segment, panels_len};
+use super::kernel::{Products, RowOffsets, Segment, panels_len};
 use crate::simd::Real;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const COLUMNS: usize = 32;
 /// What is multiplied: every number is 1.
 struct Ones<F: Format> {
     a: Vec<F::Element>,
-    places: Vec<Place>,
+    places: Vec<RowOffsets>,
     b: Vec<F::Element>,
     out: Vec<F::Number>,
 }
@@ -24,7 +24,7 @@ impl<F: Format> Ones<F> {
         let one = F::round(F::Number::of(1.0));
         Ones {
             a: vec![one; (WORDS + 16 * ROWS) * F::PER_WORD],
-            places: (0..ROWS).map(|row| Place { from: row * F::PER_WORD, to: row * COLUMNS, bias: 0 }).collect(),
+            places: (0..ROWS).map(|row| RowOffsets { from: row * F::PER_WORD, to: row * COLUMNS, bias: 0 }).collect(),
             b: vec![one; panels_len::<F>(WORDS, COLUMNS)],
             out: vec![F::Number::default(); ROWS * COLUMNS],
         }

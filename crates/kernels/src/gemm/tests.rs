@@ -1,6 +1,6 @@
 //! The product in every format, on every instruction set and on the emulated matrix unit, against sums in f64.
 
-use super::pack::{Grade, Matrix};
+use super::pack::{Matrix, OperandSplit};
 use super::*;
 use crate::random::{Random, Stream};
 use crate::simd::Isa;
@@ -29,7 +29,7 @@ fn cases(words: impl Strategy<Value = usize>) -> impl Strategy<Value = Case> {
 struct Made<F: Format> {
     a: Vec<F::Element>,
     b: Vec<F::Element>,
-    places: Vec<Place>,
+    places: Vec<RowOffsets>,
     segments: Vec<Segment>,
     rows: usize,
     bias: Vec<F::Number>,
@@ -51,15 +51,15 @@ fn made<F: Format>(case: &Case) -> Made<F> {
     let a: Vec<F::Element> = numbers(0, reach + 4 * case.rows + 2).into_iter().map(F::round).collect();
     let matrix = numbers(1, k * F::PER_WORD * case.columns);
     let mut b = vec![F::Element::default(); panels_len::<F>(k, case.columns)];
-    Matrix { data: &matrix, stride: case.columns, turned: false }.panels::<F>(k * F::PER_WORD, case.columns, Grade::Single, &mut b);
+    Matrix { data: &matrix, stride: case.columns, transposed: false }.panels::<F>(k * F::PER_WORD, case.columns, OperandSplit::One, &mut b);
     let (mut from, mut row, mut segments) = (0, 0, Vec::new());
     for words in &case.segments {
         segments.push(Segment { from, row, words: *words });
         from += (words + GAP) * step;
         row += words;
     }
-    let places: Vec<Place> =
-        froms.iter().enumerate().map(|(i, from)| Place { from: *from, to: i * case.columns, bias: i * case.columns }).collect();
+    let places: Vec<RowOffsets> =
+        froms.iter().enumerate().map(|(i, from)| RowOffsets { from: *from, to: i * case.columns, bias: i * case.columns }).collect();
     let (bias, before) = (numbers(2, case.rows * case.columns), numbers(3, case.rows * case.columns));
     let exact = (0..case.rows * case.columns)
         .map(|at| {
@@ -140,7 +140,7 @@ proptest! {
     #[test]
     fn tiles_multiply_bf16(case in cases((1usize..4).prop_map(|n| 16 * n))) {
         // Safety: the emulated unit exists everywhere.
-        let error = error::<Bf16>(&Case { spread: 0, ..case }, |p| unsafe { tiles::run::<tiles::emulated::Emulated>(p) });
+        let error = error::<Bf16>(&Case { spread: 0, ..case }, |p| unsafe { tiles::run::<tiles::emulated::EmulatedTiles>(p) });
         prop_assert!(error < 1e-4, "{error}");
     }
 
@@ -165,7 +165,7 @@ proptest! {
 fn rows_that_leave_the_factor_are_refused() {
     let (a, b, mut out) = (vec![0f32; 9], vec![0f32; panels_len::<F32>(10, 4)], vec![0f32; 4]);
     let segments = [Segment { from: 0, row: 0, words: 10 }];
-    let places = [Place::default()];
+    let places = [RowOffsets::default()];
     multiply(Products::<F32> {
         a: &a,
         places: &places,
@@ -185,16 +185,16 @@ fn rows_that_leave_the_factor_are_refused() {
 fn rows_of_a_matrix_are_its_rows() {
     let (rows, columns, stride) = (40, 71, 77);
     let number = |row: usize, column: usize| (row * 100 + column) as f32 / 64.0;
-    for turned in [false, true] {
+    for transposed in [false, true] {
         let data: Vec<f32> = (0..rows.max(columns) * stride)
-            .map(|i| if turned { number(i % stride, i / stride) } else { number(i / stride, i % stride) })
+            .map(|i| if transposed { number(i % stride, i / stride) } else { number(i / stride, i % stride) })
             .collect();
-        let m = Matrix { data: &data, stride, turned };
+        let m = Matrix { data: &data, stride, transposed };
         let mut plain = vec![f32::NAN; rows * columns];
-        m.rows::<F32>(rows, columns, Grade::Single, &mut plain);
+        m.rows::<F32>(rows, columns, OperandSplit::One, &mut plain);
         let len = columns.next_multiple_of(Bf16::PER_WORD);
         let mut split = vec![0xFFFF; 2 * rows * len];
-        m.rows::<Bf16>(rows, columns, Grade::Split, &mut split);
+        m.rows::<Bf16>(rows, columns, OperandSplit::Two, &mut split);
         for row in 0..rows {
             for column in 0..columns {
                 let (exact, at) = (number(row, column), row * len + column);

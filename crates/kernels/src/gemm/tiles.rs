@@ -3,7 +3,7 @@
 //! Two by two tiles of the result stay in the unit, so that each loaded tile is used twice. The unit is a trait: the processor's is in
 //! `amx`, and one in plain code, in the tests, shows that everything around it is right on a machine that has none.
 
-use super::kernel::{Place, Products, width};
+use super::kernel::{Products, RowOffsets, width};
 use super::storage::{Bf16, Storage};
 use std::cell::RefCell;
 
@@ -82,7 +82,7 @@ pub unsafe fn run<U: Unit>(mut products: Products<Bf16>) {
 }
 
 /// The distance of a tile's rows in `a`, where it is one.
-fn stride(places: &[Place; SIDE]) -> Option<usize> {
+fn stride(places: &[RowOffsets; SIDE]) -> Option<usize> {
     let step = places[1].from.wrapping_sub(places[0].from);
     let even = places.windows(2).all(|p| p[1].from.wrapping_sub(p[0].from) == step);
     (even && step < isize::MAX as usize).then_some(step)
@@ -96,7 +96,7 @@ unsafe fn all<U: Unit>(p: &mut Products<Bf16>, gathered: &mut Vec<u16>) {
     let mut sums = [0f32; 4 * SIDE * SIDE];
     // Rows outside, panels inside: gathered rows serve all panels.
     for row in (0..rows).step_by(2 * SIDE) {
-        let places: [[Place; SIDE]; 2] =
+        let places: [[RowOffsets; SIDE]; 2] =
             std::array::from_fn(|half| std::array::from_fn(|i| p.places[(row + half * SIDE + i).min(rows - 1)]));
         let strides = [stride(&places[0]), stride(&places[1])];
         let total: usize = p.segments.iter().map(|s| s.words * 2).sum();
@@ -157,7 +157,7 @@ fn add(out: &mut [f32], sums: &[f32], bias: Option<&[f32]>, accumulate: bool) {
     }
 }
 
-fn gather(p: &Products<Bf16>, places: &[Place; SIDE], total: usize, half: usize, gathered: &mut Vec<u16>) {
+fn gather(p: &Products<Bf16>, places: &[RowOffsets; SIDE], total: usize, half: usize, gathered: &mut Vec<u16>) {
     if gathered.len() < 2 * SIDE * total {
         gathered.resize(2 * SIDE * total, 0);
     }
@@ -186,7 +186,7 @@ pub mod emulated {
         static STATE: RefCell<Option<Box<State>>> = const { RefCell::new(None) };
     }
 
-    pub struct Emulated;
+    pub struct EmulatedTiles;
 
     fn with<T>(f: impl FnOnce(&mut State) -> T) -> T {
         STATE.with_borrow_mut(|state| f(state.as_mut().expect("configured before it is used")))
@@ -202,7 +202,7 @@ pub mod emulated {
     }
 
     // Safety: plain code; reads and writes what the trait says.
-    unsafe impl Unit for Emulated {
+    unsafe impl Unit for EmulatedTiles {
         unsafe fn configure() {
             let empty = State { sums: [[f32::NAN; SIDE * SIDE]; 4], a: [[0; FACTORS]; 2], b: [[0; FACTORS]; 2] };
             STATE.with_borrow_mut(|state| *state = Some(Box::new(empty)));

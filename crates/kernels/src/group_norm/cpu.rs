@@ -2,7 +2,7 @@
 //! place.
 
 use super::spec::Spec;
-use crate::simd::{Job, Real, run};
+use crate::simd::{Real, SimdKernel, run};
 
 /// Pixels of an image and channels of a pixel, for each buffer that its channels stand in.
 pub type Parts<'a, T> = &'a [(&'a [T], usize)];
@@ -15,11 +15,11 @@ pub fn channels<T>(parts: Parts<T>) -> usize {
 /// y \[P, C\], and the statistics that the backward pass needs: means, then 1 / sqrt(variance + epsilon), for each channel.
 pub fn forward<T: Real>(spec: Spec, x: Parts<T>, gamma: &[T], beta: &[T], statistics: &mut [T], y: &mut [T]) {
     run(Statistics { spec, x, out: statistics });
-    again(spec, x, gamma, beta, statistics, y);
+    recompute(spec, x, gamma, beta, statistics, y);
 }
 
 /// y again, from the statistics.
-pub fn again<T: Real>(spec: Spec, x: Parts<T>, gamma: &[T], beta: &[T], statistics: &[T], y: &mut [T]) {
+pub fn recompute<T: Real>(spec: Spec, x: Parts<T>, gamma: &[T], beta: &[T], statistics: &[T], y: &mut [T]) {
     run(Normalise { spec, x, gamma, beta, statistics, y });
 }
 
@@ -136,7 +136,7 @@ struct Channels<'a, T> {
 
 /// dy becomes du = dL/d(normalised gamma + beta); sums over pixels of du normalised, and of du.
 #[inline(always)]
-fn unfold<T: Real, const N: usize>(
+fn normalised_gradients<T: Real, const N: usize>(
     from: usize,
     (x, n): (&[T], usize),
     of: &Channels<T>,
@@ -175,7 +175,7 @@ fn unfold<T: Real, const N: usize>(
 
 /// du becomes dx = rstd (du gamma - mean of d - normalised mean of d normalised).
 #[inline(always)]
-fn fold<T: Real, const N: usize>(
+fn input_gradient<T: Real, const N: usize>(
     from: usize,
     (x, n): (&[T], usize),
     of: &Channels<T>,
@@ -213,7 +213,7 @@ fn sigmoid<T: Real>(u: T) -> T {
     T::of(1.0) / (T::of(1.0) + (-u).exp())
 }
 
-impl<T: Real> Job<T> for Statistics<'_, T> {
+impl<T: Real> SimdKernel<T> for Statistics<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -237,7 +237,7 @@ impl<T: Real> Job<T> for Statistics<'_, T> {
     }
 }
 
-impl<T: Real> Job<T> for Normalise<'_, T> {
+impl<T: Real> SimdKernel<T> for Normalise<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -257,7 +257,7 @@ impl<T: Real> Job<T> for Normalise<'_, T> {
     }
 }
 
-impl<T: Real> Job<T> for Backward<'_, T> {
+impl<T: Real> SimdKernel<T> for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -271,7 +271,10 @@ impl<T: Real> Job<T> for Backward<'_, T> {
         let mut base = 0;
         for (part, n) in x {
             let known = of(base);
-            in_blocks!(*n, unfold::<T>((part, *n), &known, spec.silu, (&mut dy[base..], c), &mut dgamma[base..], &mut dbeta[base..]));
+            in_blocks!(
+                *n,
+                normalised_gradients::<T>((part, *n), &known, spec.silu, (&mut dy[base..], c), &mut dgamma[base..], &mut dbeta[base..])
+            );
             base += n;
         }
         // Means over the group of d = du gamma, and of d normalised.
@@ -282,7 +285,7 @@ impl<T: Real> Job<T> for Backward<'_, T> {
         base = 0;
         for (part, n) in x {
             let known = of(base);
-            in_blocks!(*n, fold::<T>((part, *n), &known, &mean_d[base..], &mean_dx[base..], (&mut dy[base..], c)));
+            in_blocks!(*n, input_gradient::<T>((part, *n), &known, &mean_d[base..], &mean_dx[base..], (&mut dy[base..], c)));
             base += n;
         }
     }

@@ -1,6 +1,6 @@
 //! Pooling over windows of 3x3, one image at a time on slices: what InceptionV3 has between its convolutions.
 
-use crate::conv2d::geometry::Frame;
+use crate::conv2d::Frame;
 use crate::simd::Real;
 
 /// How a window of 3x3 becomes one pixel.

@@ -52,7 +52,7 @@ impl Random {
     }
 
     /// The key and the stream's word, for kernels that make the same words elsewhere.
-    pub fn words(&self) -> ([u32; 2], u32) {
+    pub fn key_and_stream(&self) -> ([u32; 2], u32) {
         (self.key, self.stream)
     }
 

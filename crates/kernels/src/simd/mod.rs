@@ -1,6 +1,6 @@
 //! Instruction sets: one small vector interface, chosen once per process, so that a kernel is written once.
 //!
-//! A kernel implements [`Job`] for every [`Simd`]; [`run`] compiles it for each instruction set and calls the best one that the
+//! A kernel implements [`SimdKernel`] for every [`Simd`]; [`run`] compiles it for each instruction set and calls the best one that the
 //! processor has. `DDPM_ISA` set to the name of a lesser one forces that, to test it.
 
 #[cfg(target_arch = "x86_64")]
@@ -15,4 +15,4 @@ pub(crate) mod x86;
 pub use isa::Isa;
 pub(crate) use run::bodies;
 pub use run::{compiled, run, run_with};
-pub use vector::{Body, Job, Real, Simd};
+pub use vector::{LoopKernel, Real, Simd, SimdKernel};

@@ -2,12 +2,12 @@
 
 use super::isa::Isa;
 use super::portable;
-use super::vector::{Body, Job, Real};
+use super::vector::{LoopKernel, Real, SimdKernel};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 
 /// Runs `B` compiled for the best instruction set.
-pub fn compiled<A, B: Body<A>>(arguments: A) {
+pub fn compiled<A, B: LoopKernel<A>>(arguments: A) {
     #[cfg(target_arch = "x86_64")]
     match Isa::active() {
         Isa::Portable => {}
@@ -23,7 +23,7 @@ macro_rules! bodies {
     (F: $bound:ident; $($name:ident = $function:ident($arguments:ident);)*) => {
         $(struct $name<F>(std::marker::PhantomData<F>);
 
-        impl<'a, F: $bound> $crate::simd::Body<$arguments<'a, F>> for $name<F> {
+        impl<'a, F: $bound> $crate::simd::LoopKernel<$arguments<'a, F>> for $name<F> {
             #[inline(always)]
             fn run(arguments: $arguments<'a, F>) {
                 $function::<F>(arguments);
@@ -34,12 +34,12 @@ macro_rules! bodies {
 pub(crate) use bodies;
 
 /// Runs `job` with the best instruction set.
-pub fn run<T: Real, J: Job<T>>(job: J) -> J::Output {
+pub fn run<T: Real, J: SimdKernel<T>>(job: J) -> J::Output {
     run_with(Isa::active(), job)
 }
 
 /// Runs `job` with `isa`, which must be available.
-pub fn run_with<T: Real, J: Job<T>>(isa: Isa, job: J) -> J::Output {
+pub fn run_with<T: Real, J: SimdKernel<T>>(isa: Isa, job: J) -> J::Output {
     assert!(isa.is_available(), "instruction set {} does not exist on this processor", isa.name());
     T::dispatch(isa, job)
 }
@@ -63,7 +63,7 @@ macro_rules! real {
             fn mul_add_if_cheap(self, b: Self, c: Self) -> Self {
                 if cfg!(target_arch = "aarch64") { self.mul_add(b, c) } else { self * b + c }
             }
-            fn dispatch<J: Job<Self>>(isa: Isa, job: J) -> J::Output {
+            fn dispatch<J: SimdKernel<Self>>(isa: Isa, job: J) -> J::Output {
                 // Safety: `run_with` has checked that the processor has `isa`.
                 #[cfg(target_arch = "x86_64")]
                 match isa {

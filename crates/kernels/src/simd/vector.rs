@@ -17,7 +17,7 @@ where
     /// self * b + c, rounded once where the processor does that in one instruction, else twice.
     fn mul_add_if_cheap(self, b: Self, c: Self) -> Self;
     /// The vector types of each instruction set for this number type, called by [`crate::simd::run`].
-    fn dispatch<J: Job<Self>>(isa: Isa, job: J) -> J::Output;
+    fn dispatch<J: SimdKernel<Self>>(isa: Isa, job: J) -> J::Output;
 }
 
 /// A vector of `LANES` numbers.
@@ -59,7 +59,7 @@ pub unsafe trait Simd: Copy {
 }
 
 /// A computation that is compiled once for each instruction set.
-pub trait Job<T: Real> {
+pub trait SimdKernel<T: Real> {
     /// What it gives back.
     type Output;
     /// The computation. Implementations are `#[inline(always)]`, so that they are compiled with the caller's instruction set.
@@ -70,7 +70,7 @@ pub trait Job<T: Real> {
 }
 
 /// A computation in plain loops, which the compiler vectorises by itself for each instruction set.
-pub trait Body<A> {
+pub trait LoopKernel<A> {
     /// The computation. It and all that it calls are `#[inline(always)]`, closures included: what is not inlined is compiled for the
     /// least instruction set, slower and no less right.
     fn run(arguments: A);

@@ -1,6 +1,6 @@
 //! AVX2 + FMA and AVX-512 vectors.
 
-use super::vector::{Body, Job, Real, Simd};
+use super::vector::{LoopKernel, Real, Simd, SimdKernel};
 use std::arch::x86_64::*;
 
 macro_rules! vector {
@@ -47,7 +47,7 @@ vector!(F64x8, f64, __m512d, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_p
 /// # Safety
 /// The processor must have both.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn with_avx2<T: Real, S: Simd<T = T>, J: Job<T>>(job: J) -> J::Output {
+pub unsafe fn with_avx2<T: Real, S: Simd<T = T>, J: SimdKernel<T>>(job: J) -> J::Output {
     // Safety: the caller's promise.
     unsafe { job.run::<S>() }
 }
@@ -57,7 +57,7 @@ pub unsafe fn with_avx2<T: Real, S: Simd<T = T>, J: Job<T>>(job: J) -> J::Output
 /// # Safety
 /// The processor must have all four, and FMA.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-pub unsafe fn with_avx512<T: Real, S: Simd<T = T>, J: Job<T>>(job: J) -> J::Output {
+pub unsafe fn with_avx512<T: Real, S: Simd<T = T>, J: SimdKernel<T>>(job: J) -> J::Output {
     // Safety: the caller's promise.
     unsafe { job.run::<S>() }
 }
@@ -67,7 +67,7 @@ pub unsafe fn with_avx512<T: Real, S: Simd<T = T>, J: Job<T>>(job: J) -> J::Outp
 /// # Safety
 /// The processor must have both.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn body_avx2<A, B: Body<A>>(arguments: A) {
+pub unsafe fn body_avx2<A, B: LoopKernel<A>>(arguments: A) {
     B::run(arguments);
 }
 
@@ -76,6 +76,6 @@ pub unsafe fn body_avx2<A, B: Body<A>>(arguments: A) {
 /// # Safety
 /// The processor must have all four, and FMA.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-pub unsafe fn body_avx512<A, B: Body<A>>(arguments: A) {
+pub unsafe fn body_avx512<A, B: LoopKernel<A>>(arguments: A) {
     B::run(arguments);
 }

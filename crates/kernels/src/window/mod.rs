@@ -5,9 +5,9 @@
 mod reference;
 
 use crate::conv2d::geometry::{Frame, windows};
-use crate::conv2d::layer::Ready;
+use crate::conv2d::layer::PreparedPass;
 use crate::gemm::Format;
-use crate::gemm::pack::{Grade, Kernels};
+use crate::gemm::pack::{Kernels, OperandSplit};
 use crate::scratch::{self, Scratch};
 
 pub use reference::convolve;
@@ -47,25 +47,25 @@ impl Window {
 
 /// A convolution with its weights, ready to run.
 #[derive(Clone, Debug)]
-pub struct Convolution<F: Format> {
+pub struct PackedConvolution<F: Format> {
     window: Window,
-    ready: Ready,
+    ready: PreparedPass,
     packed: Vec<F::Element>,
     bias: Vec<F::Number>,
 }
 
-impl<F: Format<Number: Scratch, Element: Scratch>> Convolution<F> {
+impl<F: Format<Number: Scratch, Element: Scratch>> PackedConvolution<F> {
     /// With `weights` `[rows, columns, c_in, c_out]` and a bias for each channel of the result.
-    pub fn new(window: Window, weights: &[F::Number], bias: Vec<F::Number>) -> Convolution<F> {
+    pub fn new(window: Window, weights: &[F::Number], bias: Vec<F::Number>) -> PackedConvolution<F> {
         assert_eq!((weights.len(), bias.len()), (window.weight_len(), window.c_out), "weights and bias of {window:?}");
-        let ready = Ready::new::<F>(
+        let ready = PreparedPass::new::<F>(
             windows::<F>(window.input, window.output(), window.size, window.stride, window.pad),
             window.c_out,
-            Grade::Single,
+            OperandSplit::One,
         );
         let mut packed = vec![F::Element::default(); ready.packed_len::<F>()];
         ready.pack_forward::<F>(Kernels { parts: &[weights], c_in: window.input.c, c_out: window.c_out }, &mut packed);
-        Convolution { window, ready, packed, bias }
+        PackedConvolution { window, ready, packed, bias }
     }
 
     /// Its sizes.

@@ -3,7 +3,7 @@
 use super::Window;
 use crate::simd::Real;
 
-/// What [`super::Convolution::apply`] computes, in the plainest way.
+/// What [`super::PackedConvolution::apply`] computes, in the plainest way.
 pub fn convolve<T: Real>(window: Window, weights: &[T], bias: &[T], image: &[T]) -> Vec<T> {
     let (input, out) = (window.input, window.output());
     let mut result = Vec::with_capacity(out.numbers());

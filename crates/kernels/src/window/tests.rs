@@ -25,11 +25,11 @@ proptest! {
         let bias = numbers(seed ^ 2, window.c_out);
         let expected = convolve(window, &weights, &bias, &image);
         let mut found = vec![f64::NAN; expected.len()];
-        Convolution::<F64>::new(window, &weights, bias.clone()).apply(&image, &mut found);
+        PackedConvolution::<F64>::new(window, &weights, bias.clone()).apply(&image, &mut found);
         prop_assert!(expected.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-12 * (1.0 + a.abs()) * window.weight_len() as f64));
         let single = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
         let mut found = vec![f32::NAN; expected.len()];
-        Convolution::<F32>::new(window, &single(&weights), single(&bias)).apply(&single(&image), &mut found);
+        PackedConvolution::<F32>::new(window, &single(&weights), single(&bias)).apply(&single(&image), &mut found);
         // A sum of n terms goes as far as the root of their squares' sum, and is rounded n times on the way.
         let squares = |v: &[f64]| v.iter().map(|v| v * v).collect::<Vec<f64>>();
         let reach = convolve(window, &squares(&weights), &squares(&bias), &squares(&image));

@@ -2,24 +2,24 @@
 
 mod buffers;
 mod clock;
+mod cpu;
 pub mod device;
-mod machine;
+mod graph;
 mod operand;
-mod plan;
 mod time;
 
 use crate::error::Result;
 use crate::unet::UNet;
 use candle_core::{DType, Device, Tensor, Var};
+use cpu::CpuBackend;
 use ddpm_kernels::device::Type;
 use ddpm_kernels::dropout::Dropout;
-use ddpm_kernels::gemm::pack::Grade;
+use ddpm_kernels::gemm::pack::OperandSplit;
 use ddpm_kernels::gemm::{self, Bf16, F32};
 use ddpm_kernels::simd::Isa;
-use device::Remote;
-use machine::Machine;
+use device::DeviceBackend;
+use graph::Graph;
 use operand::Drops;
-use plan::Plan;
 use serde::{Deserialize, Serialize};
 
 /// What the network's products are computed in. Weights, moments, averages, feature maps and sums are always f32.
@@ -40,9 +40,9 @@ impl Precision {
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
 
     /// On a GPU.
-    pub fn numbers(self) -> device::Numbers {
+    pub fn numbers(self) -> device::NumberFormat {
         let kind = if self == Precision::Bf16 { Type::Bf16 } else { Type::F32 };
-        device::Numbers { kind, tf32: self == Precision::Tf32 }
+        device::NumberFormat { kind, tf32: self == Precision::Tf32 }
     }
 
     /// Its name in a configuration.
@@ -81,16 +81,16 @@ impl Precision {
     }
 }
 
-enum Kind {
-    F32(Machine<F32>),
-    Bf16(Machine<Bf16>),
-    Remote(Box<Remote>),
+enum Backend {
+    F32(CpuBackend<F32>),
+    Bf16(CpuBackend<Bf16>),
+    Device(Box<DeviceBackend>),
 }
 
 /// A network ready to compute, forward and backward, with the memory that it needs.
 pub struct Engine {
     unet: UNet,
-    kind: Kind,
+    kind: Backend,
     /// Weights for forward passes, where they were given.
     weights: Vec<f32>,
 }
@@ -98,9 +98,9 @@ pub struct Engine {
 macro_rules! either {
     ($kind:expr, $machine:ident => $body:expr, $remote:pat => $otherwise:expr) => {
         match $kind {
-            Kind::F32($machine) => $body,
-            Kind::Bf16($machine) => $body,
-            Kind::Remote($remote) => $otherwise,
+            Backend::F32($machine) => $body,
+            Backend::Bf16($machine) => $body,
+            Backend::Device($remote) => $otherwise,
         }
     };
 }
@@ -116,18 +116,18 @@ impl Engine {
 
     /// The same in an arithmetic that is not the machine's own choice.
     pub fn with_arithmetic(unet: &UNet, arithmetic: Arithmetic) -> Result<Engine> {
-        let (plan, parameters) = (Plan::new(unet)?, unet.parameters());
+        let (graph, parameters) = (Graph::new(unet)?, unet.parameters());
         let kind = match arithmetic {
-            Arithmetic::F32 => Kind::F32(Machine::new(plan, parameters, Grade::Single)),
-            Arithmetic::Bf16 => Kind::Bf16(Machine::new(plan, parameters, Grade::Single)),
-            Arithmetic::SplitBf16 => Kind::Bf16(Machine::new(plan, parameters, Grade::Split)),
+            Arithmetic::F32 => Backend::F32(CpuBackend::new(graph, parameters, OperandSplit::One)),
+            Arithmetic::Bf16 => Backend::Bf16(CpuBackend::new(graph, parameters, OperandSplit::One)),
+            Arithmetic::SplitBf16 => Backend::Bf16(CpuBackend::new(graph, parameters, OperandSplit::Two)),
         };
         Ok(Engine { unet: unet.clone(), kind, weights: Vec::new() })
     }
 
     /// Of a network, on a device.
-    pub fn remote(unet: &UNet, device: Box<dyn ddpm_kernels::device::Device>, numbers: device::Numbers) -> Result<Engine> {
-        let kind = Kind::Remote(Box::new(Remote::new(device, unet, numbers)?));
+    pub fn remote(unet: &UNet, device: Box<dyn ddpm_kernels::device::Device>, numbers: device::NumberFormat) -> Result<Engine> {
+        let kind = Backend::Device(Box::new(DeviceBackend::new(device, unet, numbers)?));
         Ok(Engine { unet: unet.clone(), kind, weights: Vec::new() })
     }
 
@@ -201,7 +201,7 @@ impl Engine {
     }
 
     /// The device's side and the weights, where the network is on a device.
-    pub(crate) fn on_device(&mut self) -> Option<(&mut Remote, &[f32])> {
+    pub(crate) fn on_device(&mut self) -> Option<(&mut DeviceBackend, &[f32])> {
         let weights = &self.weights;
         either!(&mut self.kind, _machine => None, remote => Some((remote, weights)))
     }
@@ -220,7 +220,7 @@ impl Engine {
 /// The last layer's numbers as images.
 fn tensor(unet: &UNet, y: Vec<f32>, batch: usize) -> Result<Tensor> {
     let map = unet.ends().1;
-    unet.finish(&Tensor::from_vec(y, (batch, map.height, map.width, map.channels), &Device::Cpu)?)
+    unet.finish(&Tensor::from_vec(y, (batch, map.h, map.w, map.c), &Device::Cpu)?)
 }
 
 fn numbers(x: &Tensor) -> Result<Vec<f32>> {

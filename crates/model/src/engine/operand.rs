@@ -1,8 +1,8 @@
 //! What a convolution reads, image by image: parts side by side, normalised, some numbers dropped.
 
 use super::clock::Clock;
-use super::plan::ConvStep;
-use super::time::Numbers;
+use super::graph::ConvNode;
+use super::time::ParameterSlices;
 use ddpm_kernels::conv2d::cpu::Source;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::group_norm::cpu as norm;
@@ -17,18 +17,18 @@ pub struct Drops<'a> {
 }
 
 /// How one operand is made.
-pub struct Making<'a> {
-    pub step: &'a ConvStep,
+pub struct OperandSource<'a> {
+    pub node: &'a ConvNode,
     /// Buffers and channels of the parts.
     pub parts: Vec<(&'a [f32], usize)>,
     pub batch: usize,
     pub statistics: &'a [Mutex<Vec<f32>>],
-    pub numbers: &'a Numbers<'a>,
+    pub numbers: &'a ParameterSlices<'a>,
     pub drops: Option<Drops<'a>>,
     pub clock: &'a Clock,
 }
 
-impl<'a> Making<'a> {
+impl<'a> OperandSource<'a> {
     /// The parts of one image.
     pub fn image(&self, image: usize) -> Vec<(&'a [f32], usize)> {
         let of = |(all, c): &(&'a [f32], usize)| (&all[all.len() / self.batch * image..][..all.len() / self.batch], *c);
@@ -38,26 +38,26 @@ impl<'a> Making<'a> {
     /// Writes image `image` of the operand; `first` where the statistics are not known yet.
     pub fn make(&self, image: usize, first: bool, out: &mut [f32]) {
         let parts = self.image(image);
-        if let Some((layer, silu)) = &self.step.norm {
+        if let Some((layer, silu)) = &self.node.norm {
             let (gamma, beta) = (self.numbers.of(layer.gamma), self.numbers.of(layer.beta));
             let mut statistics = self.statistics[image].lock().expect("no image panics while it is made");
             statistics.resize(2 * gamma.len(), 0.0);
             if first {
                 norm::forward(layer.spec(*silu), &parts, gamma, beta, &mut statistics, out);
             } else {
-                norm::again(layer.spec(*silu), &parts, gamma, beta, &statistics, out);
+                norm::recompute(layer.spec(*silu), &parts, gamma, beta, &statistics, out);
             }
         } else {
             beside(&parts, out);
         }
-        if let (Some(drops), Some(layer)) = (self.drops, self.step.dropout) {
+        if let (Some(drops), Some(layer)) = (self.drops, self.node.dropout) {
             drops.dropout.drop_image(image, (drops.step)(layer), drops.p, out);
         }
     }
 
     /// What a product reads: the one part as it is, or images that are made.
     pub fn source<'b>(&'b self, make: &'b (dyn Fn(usize, &mut [f32]) + Sync)) -> Source<'b, f32> {
-        match (&self.step.norm, &self.parts[..]) {
+        match (&self.node.norm, &self.parts[..]) {
             (None, [(one, _)]) => Source::Plain(one),
             _ => Source::Made(make),
         }

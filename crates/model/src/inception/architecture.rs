@@ -3,19 +3,19 @@
 //! It differs from the published network in its pooling, as pytorch-fid found: averages leave out what lies outside the image, and the
 //! last block takes a maximum instead of an average.
 
-use ddpm_kernels::conv2d::geometry::Frame;
+use ddpm_kernels::conv2d::Frame;
 use ddpm_kernels::pool::Pool;
 use ddpm_kernels::window::Window;
 
 /// One step on a feature map.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub enum InceptionOp {
     /// Convolution, batch normalisation and ReLU, under the name of its tensors.
     Conv(String, Window),
     /// Pooling of a feature map of this size.
     Pool(Pool, Frame),
     /// Several ways from one feature map, their results side by side.
-    Fork(Vec<Vec<Step>>),
+    Fork(Vec<Vec<InceptionOp>>),
 }
 
 /// Width and height of the images that the network reads, and their channels.
@@ -31,7 +31,7 @@ type Short<'a> = (&'a str, usize, (usize, usize), usize, (usize, usize));
 /// Adds steps behind each other and keeps the size of the feature map.
 struct Way {
     map: Frame,
-    steps: Vec<Step>,
+    steps: Vec<InceptionOp>,
 }
 
 impl Way {
@@ -42,12 +42,12 @@ impl Way {
     fn conv(mut self, prefix: &str, (name, c_out, size, stride, pad): Short) -> Way {
         let window = Window { input: self.map, c_out, size, stride, pad };
         self.map = window.output();
-        self.steps.push(Step::Conv(format!("{prefix}{name}"), window));
+        self.steps.push(InceptionOp::Conv(format!("{prefix}{name}"), window));
         self
     }
 
     fn pool(mut self, pool: Pool) -> Way {
-        self.steps.push(Step::Pool(pool, self.map));
+        self.steps.push(InceptionOp::Pool(pool, self.map));
         self.map = pool.output(self.map);
         self
     }
@@ -57,7 +57,7 @@ impl Way {
         let (h, w) = (ways[0].map.h, ways[0].map.w);
         assert!(ways.iter().all(|way| (way.map.h, way.map.w) == (h, w)), "ways that end alike");
         self.map = Frame { h, w, c: ways.iter().map(|way| way.map.c).sum() };
-        self.steps.push(Step::Fork(ways.into_iter().map(|way| way.steps).collect()));
+        self.steps.push(InceptionOp::Fork(ways.into_iter().map(|way| way.steps).collect()));
         self
     }
 }
@@ -69,7 +69,7 @@ const WIDE: (usize, usize) = (1, 7);
 const TALL: (usize, usize) = (7, 1);
 
 /// The whole network up to the last feature map, 8x8 with [`FEATURES`] channels.
-pub fn steps() -> Vec<Step> {
+pub fn steps() -> Vec<InceptionOp> {
     let way = Way::from(INPUT)
         .conv("", ("Conv2d_1a_3x3", 32, THREE, 2, NONE))
         .conv("", ("Conv2d_2a_3x3", 32, THREE, 1, NONE))

@@ -7,21 +7,21 @@ pub use architecture::{FEATURES, LOGITS};
 pub use resize::Resize;
 
 use crate::error::{Error, Result};
-use crate::foreign::Tensors;
-use architecture::{INPUT, Step, steps};
-use ddpm_kernels::conv2d::geometry::Frame;
+use crate::interop::Tensors;
+use architecture::{INPUT, InceptionOp, steps};
+use ddpm_kernels::conv2d::Frame;
 use ddpm_kernels::gemm::Format;
 use ddpm_kernels::pool::Pool;
 use ddpm_kernels::scratch::Scratch;
 use ddpm_kernels::simd::Real;
-use ddpm_kernels::window::{Convolution, Window};
+use ddpm_kernels::window::{PackedConvolution, Window};
 use rayon::prelude::*;
 
 /// Epsilon of the batch normalisations.
 const EPSILON: f64 = 1e-3;
 
 enum Node<F: Format> {
-    Conv(Convolution<F>),
+    Conv(PackedConvolution<F>),
     Pool(Pool, Frame),
     Fork(Vec<Vec<Node<F>>>),
 }
@@ -34,7 +34,7 @@ pub struct Inception<F: Format> {
 }
 
 /// What the network says of images.
-pub struct Seen {
+pub struct InceptionOutput {
     /// `[n, FEATURES]`: means of the last feature map.
     pub features: Vec<f32>,
     /// `[n, LOGITS]`, without the classifier's bias, as the inception score's code has them; none without a classifier.
@@ -48,9 +48,9 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
         let nodes = steps().into_iter().map(|step| node(step, &mut tensors)).collect::<Result<Vec<_>>>()?;
         let mut classes = None;
         if tensors.has("fc.weight") || tensors.has("fc.bias") {
-            let turned = tensors.take("fc.weight", &[LOGITS, FEATURES])?;
+            let transposed = tensors.take("fc.weight", &[LOGITS, FEATURES])?;
             let rows = classes.insert(vec![0f32; FEATURES * LOGITS]);
-            for (class, row) in turned.chunks(FEATURES).enumerate() {
+            for (class, row) in transposed.chunks(FEATURES).enumerate() {
                 row.iter().enumerate().for_each(|(feature, v)| rows[feature * LOGITS + class] = *v);
             }
             tensors.take("fc.bias", &[LOGITS])?;
@@ -61,11 +61,11 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
 
     /// Multiply-accumulates for one image, without the classifier.
     pub fn macs() -> u64 {
-        fn of(steps: &[Step]) -> u64 {
-            let step = |step: &Step| match step {
-                Step::Conv(_, window) => window.macs(),
-                Step::Pool(..) => 0,
-                Step::Fork(ways) => ways.iter().map(|way| of(way)).sum(),
+        fn of(steps: &[InceptionOp]) -> u64 {
+            let step = |step: &InceptionOp| match step {
+                InceptionOp::Conv(_, window) => window.macs(),
+                InceptionOp::Pool(..) => 0,
+                InceptionOp::Fork(ways) => ways.iter().map(|way| of(way)).sum(),
             };
             steps.iter().map(step).sum()
         }
@@ -73,7 +73,7 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
     }
 
     /// Features and logits of 8-bit images `[n, h, w, c]` with 3 channels, or 1 that stands for all three.
-    pub fn see(&self, bytes: &[u8], (h, w, c): (usize, usize, usize), resize: Resize) -> Result<Seen> {
+    pub fn see(&self, bytes: &[u8], (h, w, c): (usize, usize, usize), resize: Resize) -> Result<InceptionOutput> {
         check((h, w, c))?;
         let means = bytes.par_chunks_exact(h * w * c).map(|image| {
             let mut input = vec![F::Number::default(); INPUT.numbers()];
@@ -89,7 +89,7 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
             }
             sums.into_iter().map(|v| v as f32).collect::<Vec<f32>>()
         };
-        Ok(Seen {
+        Ok(InceptionOutput {
             features: means.iter().flatten().map(|v| *v as f32).collect(),
             logits: self.classes.as_ref().map(|classes| means.par_iter().flat_map_iter(|means| logits(means, classes)).collect()),
         })
@@ -163,19 +163,24 @@ fn width<F: Format<Number: Scratch, Element: Scratch>>(way: &[Node<F>]) -> usize
     }
 }
 
-fn node<F: Format<Number: Scratch, Element: Scratch>>(step: Step, tensors: &mut Tensors) -> Result<Node<F>> {
+fn node<F: Format<Number: Scratch, Element: Scratch>>(step: InceptionOp, tensors: &mut Tensors) -> Result<Node<F>> {
     Ok(match step {
-        Step::Conv(name, window) => Node::Conv(convolution(&name, window, tensors)?),
-        Step::Pool(pool, input) => Node::Pool(pool, input),
-        Step::Fork(ways) => {
-            let way = |way: Vec<Step>, tensors: &mut Tensors| way.into_iter().map(|step| node(step, tensors)).collect::<Result<Vec<_>>>();
+        InceptionOp::Conv(name, window) => Node::Conv(convolution(&name, window, tensors)?),
+        InceptionOp::Pool(pool, input) => Node::Pool(pool, input),
+        InceptionOp::Fork(ways) => {
+            let way =
+                |way: Vec<InceptionOp>, tensors: &mut Tensors| way.into_iter().map(|step| node(step, tensors)).collect::<Result<Vec<_>>>();
             Node::Fork(ways.into_iter().map(|steps| way(steps, tensors)).collect::<Result<_>>()?)
         }
     })
 }
 
 /// A convolution without bias and the normalisation after it as one: w' = w gamma / sqrt(variance + epsilon).
-fn convolution<F: Format<Number: Scratch, Element: Scratch>>(name: &str, window: Window, tensors: &mut Tensors) -> Result<Convolution<F>> {
+fn convolution<F: Format<Number: Scratch, Element: Scratch>>(
+    name: &str,
+    window: Window,
+    tensors: &mut Tensors,
+) -> Result<PackedConvolution<F>> {
     let ((rows, columns), c_in, c_out) = (window.size, window.input.c, window.c_out);
     let weight = tensors.take(&format!("{name}.conv.weight"), &[c_out, c_in, rows, columns])?;
     let mut of = |part: &str| tensors.take(&format!("{name}.bn.{part}"), &[c_out]);
@@ -183,30 +188,30 @@ fn convolution<F: Format<Number: Scratch, Element: Scratch>>(name: &str, window:
     // PyTorch's count of batches says nothing about the function; files have it or not.
     tensors.drop(&format!("{name}.bn.num_batches_tracked"));
     let scale: Vec<f64> = gamma.iter().zip(&variance).map(|(g, v)| *g as f64 / (*v as f64 + EPSILON).sqrt()).collect();
-    let mut turned = vec![F::Number::default(); weight.len()];
+    let mut transposed = vec![F::Number::default(); weight.len()];
     for (n, scale) in scale.iter().enumerate() {
         for c in 0..c_in {
             for tap in 0..rows * columns {
                 let v = weight[(n * c_in + c) * rows * columns + tap] as f64 * scale;
-                turned[(tap * c_in + c) * c_out + n] = F::Number::of(v);
+                transposed[(tap * c_in + c) * c_out + n] = F::Number::of(v);
             }
         }
     }
     let bias = (0..c_out).map(|n| F::Number::of(beta[n] as f64 - mean[n] as f64 * scale[n])).collect();
-    Ok(Convolution::new(window, &turned, bias))
+    Ok(PackedConvolution::new(window, &transposed, bias))
 }
 
-/// Names and shapes of the tensors of the network, for whoever makes such files.
+/// Names and shapes of the tensors of the network, for programs that write such files.
 pub fn tensor_shapes() -> Vec<(String, Vec<usize>)> {
-    fn of(steps: &[Step], to: &mut Vec<(String, Vec<usize>)>) {
+    fn of(steps: &[InceptionOp], to: &mut Vec<(String, Vec<usize>)>) {
         for step in steps {
             match step {
-                Step::Conv(name, w) => {
+                InceptionOp::Conv(name, w) => {
                     to.push((format!("{name}.conv.weight"), vec![w.c_out, w.input.c, w.size.0, w.size.1]));
                     to.extend(["weight", "bias", "running_mean", "running_var"].map(|part| (format!("{name}.bn.{part}"), vec![w.c_out])));
                 }
-                Step::Pool(..) => {}
-                Step::Fork(ways) => ways.iter().for_each(|way| of(way, to)),
+                InceptionOp::Pool(..) => {}
+                InceptionOp::Fork(ways) => ways.iter().for_each(|way| of(way, to)),
             }
         }
     }

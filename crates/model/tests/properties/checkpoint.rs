@@ -4,16 +4,18 @@ use ddpm_kernels::random::Stream;
 use ddpm_model::UNet;
 use ddpm_model::checkpoint::*;
 use ddpm_model::optimiser::Training;
+use ddpm_model::train_state::TrainState;
 use proptest::prelude::*;
 
 fn saved() -> (UNet, Training, Vec<u8>) {
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
     let start = Training::new(unet.parameters(), optimiser(), 9, Stream::Init);
     // No row like another.
-    let rows = [1.0, 2.0, 3.0, 4.0].map(|factor| start.weights().iter().map(|w| factor * w + factor).collect());
-    let training = Training::resume(unet.parameters(), optimiser(), rows, 7);
+    let row = |factor: f32| start.weights().iter().map(|w| factor * w + factor).collect();
+    let state = TrainState { theta: row(1.0), m: row(2.0), v: row(3.0), ema: row(4.0) };
+    let training = Training::resume(unet.parameters(), optimiser(), state, 7);
     let file = tempfile::NamedTempFile::new().unwrap();
-    write_states(file.path(), unet.parameters(), training.rows(), "{\"step\": 7}").unwrap();
+    write_state(file.path(), unet.parameters(), training.state(), "{\"step\": 7}").unwrap();
     (unet, training, std::fs::read(file.path()).unwrap())
 }
 
@@ -21,7 +23,7 @@ fn saved() -> (UNet, Training, Vec<u8>) {
 fn a_state_comes_back_bit_for_bit() {
     let (unet, training, bytes) = saved();
     assert_eq!(description(&bytes).unwrap().as_deref(), Some("{\"step\": 7}"));
-    assert_eq!(&read_states(&bytes, unet.parameters()).unwrap(), training.rows());
+    assert_eq!(&read_state(&bytes, unet.parameters()).unwrap(), training.state());
 }
 
 /// Under each name in the file stands what it says: other programs, and older files, go by the names.
@@ -29,7 +31,7 @@ fn a_state_comes_back_bit_for_bit() {
 fn rows_stand_under_their_names() {
     let (unet, training, bytes) = saved();
     let first = &unet.parameters()[0];
-    for (prefix, row) in ["weight", "adam_m", "adam_v", "ema"].iter().zip(training.rows()) {
+    for (prefix, row) in ["weight", "adam_m", "adam_v", "ema"].iter().zip(training.state().rows()) {
         assert_eq!(ddpm_model::checkpoint::read_f32(&bytes, &format!("{prefix}.{}", first.name)).unwrap(), row[..first.len()], "{prefix}");
     }
 }
@@ -37,7 +39,7 @@ fn rows_stand_under_their_names() {
 #[test]
 fn missing_left_over_and_misshapen_tensors_are_named() {
     let (unet, _, bytes) = saved();
-    let error = |parameters: &[_]| read_states(&bytes, parameters).unwrap_err().to_string();
+    let error = |parameters: &[_]| read_state(&bytes, parameters).unwrap_err().to_string();
     assert!(error(&unet.parameters()[1..]).contains("time.0.weight and 3 others"));
     let mut more = unet.parameters().to_vec();
     more[0].name = "other".into();
@@ -63,12 +65,12 @@ proptest! {
     fn damaged_files_are_told(cut in any::<prop::sample::Index>(), flip in any::<prop::sample::Index>(), bit in 0u8..8) {
         let (unet, training, bytes) = saved();
         let cut = &bytes[..cut.index(bytes.len())];
-        prop_assert!(description(cut).is_err() && read_states(cut, unet.parameters()).is_err());
+        prop_assert!(description(cut).is_err() && read_state(cut, unet.parameters()).is_err());
         let mut flipped = bytes.clone();
         flipped[flip.index(bytes.len())] ^= 1 << bit;
         let told = !matches!(description(&flipped), Ok(Some(_)));
         // Blanks after the header may change into other blanks: then nothing that the file says has changed.
-        let same = read_states(&flipped, unet.parameters()).is_ok_and(|rows| &rows == training.rows());
+        let same = read_state(&flipped, unet.parameters()).is_ok_and(|state| &state == training.state());
         prop_assert!(told || same && description(&flipped).unwrap() == description(&bytes).unwrap());
     }
 

@@ -8,7 +8,7 @@ use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::Stream;
 use ddpm_model::network::ImageShape;
 use ddpm_model::optimiser::{Optimiser, Training};
-use ddpm_model::{Arithmetic, Engine, Network, Pass, UNet};
+use ddpm_model::{Arithmetic, Engine, Network, PassOptions, UNet};
 
 const STEPS: u64 = 60;
 /// Steps whose mean loss is compared where roundings differ too much to compare every step.
@@ -35,9 +35,8 @@ fn losses(arithmetic: Option<Arithmetic>) -> Vec<f64> {
         };
         match &mut engine {
             Some(engine) => training.update(|w, _, gradient| engine.gradient(w, &batch.xt, &batch.t, dropout, &mut loss, gradient)),
-            None => {
-                training.update_traced(|w, _| loss(&unet.forward(w, &batch.xt, &batch.t, Pass { kernel: Kernel::Reference, dropout })?))
-            }
+            None => training
+                .update_traced(|w, _| loss(&unet.forward(w, &batch.xt, &batch.t, PassOptions { kernel: Kernel::Reference, dropout })?)),
         }
         .unwrap();
         losses.push(value);

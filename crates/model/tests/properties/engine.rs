@@ -6,7 +6,7 @@ use ddpm_kernels::Kernel;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::parameters::Weights;
-use ddpm_model::{Arithmetic, Engine, Network, Pass, UNet};
+use ddpm_model::{Arithmetic, Engine, Network, PassOptions, UNet};
 use proptest::prelude::*;
 
 const T: [usize; 5] = [3, 17, 1, 50, 8];
@@ -64,7 +64,7 @@ fn reference(dtype: DType, unet: &UNet, weights: &[f32], x: &Tensor, mix: &Tenso
     let w = Weights(Weights::from_numbers(unet.parameters(), weights).unwrap().0.iter().map(wide).collect());
     let variables = w.variables().unwrap();
     let t = &T[..x.dims()[0]];
-    let y = unet.forward(&Weights::of_variables(&variables), &wide(x), t, Pass { kernel: Kernel::Reference, dropout }).unwrap();
+    let y = unet.forward(&Weights::of_variables(&variables), &wide(x), t, PassOptions { kernel: Kernel::Reference, dropout }).unwrap();
     let gradients = (&y * wide(mix)).unwrap().sum_all().unwrap().backward().unwrap();
     (numbers(&y), variables.iter().map(|v| numbers(gradients.get(v).unwrap())).collect())
 }

@@ -7,8 +7,8 @@ mod checkpoint;
 #[cfg(any(feature = "cuda", feature = "emulation"))]
 mod device;
 mod engine;
-mod group;
 mod loss;
+mod process_group;
 mod sampling;
 mod training;
 mod unet;

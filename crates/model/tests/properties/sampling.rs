@@ -5,7 +5,7 @@ use ddpm_kernels::Kernel;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::parameters::Weights;
 use ddpm_model::sampling::Walk;
-use ddpm_model::{Engine, Pass, Precision, UNet};
+use ddpm_model::{Engine, PassOptions, Precision, UNet};
 
 fn samplers() -> [Sampler; 5] {
     [
@@ -55,7 +55,7 @@ fn tensors_walk_as_numbers_do() {
             let mut engine = Engine::with_weights(&unet, Precision::F32, w.numbers().unwrap()).unwrap();
             let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
             let steps = d.setup.sampling_plan(&d.process, &sampler).unwrap();
-            assert_eq!(walk.evaluations(), steps.len());
+            assert_eq!(walk.nfe(), steps.len());
             let every: Vec<usize> = (1..=20).collect();
             let walked = walk.run(8, 0, 3, &every).unwrap();
             assert_eq!(walked.predictions.iter().map(|(t, _)| *t).collect::<Vec<_>>(), steps.iter().map(|s| s.t).collect::<Vec<_>>());
@@ -64,7 +64,7 @@ fn tensors_walk_as_numbers_do() {
             let mut x = noise(0);
             for (k, (step, (_, predicted))) in steps.iter().zip(&walked.predictions).enumerate() {
                 let xt = Tensor::from_slice(&x, (3, 4, 8, 2), &Device::Cpu).unwrap();
-                let y = numbers(&unet.forward(&wide, &xt, &[step.t; 3], Pass { kernel: Kernel::Reference, dropout: None }).unwrap());
+                let y = numbers(&unet.forward(&wide, &xt, &[step.t; 3], PassOptions { kernel: Kernel::Reference, dropout: None }).unwrap());
                 let (channels, z) = (y.len() / 96, noise(k + 1));
                 let to_x0 = prediction.to_x0(&d.process, step.t);
                 let clip = |x0: f64| if sampler.clips() { x0.clamp(-1.0, 1.0) } else { x0 };
@@ -101,7 +101,7 @@ fn a_walk_is_joined_at_a_step_that_it_visits() {
         let walk = Walk::new(&mut engine, &d, &sampler).unwrap();
         for t in 0..=d.process.timesteps() {
             let expected = walk.steps().iter().map(|step| step.t).filter(|step| *step <= t).max().unwrap_or(0);
-            assert_eq!((walk.visited(t), walk.place_of(walk.visited(t))), (expected, walk.place_of(t)), "{sampler:?}, t = {t}");
+            assert_eq!((walk.visited(t), walk.index_at(walk.visited(t))), (expected, walk.index_at(t)), "{sampler:?}, t = {t}");
         }
     }
 }

@@ -28,7 +28,7 @@ fn the_first_step_has_rate_0_and_copies_the_average() {
     let training = run(optimiser(), 1, &[1.0; 5]);
     let start = Training::new(&parameters(), optimiser(), 5, Stream::Init);
     assert_eq!(training.weights(), start.weights());
-    assert_eq!(training.average(), training.weights());
+    assert_eq!(training.ema(), training.weights());
     assert_eq!((0..4).map(|k| optimiser().rate(k)).collect::<Vec<_>>(), [0.0, 0.005, 0.01, 0.01]);
 }
 
@@ -38,8 +38,8 @@ fn the_average_begins_at_the_first_update() {
     let quick = Optimiser { warmup_steps: 0, ..optimiser() };
     let (one, two) = (run(quick.clone(), 1, &[1.0; 5]), run(quick.clone(), 2, &[1.0; 5]));
     let start = Training::new(&parameters(), quick, 5, Stream::Init);
-    assert!(one.weights() != start.weights() && one.average() == one.weights());
-    for ((average, now), then) in two.average().iter().zip(two.weights()).zip(one.weights()) {
+    assert!(one.weights() != start.weights() && one.ema() == one.weights());
+    for ((average, now), then) in two.ema().iter().zip(two.weights()).zip(one.weights()) {
         assert!((average - (0.9 * then + 0.1 * now)).abs() < 1e-7, "{average} {now} {then}");
     }
 }
@@ -77,7 +77,7 @@ fn the_norm_is_reported_and_shards_are_clipped_one_by_one() {
         .unwrap();
     assert!((norm - ((9.0f64 + 0.25) / 2.0).sqrt()).abs() < 1e-6, "{norm}");
     // m = (1 - beta1) g after one step.
-    let m = &training.rows()[1];
+    let m = &training.state().m;
     assert!((m[0] - 0.05).abs() < 1e-7 && (m[1] - 0.025).abs() < 1e-7 && m[2..].iter().all(|m| *m == 0.0), "{m:?}");
 }
 

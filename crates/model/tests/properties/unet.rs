@@ -2,7 +2,7 @@ use crate::common::*;
 use candle_core::{DType, Tensor};
 use ddpm_kernels::Kernel;
 use ddpm_kernels::random::Stream;
-use ddpm_model::Pass;
+use ddpm_model::PassOptions;
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::parameters::Weights;
 use ddpm_model::{Network, UNet};
@@ -45,12 +45,12 @@ proptest! {
         let unet = UNet::new(&network, IMAGE, 4).unwrap();
         let x = normal(seed, 1000, &[2, 4, 8, 2], DType::F64);
         let w = spread(unet.parameters(), seed, DType::F64);
-        let run = |kernel| unet.forward(&w, &x, &[t1, t2], Pass { kernel, dropout: None }).unwrap();
+        let run = |kernel| unet.forward(&w, &x, &[t1, t2], PassOptions { kernel, dropout: None }).unwrap();
         let (fused, reference) = (run(Kernel::Fused), run(Kernel::Reference));
         prop_assert_eq!(fused.dims(), &[2, 4, 8, 4]);
         prop_assert!(distance(&fused, &reference) < 1e-10);
         // An image's output does not depend on its neighbours in the batch.
-        let alone = unet.forward(&w, &x.narrow(0, 1, 1).unwrap(), &[t2], Pass::default()).unwrap();
+        let alone = unet.forward(&w, &x.narrow(0, 1, 1).unwrap(), &[t2], PassOptions::default()).unwrap();
         prop_assert!(distance(&alone, &fused.narrow(0, 1, 1).unwrap()) < 1e-12);
     }
 
@@ -60,7 +60,7 @@ proptest! {
         let x = normal(seed, 1000, &[2, 4, 8, 2], DType::F64);
         let mix = normal(seed, 1001, &[2, 4, 8, 2], DType::F64);
         let start = spread(unet.parameters(), seed, DType::F64);
-        let loss = |w: &Weights| (unet.forward(w, &x, &[3, 17], Pass::default()).unwrap() * &mix).unwrap().sum_all().unwrap();
+        let loss = |w: &Weights| (unet.forward(w, &x, &[3, 17], PassOptions::default()).unwrap() * &mix).unwrap().sum_all().unwrap();
         let variables = start.variables().unwrap();
         let gradients = loss(&Weights::of_variables(&variables)).backward().unwrap();
         // Along a random direction in each parameter tensor in turn.
@@ -85,7 +85,7 @@ proptest! {
 fn the_network_begins_as_almost_nothing() {
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
     let w = Weights::initial(unet.parameters(), 3, Stream::Init, DType::F32).unwrap();
-    let y = unet.forward(&w, &normal(1, 0, &[2, 4, 8, 2], DType::F32), &[1, 20], Pass::default()).unwrap();
+    let y = unet.forward(&w, &normal(1, 0, &[2, 4, 8, 2], DType::F32), &[1, 20], PassOptions::default()).unwrap();
     let top = numbers(&y).into_iter().fold(0.0f64, |m, v| m.max(v.abs()));
     assert!(top > 0.0 && top < 1e-3, "{top}");
     // Every block and every attention by itself, and nothing else.
@@ -102,7 +102,7 @@ fn time_reaches_the_output_only_where_it_is_embedded() {
         let unet = UNet::new(&Network { time_embedding: embedding, ..tiny() }, IMAGE, 2).unwrap();
         let w = spread(unet.parameters(), 1, DType::F32);
         let x = normal(1, 0, &[1, 4, 8, 2], DType::F32);
-        let at = |t| numbers(&unet.forward(&w, &x, &[t], Pass::default()).unwrap());
+        let at = |t| numbers(&unet.forward(&w, &x, &[t], PassOptions::default()).unwrap());
         assert_eq!(at(1) != at(9), told, "{embedding:?}");
     }
 }
@@ -128,7 +128,7 @@ fn networks_that_cannot_be_built_name_the_key() {
     assert_eq!(key(Network { multipliers: vec![1, 0], ..tiny() }), "multipliers");
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
     let wrong: Tensor = normal(0, 0, &[1, 8, 4, 2], DType::F32);
-    assert!(unet.forward(&spread(unet.parameters(), 0, DType::F32), &wrong, &[1], Pass::default()).is_err());
+    assert!(unet.forward(&spread(unet.parameters(), 0, DType::F32), &wrong, &[1], PassOptions::default()).is_err());
 }
 
 /// The last value that is taken, and the first that is not.

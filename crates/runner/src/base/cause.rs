@@ -152,6 +152,9 @@ mod tests {
         let plain = format!("{:#}", error());
         assert_eq!(format!("{:#}", Err::<(), _>(error()).needed().unwrap_err()), plain);
         assert_eq!(format!("{:#}", Err::<(), _>(error()).stored().context("more").unwrap_err()), format!("more: {plain}"));
-        assert_eq!(format!("{:#}", Error::from(RunError::Busy("process 7 on host h".into()))), "process 7 on host h is at it");
+        assert_eq!(
+            format!("{:#}", Error::from(RunError::Busy("process 7 on host h".into()))),
+            "process 7 on host h is running this job already"
+        );
     }
 }

@@ -104,7 +104,7 @@ impl Device {
     }
 
     /// What it is called in records.
-    pub fn words(self) -> String {
+    pub fn description(self) -> String {
         match self {
             Device::Cpu => format!("cpu {}", Isa::active().name()),
             #[cfg(feature = "emulation")]

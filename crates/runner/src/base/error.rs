@@ -1,4 +1,4 @@
-//! Errors that say what they mean for whoever called: the exit code, and whether the same may succeed a little later, follow from their
+//! Errors that say what they mean for the caller: the exit code, and whether the same may succeed a little later, follow from their
 //! types ([`super::cause`]). They are made where they arise; every other error is a bug, or a file that is damaged.
 
 use std::fmt;
@@ -41,7 +41,7 @@ pub enum RunError {
     Storage(anyhow::Error),
     /// Stopped as asked. What there was is kept.
     Interrupted,
-    /// Another process is at the job; which.
+    /// Another process is running the job; which.
     Busy(String),
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for RunError {
         match self {
             RunError::Environment(error) | RunError::Storage(error) => error.fmt(f),
             RunError::Interrupted => f.write_str("stopped as asked; the same command goes on from here"),
-            RunError::Busy(who) => write!(f, "{who} is at it"),
+            RunError::Busy(who) => write!(f, "{who} is running this job already"),
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Ablate {
     local: LocalArgs,
     /// Who does the jobs
     #[arg(long, value_enum, default_value = "local")]
-    executor: Who,
+    executor: ExecutorChoice,
     /// What each element of a Slurm array asks for: a YAML file, as experiments/slurm.yaml
     #[arg(long)]
     allocation: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Ablate {
 
 /// Who does the jobs.
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
-enum Who {
+enum ExecutorChoice {
     /// Processes on this machine
     Local,
     /// A job array of a Slurm cluster
@@ -50,7 +50,7 @@ impl Ablate {
         eprintln!("{}: {all} jobs, {} done, {to_do} to do", loaded.experiment.name, all - to_do);
         if !outstanding.is_empty() {
             self.execute(&loaded, &outstanding, &allocation)?;
-            if self.executor == Who::Slurm && !self.wait {
+            if self.executor == ExecutorChoice::Slurm && !self.wait {
                 eprintln!("come back with the same command, or see `ddpm status`");
                 return Ok(Exit::Ok);
             }
@@ -61,8 +61,8 @@ impl Ablate {
     fn execute(&self, loaded: &Loaded, jobs: &[Job], allocation: &Allocation) -> Result<()> {
         let (store, data) = (&loaded.store, &loaded.data);
         match self.executor {
-            Who::Local => self.local.execute(store, data, jobs),
-            Who::Slurm => Slurm { store, data, program: std::env::current_exe()?, allocation, wait: self.wait }.execute(jobs),
+            ExecutorChoice::Local => self.local.execute(store, data, jobs),
+            ExecutorChoice::Slurm => Slurm { store, data, program: std::env::current_exe()?, allocation, wait: self.wait }.execute(jobs),
         }
     }
 }

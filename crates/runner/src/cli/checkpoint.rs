@@ -7,7 +7,7 @@ use crate::experiment::{Config, paths};
 use crate::store::{CheckpointMeta, checkpoints};
 use anyhow::{Context, Result, ensure};
 use ddpm_model::network::ImageShape;
-use ddpm_model::optimiser::ROWS;
+use ddpm_model::train_state::TrainState;
 use ddpm_model::{Engine, checkpoint};
 use std::path::Path;
 
@@ -19,8 +19,8 @@ pub struct Opened {
     pub engine: Engine,
 }
 
-/// Reads a checkpoint, with `sets` over its configuration: what stands in it, its images' shape, and its rows of numbers.
-pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape, [Vec<f32>; ROWS])> {
+/// Reads a checkpoint, with `sets` over its configuration: what stands in it, its images' shape, and its numbers.
+pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape, TrainState)> {
     let origin = path.display().to_string();
     let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).needed()?;
     let mut meta = checkpoints::describe(&bytes).context(origin.clone()).needed()?;
@@ -33,14 +33,14 @@ pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape,
     let shape = meta.image.map_or_else(|| meta.config.data.image(), Ok)?;
     meta.config.check_network(&origin, shape)?;
     let unet = meta.config.unet(shape);
-    let rows = checkpoint::read_states(&bytes, unet.parameters()).with_context(|| origin.clone()).needed()?;
-    Ok((meta, shape, rows))
+    let state = checkpoint::read_state(&bytes, unet.parameters()).with_context(|| origin.clone()).needed()?;
+    Ok((meta, shape, state))
 }
 
 /// Reads a checkpoint and makes its network ready.
 pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
-    let (meta, shape, [_, _, _, average]) = read(path, sets)?;
-    let engine = Device::here().engine(&meta.config.unet(shape), meta.config.training.precision)?.load(average);
+    let (meta, shape, state) = read(path, sets)?;
+    let engine = Device::here().engine(&meta.config.unet(shape), meta.config.training.precision)?.load(state.ema);
     Ok(Opened { meta, shape, engine })
 }
 

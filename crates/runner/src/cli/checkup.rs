@@ -8,7 +8,7 @@ use crate::base::text::print;
 use anyhow::Result;
 use ddpm_kernels::device::Device as Programs;
 #[cfg(feature = "emulation")]
-use ddpm_kernels::device::compared::{Compared, Findings};
+use ddpm_kernels::device::compared::{Compared, Comparisons};
 use ddpm_kernels::device::probe::probe;
 #[cfg(feature = "emulation")]
 use ddpm_model::Precision;
@@ -42,7 +42,7 @@ pub fn operations(device: Device) -> Result<Exit> {
     use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Sampler, Schedule, Setup};
     use ddpm_kernels::device::emulated::Emulated;
     use ddpm_kernels::random::{Random, Stream};
-    use ddpm_model::engine::device::{Course, Trainer};
+    use ddpm_model::engine::device::{TrainInputs, Trainer};
     use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
     use ddpm_model::optimiser::Training;
     use ddpm_model::sampling::Walk;
@@ -90,12 +90,12 @@ pub fn operations(device: Device) -> Result<Exit> {
         let start = || Training::new(unet.parameters(), super::bench::optimiser(), 0, Stream::Init);
         let images: Vec<u8> = (0..16 * image.len()).map(|i| Random::new(0, Stream::Evaluation).word(0, i as u64) as u8).collect();
         let (compared, findings) = pair()?;
-        let course = Course { images: &images, seed: 0, batch: 4, flip: true, rates: &[1e-3; 2] };
-        let trained = Trainer::new(Box::new(compared), precision.numbers(), &unet, &diffusion, &start(), course)
+        let inputs = TrainInputs { images: &images, seed: 0, batch: 4, flip: true, rates: &[1e-3; 2] };
+        let trained = Trainer::new(Box::new(compared), precision.numbers(), &unet, &diffusion, &start(), inputs)
             .and_then(|mut trainer| trainer.run(1));
         failed |= tell("training", precision, trained.map(|_| ()), &findings);
         let (compared, findings) = pair()?;
-        let mut engine = Engine::remote(&unet, Box::new(compared), precision.numbers())?.load(start().into_average());
+        let mut engine = Engine::remote(&unet, Box::new(compared), precision.numbers())?.load(start().into_ema());
         let walked = Walk::new(&mut engine, &diffusion, &Sampler::Ancestral { clip: true, steps: Some(2) })
             .and_then(|mut walk| walk.run(0, 0, 4, &[]));
         failed |= tell("sampling", precision, walked.map(|_| ()), &findings);
@@ -105,7 +105,7 @@ pub fn operations(device: Device) -> Result<Exit> {
 
 /// Prints what was found; whether something is wrong.
 #[cfg(feature = "emulation")]
-fn tell(work: &str, precision: Precision, done: Result<(), ddpm_model::Error>, findings: &Findings) -> bool {
+fn tell(work: &str, precision: Precision, done: Result<(), ddpm_model::Error>, findings: &Comparisons) -> bool {
     let findings = findings.borrow();
     let (runs, worst) =
         (findings.values().map(|seen| seen.runs).sum::<usize>(), findings.iter().max_by(|a, b| a.1.worst.total_cmp(&b.1.worst)));

@@ -4,7 +4,7 @@ use crate::base::atomic;
 use crate::base::data::DataSource;
 use crate::base::exit::Exit;
 use crate::base::text::print;
-use crate::stages::classifier::{Plan, train};
+use crate::stages::classifier::{Hyperparameters, train};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -42,9 +42,9 @@ impl ClassifierArgs {
             Labelled::Cifar10 => DataSource::Cifar10 { path: self.path },
         };
         let data = source.load()?;
-        let mut plan = Plan::of(data.info.shape);
-        plan.epochs = self.epochs.unwrap_or(plan.epochs);
-        let (bytes, recipe) = train(&data, &plan, self.seed, |epoch, loss, accuracy| {
+        let mut hyper = Hyperparameters::of(data.info.shape);
+        hyper.epochs = self.epochs.unwrap_or(hyper.epochs);
+        let (bytes, recipe) = train(&data, &hyper, self.seed, |epoch, loss, accuracy| {
             eprintln!("epoch {epoch}: loss {loss:.4}, accuracy on held-out images {:.1}%", 100.0 * accuracy);
         })?;
         atomic::write(&self.out, &bytes)?;

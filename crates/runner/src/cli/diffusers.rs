@@ -10,7 +10,8 @@ use crate::interop::diffusers::{self as theirs, WEIGHTS};
 use crate::store::{CheckpointMeta, FORMAT};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use ddpm_model::foreign::Tensors;
+use ddpm_model::interop::Tensors;
+use ddpm_model::train_state::TrainState;
 use ddpm_model::{checkpoint, diffusers};
 use serde_json::Value;
 use std::fs;
@@ -98,8 +99,7 @@ impl Import {
         let numbers =
             diffusers::import(&config.network, unet.parameters(), tensors).with_context(|| weights.display().to_string()).needed()?;
         let digest = sha256(&numbers.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
-        let zeros = vec![0f32; numbers.len()];
-        let rows = [numbers.clone(), zeros.clone(), zeros, numbers];
+        let state = TrainState::new(numbers);
         let meta = CheckpointMeta {
             format: FORMAT,
             training_id: format!("imported-{}", &digest[..8]),
@@ -113,7 +113,7 @@ impl Import {
             wall_s: 0.0,
         };
         let text = serde_json::to_string(&meta)?;
-        atomic::write_with(&out, |part| Ok(checkpoint::write_states(part, unet.parameters(), &rows, &text)?))?;
+        atomic::write_with(&out, |part| Ok(checkpoint::write_state(part, unet.parameters(), &state, &text)?))?;
         print(&format!("{}: {} parameters, {}\n", out.display(), unet.parameter_count(), meta.training_id));
         Ok(Exit::Ok)
     }
@@ -122,7 +122,7 @@ impl Import {
 impl Export {
     pub fn run(self) -> Result<Exit> {
         let To::Diffusers { checkpoint: path, dir, raw } = self.to;
-        let (meta, shape, rows) = super::checkpoint::read(&path, &[])?;
+        let (meta, shape, state) = super::checkpoint::read(&path, &[])?;
         let (config, unet) = (&meta.config, meta.config.unet(shape));
         ensure!(
             shape.height == shape.width,
@@ -131,8 +131,7 @@ impl Export {
             shape.height,
             shape.width
         );
-        let [weights, _, _, average] = rows;
-        let tensors = diffusers::export(&config.network, unet.parameters(), if raw { &weights } else { &average })
+        let tensors = diffusers::export(&config.network, unet.parameters(), if raw { &state.theta } else { &state.ema })
             .with_context(|| path.display().to_string())?;
         fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display())).stored()?;
         let out_channels = config.diffusion().out_channels(shape.channels);

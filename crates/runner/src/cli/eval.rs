@@ -8,7 +8,7 @@ use crate::base::text::{number, print};
 use crate::interop::given;
 use crate::metrics::{Measured, Metric};
 use crate::stages::{BoundOf, bound, sample, score};
-use crate::store::Split;
+use crate::store::BoundBreakdown;
 use crate::store::progress::Reporter;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -82,7 +82,8 @@ impl Eval {
         }
         let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();
-        let (measured, Split { bound, terms, under, authors }) = bound(&mut opened.engine, config.diffusion(), &what, seed, &mut reporter)?;
+        let (measured, BoundBreakdown { bound, terms, under, authors }) =
+            bound(&mut opened.engine, config.diffusion(), &what, seed, &mut reporter)?;
         let mut scores: BTreeMap<Metric, Result<Measured, String>> = BTreeMap::new();
         if let Some(count) = self.samples {
             let mut sampling = config.sampling.clone();

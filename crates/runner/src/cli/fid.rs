@@ -10,7 +10,7 @@ use crate::metrics::Metric;
 use crate::metrics::features::{FeatureNet, FeatureSource, Features, INCEPTION_PATH};
 use crate::metrics::frechet::Gaussian;
 use crate::metrics::moments::Moments;
-use crate::metrics::reference::{FEWEST, Reference, Split};
+use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
 use crate::metrics::score::{Effort, scores};
 use crate::stages;
 use crate::store::progress::Reporter;
@@ -100,8 +100,8 @@ impl Fid {
             let what = format!("{net} features; {} images", samples.n());
             // There is one reference here: it stands for both splits, and is shown once.
             let reference = Reference {
-                train: Split { name: "reference", features: real, gaussian },
-                held_out: Split::of("reference", samples.clone())?,
+                train: SplitFeatures { name: "reference", features: real, gaussian },
+                held_out: SplitFeatures::of("reference", samples.clone())?,
             };
             found = scores(&samples, &reference, &what, Effort::All, 0)?;
             found.retain(|(metric, _)| *metric != Metric::FidHeldOut);

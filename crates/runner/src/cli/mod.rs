@@ -32,7 +32,7 @@ use ddpm_kernels::simd::Isa;
 #[command(
     name = "ddpm",
     version,
-    after_help = "Exit codes: 0 ok, 1 something else, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device or no space, 6 another process is at the job, 130 stopped as asked."
+    after_help = "Exit codes: 0 ok, 1 something else, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device or no space, 6 another process is running the job, 130 stopped as asked."
 )]
 pub struct Cli {
     #[command(subcommand)]

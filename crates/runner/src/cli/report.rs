@@ -38,9 +38,9 @@ pub fn finish(loaded: &Loaded) -> Result<Exit> {
         match State::of(&loaded.store, job)? {
             State::Done { .. } => {}
             State::Failed { reason } => failed.push((job, reason)),
-            State::Running { process, .. } => failed.push((job, format!("{process} is at it"))),
+            State::Running { process, .. } => failed.push((job, format!("{process} is running it"))),
             State::Partial { .. } | State::Missing {} => {
-                failed.push((job, in_slurm.get(&job.id).map_or_else(|| "not done".into(), Element::words)))
+                failed.push((job, in_slurm.get(&job.id).map_or_else(|| "not done".into(), Element::description)))
             }
         }
     }

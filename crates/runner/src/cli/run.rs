@@ -34,7 +34,7 @@ pub struct Run {
     /// Read one line; leave a checkpoint and end at the line "stop", end at once when standard input is closed
     #[arg(long)]
     leashed: bool,
-    /// End with code 6 where another process is at the job, instead of waiting for it
+    /// End with code 6 where another process is running the job, instead of waiting for it
     #[arg(long)]
     no_wait: bool,
 }

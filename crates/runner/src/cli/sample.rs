@@ -57,7 +57,7 @@ impl Sample {
             let config = opened.meta.config.clone();
             let sampling = SamplingConfig { count, ..config.sampling.clone() };
             let (samples, _) = stages::sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
-            ensure!(samples.about.rms.is_some(), NOT_FINITE);
+            ensure!(samples.info.rms.is_some(), NOT_FINITE);
             samples.bytes
         };
         let columns = ((bytes.len() / opened.shape.len()) as f64).sqrt().ceil() as usize;

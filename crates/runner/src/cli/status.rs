@@ -105,20 +105,20 @@ fn detail(loaded: &Loaded, job: &crate::experiment::Job, state: &State, in_slurm
     let in_slurm = || {
         // Of one that was submitted and is unknown to Slurm now, the store still says something.
         let traces = || in_slurm.submitted.contains(&job.id).then(|| slurm::traces(&loaded.store, &job.id).to_string());
-        in_slurm.elements.get(&job.id).map(Element::words).or_else(traces)
+        in_slurm.elements.get(&job.id).map(Element::description).or_else(traces)
     };
     match state {
         State::Done { .. } => None,
         State::Failed { reason } => Some(reason.clone()),
         State::Running { process, progress } => {
-            Some(format!("{process}{}", progress.as_ref().map_or(String::new(), |p| format!(": {}", words(p)))))
+            Some(format!("{process}{}", progress.as_ref().map_or(String::new(), |p| format!(": {}", progress_line(p)))))
         }
-        State::Partial { progress, .. } => in_slurm().or_else(|| progress.as_ref().map(words)),
+        State::Partial { progress, .. } => in_slurm().or_else(|| progress.as_ref().map(progress_line)),
         State::Missing {} => in_slurm(),
     }
 }
 
-fn words(p: &Progress) -> String {
+fn progress_line(p: &Progress) -> String {
     let rate = if p.images_per_s > 0.0 { format!(", {:.0} img/s on {}", p.images_per_s, p.device) } else { String::new() };
     let left = p.seconds_left.map_or(String::new(), |s| format!(", {} left", duration(s)));
     format!("{} {} of {}{rate}{left}", p.stage.name(), p.done, p.total)

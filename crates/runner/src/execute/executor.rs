@@ -13,12 +13,12 @@ pub trait Executor {
 }
 
 /// Jobs that share a training: the first one trains, so they go one after the other.
-pub type Group = Vec<Job>;
+pub type JobGroup = Vec<Job>;
 
 /// The jobs in groups, the longest group first: the machine is not left waiting for one that began last.
-pub fn groups(jobs: &[Job], data: &DatasetInfo) -> Vec<Group> {
+pub fn groups(jobs: &[Job], data: &DatasetInfo) -> Vec<JobGroup> {
     let mut places: HashMap<&str, usize> = HashMap::new();
-    let mut groups: Vec<(f64, Group)> = Vec::new();
+    let mut groups: Vec<(f64, JobGroup)> = Vec::new();
     let mut costs = Costs::default();
     for job in jobs {
         let cost = costs.of(job, data);

@@ -1,6 +1,6 @@
 //! Processes on this machine: so many at a time on each device.
 
-use super::executor::{Executor, Group, groups};
+use super::executor::{Executor, JobGroup, groups};
 use super::process::{self, Ended};
 use super::screen::Screen;
 use crate::base::cause::Cause;
@@ -46,10 +46,10 @@ pub struct Local<'a> {
 }
 
 /// Groups that wait, and from when on each may be taken.
-struct Queue(Mutex<Vec<(Instant, Group)>>);
+struct Queue(Mutex<Vec<(Instant, JobGroup)>>);
 
 enum Next {
-    Take(Group),
+    Take(JobGroup),
     Later,
     Empty,
 }
@@ -65,13 +65,13 @@ impl Queue {
         }
     }
 
-    fn put_back(&self, group: Group) {
+    fn put_back(&self, group: JobGroup) {
         self.0.lock().expect("no worker panics").push((Instant::now() + ELSEWHERE, group));
     }
 }
 
 /// What the workers share.
-struct Work<'a> {
+struct Workers<'a> {
     local: &'a Local<'a>,
     queue: Queue,
     screen: Screen,
@@ -85,7 +85,7 @@ impl Executor for Local<'_> {
     fn execute(&self, jobs: &[Job]) -> Result<()> {
         let now = Instant::now();
         let queue = Queue(Mutex::new(groups(jobs, self.data).into_iter().map(|group| (now, group)).collect()));
-        let work = Work { local: self, queue, screen: Screen::new(jobs.len()), broken: AtomicBool::new(false), spent: Mutex::new(0.0) };
+        let work = Workers { local: self, queue, screen: Screen::new(jobs.len()), broken: AtomicBool::new(false), spent: Mutex::new(0.0) };
         let busy = std::thread::scope(|scope| {
             let workers: Vec<_> = self.slots.iter().map(|device| scope.spawn(|| work.until_done(*device))).collect();
             // The first error; the other workers have stopped because of it.
@@ -97,7 +97,7 @@ impl Executor for Local<'_> {
     }
 }
 
-impl Work<'_> {
+impl Workers<'_> {
     fn ends(&self) -> bool {
         stop::requested() || self.broken.load(Ordering::SeqCst)
     }

@@ -6,7 +6,7 @@ mod process;
 mod screen;
 pub mod slurm;
 
-pub use executor::{Executor, Group, groups};
+pub use executor::{Executor, JobGroup, groups};
 pub use local::Local;
 pub use process::STOP;
 pub use slurm::Slurm;

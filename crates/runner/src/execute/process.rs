@@ -15,7 +15,7 @@ use std::time::Duration;
 pub enum Ended {
     /// With a record.
     Over,
-    /// Another process is at the job.
+    /// Another process is running the job.
     Busy,
     /// As it was asked to; what it had is kept.
     Stopped,

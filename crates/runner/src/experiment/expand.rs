@@ -25,26 +25,26 @@ pub struct Cell {
 impl Cell {
     /// What varies, in words: `eps, vlb, learned`.
     pub fn label(&self) -> String {
-        let words: Vec<String> = self.axes.iter().map(|(_, v)| words(v)).collect();
+        let words: Vec<String> = self.axes.iter().map(|(_, v)| brief(v)).collect();
         if words.is_empty() { "the base".into() } else { words.join(", ") }
     }
 
     /// The value of one of the names that vary, in words; empty where this cell leaves it to the base.
     pub fn value(&self, name: &str) -> String {
-        self.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| words(v))
+        self.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| brief(v))
     }
 }
 
 /// A typed value in a few words.
-pub fn words(value: &Value) -> String {
+pub fn brief(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
         Value::Object(map) => {
-            let kind = map.get("kind").map(words);
-            let rest = map.iter().filter(|(k, _)| *k != "kind").map(|(k, v)| format!("{k}={}", words(v)));
+            let kind = map.get("kind").map(brief);
+            let rest = map.iter().filter(|(k, _)| *k != "kind").map(|(k, v)| format!("{k}={}", brief(v)));
             kind.into_iter().chain(rest).collect::<Vec<_>>().join(" ")
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(words).collect::<Vec<_>>().join(" ")),
+        Value::Array(items) => format!("[{}]", items.iter().map(brief).collect::<Vec<_>>().join(" ")),
         other => other.to_string(),
     }
 }
@@ -96,9 +96,9 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
             cells.push(cell(&shared, &chosen, file, origin, flags)?);
         }
         // An odometer: the last axis turns fastest.
-        let Some(turned) = (0..axes.len()).rev().find(|&i| places[i] + 1 < axes[i].len()) else { break };
-        places[turned] += 1;
-        places[turned + 1..].fill(0);
+        let Some(turning) = (0..axes.len()).rev().find(|&i| places[i] + 1 < axes[i].len()) else { break };
+        places[turning] += 1;
+        places[turning + 1..].fill(0);
     }
     if cells.is_empty() {
         return Err(at("exclude".into(), "leaves no cell".into()));
@@ -198,7 +198,7 @@ fn locate(error: ConfigError, chosen: &[&Choice], file: &GridFile, flags: &[Stri
             return ConfigError { path: format!("set.{name}{}", &error.path[path.len()..]), ..error };
         }
     }
-    let values: Vec<String> = chosen.iter().flat_map(|c| &c.sets).map(|(_, v)| words(v)).collect();
+    let values: Vec<String> = chosen.iter().flat_map(|c| &c.sets).map(|(_, v)| brief(v)).collect();
     let cell = if values.is_empty() { String::new() } else { format!(" (in the cell {})", values.join(", ")) };
     ConfigError { problem: format!("{}{cell}", error.problem), ..error }
 }
@@ -237,7 +237,7 @@ fn condition(map: &Map<String, Value>, place: &str, origin: &str) -> Result<Vec<
 
 /// Whether all values of `condition` are among what is set. Kinds may be written alone on either side.
 fn agrees(condition: &[(String, Value)], sets: &[&(String, Value)]) -> bool {
-    let same = |a: &Value, b: &Value| a == b || words(a) == words(b);
+    let same = |a: &Value, b: &Value| a == b || brief(a) == brief(b);
     condition.iter().all(|(path, value)| sets.iter().any(|(p, v)| p == path && same(v, value)))
 }
 

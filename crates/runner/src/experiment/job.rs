@@ -1,7 +1,7 @@
 //! A job: one configuration under one seed, named by what it depends on.
 
 use super::config::Config;
-use super::expand::{studies, words};
+use super::expand::{brief, studies};
 use super::load::Experiment;
 use super::study::Study;
 use crate::metrics::features::FeatureSource;
@@ -38,9 +38,9 @@ impl Job {
         let d = &config.diffusion;
         let choices = [
             config.data.kind().to_string(),
-            words(&json!(d.prediction)),
-            words(&json!(d.objective)).replace([' ', '='], "-"),
-            words(&json!(d.variance)),
+            brief(&json!(d.prediction)),
+            brief(&json!(d.objective)).replace([' ', '='], "-"),
+            brief(&json!(d.variance)),
             d.schedule.kind().to_string(),
         ];
         let mut training = json!({
@@ -83,11 +83,11 @@ fn digest(value: &Value) -> String {
 pub fn asked(experiment: &Experiment) -> Vec<(usize, u64, Option<Study>)> {
     let mut asked = Vec::new();
     let seeds = &experiment.file.seeds;
-    for (place, cell) in experiment.cells.iter().enumerate() {
+    for (cell_index, cell) in experiment.cells.iter().enumerate() {
         let (before, after): (Vec<_>, Vec<_>) = studies(&experiment.file, cell).into_iter().partition(Study::walks);
-        asked.extend(before.into_iter().map(|study| (place, seeds[0], Some(study))));
-        asked.extend(seeds.iter().map(|seed| (place, *seed, None)));
-        asked.extend(after.into_iter().map(|study| (place, seeds[0], Some(study))));
+        asked.extend(before.into_iter().map(|study| (cell_index, seeds[0], Some(study))));
+        asked.extend(seeds.iter().map(|seed| (cell_index, *seed, None)));
+        asked.extend(after.into_iter().map(|study| (cell_index, seeds[0], Some(study))));
     }
     asked
 }
@@ -95,14 +95,14 @@ pub fn asked(experiment: &Experiment) -> Vec<(usize, u64, Option<Study>)> {
 /// All jobs of an experiment on images of `shape` and a data set of digest `data`, and for each the place of its cell.
 pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Vec<(usize, Job)>> {
     let mut names: Vec<(&FeatureSource, String)> = Vec::new();
-    let job = |(place, seed, study): (usize, u64, Option<Study>)| {
-        let config = &experiment.cells[place].config;
+    let job = |(cell_index, seed, study): (usize, u64, Option<Study>)| {
+        let config = &experiment.cells[cell_index].config;
         let source = &config.evaluation.features;
         if !names.iter().any(|(known, _)| *known == source) {
             names.push((source, source.name_for(shape)?));
         }
         let name = names.iter().find(|(known, _)| *known == source).map_or("", |(_, name)| name);
-        Ok((place, Job::new(config.clone(), seed, study, data, name)))
+        Ok((cell_index, Job::new(config.clone(), seed, study, data, name)))
     };
     asked(experiment).into_iter().map(job).collect()
 }

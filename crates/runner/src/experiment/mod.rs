@@ -13,7 +13,7 @@ mod suggest;
 pub mod yaml;
 
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
-pub use expand::{Cell, MAX_JOBS, agrees_with, published, studies, words};
+pub use expand::{Cell, MAX_JOBS, agrees_with, brief, published, studies};
 pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
 pub(crate) use job::tiny;

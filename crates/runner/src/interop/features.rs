@@ -12,14 +12,14 @@ use std::path::Path;
 /// What a file of features says of itself.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct About {
+struct FeaturesInfo {
     /// In which network's features.
     features: String,
     /// Digest of that and of the images.
     key: String,
 }
 
-fn write(path: &Path, about: &About, features: &Features) -> Result<()> {
+fn write(path: &Path, about: &FeaturesInfo, features: &Features) -> Result<()> {
     let tensor = |numbers: &[f32], width: usize| Tensor::from_slice(numbers, (features.n(), width), &Device::Cpu);
     let tensors = [
         ("features".to_string(), tensor(&features.rows, features.dim)?),
@@ -35,13 +35,13 @@ pub fn write_features(path: &Path, net: &str, features: &Features) -> Result<()>
 
 /// The same with a key, by which they are known again.
 pub fn write_keyed(path: &Path, net: &str, key: &str, features: &Features) -> Result<()> {
-    write(path, &About { features: net.into(), key: key.into() }, features)
+    write(path, &FeaturesInfo { features: net.into(), key: key.into() }, features)
 }
 
 /// Features that were left with this key; those of another are an error.
 pub fn read_keyed(path: &Path, key: &str) -> Result<Features> {
     let about = checkpoint::description(&fs::read(path)?)?.context("has no description")?;
-    ensure!(serde_json::from_str::<About>(&about)?.key == key, "holds features of something else");
+    ensure!(serde_json::from_str::<FeaturesInfo>(&about)?.key == key, "holds features of something else");
     Ok(read_features(path)?.context("holds no features")?.0)
 }
 
@@ -66,6 +66,6 @@ pub fn read_features(path: &Path) -> Result<Option<(Features, Option<String>)>> 
         features.probabilities = numbers("probabilities")?;
     }
     let about = checkpoint::description(&bytes).with_context(|| path.display().to_string())?;
-    let about = about.and_then(|text| serde_json::from_str::<About>(&text).ok());
+    let about = about.and_then(|text| serde_json::from_str::<FeaturesInfo>(&text).ok());
     Ok(Some((features, about.map(|about| about.features))))
 }

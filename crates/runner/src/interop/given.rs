@@ -71,7 +71,7 @@ impl GivenNoise {
 /// the samples.
 pub fn sample(mut walk: Walk, given: Option<GivenNoise>, count: usize, seed: u64, dump: Option<&Path>) -> Result<Tensor> {
     let n = given.as_ref().map_or(Ok(count), |g| g.x.dim(0))?;
-    let steps = walk.evaluations();
+    let steps = walk.nfe();
     let start = match &given {
         Some(given) => given.x.clone(),
         None => walk.noise(seed, None, 0, n)?,

@@ -4,7 +4,7 @@
 use crate::base::atomic;
 use crate::metrics::moments::Moments;
 use anyhow::{Context, Result, bail, ensure};
-use ddpm_model::foreign::read_npz;
+use ddpm_model::interop::read_npz;
 use ddpm_model::tensor::{DType, Device, Tensor};
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 use super::features::Features;
 use ddpm_kernels::gemm::F64;
 use ddpm_kernels::gemm::matrix::product;
-use ddpm_kernels::gemm::pack::{Grade, Matrix};
+use ddpm_kernels::gemm::pack::{Matrix, OperandSplit};
 use rayon::prelude::*;
 
 /// Neighbours that span a ball: the paper's.
@@ -55,8 +55,9 @@ impl<'a> Manifold<'a> {
             let mut products = vec![0.0; m * OTHERS];
             for (at, others) in other.features.rows.chunks(OTHERS * dim).enumerate() {
                 let (right, n) = (wide(others), others.len() / dim);
-                let (a, b) = (Matrix { data: &left, stride: dim, turned: false }, Matrix { data: &right, stride: dim, turned: true });
-                product::<F64>(Grade::Single, (m, dim, n), a, b, false, n, &mut products[..m * n]);
+                let (a, b) =
+                    (Matrix { data: &left, stride: dim, transposed: false }, Matrix { data: &right, stride: dim, transposed: true });
+                product::<F64>(OperandSplit::One, (m, dim, n), a, b, false, n, &mut products[..m * n]);
                 for ((state, length), products) in states.iter_mut().zip(lengths).zip(products.chunks_exact(n)) {
                     for (j, product) in products.iter().enumerate() {
                         let place = at * OTHERS + j;

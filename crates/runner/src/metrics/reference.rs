@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 pub const FEWEST: usize = 10;
 
 /// One split of a data set.
-pub struct Split {
+pub struct SplitFeatures {
     /// `training` or `held-out`.
     pub name: &'static str,
     /// What the network sees.
@@ -22,17 +22,17 @@ pub struct Split {
 /// Both splits.
 pub struct Reference {
     /// Images that were trained on.
-    pub train: Split,
+    pub train: SplitFeatures,
     /// Images that were not.
-    pub held_out: Split,
+    pub held_out: SplitFeatures,
 }
 
-impl Split {
+impl SplitFeatures {
     /// Of features at hand.
-    pub fn of(name: &'static str, features: Features) -> Result<Split> {
+    pub fn of(name: &'static str, features: Features) -> Result<SplitFeatures> {
         ensure!(features.are_finite(), "features of {name} images are not finite");
         let gaussian = Gaussian::of(&Moments::of(features.dim, features.iter()))?;
-        Ok(Split { name, features, gaussian })
+        Ok(SplitFeatures { name, features, gaussian })
     }
 
     /// Their balls of nearest neighbours.

@@ -5,7 +5,7 @@ use super::features::Features;
 use super::inception_score::over_splits;
 use super::manifold::Manifold;
 use super::moments::Moments;
-use super::reference::{Reference, Split};
+use super::reference::{Reference, SplitFeatures};
 use super::{Measured, Metric, kid};
 use anyhow::Result;
 use ddpm_kernels::random::{Random, Stream};
@@ -24,7 +24,7 @@ pub enum Effort {
     /// Every score, with resamplings.
     All,
     /// Fréchet distance to the training images and inception score, without uncertainty of the former: for many sets of one size.
-    Course,
+    Quick,
 }
 
 /// All scores of samples. `what` says for protocols whose features they are.
@@ -39,11 +39,11 @@ pub fn scores(samples: &Features, reference: &Reference, what: &str, effort: Eff
     });
     let moments = Moments::of(samples.dim, samples.iter());
     let targets = match effort {
-        Effort::Course => vec![(Metric::Fid, &reference.train)],
+        Effort::Quick => vec![(Metric::Fid, &reference.train)],
         Effort::All => vec![(Metric::Fid, &reference.train), (Metric::FidHeldOut, &reference.held_out)],
     };
     let resampled = match effort {
-        Effort::Course => Vec::new(),
+        Effort::Quick => Vec::new(),
         Effort::All => resamplings(samples, seed),
     };
     for (metric, split) in targets {
@@ -53,7 +53,7 @@ pub fn scores(samples: &Features, reference: &Reference, what: &str, effort: Eff
         let how = if distances.is_empty() { String::new() } else { format!("; ± standard error of {BOOTSTRAPS} resamplings") };
         found.push(measured(metric, value, error, format!("{what}; {}{how}", against(split))));
     }
-    if effort == Effort::Course {
+    if effort == Effort::Quick {
         return Ok(found);
     }
     let train = &reference.train;
@@ -68,12 +68,12 @@ pub fn scores(samples: &Features, reference: &Reference, what: &str, effort: Eff
     Ok(found)
 }
 
-fn against(split: &Split) -> String {
+fn against(split: &SplitFeatures) -> String {
     format!("against {} {} images", split.gaussian.n(), split.name)
 }
 
 /// The distance at infinitely many samples.
-fn infinite(samples: &Features, train: &Split, what: &str, seed: u64) -> Result<Score> {
+fn infinite(samples: &Features, train: &SplitFeatures, what: &str, seed: u64) -> Result<Score> {
     let (n, random) = (samples.n(), Random::new(seed, Stream::Subset));
     let Some(sizes) = sizes(n, samples.dim) else {
         let reason = format!("too few samples to extrapolate: expected at least {}, got {n}", (4 * samples.dim).max(2 * samples.dim + 15));
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn every_score_has_its_own_name() {
         let reference = Reference {
-            train: Split::of("training", features(300, 1, 1.0, 0.0)).unwrap(),
-            held_out: Split::of("held-out", features(300, 2, 1.0, 5.0)).unwrap(),
+            train: SplitFeatures::of("training", features(300, 1, 1.0, 0.0)).unwrap(),
+            held_out: SplitFeatures::of("held-out", features(300, 2, 1.0, 5.0)).unwrap(),
         };
         let samples = features(200, 3, 0.1, 0.0);
         let all = scores(&samples, &reference, "f", Effort::All, 0).unwrap();
@@ -139,13 +139,13 @@ mod tests {
         assert!(of(Metric::FidHeldOut).protocol.contains("against 300 held-out images"));
         assert!((of(Metric::FidInfinity).value - of(Metric::Fid).value).abs() < 0.1);
         assert!(all.iter().all(|(_, v)| v.as_ref().unwrap().n == 200));
-        assert_eq!(scores(&samples, &reference, "f", Effort::Course, 0).unwrap().len(), 2);
+        assert_eq!(scores(&samples, &reference, "f", Effort::Quick, 0).unwrap().len(), 2);
     }
 
     /// The spread of resamplings is that of the score itself, found by drawing afresh.
     #[test]
     fn a_bootstrap_tells_the_spread() {
-        let reference = Split::of("training", features(2000, 1, 1.0, 0.0)).unwrap();
+        let reference = SplitFeatures::of("training", features(2000, 1, 1.0, 0.0)).unwrap();
         let fid = |f: &Features| reference.gaussian.distance(&Moments::of(2, f.iter())).unwrap();
         let fresh: Vec<f64> = (10..60).map(|seed| fid(&features(200, seed, 1.0, 0.3))).collect();
         let resampled: Vec<f64> =

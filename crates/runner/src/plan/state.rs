@@ -20,7 +20,7 @@ pub enum State {
         /// Why.
         reason: String,
     },
-    /// A process is at it.
+    /// A process is running it.
     Running {
         /// Which.
         process: String,
@@ -49,7 +49,7 @@ impl State {
         if !record.as_ref().is_some_and(|r| !matches!(r.outcome, Outcome::Failed { .. }))
             && let Some(holder) = claim::holder(&store.run(&job.id))
         {
-            return Ok(State::Running { process: holder.words(), progress: progress::of(&store.run(&job.id)) });
+            return Ok(State::Running { process: holder.description(), progress: progress::of(&store.run(&job.id)) });
         }
         if let Some(record) = record {
             return Ok(match record.outcome {
@@ -158,7 +158,7 @@ mod tests {
         );
         assert_eq!((now().word(), now().is_done()), ("running", false));
         let leave = |outcome| store.leave_record(&Record::of(&job, "d", outcome)).unwrap();
-        // One that has failed and is tried again runs; one that is done is done, whoever looks into it.
+        // One that has failed and is tried again runs; one that is done stays done, whatever process opens it.
         leave(Outcome::Failed { cause: Cause::Program, reason: "because".into(), attempts: 2 });
         assert_eq!(now().word(), "running");
         leave(Outcome::Diverged { reason: "loss inf".into() });

@@ -86,8 +86,8 @@ fn training(dir: &Path, out: &mut Verified) -> Result<()> {
             });
         } else if CHECKPOINTS.contains(&name.as_str()) {
             out.check(&path, BEFORE, || {
-                let described = checkpoints::describe(&fs::read(&path)?)?;
-                named(&described.training_id, dir, described.format)
+                let meta = checkpoints::describe(&fs::read(&path)?)?;
+                named(&meta.training_id, dir, meta.format)
             });
         } else if name == DAMAGED {
             out.foreign(&path, "is a damaged checkpoint that was set aside");
@@ -280,11 +280,11 @@ mod tests {
             fs::create_dir_all(at(path).parent().unwrap()).unwrap();
             sealed::write(&at(path), record).unwrap();
         };
-        let described = |id: &str| checkpoint::to_bytes(&[], &format!(r#"{{"id":"{id}"}}"#)).unwrap();
+        let file_of = |id: &str| checkpoint::to_bytes(&[], &format!(r#"{{"id":"{id}"}}"#)).unwrap();
         // As it should be: read, or another process's.
         sealed("runs/good/record.json", &record("good", FORMAT));
-        put("samples/good.safetensors", &described("good"));
-        put("features/any.safetensors", &described("its name says nothing"));
+        put("samples/good.safetensors", &file_of("good"));
+        put("features/any.safetensors", &file_of("its name says nothing"));
         for name in ["claim-3", "history.jsonl", "config.yaml", "progress.json", "samples.png"] {
             put(&format!("runs/good/{name}"), b"x");
         }
@@ -296,14 +296,14 @@ mod tests {
         put("training/loose", b"x");
         put("training/t/checkpoint.damaged.safetensors", b"x");
         put("training/t/checkpoint.previous.safetensors", b"x");
-        put("training/t/checkpoint.safetensors", &described("t"));
+        put("training/t/checkpoint.safetensors", &file_of("t"));
         put("training/t/config.yaml", b"x");
         put("training/t/training.json", b"x");
         put("runs/loose.png", b"x");
         put("runs/good/notes.txt", b"x");
         sealed("runs/moved/record.json", &record("good", FORMAT));
         sealed("runs/old/record.json", &record("old", FORMAT - 1));
-        put("samples/moved.safetensors", &described("good"));
+        put("samples/moved.safetensors", &file_of("good"));
         put("samples/none.safetensors", b"x");
         put("features/none.safetensors", b"x");
         std::os::unix::fs::symlink(at("features/any.safetensors"), at("features/to-any.safetensors")).unwrap();

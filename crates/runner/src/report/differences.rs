@@ -76,22 +76,22 @@ pub fn section(experiment: &Experiment, frames: &Frames) -> Result<String> {
 
 /// The place of the cell with the best mean over its seeds: the highest where more is better, else the lowest; none where none has any.
 fn best(seeds: &[BTreeMap<u64, f64>], rises: bool) -> Option<usize> {
-    let mean = |place: usize| seeds[place].values().sum::<f64>() / seeds[place].len() as f64;
+    let mean = |cell_index: usize| seeds[cell_index].values().sum::<f64>() / seeds[cell_index].len() as f64;
     let sign = if rises { -1.0 } else { 1.0 };
-    let there = (0..seeds.len()).filter(|place| !seeds[*place].is_empty());
+    let there = (0..seeds.len()).filter(|cell_index| !seeds[*cell_index].is_empty());
     there.min_by(|a, b| (sign * mean(*a)).total_cmp(&(sign * mean(*b))))
 }
 
 /// One metric's column, and whether a cell is marked.
 fn column(experiment: &Experiment, frames: &Frames, metric: Metric) -> Result<Vec<(String, bool)>> {
-    let seeds = (0..experiment.cells.len()).map(|place| frames.by_seed(place, metric)).collect::<Result<Vec<_>>>()?;
+    let seeds = (0..experiment.cells.len()).map(|cell_index| frames.by_seed(cell_index, metric)).collect::<Result<Vec<_>>>()?;
     let Some(best) = best(&seeds, metric.rises()) else { return Ok(vec![("–".into(), false); seeds.len()]) };
     let digits = metric.digits() + 1;
-    let cell = |place: usize| {
-        if place == best {
+    let cell = |cell_index: usize| {
+        if cell_index == best {
             return ("best".to_string(), false);
         }
-        let pairs: Vec<(f64, f64)> = seeds[place].iter().filter_map(|(seed, v)| Some((*v, *seeds[best].get(seed)?))).collect();
+        let pairs: Vec<(f64, f64)> = seeds[cell_index].iter().filter_map(|(seed, v)| Some((*v, *seeds[best].get(seed)?))).collect();
         match Difference::of(&pairs) {
             None => ("–".into(), false),
             Some(d) => {

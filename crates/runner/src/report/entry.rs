@@ -2,14 +2,14 @@
 
 use crate::experiment::{Cell, Job};
 use crate::metrics::Metric;
-use crate::store::{Record, Split, TermAt, TrainingRecord};
+use crate::store::{BoundBreakdown, Record, TermAt, TrainingRecord};
 use ddpm_core::rate_distortion::{RatePoint, rate_distortion};
 
 /// One job's records beside its cell.
 pub struct Entry<'a> {
     pub cell: &'a Cell,
     /// The cell's place in the grid.
-    pub place: usize,
+    pub cell_index: usize,
     pub job: &'a Job,
     pub record: Record,
     pub training: Option<TrainingRecord>,
@@ -28,7 +28,7 @@ impl Entry<'_> {
 }
 
 /// Rate and distortion of a bound, errors averaged over images before the root is taken.
-pub fn coding(split: &Split) -> Vec<RatePoint> {
+pub fn coding(split: &BoundBreakdown) -> Vec<RatePoint> {
     let terms: Vec<f64> = split.terms.iter().map(|t| t.variance_mismatch + t.mean_error + t.decoder).collect();
     let errors: Vec<f64> = split.terms.iter().map(|t| t.mse_x0).collect();
     rate_distortion(&terms, split.bound.prior, &errors)

@@ -25,8 +25,8 @@ fn lines(entries: &[Entry], points: impl Fn(&Entry) -> Vec<(f64, f64)>) -> Vec<L
     let mut seen = Vec::new();
     let mut lines = Vec::new();
     for entry in entries {
-        if !seen.contains(&entry.place) {
-            seen.push(entry.place);
+        if !seen.contains(&entry.cell_index) {
+            seen.push(entry.cell_index);
             lines.push(Line { label: entry.cell.label(), points: points(entry) });
         }
     }
@@ -89,10 +89,10 @@ pub fn studies(dir: &Path, studies: &[Entry], store: &Store) -> Result<Drawn> {
     for (metric, name) in [(Metric::InceptionScore, "reverse-time-is"), (Metric::Fid, "reverse-time-fid")] {
         let points = |e: &Entry| {
             let timesteps = e.record.config.diffusion.timesteps;
-            let course = e.record.findings.iter().flat_map(|f| &f.course);
+            let course = e.record.findings.iter().flat_map(|f| &f.scores);
             course.filter_map(|at| Some(((timesteps - at.t) as f64, at.metrics.get(&metric)?.value))).collect()
         };
-        let walked: Vec<&Entry> = studies.iter().filter(|e| e.record.findings.iter().any(|f| !f.course.is_empty())).collect();
+        let walked: Vec<&Entry> = studies.iter().filter(|e| e.record.findings.iter().any(|f| !f.scores.is_empty())).collect();
         let chart = Chart {
             title: &format!("{} of the predicted x₀ along the reverse process", metric.heading()),
             x: Axis { label: "T − t", log: false },
@@ -170,7 +170,7 @@ pub fn schedules(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
 pub fn metrics(dir: &Path, experiment: &Experiment, frames: &Frames) -> Result<Drawn> {
     let mut panels = Vec::new();
     for metric in &experiment.file.metrics {
-        let bar = |place| Ok(frames.mean(place, *metric)?.map(|m| (m.value, m.error)));
+        let bar = |cell_index| Ok(frames.mean(cell_index, *metric)?.map(|m| (m.value, m.error)));
         let bars = (0..experiment.cells.len()).map(bar).collect::<Result<Vec<_>>>()?;
         if bars.iter().any(Option::is_some) {
             panels.push(Panel { heading: metric.heading().to_string(), bars, digits: metric.digits() });

@@ -21,9 +21,9 @@ use entry::Entry;
 pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data: &DatasetInfo) -> Result<String> {
     let dir = store.report(&experiment.name);
     let mut entries = Vec::new();
-    for (place, job, record) in records(store, jobs)? {
+    for (cell_index, job, record) in records(store, jobs)? {
         let training = store.training_record(&record.training_id)?;
-        entries.push(Entry { cell: &experiment.cells[place], place, job, record, training });
+        entries.push(Entry { cell: &experiment.cells[cell_index], cell_index, job, record, training });
     }
     let (studies, entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|e| e.record.findings.is_some());
     let frames = tables::Frames::of(experiment, &entries)?;

@@ -20,7 +20,7 @@ pub fn tables(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Re
     Ok(text)
 }
 
-fn place_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize> {
+fn index_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize> {
     experiment.cells.iter().position(|c| agrees_with(c, cell))
 }
 
@@ -46,10 +46,10 @@ fn published(table: &Published, experiment: &Experiment, frames: &Frames) -> Res
         let mut cells = vec![line.name.clone()];
         cells.extend(table.metrics.iter().map(|m| line.says.get(m).cloned().unwrap_or_default()));
         if ours {
-            let place = line.cell.as_ref().and_then(|cell| place_of(experiment, cell));
+            let cell_index = line.cell.as_ref().and_then(|cell| index_of(experiment, cell));
             let measured = |metric: Metric| -> Result<String> {
-                let Some(place) = place else { return Ok(String::new()) };
-                Ok(frames.mean(place, metric)?.map_or_else(|| "–".into(), |m| number(m.value, m.error, metric.digits())))
+                let Some(cell_index) = cell_index else { return Ok(String::new()) };
+                Ok(frames.mean(cell_index, metric)?.map_or_else(|| "–".into(), |m| number(m.value, m.error, metric.digits())))
             };
             for metric in &table.metrics {
                 cells.push(measured(*metric)?);
@@ -68,8 +68,8 @@ fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) 
     );
     let headings = ["received, T − t + 1", "rate, bits/dim", "RMSE (0-255)", "here: rate", "here: RMSE"].map(String::from);
     text += &head(&headings);
-    let place = place_of(experiment, &coding.cell);
-    let ours = entries.iter().find(|e| Some(e.place) == place && !e.terms().is_empty());
+    let cell_index = index_of(experiment, &coding.cell);
+    let ours = entries.iter().find(|e| Some(e.cell_index) == cell_index && !e.terms().is_empty());
     for line in &coding.rows {
         let mut cells = match ours {
             Some(entry) => {

@@ -42,10 +42,10 @@ fn sheet(
     let mut seen = Vec::new();
     for entry in entries {
         let path = store.run(&entry.record.id).join(format!("{name}.png"));
-        if seen.contains(&entry.place) || !path.exists() {
+        if seen.contains(&entry.cell_index) || !path.exists() {
             continue;
         }
-        seen.push(entry.place);
+        seen.push(entry.cell_index);
         let opened = image::open(&path).with_context(|| format!("{}: is not a picture", path.display()))?;
         pictures.push((caption(entry), opened.to_rgb8()));
     }

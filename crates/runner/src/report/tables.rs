@@ -5,7 +5,7 @@ use crate::base::atomic;
 use crate::base::text::{number, wrapped};
 use crate::experiment::Experiment;
 use crate::metrics::Metric;
-use crate::store::{Split, TermAt};
+use crate::store::{BoundBreakdown, TermAt};
 use anyhow::Result;
 use ddpm_core::likelihood::{Bound, UnderVariances};
 use polars::prelude::*;
@@ -45,21 +45,21 @@ impl Frames {
     }
 
     /// A cell's replicates of a metric by their seeds.
-    pub fn by_seed(&self, place: usize, metric: Metric) -> Result<BTreeMap<u64, f64>> {
-        let rows = self.rows(place, metric)?;
+    pub fn by_seed(&self, cell_index: usize, metric: Metric) -> Result<BTreeMap<u64, f64>> {
+        let rows = self.rows(cell_index, metric)?;
         let (seeds, values) = (rows.column("seed")?.u64()?, rows.column("value")?.f64()?);
         Ok(seeds.iter().zip(values.iter()).filter_map(|(seed, value)| Some((seed?, value?))).collect())
     }
 
-    fn rows(&self, place: usize, metric: Metric) -> Result<DataFrame> {
-        let cells = self.metrics.column("cell")?.as_materialized_series().equal(place as u32)?;
+    fn rows(&self, cell_index: usize, metric: Metric) -> Result<DataFrame> {
+        let cells = self.metrics.column("cell")?.as_materialized_series().equal(cell_index as u32)?;
         let names = self.metrics.column("metric")?.as_materialized_series().equal(metric.name())?;
         Ok(self.metrics.filter(&(cells & names))?)
     }
 
     /// A cell's replicates of a metric, brought together. None where no replicate has it.
-    pub fn mean(&self, place: usize, metric: Metric) -> Result<Option<Mean>> {
-        let rows = self.rows(place, metric)?;
+    pub fn mean(&self, cell_index: usize, metric: Metric) -> Result<Option<Mean>> {
+        let rows = self.rows(cell_index, metric)?;
         let values = rows.column("value")?.f64()?.drop_nulls();
         let (of, n) = (self.seeds, values.len());
         let Some(value) = values.mean() else { return Ok(None) };
@@ -84,7 +84,7 @@ pub struct Mean {
 
 fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
     let rows: Vec<(&Entry, Metric)> = entries.iter().flat_map(|e| Metric::ALL.map(|m| (e, m))).collect();
-    let mut columns = vec![Column::new("cell".into(), rows.iter().map(|(e, _)| e.place as u32).collect::<Vec<_>>())];
+    let mut columns = vec![Column::new("cell".into(), rows.iter().map(|(e, _)| e.cell_index as u32).collect::<Vec<_>>())];
     for name in axis_names(experiment) {
         let values: Vec<String> = rows.iter().map(|(e, _)| e.cell.value(&name)).collect();
         columns.push(Column::new(name.as_str().into(), values));
@@ -95,7 +95,7 @@ fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
     let text = |f: &dyn Fn(&Entry, Metric) -> Option<String>| -> Vec<Option<String>> { rows.iter().map(|(e, m)| f(e, *m)).collect() };
     columns.extend([
         Column::new("seed".into(), rows.iter().map(|(e, _)| e.record.seed).collect::<Vec<_>>()),
-        Column::new("evaluations".into(), rows.iter().map(|(e, _)| e.record.evaluations as u32).collect::<Vec<_>>()),
+        Column::new("evaluations".into(), rows.iter().map(|(e, _)| e.record.nfe as u32).collect::<Vec<_>>()),
         Column::new("metric".into(), rows.iter().map(|(_, m)| m.name()).collect::<Vec<_>>()),
         Column::new("value".into(), of(&|m| Some(m.value))),
         Column::new("std_err".into(), of(&|m| m.std_err)),
@@ -108,7 +108,7 @@ fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
 }
 
 /// What each bits/dim of a job is made of.
-fn bounds_of<'a>(entry: &'a Entry<'a>) -> impl Iterator<Item = (Metric, &'a Split)> {
+fn bounds_of<'a>(entry: &'a Entry<'a>) -> impl Iterator<Item = (Metric, &'a BoundBreakdown)> {
     entry.record.bounds.iter().map(|(metric, split)| (*metric, split))
 }
 
@@ -117,7 +117,7 @@ fn bounds(entries: &[Entry]) -> Result<DataFrame> {
     let of = |f: fn(&Bound) -> f64| rows.iter().map(|(_, _, s)| f(&s.bound)).collect::<Vec<f64>>();
     let under = |f: fn(&UnderVariances) -> f64| rows.iter().map(|(_, _, s)| f(&s.under)).collect::<Vec<f64>>();
     Ok(DataFrame::new_infer_height(vec![
-        Column::new("cell".into(), rows.iter().map(|(e, _, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("cell".into(), rows.iter().map(|(e, _, _)| e.cell_index as u32).collect::<Vec<_>>()),
         Column::new("label".into(), rows.iter().map(|(e, _, _)| e.cell.label()).collect::<Vec<_>>()),
         Column::new("seed".into(), rows.iter().map(|(e, _, _)| e.record.seed).collect::<Vec<_>>()),
         Column::new("metric".into(), rows.iter().map(|(_, m, _)| m.name()).collect::<Vec<_>>()),
@@ -144,7 +144,7 @@ fn terms(entries: &[Entry]) -> Result<DataFrame> {
     let rows: Vec<(&Entry, Metric, &TermAt, f64)> = entries.iter().flat_map(of_entry).collect();
     let of = |f: fn(&TermAt) -> f64| rows.iter().map(|(_, _, t, _)| f(t)).collect::<Vec<f64>>();
     Ok(DataFrame::new_infer_height(vec![
-        Column::new("cell".into(), rows.iter().map(|(e, _, _, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("cell".into(), rows.iter().map(|(e, _, _, _)| e.cell_index as u32).collect::<Vec<_>>()),
         Column::new("seed".into(), rows.iter().map(|(e, _, _, _)| e.record.seed).collect::<Vec<_>>()),
         Column::new("metric".into(), rows.iter().map(|(_, m, _, _)| m.name()).collect::<Vec<_>>()),
         Column::new("t".into(), rows.iter().map(|(_, _, t, _)| t.t as u32).collect::<Vec<_>>()),
@@ -163,7 +163,7 @@ fn terms(entries: &[Entry]) -> Result<DataFrame> {
 fn curves(entries: &[Entry]) -> Result<DataFrame> {
     let rows: Vec<_> = entries.iter().flat_map(|e| e.training.iter().flat_map(move |t| t.curve.iter().map(move |p| (e, p)))).collect();
     Ok(DataFrame::new_infer_height(vec![
-        Column::new("cell".into(), rows.iter().map(|(e, _)| e.place as u32).collect::<Vec<_>>()),
+        Column::new("cell".into(), rows.iter().map(|(e, _)| e.cell_index as u32).collect::<Vec<_>>()),
         Column::new("seed".into(), rows.iter().map(|(e, _)| e.record.seed).collect::<Vec<_>>()),
         Column::new("step".into(), rows.iter().map(|(_, p)| p.step).collect::<Vec<_>>()),
         Column::new("loss".into(), rows.iter().map(|(_, p)| p.loss).collect::<Vec<_>>()),
@@ -212,25 +212,25 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
         summary.headings.push("paper's row".into());
     }
     // What a sample costs, where cells differ in it.
-    let mut costs: Vec<usize> = entries.iter().map(|e| e.record.evaluations).filter(|n| *n > 0).collect();
+    let mut costs: Vec<usize> = entries.iter().map(|e| e.record.nfe).filter(|n| *n > 0).collect();
     costs.sort_unstable();
     costs.dedup();
     if costs.len() > 1 {
         summary.headings.insert(axes.len(), "evaluations".into());
     }
-    for (place, cell) in experiment.cells.iter().enumerate() {
+    for (cell_index, cell) in experiment.cells.iter().enumerate() {
         let mut row: Vec<String> = axes.iter().map(|name| cell.value(name)).collect();
         if costs.len() > 1 {
-            let cost = entries.iter().find(|e| e.place == place).map(|e| e.record.evaluations).filter(|n| *n > 0);
+            let cost = entries.iter().find(|e| e.cell_index == cell_index).map(|e| e.record.nfe).filter(|n| *n > 0);
             row.push(cost.map_or_else(String::new, |n| n.to_string()));
         }
         for metric in &file.metrics {
-            row.push(match frames.mean(place, *metric)? {
+            row.push(match frames.mean(cell_index, *metric)? {
                 Some(mean) => {
                     let some = if mean.n < mean.of { format!(" ({} of {} seeds)", mean.n, mean.of) } else { String::new() };
                     format!("{}{some}", number(mean.value, mean.error, metric.digits()))
                 }
-                None => blank(&mut summary.notes, entries, place, *metric),
+                None => blank(&mut summary.notes, entries, cell_index, *metric),
             });
         }
         let paper = crate::experiment::published(file, cell);
@@ -266,8 +266,8 @@ fn without_error(protocol: &str) -> &str {
 }
 
 /// A dash with the mark of its reason.
-fn blank(notes: &mut Vec<String>, entries: &[Entry], place: usize, metric: Metric) -> String {
-    let of_cell: Vec<&Entry> = entries.iter().filter(|e| e.place == place).collect();
+fn blank(notes: &mut Vec<String>, entries: &[Entry], cell_index: usize, metric: Metric) -> String {
+    let of_cell: Vec<&Entry> = entries.iter().filter(|e| e.cell_index == cell_index).collect();
     let reason = of_cell.iter().find_map(|e| e.record.blanks.get(&metric)).cloned();
     let reason = reason.unwrap_or_else(|| if of_cell.is_empty() { "not run yet".into() } else { "not measured".into() });
     let mark = notes.iter().position(|n| *n == reason).unwrap_or_else(|| {

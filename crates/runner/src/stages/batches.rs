@@ -6,8 +6,8 @@ use anyhow::Result;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::diffusion::Batch;
-use ddpm_model::group::Group;
 use ddpm_model::optimiser::Training;
+use ddpm_model::process_group::ProcessGroup;
 use ddpm_model::tensor::{self, Tensor};
 use ddpm_model::{Diffusion, Engine};
 
@@ -54,7 +54,7 @@ impl<'a> Batches<'a> {
     }
 
     /// One training step of a group; the mean loss of all shards and the gradient's norm.
-    pub fn step(&mut self, engine: &mut Engine, training: &mut Training, group: &mut dyn Group, step: u64) -> Result<(f64, f64)> {
+    pub fn step(&mut self, engine: &mut Engine, training: &mut Training, group: &mut dyn ProcessGroup, step: u64) -> Result<(f64, f64)> {
         let (each, mine) = (self.size / self.shards, group.share(self.shards));
         let batches = mine.clone().map(|shard| self.batch(step, shard * each, each)).collect::<Result<Vec<_>>>()?;
         let mut losses = Vec::new();
@@ -117,7 +117,7 @@ mod tests {
         let (plain, mirrored) = (tiny(&data, &[&sets[..], &["training.flip=false"]].concat()), tiny(&data, &sets));
         let diffusion = plain.config.diffusion();
         let (mut batches, mut others) = (Batches::new(&data, diffusion, &plain), Batches::new(&data, diffusion, &mirrored));
-        let (mut counts, mut both, mut turned, mut z) = ([0; 26], [0; 2], 0, Vec::new());
+        let (mut counts, mut both, mut flips, mut z) = ([0; 26], [0; 2], 0, Vec::new());
         for step in 0..200 {
             let (batch, other) = (batches.batch(step, 0, 16).unwrap(), others.batch(step, 0, 16).unwrap());
             assert_eq!(batch.t, other.t);
@@ -130,21 +130,21 @@ mod tests {
                 assert!(!turns || a.chunks(4).zip(b.chunks(4)).all(|(a, b)| a.iter().eq(b.iter().rev())));
                 let t = batch.t[place];
                 counts[t] += 1;
-                turned += turns as usize;
+                flips += turns as usize;
                 both[(t > 12) as usize] += turns as usize;
             }
         }
-        // 3,200 draws: 128 of each t, five standard errors of 11; 1,600 mirrored, of 28; of those 48% at t <= 12.
+        // 3,200 draws: 128 of each t, five standard errors of 11; 1,600 flips, of 28; of those 48% at t <= 12.
         assert!(counts[0] == 0 && counts[1..].iter().all(|n| (70..190).contains(n)), "{counts:?}");
-        assert!((1460..1740).contains(&turned), "{turned}");
-        assert!((both[0] as f64 / turned as f64 - 0.48).abs() < 5.0 * (0.25f64 / 1600.0).sqrt(), "{both:?}");
+        assert!((1460..1740).contains(&flips), "{flips}");
+        assert!((both[0] as f64 / flips as f64 - 0.48).abs() < 5.0 * (0.25f64 / 1600.0).sqrt(), "{both:?}");
         let n = z.len() as f64;
         assert!((z.iter().map(|v| *v as f64).sum::<f64>() / n).abs() < 5.0 / n.sqrt());
         let distinct: BTreeSet<u32> = z.iter().map(|v| v.to_bits()).collect();
         assert!(distinct.len() as f64 > 0.99 * n, "{} of {n}", distinct.len());
     }
 
-    /// A shard is a part of the batch, whoever draws it.
+    /// A shard is a part of the batch, whichever process draws it.
     #[test]
     fn shards_are_parts_of_the_batch() {
         let data = few("d", 23, 13);

@@ -16,7 +16,7 @@ const BATCH: usize = 100;
 const SMOOTHING: f64 = 0.1;
 
 /// What differs between data sets.
-pub struct Plan {
+pub struct Hyperparameters {
     /// The network.
     pub size: Size,
     /// Random shifts by up to this many pixels.
@@ -29,12 +29,12 @@ pub struct Plan {
     pub epochs: u64,
 }
 
-impl Plan {
+impl Hyperparameters {
     /// For images of `shape`: grey ones are clothes, coloured ones photographs.
-    pub fn of(shape: ImageShape) -> Plan {
+    pub fn of(shape: ImageShape) -> Hyperparameters {
         match shape.channels {
-            1 => Plan { size: Size::SMALL, shift: 2, dropout: 0.3, decay: 0.0, epochs: 30 },
-            _ => Plan { size: Size::MEDIUM, shift: 4, dropout: 0.1, decay: 0.05, epochs: 28 },
+            1 => Hyperparameters { size: Size::SMALL, shift: 2, dropout: 0.3, decay: 0.0, epochs: 30 },
+            _ => Hyperparameters { size: Size::MEDIUM, shift: 4, dropout: 0.1, decay: 0.05, epochs: 28 },
         }
     }
 }
@@ -52,11 +52,11 @@ pub struct Recipe {
     pub accuracy: f64,
 }
 
-/// Trains by `plan` with shifted and mirrored images, a rate that falls linearly to 0, weight decay, dropout on the features
+/// Trains by `hyper` with shifted and mirrored images, a rate that falls linearly to 0, weight decay, dropout on the features
 /// and smoothed labels. Returns the file's bytes (the weights' moving average) and its recipe. `report` hears of each epoch.
-pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64, f64, f64)) -> Result<(Vec<u8>, Recipe)> {
+pub fn train(data: &Dataset, hyper: &Hyperparameters, seed: u64, mut report: impl FnMut(u64, f64, f64)) -> Result<(Vec<u8>, Recipe)> {
     ensure!(!data.info.classes.is_empty(), "{}: a classifier needs labelled images", data.info.name);
-    let (classifier, epochs) = (Classifier::new(plan.size, data.info.shape, data.info.classes.len()), plan.epochs);
+    let (classifier, epochs) = (Classifier::new(hyper.size, data.info.shape, data.info.classes.len()), hyper.epochs);
     let optimiser = Optimiser {
         learning_rate: 2e-3,
         warmup_steps: 100,
@@ -81,15 +81,15 @@ pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64,
             let step = epoch * batches + batch as u64;
             let word = |place: usize| random.word((2 << 32) + step, place as u64);
             let images = data.train.tensor(indices, |place| word(place) & 1 == 1)?;
-            let shift = |place: usize, bits: u32| ((word(place) >> bits) & 0xff) as usize % (2 * plan.shift + 1);
-            let images = shifted(&images, plan.shift, |place| (shift(place, 8), shift(place, 16)))?;
+            let shift = |place: usize, bits: u32| ((word(place) >> bits) & 0xff) as usize % (2 * hyper.shift + 1);
+            let images = shifted(&images, hyper.shift, |place| (shift(place, 8), shift(place, 16)))?;
             let labels: Vec<u32> = indices.iter().map(|i| data.train.labels[*i] as u32).collect();
             let rate = 1.0 - step as f64 / (epochs * batches) as f64;
             training.scale_rate(rate);
-            training.shrink(rate * optimiser.rate(step) * plan.decay);
+            training.shrink(rate * optimiser.rate(step) * hyper.decay);
             let mut value = 0.0;
             training.update_traced(|w, _| {
-                let seen = classifier.forward(w, &images, Some((dropout, step, plan.dropout)))?;
+                let seen = classifier.forward(w, &images, Some((dropout, step, hyper.dropout)))?;
                 let loss = Classifier::loss(&seen.logits, &labels, SMOOTHING)?;
                 value = loss.to_scalar::<f32>()? as f64;
                 Ok(loss)
@@ -99,10 +99,10 @@ pub fn train(data: &Dataset, plan: &Plan, seed: u64, mut report: impl FnMut(u64,
         report(
             epoch + 1,
             sum / batches as f64,
-            accuracy(&classifier, &Weights::from_numbers(classifier.parameters(), training.average())?, data)?,
+            accuracy(&classifier, &Weights::from_numbers(classifier.parameters(), training.ema())?, data)?,
         );
     }
-    let average = Weights::from_numbers(classifier.parameters(), training.average())?;
+    let average = Weights::from_numbers(classifier.parameters(), training.ema())?;
     let recipe = Recipe {
         command: format!("ddpm classifier {} --epochs {epochs} --seed {seed}", data.info.name),
         data: data.info.digest.clone(),
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn the_recipe_stays_what_it_is() {
         let (data, mut told) = (part(300, 40), Vec::new());
-        let plan = Plan { epochs: 3, ..Plan::of(data.info.shape) };
-        let (bytes, recipe) = train(&data, &plan, 0, |epoch, loss, accuracy| told.push((epoch, loss, accuracy))).unwrap();
+        let hyper = Hyperparameters { epochs: 3, ..Hyperparameters::of(data.info.shape) };
+        let (bytes, recipe) = train(&data, &hyper, 0, |epoch, loss, accuracy| told.push((epoch, loss, accuracy))).unwrap();
         assert_eq!((recipe.held_out, recipe.accuracy, told.len(), told[0].0), (40, told[2].2, 3, 1));
         assert_eq!(recipe.command, format!("ddpm classifier {} --epochs 3 --seed 0", data.info.name));
         let described = checkpoint::description(&bytes).unwrap().unwrap();

@@ -3,7 +3,7 @@
 use crate::base::data::Images;
 use crate::metrics::Measured;
 use crate::store::progress::{Reporter, Stage};
-use crate::store::{Split, TermAt};
+use crate::store::{BoundBreakdown, TermAt};
 use anyhow::Result;
 use ddpm_core::likelihood::{Bound, DecoderCdf, UnderVariances, bits, mean_error, optimal_log_var, prior_term, variance_mismatch};
 use ddpm_kernels::random::{Random, Stream};
@@ -30,7 +30,13 @@ pub struct BoundOf<'a> {
 }
 
 /// The bound in bits/dim with its standard error over images, and what it is made of.
-pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64, reporter: &mut Reporter) -> Result<(Measured, Split)> {
+pub fn bound(
+    engine: &mut Engine,
+    diffusion: &Diffusion,
+    of: &BoundOf,
+    seed: u64,
+    reporter: &mut Reporter,
+) -> Result<(Measured, BoundBreakdown)> {
     let (timesteps, len) = (diffusion.process.timesteps(), of.images.shape.len());
     let random = Random::new(seed, Stream::Evaluation);
     let mut sums = vec![(Term::default(), 0.0); timesteps];
@@ -76,7 +82,7 @@ pub fn bound(engine: &mut Engine, diffusion: &Diffusion, of: &BoundOf, seed: u64
     let under = under(diffusion, &terms, bound.prior + sums[0].0.decoder_fixed / n);
     let whole = of.n / AUTHORS_BATCH * AUTHORS_BATCH;
     let authors = (whole > 0 && whole < of.n).then(|| measured(of, &totals[..whole], timesteps));
-    Ok((measured(of, &totals, timesteps), Split { bound, terms, under, authors }))
+    Ok((measured(of, &totals, timesteps), BoundBreakdown { bound, terms, under, authors }))
 }
 
 /// Mean and standard error over images.
@@ -175,7 +181,7 @@ mod tests {
         let job = tiny(&data, &["timesteps=2", "schedule={kind: linear, beta_start: 0.1, beta_end: 0.5}", "beta_scale=as-given"]);
         let unet = job.config.unet(data.info.shape);
         let start = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 7, Stream::Init);
-        let mut engine = Engine::with_weights(&unet, Precision::F32, start.into_average()).unwrap();
+        let mut engine = Engine::with_weights(&unet, Precision::F32, start.into_ema()).unwrap();
         let mut run = |n| bound(&mut engine, job.config.diffusion(), &of(&data.train, n), 7, &mut Reporter::silent()).unwrap();
         let ((all, split), (some, other)) = (run(300), run(256));
         let authors = split.authors.unwrap();

@@ -2,7 +2,6 @@
 
 mod batches;
 pub mod classifier;
-mod course;
 mod evaluate;
 pub mod member;
 mod neighbours;
@@ -12,6 +11,7 @@ pub mod reference;
 mod run;
 mod sample;
 mod score;
+mod stepper;
 mod study;
 mod train;
 

@@ -2,7 +2,7 @@
 
 use super::reference;
 use super::sample::samples_of;
-use super::study::{Setting, Sheet};
+use super::study::{Sheet, StudyContext};
 use crate::base::stop;
 use crate::store::Findings;
 use crate::store::progress::Stage;
@@ -10,7 +10,7 @@ use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use rayon::prelude::*;
 
-impl Setting<'_> {
+impl StudyContext<'_> {
     /// The first `samples`, each with its `neighbours` in pixels and in features. With `crop`, distances are of the square in the middle
     /// with sides of that many pixels; whole images are shown.
     pub fn neighbours(&mut self, samples: usize, neighbours: usize, crop: Option<usize>) -> Result<Findings> {

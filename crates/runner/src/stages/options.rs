@@ -1,4 +1,4 @@
-//! What whoever runs a job may choose.
+//! What may be chosen about how a job is run, and changes none of its numbers.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct RunOptions {
     /// Time between checkpoints.
     pub checkpoint_every: Duration,
-    /// Whether to wait where another process is at the job.
+    /// Whether to wait where another process is running the job.
     pub wait: bool,
     /// Processes that train it together.
     pub ranks: usize,

@@ -4,8 +4,8 @@ use crate::base::device::Device;
 use crate::base::error::ConfigError;
 use crate::experiment::{Config, Job};
 use anyhow::{Context, Result};
-use ddpm_model::group::{Alone, Group, Leader, Link};
 use ddpm_model::optimiser::Training;
+use ddpm_model::process_group::{Alone, Leader, Link, ProcessGroup};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 /// What a member is told first, as a line of JSON; the training's rows follow as bytes.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Told {
+pub struct Briefing {
     pub job: Job,
     pub rank: usize,
     pub ranks: usize,
@@ -21,12 +21,12 @@ pub struct Told {
 }
 
 /// The leader and the processes that it has started.
-struct Led {
+struct RankGroup {
     leader: Option<Leader>,
     members: Vec<Child>,
 }
 
-impl Drop for Led {
+impl Drop for RankGroup {
     fn drop(&mut self) {
         // Members end when their pipes close.
         self.leader = None;
@@ -36,13 +36,13 @@ impl Drop for Led {
     }
 }
 
-impl Led {
+impl RankGroup {
     fn leader(&mut self) -> &mut Leader {
         self.leader.as_mut().expect("there until it is dropped")
     }
 }
 
-impl Group for Led {
+impl ProcessGroup for RankGroup {
     fn rank(&self) -> usize {
         0
     }
@@ -73,7 +73,7 @@ pub fn check(config: &Config, device: Device, ranks: usize) -> Result<(), Config
 }
 
 /// The group in which a job goes on training, this process first; it starts the others from `training`'s state.
-pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn Group>> {
+pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn ProcessGroup>> {
     if ranks == 1 || training.step() == job.config.training.steps {
         return Ok(Box::new(Alone));
     }
@@ -88,11 +88,11 @@ pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn Grou
         let mut to = member.stdin.take().expect("piped");
         let from = member.stdout.take().expect("piped");
         members.push(member);
-        let told = Told { job: job.clone(), rank, ranks, step: training.step() };
+        let told = Briefing { job: job.clone(), rank, ranks, step: training.step() };
         writeln!(to, "{}", serde_json::to_string(&told)?).with_context(|| format!("rank {rank} does not answer"))?;
         let mut link = Link::new(rank, to, from);
-        training.rows().iter().try_for_each(|row| link.send(row))?;
+        training.state().rows().into_iter().try_for_each(|row| link.send(row))?;
         links.push(link);
     }
-    Ok(Box::new(Led { leader: Some(Leader::new(links)), members }))
+    Ok(Box::new(RankGroup { leader: Some(Leader::new(links)), members }))
 }

@@ -3,7 +3,7 @@
 use crate::base::data::{Dataset, Images, sha256};
 use crate::interop::features::{read_keyed, write_keyed};
 use crate::metrics::features::FeatureNet;
-use crate::metrics::reference::{FEWEST, Reference, Split};
+use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
 use crate::store::Store;
 use crate::store::progress::{Reporter, Stage};
 use anyhow::Result;
@@ -15,12 +15,12 @@ pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &
     if fewest < FEWEST {
         return Ok(Err(format!("too few real images to compare with: expected {FEWEST} to train on and held out, got {fewest}")));
     }
-    let mut split = |name: &'static str, images: &Images| -> Result<Split> {
+    let mut split = |name: &'static str, images: &Images| -> Result<SplitFeatures> {
         let key = sha256(format!("{} {name} {}", data.info.digest, net.name).as_bytes());
         let path = store.map(|store| store.root().join("features").join(format!("{}-{name}-{}.safetensors", data.info.name, &key[..8])));
         if let Some(path) = path.as_ref().filter(|path| path.exists()) {
             match read_keyed(path, &key) {
-                Ok(features) => return Split::of(name, features),
+                Ok(features) => return SplitFeatures::of(name, features),
                 Err(why) => eprintln!("{}: {why:#}; the features are computed anew", path.display()),
             }
         }
@@ -31,7 +31,7 @@ pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &
         if let Some(path) = path {
             write_keyed(&path, &net.name, &key, &features)?;
         }
-        Split::of(name, features)
+        SplitFeatures::of(name, features)
     };
     Ok(Ok(Reference { train: split("training", &data.train)?, held_out: split("held-out", &data.held_out)? }))
 }

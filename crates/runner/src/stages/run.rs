@@ -4,7 +4,7 @@ use super::evaluate::{BoundOf, bound};
 use super::options::RunOptions;
 use super::sample::samples_of;
 use super::score::score;
-use super::study::Setting;
+use super::study::StudyContext;
 use super::train::train;
 use crate::base::data::Dataset;
 use crate::base::device::Device;
@@ -20,10 +20,11 @@ use anyhow::Result;
 use ddpm_model::Engine;
 use std::time::Instant;
 
-/// Does one job from wherever it stands and leaves its record. Where another process is at it, waits for it to end, or is an error.
+/// Does one job from wherever it stands and leaves its record. Where another process is running it, waits for that to end, or is an error.
 pub fn run(store: &Store, job: &Job, data: &Dataset, options: RunOptions) -> Result<Record> {
     let dir = store.run(&job.id);
-    let claim = if options.wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(|holder| RunError::Busy(holder.words()))? };
+    let claim =
+        if options.wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(|holder| RunError::Busy(holder.description()))? };
     if let Ok(Some(record)) = store.done(&job.id) {
         // Another process did it meanwhile.
         return Ok(record);
@@ -59,7 +60,7 @@ fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, options: RunOpt
             Some(study) => {
                 let net = job.config.evaluation.features.load(data.info.shape)?;
                 let net = net.as_ref();
-                let mut setting = Setting { store, job, data, engine: &mut engine, net, reporter: &mut reporter };
+                let mut setting = StudyContext { store, job, data, engine: &mut engine, net, reporter: &mut reporter };
                 record.findings = Some(setting.run(study)?);
             }
         }
@@ -74,12 +75,12 @@ fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, options: RunOpt
 fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
     let (diffusion, dir) = (job.config.diffusion(), store.run(&job.id));
     let samples = samples_of(store, job, data, engine, reporter)?;
-    record.evaluations = samples.about.evaluations;
-    record.progressive = samples.about.progressive_steps.clone();
+    record.nfe = samples.info.nfe;
+    record.progressive = samples.info.progressive_steps.clone();
     let scale = picture::scale_for(data.info.shape);
     let shown = samples.bytes.len().min(64 * data.info.shape.len());
     atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.info.shape, 8, scale))?)?;
-    let columns = samples.about.progressive_steps.len();
+    let columns = samples.info.progressive_steps.len();
     atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.info.shape, columns, scale))?)?;
     let features = job.config.evaluation.features.load(data.info.shape)?;
     let scores = score(Some(store), &samples, data, features.as_ref(), job.seed, reporter)?;

@@ -30,17 +30,18 @@ pub struct Samples {
     /// The x_0 predicted for the first samples, sample after sample, stop after stop.
     pub progressive: Vec<u8>,
     /// What is known of them.
-    pub about: About,
+    pub info: SamplesInfo,
 }
 
 /// What is known of samples.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
+pub struct SamplesInfo {
     /// Their name in the store.
     pub id: String,
     /// Network evaluations for one sample.
-    pub evaluations: usize,
+    #[serde(rename = "evaluations")]
+    pub nfe: usize,
     /// The steps of the stops at which predictions were kept, falling.
     pub progressive_steps: Vec<usize>,
     /// Root mean square before clipping; absent where something was not finite.
@@ -48,7 +49,7 @@ pub struct About {
 }
 
 /// The x_0 predicted for all samples at some steps.
-pub struct Course {
+pub struct PredictedX0 {
     /// The steps, falling.
     pub steps: Vec<usize>,
     /// For each of them `[n, H, W, C]`.
@@ -61,12 +62,12 @@ pub fn samples_of(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine,
     if path.exists() {
         let read = || -> Result<Samples> {
             let bytes = fs::read(&path)?;
-            let about: About = serde_json::from_str(&checkpoint::description(&bytes)?.context("has no description")?)?;
-            ensure!(about.id == job.sampling_id, "holds the samples {}", about.id);
+            let info: SamplesInfo = serde_json::from_str(&checkpoint::description(&bytes)?.context("has no description")?)?;
+            ensure!(info.id == job.sampling_id, "holds the samples {}", info.id);
             let (shape, images) = checkpoint::read_u8(&bytes, IMAGES)?;
             let expected = [job.config.sampling.count, data.info.shape.height, data.info.shape.width, data.info.shape.channels];
             ensure!(shape == expected, "expected {expected:?}, got {shape:?}");
-            Ok(Samples { bytes: images, progressive: checkpoint::read_u8(&bytes, PROGRESSIVE)?.1, about })
+            Ok(Samples { bytes: images, progressive: checkpoint::read_u8(&bytes, PROGRESSIVE)?.1, info })
         };
         match read() {
             Ok(samples) => return Ok(samples),
@@ -79,37 +80,37 @@ pub fn samples_of(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine,
 
 /// Leaves a job's samples in the store.
 pub fn keep(store: &Store, job: &Job, data: &Dataset, mut samples: Samples) -> Result<Samples> {
-    samples.about.id = job.sampling_id.clone();
+    samples.info.id = job.sampling_id.clone();
     let shape = data.info.shape;
     let tensor =
         |bytes: &[u8]| Tensor::from_slice(bytes, (bytes.len() / shape.len(), shape.height, shape.width, shape.channels), &Device::Cpu);
     let tensors = [(IMAGES.to_string(), tensor(&samples.bytes)?), (PROGRESSIVE.to_string(), tensor(&samples.progressive)?)];
-    atomic::write(&store.samples(&job.sampling_id), &checkpoint::to_bytes(&tensors, &serde_json::to_string(&samples.about)?)?)?;
+    atomic::write(&store.samples(&job.sampling_id), &checkpoint::to_bytes(&tensors, &serde_json::to_string(&samples.info)?)?)?;
     Ok(samples)
 }
 
-/// Makes `config.count` samples under `seed`, and the x_0 predicted for all of them at `course`.
+/// Makes `config.count` samples under `seed`, and the x_0 predicted for all of them at the steps `at`.
 pub fn sample(
     engine: &mut Engine,
     diffusion: &Diffusion,
     config: &SamplingConfig,
     seed: u64,
-    course: &[usize],
+    at: &[usize],
     reporter: &mut Reporter,
-) -> Result<(Samples, Course)> {
+) -> Result<(Samples, PredictedX0)> {
     let mut walk = Walk::new(engine, diffusion, &config.sampler)?;
     let shown = stops(config, diffusion, STOPS)?;
-    let mut course = Course { steps: course.to_vec(), predictions: vec![Vec::new(); course.len()] };
+    let mut predicted = PredictedX0 { steps: at.to_vec(), predictions: vec![Vec::new(); at.len()] };
     let (mut bytes, mut squares, mut progressive) = (Vec::new(), 0.0, Vec::new());
     reporter.begin();
     for first in (0..config.count).step_by(config.batch) {
         let n = config.batch.min(config.count - first);
-        let keep: Vec<usize> = if first == 0 { shown.iter().chain(&course.steps).copied().collect() } else { course.steps.clone() };
+        let keep: Vec<usize> = if first == 0 { shown.iter().chain(&predicted.steps).copied().collect() } else { predicted.steps.clone() };
         let mut walked = walk.run(seed, first, n, &keep)?;
         last_visits(&mut walked.predictions);
         for (t, x0) in &walked.predictions {
-            if let Some(at) = course.steps.iter().position(|step| step == t) {
-                course.predictions[at].extend(picture::to_bytes(x0)?);
+            if let Some(at) = predicted.steps.iter().position(|step| step == t) {
+                predicted.predictions[at].extend(picture::to_bytes(x0)?);
             }
         }
         if first == 0 {
@@ -119,7 +120,7 @@ pub fn sample(
         squares += walked.x0.flatten_all()?.to_vec1::<f32>()?.iter().map(|v| (*v as f64).powi(2)).sum::<f64>();
         bytes.extend(picture::to_bytes(&walked.x0)?);
         let done = (first + n) as u64;
-        reporter.tell(Stage::Sample, done, config.count as u64, done * walk.evaluations() as u64, None)?;
+        reporter.tell(Stage::Sample, done, config.count as u64, done * walk.nfe() as u64, None)?;
     }
     let mut pictures = Vec::new();
     for row in 0..SHOWN.min(config.batch).min(config.count) {
@@ -127,13 +128,13 @@ pub fn sample(
             pictures.extend(picture::to_bytes(&x.narrow(0, row, 1)?)?);
         }
     }
-    let about = About {
+    let info = SamplesInfo {
         id: String::new(),
-        evaluations: walk.evaluations(),
+        nfe: walk.nfe(),
         progressive_steps: progressive.iter().map(|(t, _)| *t).collect(),
         rms: Some((squares / bytes.len() as f64).sqrt()).filter(|rms| rms.is_finite()),
     };
-    Ok((Samples { bytes, progressive: pictures, about }, course))
+    Ok((Samples { bytes, progressive: pictures, info }, predicted))
 }
 
 /// At most `n` of the steps that a sampler visits, evenly spread, falling.
@@ -155,7 +156,7 @@ fn last_visits(predictions: &mut Vec<(usize, Tensor)>) {
 impl Samples {
     /// Why these are no images, where they are none.
     pub fn problem(&self) -> Option<String> {
-        match self.about.rms {
+        match self.info.rms {
             Some(rms) if rms <= LARGEST_RMS => None,
             Some(rms) => Some(format!("samples out of range: root mean square {rms:.2e}, images have at most 1")),
             None => Some("samples are not finite".into()),

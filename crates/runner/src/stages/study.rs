@@ -8,7 +8,7 @@ use crate::experiment::{Job, MIXTURES, Study};
 use crate::metrics::features::FeatureNet;
 use crate::metrics::score::{Effort, scores};
 use crate::store::progress::Reporter;
-use crate::store::{CourseAt, Findings, Shown, Store};
+use crate::store::{Findings, ScoresAt, Shown, Store};
 use anyhow::Result;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::network::ImageShape;
@@ -20,7 +20,7 @@ use ddpm_model::{Diffusion, Engine};
 const SHOWN: usize = 8;
 
 /// What a study works with.
-pub struct Setting<'a> {
+pub struct StudyContext<'a> {
     pub store: &'a Store,
     pub job: &'a Job,
     pub data: &'a Dataset,
@@ -36,7 +36,7 @@ pub(super) struct Sheet {
     pub bytes: Vec<u8>,
 }
 
-impl<'a> Setting<'a> {
+impl<'a> StudyContext<'a> {
     /// Does `study` and leaves its pictures in the job's folder.
     pub fn run(&mut self, study: &Study) -> Result<Findings> {
         match study {
@@ -70,14 +70,14 @@ impl<'a> Setting<'a> {
     fn reverse_time(&mut self, n: usize) -> Result<Findings> {
         let (diffusion, config, shape) = (self.diffusion(), &self.job.config.sampling, self.shape());
         let steps = stops(config, diffusion, n)?;
-        let (samples, course) = sample(self.engine, diffusion, config, self.job.seed, &steps, self.reporter)?;
+        let (samples, predicted) = sample(self.engine, diffusion, config, self.job.seed, &steps, self.reporter)?;
         let mut shown = Vec::new();
         let rows = SHOWN.min(config.count);
         for row in 0..rows {
-            course.predictions.iter().for_each(|all| shown.extend_from_slice(&all[row * shape.len()..(row + 1) * shape.len()]));
+            predicted.predictions.iter().for_each(|all| shown.extend_from_slice(&all[row * shape.len()..(row + 1) * shape.len()]));
         }
-        let sheet = Sheet { rows, columns: course.steps.len(), bytes: shown };
-        let spelled: Vec<String> = course.steps.iter().map(usize::to_string).collect();
+        let sheet = Sheet { rows, columns: predicted.steps.len(), bytes: shown };
+        let spelled: Vec<String> = predicted.steps.iter().map(usize::to_string).collect();
         let caption = format!("x̂₀ predicted along the reverse process, at t = {} (Figure 6).", spelled.join(", "));
         let mut findings = Findings { pictures: vec![self.show("predictions.png", caption, &sheet)?], ..Findings::default() };
         match (self.net, samples.problem()) {
@@ -87,11 +87,11 @@ impl<'a> Setting<'a> {
                 Err(reason) => findings.blank = Some(reason),
                 Ok(reference) => {
                     let what = format!("{} features; {} predictions of x0, averaged weights, 8-bit", net.name, config.count);
-                    for (t, bytes) in course.steps.iter().zip(&course.predictions) {
+                    for (t, bytes) in predicted.steps.iter().zip(&predicted.predictions) {
                         let features = net.see(bytes, shape, |_| stop::check())?;
-                        let found = scores(&features, &reference, &what, Effort::Course, self.job.seed)?;
+                        let found = scores(&features, &reference, &what, Effort::Quick, self.job.seed)?;
                         let metrics = found.into_iter().filter_map(|(m, v)| Some((m, v.ok()?))).collect();
-                        findings.course.push(CourseAt { t: *t, metrics });
+                        findings.scores.push(ScoresAt { t: *t, metrics });
                     }
                 }
             },
@@ -108,9 +108,9 @@ impl<'a> Setting<'a> {
         let asked: Vec<usize> = at.iter().map(|share| self.step(*share)).collect();
         let mut walk = Walk::new(self.engine, diffusion, &config.sampler)?;
         let steps: Vec<usize> = asked.into_iter().map(|t| walk.visited(t)).collect();
-        let (mut bytes, end) = (Vec::new(), walk.evaluations());
+        let (mut bytes, end) = (Vec::new(), walk.nfe());
         for t in &steps {
-            let parting = walk.place_of(*t);
+            let parting = walk.index_at(*t);
             // One chain for all, with the noise of image 0; then each with its own. Image 0 is the same in every row.
             let start = walk.noise(seed, None, 0, 1)?;
             let shared = walk.walk(start, 0..parting, &|walk, place| walk.noise(seed, Some(place), 0, 1), &mut |_| {})?;
@@ -141,7 +141,7 @@ impl<'a> Setting<'a> {
                         // All mixtures of a pair are decoded with the same noise.
                         let n = mixed.dim(0)?;
                         let noise = |walk: &Walk, place| Ok(walk.noise(seed, Some(place), pair, 1)?.repeat((n, 1, 1, 1))?);
-                        let places = walk.place_of(*t)..walk.evaluations();
+                        let places = walk.index_at(*t)..walk.nfe();
                         walk.walk(mixed, places, &noise, &mut |_| {})?
                     }
                 };
@@ -195,11 +195,11 @@ mod tests {
         let store = Store::new(dir.path());
         let mut run = |store: &Store| {
             let reporter = &mut Reporter::silent();
-            let mut setting = Setting { store, job: &job, data: &data, engine: &mut engine, net: None, reporter };
+            let mut setting = StudyContext { store, job: &job, data: &data, engine: &mut engine, net: None, reporter };
             setting.run(&Study::ReverseTime { stops: 2 }).unwrap()
         };
         let findings = run(&store);
-        assert!(findings.course.is_empty() && findings.blank.is_some_and(|why| why.contains("no feature network")));
+        assert!(findings.scores.is_empty() && findings.blank.is_some_and(|why| why.contains("no feature network")));
         let path = store.samples(&job.sampling_id);
         assert!(path.exists());
         std::fs::write(&path, b"theirs").unwrap();

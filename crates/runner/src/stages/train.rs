@@ -1,11 +1,11 @@
 //! Training, from the start or from the last checkpoint, on the same random streams either way.
 
-use super::course::{Course, diverged};
 use super::options::RunOptions;
+use super::stepper::{Stepper, diverged};
 use crate::base::data::Dataset;
 use crate::base::stop;
 use crate::experiment::Job;
-use crate::store::checkpoints::{Loaded, Saver};
+use crate::store::checkpoints::{Checkpoint, Saver};
 use crate::store::claim::Claim;
 use crate::store::progress::{Reporter, Stage};
 use crate::store::{CheckpointMeta, FORMAT, Machine, Outcome, Store, TrainingRecord};
@@ -40,38 +40,38 @@ pub fn train(
         // Nothing is sampled from it, so it needs no checkpoint.
         return Ok((record.clone(), Vec::new()));
     }
-    let (mut training, mut described) = begin(store, job, data, &unet)?;
-    if let Some(record) = ended.filter(|r| r.steps == described.step) {
-        return Ok((record, training.into_average()));
+    let (mut training, mut meta) = begin(store, job, data, &unet)?;
+    if let Some(record) = ended.filter(|r| r.steps == meta.step) {
+        return Ok((record, training.into_ema()));
     }
     let every = (config.steps / POINTS).max(1);
     let mut outcome = Outcome::Finished {};
-    let (started, before, first) = (Instant::now(), described.wall_s, described.step);
+    let (started, before, first) = (Instant::now(), meta.wall_s, meta.step);
     let mut saver = Saver::new(store, unet.parameters(), options.checkpoint_every);
-    let mut course = Course::begin(job, data, diffusion, &unet, &training, options.ranks)?;
+    let mut stepper = Stepper::begin(job, data, diffusion, &unet, &training, options.ranks)?;
     reporter.begin();
-    'training: while described.step < config.steps {
-        for (loss, norm) in course.go_on(&mut training, described.step)? {
+    'training: while meta.step < config.steps {
+        for (loss, norm) in stepper.go_on(&mut training, meta.step)? {
             if diverged(loss, norm) {
-                let step = described.step + 1;
+                let step = meta.step + 1;
                 let reason = format!("training diverged at step {step}: loss {loss:.3e}, gradient norm {norm:.3e}");
                 outcome = Outcome::Diverged { reason };
                 break 'training;
             }
-            described.note(every, loss, norm);
+            meta.note(every, loss, norm);
         }
-        described.wall_s = before + started.elapsed().as_secs_f64();
-        let recent = described.curve.last().map(|p| p.loss);
-        let told = reporter.tell(Stage::Train, described.step, config.steps, (described.step - first) * config.batch as u64, recent);
-        if described.step < config.steps {
+        meta.wall_s = before + started.elapsed().as_secs_f64();
+        let recent = meta.curve.last().map(|p| p.loss);
+        let told = reporter.tell(Stage::Train, meta.step, config.steps, (meta.step - first) * config.batch as u64, recent);
+        if meta.step < config.steps {
             if stop::requested() {
                 claim.check()?;
-                course.fetch(&mut training)?;
-                saver.write(&training, &described)?;
+                stepper.fetch(&mut training)?;
+                saver.write(&training, &meta)?;
             } else if saver.is_due() {
                 claim.check()?;
-                course.fetch(&mut training)?;
-                saver.begin(&training, &described)?;
+                stepper.fetch(&mut training)?;
+                saver.begin(&training, &meta)?;
             }
             told?;
         }
@@ -80,34 +80,34 @@ pub fn train(
     saver.finish()?;
     // A diverged state is of no use, and resuming from it would not repeat what happened.
     if outcome == (Outcome::Finished {}) {
-        course.fetch(&mut training)?;
-        saver.write(&training, &described)?;
+        stepper.fetch(&mut training)?;
+        saver.write(&training, &meta)?;
     }
     let record = TrainingRecord {
         format: FORMAT,
         id: job.training_id.clone(),
         outcome,
-        steps: described.step,
+        steps: meta.step,
         parameters: unet.parameter_count(),
-        flops: 6.0 * unet.macs() as f64 * config.batch as f64 * described.step as f64,
-        curve: described.curve,
-        wall_s: described.wall_s,
+        flops: 6.0 * unet.macs() as f64 * config.batch as f64 * meta.step as f64,
+        curve: meta.curve,
+        wall_s: meta.wall_s,
         machine: Machine::here(),
     };
     store.leave_training_record(&record)?;
-    Ok((record, training.into_average()))
+    Ok((record, training.into_ema()))
 }
 
 /// The state to go on from: the newest good checkpoint's, or the network's beginning.
 fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Training, CheckpointMeta)> {
     let optimiser = job.config.training.optimiser.clone();
-    let found = store.newest(&job.training_id, unet.parameters(), |described| {
-        ensure!(described.training_id == job.training_id, "belongs to {}, not to {}", described.training_id, job.training_id);
-        ensure!(described.format == FORMAT, "has format {}, this program writes {FORMAT}", described.format);
-        described.check_data(&data.info)
+    let found = store.newest(&job.training_id, unet.parameters(), |meta| {
+        ensure!(meta.training_id == job.training_id, "belongs to {}, not to {}", meta.training_id, job.training_id);
+        ensure!(meta.format == FORMAT, "has format {}, this program writes {FORMAT}", meta.format);
+        meta.check_data(&data.info)
     })?;
-    if let Some(Loaded { described, rows }) = found {
-        return Ok((Training::resume(unet.parameters(), optimiser, rows, described.step), described));
+    if let Some(Checkpoint { meta, state }) = found {
+        return Ok((Training::resume(unet.parameters(), optimiser, state, meta.step), meta));
     }
     Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), CheckpointMeta::first(job, &data.info)))
 }
@@ -131,25 +131,25 @@ mod tests {
             train(&store, &claim, job, &data, options, &mut Reporter::silent()).unwrap()
         };
         let job = tiny(&data, &["training.steps=7", "training.batch=3"]);
-        let (record, average) = run(&job);
+        let (record, ema) = run(&job);
         let unet = job.config.unet(data.info.shape);
         assert_eq!((record.id.as_str(), record.steps, &record.outcome), (job.training_id.as_str(), 7, &Outcome::Finished {}));
-        assert_eq!((record.parameters, average.len()), (unet.parameter_count(), unet.parameter_count()));
+        assert_eq!((record.parameters, ema.len()), (unet.parameter_count(), unet.parameter_count()));
         // Of every step and each of 3 images: a multiplication and an addition, forward, and twice as many backward.
         assert_eq!(record.flops, (7 * 3 * (2 + 4) * unet.macs()) as f64);
         assert_eq!(record.curve.iter().map(|p| p.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
         assert!(record.curve.iter().all(|p| p.loss.is_finite() && p.gradient_norm > 0.0) && record.wall_s > 0.0);
         assert_eq!(store.training_record(&job.training_id).unwrap().unwrap(), record);
-        assert_eq!(run(&job), (record.clone(), average));
+        assert_eq!(run(&job), (record.clone(), ema));
         // A record of which the checkpoint knows nothing is none.
         let more = TrainingRecord { steps: 8, ..record.clone() };
         store.leave_training_record(&more).unwrap();
         let (again, _) = run(&job);
         assert_eq!((again.steps, &again.curve), (7, &record.curve));
         let job = tiny(&data, &["training.steps=7", "training.batch=3", "training.optimiser.learning_rate=1e30"]);
-        let (record, average) = run(&job);
+        let (record, ema) = run(&job);
         assert!(matches!(&record.outcome, Outcome::Diverged { reason } if reason.contains("training diverged at step")), "{record:?}");
-        assert!(record.steps < 7 && average.is_empty() == store.has_checkpoint(&job.training_id), "{record:?}");
+        assert!(record.steps < 7 && ema.is_empty() == store.has_checkpoint(&job.training_id), "{record:?}");
         assert_eq!(run(&job), (record, Vec::new()));
     }
 }

@@ -5,8 +5,9 @@ use super::meta::CheckpointMeta;
 use crate::base::atomic;
 use anyhow::{Context, Result};
 use ddpm_model::checkpoint;
-use ddpm_model::optimiser::{ROWS, Training};
+use ddpm_model::optimiser::Training;
 use ddpm_model::parameters::Parameter;
+use ddpm_model::train_state::TrainState;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,19 +21,19 @@ pub const DAMAGED: &str = "checkpoint.damaged.safetensors";
 const SHARE: u32 = 100;
 
 /// A checkpoint's contents.
-pub struct Loaded {
+pub struct Checkpoint {
     /// What it says of itself.
-    pub described: CheckpointMeta,
-    /// The training's rows.
-    pub rows: [Vec<f32>; ROWS],
+    pub meta: CheckpointMeta,
+    /// The training's state.
+    pub state: TrainState,
 }
 
 /// Reads a checkpoint file, verifying its digest.
-pub fn read(path: &Path, parameters: impl FnOnce(&CheckpointMeta) -> Result<Vec<Parameter>>) -> Result<Loaded> {
+pub fn read(path: &Path, parameters: impl FnOnce(&CheckpointMeta) -> Result<Vec<Parameter>>) -> Result<Checkpoint> {
     let bytes = fs::read(path).context("cannot be read")?;
-    let described = describe(&bytes)?;
-    let rows = checkpoint::read_states(&bytes, &parameters(&described)?)?;
-    Ok(Loaded { described, rows })
+    let meta = describe(&bytes)?;
+    let state = checkpoint::read_state(&bytes, &parameters(&meta)?)?;
+    Ok(Checkpoint { meta, state })
 }
 
 /// What a checkpoint's bytes say of themselves, verified.
@@ -49,12 +50,12 @@ impl Store {
         training_id: &str,
         parameters: &[Parameter],
         check: impl Fn(&CheckpointMeta) -> Result<()>,
-    ) -> Result<Option<Loaded>> {
+    ) -> Result<Option<Checkpoint>> {
         let dir = self.training(training_id);
         let mut bad: Vec<(PathBuf, anyhow::Error)> = Vec::new();
         for path in CHECKPOINTS.map(|name| dir.join(name)).into_iter().filter(|path| path.exists()) {
-            let found = read(&path, |described| {
-                check(described)?;
+            let found = read(&path, |meta| {
+                check(meta)?;
                 Ok(parameters.to_vec())
             });
             match found {
@@ -64,7 +65,7 @@ impl Store {
                         eprintln!(
                             "{}: {why:#}; it is now {DAMAGED}, and the training goes on from step {} of the checkpoint before it",
                             path.display(),
-                            loaded.described.step
+                            loaded.meta.step
                         );
                         fs::rename(&path, &aside).with_context(|| format!("{}: cannot be set aside", path.display()))?;
                     }
@@ -81,21 +82,18 @@ impl Store {
     }
 
     /// Leaves a checkpoint, and the one before it beside it.
-    fn leave(&self, parameters: &[Parameter], rows: &[Vec<f32>; ROWS], described: &CheckpointMeta) -> Result<()> {
-        let dir = self.training(&described.training_id);
+    fn leave(&self, parameters: &[Parameter], state: &TrainState, meta: &CheckpointMeta) -> Result<()> {
+        let dir = self.training(&meta.training_id);
         let [newest, previous] = CHECKPOINTS.map(|name| dir.join(name));
-        let text = serde_json::to_string(described)?;
+        let text = serde_json::to_string(meta)?;
         atomic::write_before(
             &newest,
-            |part| Ok(checkpoint::write_states(part, parameters, rows, &text)?),
+            |part| Ok(checkpoint::write_state(part, parameters, state, &text)?),
             // A crash between the two renamings leaves the older one alone, which is enough.
             || if newest.exists() { fs::rename(&newest, &previous) } else { Ok(()) },
         )
     }
 }
-
-/// A copy of a training's rows, kept from one checkpoint to the next.
-type Rows = Box<[Vec<f32>; ROWS]>;
 
 /// Writes checkpoints while the training goes on: it stands still only while its numbers are copied.
 pub struct Saver {
@@ -105,15 +103,16 @@ pub struct Saver {
     /// When the last one was taken, and how long that stopped the training.
     last: Instant,
     stop: Duration,
-    rows: Option<Rows>,
-    writing: Option<JoinHandle<(Rows, Result<()>)>>,
+    /// A copy of the training's state, whose memory is kept from one checkpoint to the next.
+    copy: Option<Box<TrainState>>,
+    writing: Option<JoinHandle<(Box<TrainState>, Result<()>)>>,
 }
 
 impl Saver {
     /// For a training with these parameters, at most once `every` so often; zero is as often as the disk allows.
     pub fn new(store: &Store, parameters: &[Parameter], every: Duration) -> Saver {
         let (store, parameters) = (store.clone(), parameters.into());
-        Saver { store, parameters, every, last: Instant::now(), stop: Duration::ZERO, rows: None, writing: None }
+        Saver { store, parameters, every, last: Instant::now(), stop: Duration::ZERO, copy: None, writing: None }
     }
 
     /// Whether it is time for another.
@@ -123,18 +122,15 @@ impl Saver {
     }
 
     /// Begins to write one. Errors are of the one before.
-    pub fn begin(&mut self, training: &Training, described: &CheckpointMeta) -> Result<()> {
+    pub fn begin(&mut self, training: &Training, meta: &CheckpointMeta) -> Result<()> {
         self.finish()?;
         let started = Instant::now();
-        let mut rows = self.rows.take().unwrap_or_default();
-        for (to, from) in rows.iter_mut().zip(training.rows()) {
-            to.clear();
-            to.extend_from_slice(from);
-        }
-        let (store, parameters, described) = (self.store.clone(), self.parameters.clone(), described.clone());
+        let mut copy = self.copy.take().unwrap_or_default();
+        copy.copy_from(training.state());
+        let (store, parameters, meta) = (self.store.clone(), self.parameters.clone(), meta.clone());
         self.writing = Some(std::thread::spawn(move || {
-            let result = store.leave(&parameters, &rows, &described);
-            (rows, result)
+            let result = store.leave(&parameters, &copy, &meta);
+            (copy, result)
         }));
         self.last = Instant::now();
         self.stop = started.elapsed();
@@ -144,15 +140,15 @@ impl Saver {
     /// Waits for the one that is being written.
     pub fn finish(&mut self) -> Result<()> {
         let Some(thread) = self.writing.take() else { return Ok(()) };
-        let (rows, result) = thread.join().expect("writing does not panic");
-        self.rows = Some(rows);
+        let (copy, result) = thread.join().expect("writing does not panic");
+        self.copy = Some(copy);
         result
     }
 
     /// Writes one now, without a copy.
-    pub fn write(&mut self, training: &Training, described: &CheckpointMeta) -> Result<()> {
+    pub fn write(&mut self, training: &Training, meta: &CheckpointMeta) -> Result<()> {
         self.finish()?;
-        self.store.leave(&self.parameters, training.rows(), described)
+        self.store.leave(&self.parameters, training.state(), meta)
     }
 }
 
@@ -169,12 +165,13 @@ mod tests {
         let unet = job.config.unet(data.info.shape);
         let optimiser = job.config.training.optimiser.clone();
         let n = unet.parameter_count();
-        let rows = std::array::from_fn(|row| vec![(10 * step + row as u64) as f32; n]);
-        let described = serde_json::json!({
+        let row = |row: u64| vec![(10 * step + row) as f32; n];
+        let state = TrainState { theta: row(0), m: row(1), v: row(2), ema: row(3) };
+        let meta = serde_json::json!({
             "format": super::super::FORMAT, "training_id": job.training_id, "config": job.config, "seed": 7, "data": null, "step": step,
             "curve": [], "open": [0.0, 0.0, 0], "wall_s": 0.0,
         });
-        (Training::resume(unet.parameters(), optimiser, rows, step), serde_json::from_value(described).unwrap())
+        (Training::resume(unet.parameters(), optimiser, state, step), serde_json::from_value(meta).unwrap())
     }
 
     /// The last two are kept. A damaged newer one is set aside, not pushed onto the good one; where both are damaged, both are named.
@@ -190,32 +187,32 @@ mod tests {
         assert!(newest().unwrap().is_none() && !store.has_checkpoint(&job.training_id));
         let mut saver = Saver::new(&store, &parameters, Duration::ZERO);
         for step in 1..=3 {
-            let (training, described) = after(&job, step);
+            let (training, meta) = after(&job, step);
             // Written from a copy, and without one.
-            if step == 2 { saver.write(&training, &described).unwrap() } else { saver.begin(&training, &described).unwrap() }
+            if step == 2 { saver.write(&training, &meta).unwrap() } else { saver.begin(&training, &meta).unwrap() }
         }
         saver.finish().unwrap();
         let [last, before] = CHECKPOINTS.map(|name| folder.join(name));
-        let stepped = |path: &Path| read(path, |_| Ok(parameters.clone())).unwrap().described.step;
+        let stepped = |path: &Path| read(path, |_| Ok(parameters.clone())).unwrap().meta.step;
         assert_eq!((stepped(&last), stepped(&before)), (3, 2));
         let found = newest().unwrap().unwrap();
         assert_eq!(
-            (found.described.step, found.rows.map(|row| (row.len(), row[0]))),
+            (found.meta.step, found.state.rows().map(|row| (row.len(), row[0]))),
             (3, {
                 let n = parameters.iter().map(|p| p.len()).sum();
                 [(n, 30.0), (n, 31.0), (n, 32.0), (n, 33.0)]
             })
         );
         // What is not wanted is as good as damaged.
-        let refused = store.newest(&job.training_id, &parameters, |described| {
-            anyhow::ensure!(described.step == 2, "step {}", described.step);
+        let refused = store.newest(&job.training_id, &parameters, |meta| {
+            anyhow::ensure!(meta.step == 2, "step {}", meta.step);
             Ok(())
         });
-        assert_eq!(refused.unwrap().unwrap().described.step, 2);
+        assert_eq!(refused.unwrap().unwrap().meta.step, 2);
         assert_eq!((last.exists(), folder.join(DAMAGED).exists(), stepped(&before)), (false, true, 2));
         // The next one goes beside it.
-        let (training, described) = after(&job, 4);
-        saver.write(&training, &described).unwrap();
+        let (training, meta) = after(&job, 4);
+        saver.write(&training, &meta).unwrap();
         assert_eq!((stepped(&last), stepped(&before)), (4, 2));
         std::fs::write(&last, b"no").unwrap();
         std::fs::write(&before, b"nor this").unwrap();

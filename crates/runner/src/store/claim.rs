@@ -1,7 +1,7 @@
 //! Claims: who is at what, so that no two processes, on one machine or on several that share a folder, do the same thing.
 //!
 //! A claim is a numbered file in the folder of what is claimed. It is made with `O_EXCL`, and the one with the highest number counts;
-//! it is never taken away while it counts, only marked as given up. Whoever finds it given up, or its process gone, tries to make the
+//! it is never taken away while it counts, only marked as given up. A process that finds it given up, or its owner gone, tries to make the
 //! next number, and only one can. So a process that decided on old knowledge finds its number taken, or finds a higher one afterwards
 //! and withdraws. Nothing is needed of the file system but exclusive creation and renaming.
 //!
@@ -64,24 +64,24 @@ impl Holder {
     }
 
     /// Whether it lives, as far as can be said from here.
-    fn lives(&self, here: &Holder) -> Lives {
+    fn lives(&self, here: &Holder) -> Liveness {
         if self.host != here.host {
-            return Lives::Unknown;
+            return Liveness::Unknown;
         }
         let runs = || {
             let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
             pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
         };
-        if self.boot == here.boot && runs() && began(self.pid) == self.began { Lives::Yes } else { Lives::No }
+        if self.boot == here.boot && runs() && began(self.pid) == self.began { Liveness::Yes } else { Liveness::No }
     }
 
     /// In words.
-    pub fn words(&self) -> String {
+    pub fn description(&self) -> String {
         format!("process {} on {}", self.pid, self.host.split(' ').next().unwrap_or_default())
     }
 }
 
-enum Lives {
+enum Liveness {
     Yes,
     No,
     Unknown,
@@ -188,7 +188,7 @@ impl Drop for Claim {
 pub fn holder(dir: &Path) -> Option<Holder> {
     let here = Holder::here();
     let (holder, _) = read(&name(dir, highest(dir).ok()??)).ok()?;
-    holder.filter(|h| !h.released && !matches!(h.lives(&here), Lives::No))
+    holder.filter(|h| !h.released && !matches!(h.lives(&here), Liveness::No))
 }
 
 /// The process of this machine that holds a folder, if one does.
@@ -241,9 +241,9 @@ fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
             Err(e) => return Err(e.into()),
         };
         match holder.as_ref().map(|h| (h.released, h.lives(here))) {
-            Some((true, _) | (_, Lives::No)) => return Ok(None),
-            Some((_, Lives::Yes)) => return Ok(holder),
-            Some((_, Lives::Unknown)) | None => {}
+            Some((true, _) | (_, Liveness::No)) => return Ok(None),
+            Some((_, Liveness::Yes)) => return Ok(holder),
+            Some((_, Liveness::Unknown)) | None => {}
         }
         if first.is_some_and(|first| first != sign) && holder.is_some() {
             return Ok(Some(holder.unwrap_or_else(unknown)));

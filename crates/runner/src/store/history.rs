@@ -28,7 +28,7 @@ pub enum Event {
 /// A line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct HistoryLine {
     /// Seconds since 1970, by the clock of the machine.
     pub at: u64,
     /// What happened.
@@ -46,7 +46,7 @@ pub struct Entry {
 pub fn add(dir: &Path, event: Event) -> Result<()> {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let entry = Entry { at, event, pid: std::process::id(), host, slurm: std::env::var("SLURM_JOB_ID").ok() };
+    let entry = HistoryLine { at, event, pid: std::process::id(), host, slurm: std::env::var("SLURM_JOB_ID").ok() };
     let path = dir.join(FILE);
     let line = format!("{}\n", serde_json::to_string(&entry)?);
     let append = || File::options().create(true).append(true).open(&path)?.write_all(line.as_bytes());
@@ -54,7 +54,7 @@ pub fn add(dir: &Path, event: Event) -> Result<()> {
 }
 
 /// The lines so far; ones that a crash has cut short are left out.
-pub fn of(dir: &Path) -> Vec<Entry> {
+pub fn of(dir: &Path) -> Vec<HistoryLine> {
     let text = fs::read_to_string(dir.join(FILE)).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

@@ -119,9 +119,9 @@ mod tests {
         let other_words = Experiment { file: GridFile { question: "r".into(), ..asked.file.clone() }, name: "y".into(), ..asked.clone() };
         assert!(read.asks_the_same(&asked) && read.asks_the_same(&other_words));
         assert!(!read.asks_the_same(&experiment(&[1, 3])) && !read.asks_the_same(&experiment(&[3, 1, 4])));
-        let turned = Experiment { cells: asked.cells.iter().rev().cloned().collect(), ..asked.clone() };
+        let reversed = Experiment { cells: asked.cells.iter().rev().cloned().collect(), ..asked.clone() };
         let fewer = Experiment { cells: asked.cells[..1].to_vec(), ..asked.clone() };
-        assert!(!read.asks_the_same(&turned) && !read.asks_the_same(&fewer));
+        assert!(!read.asks_the_same(&reversed) && !read.asks_the_same(&fewer));
         // Of another version, or with a job too few.
         let refused = |manifest: Manifest| {
             manifest.leave(&store).unwrap();

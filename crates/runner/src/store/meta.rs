@@ -26,7 +26,7 @@ pub struct CheckpointMeta {
     pub image: Option<ImageShape>,
     /// Steps made.
     pub step: u64,
-    /// The course so far.
+    /// Loss and gradient norm so far.
     pub curve: Vec<Point>,
     /// Sums since the last point: loss, gradient norm, steps.
     pub open: (f64, f64, u64),
@@ -81,13 +81,13 @@ mod tests {
     #[test]
     fn a_point_is_the_mean_of_its_steps() {
         let data = few("d", 20, 3);
-        let mut described = CheckpointMeta::first(&tiny(&data, &[]), &data.info);
+        let mut meta = CheckpointMeta::first(&tiny(&data, &[]), &data.info);
         for (loss, norm) in [(1.0, 4.0), (2.0, 5.0), (6.0, 9.0), (10.0, 1.0)] {
-            described.note(3, loss, norm);
-            described = serde_json::from_str(&serde_json::to_string(&described).unwrap()).unwrap();
+            meta.note(3, loss, norm);
+            meta = serde_json::from_str(&serde_json::to_string(&meta).unwrap()).unwrap();
         }
-        assert_eq!(described.curve, [Point { step: 3, loss: 3.0, gradient_norm: 6.0 }]);
-        assert_eq!((described.step, described.open), (4, (10.0, 1.0, 1)));
+        assert_eq!(meta.curve, [Point { step: 3, loss: 3.0, gradient_norm: 6.0 }]);
+        assert_eq!((meta.step, meta.open), (4, (10.0, 1.0, 1)));
     }
 
     /// One that was written before the images' shape stood in it.

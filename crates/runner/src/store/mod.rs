@@ -3,7 +3,7 @@
 //! `training/ID/` holds the checkpoint and, when it is over, `training.json`; `samples/ID` the samples of one sampler; `features/` what
 //! feature networks see in real images; `runs/ID/` holds `record.json`, its history and pictures; `slurm/` what was submitted. All are
 //! named by content, so experiments that overlap share them. `EXPERIMENT/` holds the report, and in `experiment.json` what it is a report
-//! of. Every file is whole or absent, and whoever makes one holds the folder's claim.
+//! of. Every file is whole or absent, and a process writes into a folder only while it holds the folder's claim.
 
 pub mod checkpoints;
 pub mod claim;
@@ -20,4 +20,4 @@ pub use crate::experiment::FORMAT;
 pub use layout::{CHECKPOINTS, RECORD, Store, TRAINING_RECORD};
 pub use manifest::Manifest;
 pub use meta::CheckpointMeta;
-pub use record::{CourseAt, Findings, Machine, Outcome, Point, Record, Shown, Split, TermAt, TrainingRecord};
+pub use record::{BoundBreakdown, Findings, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord};

@@ -1,4 +1,4 @@
-//! Progress: a job writes where it is into its folder; whoever wants to know reads it there.
+//! Progress: a job writes into its folder how far it has come, and every other process reads it there.
 
 use crate::base::atomic::PART;
 use crate::base::{json, stop};

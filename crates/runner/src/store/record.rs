@@ -45,7 +45,7 @@ pub struct Machine {
 impl Machine {
     /// This process.
     pub fn here() -> Machine {
-        let device = Device::here().words();
+        let device = Device::here().description();
         Machine { commit: env!("DDPM_COMMIT").into(), device, threads: rayon::current_num_threads() }
     }
 }
@@ -76,7 +76,7 @@ pub struct TrainingRecord {
     pub steps: u64,
     /// Trained numbers of the network.
     pub parameters: usize,
-    /// Its course.
+    /// Loss and gradient norm along it.
     pub curve: Vec<Point>,
     /// Seconds of computing, over all resumptions.
     pub wall_s: f64,
@@ -111,7 +111,7 @@ pub struct TermAt {
 /// What a bound is made of, means over images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Split {
+pub struct BoundBreakdown {
     /// By kind.
     pub bound: Bound,
     /// By step, t = 1 first.
@@ -129,7 +129,8 @@ pub struct Findings {
     /// Pictures in the job's folder.
     pub pictures: Vec<Shown>,
     /// Scores along the reverse process, from T down.
-    pub course: Vec<CourseAt>,
+    #[serde(rename = "course")]
+    pub scores: Vec<ScoresAt>,
     /// Why a part is missing.
     pub blank: Option<String>,
 }
@@ -147,7 +148,7 @@ pub struct Shown {
 /// Scores of the x_0 predicted at one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CourseAt {
+pub struct ScoresAt {
     /// The step.
     pub t: usize,
     /// The scores.
@@ -179,11 +180,12 @@ pub struct Record {
     /// Scores of as many real held-out images by the same measure, where there are as many: for scale.
     pub real: BTreeMap<Metric, Measured>,
     /// What the bounds are made of, for each bits/dim.
-    pub bounds: BTreeMap<Metric, Split>,
+    pub bounds: BTreeMap<Metric, BoundBreakdown>,
     /// Steps at which the predicted x_0 in `progressive.png` was taken, left to right.
     pub progressive: Vec<usize>,
     /// Network evaluations for one sample.
-    pub evaluations: usize,
+    #[serde(rename = "evaluations")]
+    pub nfe: usize,
     /// What a study found; absent where the job was no study.
     pub findings: Option<Findings>,
     /// Seconds for sampling and scoring.
@@ -212,7 +214,7 @@ impl Record {
             real: BTreeMap::new(),
             bounds: BTreeMap::new(),
             progressive: Vec::new(),
-            evaluations: 0,
+            nfe: 0,
             findings: None,
             wall_s: 0.0,
             machine: Machine::here(),

@@ -4,7 +4,7 @@
 
 use super::offered::{Offered, math};
 use super::wrong;
-use crate::device::{Convolution, Op, Pass, Sizes, Span, Type};
+use crate::device::{ConvOp, Op, Pass, Sizes, Span, Type};
 use candle_core::cuda_backend::cudarc;
 use candle_core::{Error, Result};
 use cudarc::cudnn::{result, sys};
@@ -23,7 +23,7 @@ const ASKED: usize = 10;
 /// What an algorithm was chosen for: the pass, the sizes, the type, whether TF32 may be used, and whether the result is added.
 type Key = (Pass, Sizes, Type, bool, bool);
 
-fn key(c: &Convolution) -> Key {
+fn key(c: &ConvOp) -> Key {
     (c.pass, c.sizes, c.kind, c.tf32, c.add)
 }
 
@@ -153,13 +153,13 @@ impl Convolutions {
     }
 
     /// Chooses an algorithm for each convolution that has none yet, by running it once: what it writes is overwritten.
-    pub fn choose(&mut self, all: &[Convolution], base: u64) -> Result<()> {
+    pub fn choose(&mut self, all: &[ConvOp], base: u64) -> Result<()> {
         for c in all {
             if self.chosen.contains_key(&key(c)) {
                 continue;
             }
             let offered = self.expected(c)?;
-            let mut told: Vec<String> = offered.iter().map(Offered::words).collect();
+            let mut told: Vec<String> = offered.iter().map(Offered::description).collect();
             let mut works = None;
             for (one, told) in offered.iter().zip(&mut told).filter(|(one, _)| one.is_sure()) {
                 match self.try_out(c, one.algorithm, base) {
@@ -182,7 +182,7 @@ impl Convolutions {
     }
 
     /// Runs an algorithm once.
-    fn try_out(&mut self, c: &Convolution, algorithm: u32, base: u64) -> Result<Chosen> {
+    fn try_out(&mut self, c: &ConvOp, algorithm: u32, base: u64) -> Result<Chosen> {
         let chosen = Chosen { algorithm, room: self.needed(c, algorithm)? };
         if chosen.room > ROOM {
             return Err(Error::Msg(format!("it wants {} MiB of memory, at most {} are given", chosen.room >> 20, ROOM >> 20)));
@@ -193,7 +193,7 @@ impl Convolutions {
     }
 
     /// The room that an algorithm needs in the mathematics that it is run with.
-    fn needed(&mut self, c: &Convolution, algorithm: u32) -> Result<usize> {
+    fn needed(&mut self, c: &ConvOp, algorithm: u32) -> Result<usize> {
         let handle = self.handle;
         let (d, mut bytes) = (self.descriptors(c)?, 0);
         // Safety: descriptors and handle are alive; the algorithm's number came from cuDNN itself.
@@ -228,7 +228,7 @@ impl Convolutions {
         Ok(())
     }
 
-    fn descriptors(&mut self, c: &Convolution) -> Result<&Descriptors> {
+    fn descriptors(&mut self, c: &ConvOp) -> Result<&Descriptors> {
         match self.descriptors.entry((c.sizes, c.kind, c.tf32)) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => Ok(place.insert(Descriptors::new(c.sizes, c.kind, c.tf32).map_err(wrong("cuDNN"))?)),
@@ -236,7 +236,7 @@ impl Convolutions {
     }
 
     /// The algorithms in the order in which cuDNN expects them to be fast.
-    fn expected(&mut self, c: &Convolution) -> Result<Vec<Offered>> {
+    fn expected(&mut self, c: &ConvOp) -> Result<Vec<Offered>> {
         let handle = self.handle;
         let d = self.descriptors(c)?;
         let mut all = match c.pass {
@@ -264,7 +264,7 @@ impl Convolutions {
     }
 
     /// All algorithms for a convolution with their times, in words; the chosen one is marked. Overwrites what they write.
-    pub fn timed(&mut self, c: &Convolution, base: u64) -> Result<Vec<String>> {
+    pub fn timed(&mut self, c: &ConvOp, base: u64) -> Result<Vec<String>> {
         let space = self.stream.alloc_zeros::<u8>(ROOM).map_err(wrong("memory for cuDNN"))?;
         let room = space.device_ptr(&self.stream).0 as *mut c_void;
         let (handle, [x, w, y]) = (self.handle, [c.x, c.w, c.y].map(|span| pointer(base, span)));
@@ -295,16 +295,16 @@ impl Convolutions {
         let chosen = self.chosen.get(&key(c));
         let asked = math(c.kind, c.tf32);
         let mark = |one: &Offered| chosen.is_some_and(|chosen| (chosen.algorithm, asked) == (one.algorithm, one.math));
-        Ok(all.iter().map(|one| format!("{} {}", if mark(one) { "*" } else { " " }, one.words())).collect())
+        Ok(all.iter().map(|one| format!("{} {}", if mark(one) { "*" } else { " " }, one.description())).collect())
     }
 
     /// One convolution with the algorithm that was chosen for it.
-    pub fn run(&mut self, c: &Convolution, base: u64) -> Result<()> {
+    pub fn run(&mut self, c: &ConvOp, base: u64) -> Result<()> {
         let chosen = self.chosen[&key(c)];
         self.compute(c, chosen, base)
     }
 
-    fn compute(&mut self, c: &Convolution, chosen: Chosen, base: u64) -> Result<()> {
+    fn compute(&mut self, c: &ConvOp, chosen: Chosen, base: u64) -> Result<()> {
         let handle = self.handle;
         let room = self.room.as_ref().map_or(std::ptr::null_mut(), |room| room.device_ptr(&self.stream).0 as *mut c_void);
         let d = self.descriptors(c)?;

@@ -2,7 +2,7 @@
 //!
 //! A program is run once as it is, so that every library has what it needs, and recorded as a CUDA graph the second time; from then on one
 //! call starts all of it. Nothing is allocated and nobody waits in between. Where a program cannot be recorded it goes on as it is. The
-//! environment variable `DDPM_CUDA` chooses otherwise, see [`Manner`].
+//! environment variable `DDPM_CUDA` chooses otherwise, see [`RunMode`].
 
 mod convolution;
 mod offered;
@@ -10,7 +10,7 @@ mod words;
 
 use super::fault::reworded;
 use super::launch::{Argument, Launch};
-use super::{Convolution, Device, Matrix, Op, Product, Span, Type, check};
+use super::{ConvOp, Device, MatrixSpan, Op, Product, Span, Type, check};
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc;
 use candle_core::{Error, Result, bail};
@@ -22,7 +22,7 @@ use cudarc::driver::{CudaEvent, CudaFunction, CudaGraph, CudaSlice, CudaStream, 
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::sync::Arc;
-use words::{words, wrong};
+use words::{plainly, wrong};
 
 /// This crate's kernels, compiled by its build script.
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -37,7 +37,7 @@ pub struct Cuda {
     functions: HashMap<String, CudaFunction>,
     convolutions: Convolutions,
     gpu: String,
-    manner: Manner,
+    manner: RunMode,
     arena: Option<CudaSlice<u8>>,
     /// Never read here: cuBLAS works in it.
     _blas_room: CudaSlice<u8>,
@@ -53,7 +53,7 @@ struct Program {
 
 /// How programs are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum RunMode {
     /// `graphs`, and where nothing is said: recorded, and started by one call.
     Graphs,
     /// `eager`: operation by operation.
@@ -62,13 +62,13 @@ pub enum Manner {
     Checked,
 }
 
-impl Manner {
+impl RunMode {
     /// What `DDPM_CUDA` says.
-    fn asked() -> Result<Manner> {
+    fn asked() -> Result<RunMode> {
         match std::env::var("DDPM_CUDA").as_deref() {
-            Err(_) | Ok("" | "graphs") => Ok(Manner::Graphs),
-            Ok("eager") => Ok(Manner::Eager),
-            Ok("checked") => Ok(Manner::Checked),
+            Err(_) | Ok("" | "graphs") => Ok(RunMode::Graphs),
+            Ok("eager") => Ok(RunMode::Eager),
+            Ok("checked") => Ok(RunMode::Checked),
             Ok(other) => bail!("DDPM_CUDA: expected graphs, eager or checked, got {other}"),
         }
     }
@@ -78,7 +78,7 @@ impl Manner {
 pub fn count() -> std::result::Result<usize, String> {
     match cudarc::driver::CudaContext::device_count() {
         Ok(n) => Ok(n as usize),
-        Err(e) => Err(words(e)),
+        Err(e) => Err(plainly(e)),
     }
 }
 
@@ -97,7 +97,7 @@ fn awaited(stream: &CudaStream) -> Result<()> {
 impl Cuda {
     /// GPU number `ordinal`.
     pub fn new(ordinal: usize) -> Result<Cuda> {
-        let manner = Manner::asked()?;
+        let manner = RunMode::asked()?;
         let device = CudaDevice::new_with_stream(ordinal).map_err(wrong(&format!("cuda:{ordinal}")))?;
         // Safety: everything here is done on the one stream, in its order.
         unsafe { device.disable_event_tracking() };
@@ -128,7 +128,7 @@ impl Cuda {
             Op::Product(product) => self.product(product, base),
             Op::Convolution(convolution) => self.convolutions.run(convolution, base),
         };
-        if self.manner != Manner::Checked {
+        if self.manner != RunMode::Checked {
             return done;
         }
         let named = |e: Error| reworded(e, |words| format!("{} of {}: {words}", op.name(), op.size()));
@@ -145,7 +145,7 @@ impl Cuda {
             Double(f64),
         }
         let value = |argument: &Argument| match *argument {
-            Argument::Place(place) => Value::Long(base + place.span.at as u64),
+            Argument::MemoryArg(place) => Value::Long(base + place.span.at as u64),
             Argument::Nothing => Value::Long(0),
             Argument::U32(v) => Value::Word(v),
             Argument::U64(v) => Value::Long(v),
@@ -174,12 +174,13 @@ impl Cuda {
     }
 
     fn product(&mut self, p: &Product, base: u64) -> Result<()> {
-        let pointer = |m: &Matrix| (base + m.at.at as u64) as *mut c_void;
-        let kind = |m: &Matrix| match m.kind {
+        let pointer = |m: &MatrixSpan| (base + m.at.at as u64) as *mut c_void;
+        let kind = |m: &MatrixSpan| match m.kind {
             Type::F32 => blas::cudaDataType_t::CUDA_R_32F,
             Type::Bf16 => blas::cudaDataType_t::CUDA_R_16BF,
         };
-        let turn = |m: &Matrix| if m.turned { blas::cublasOperation_t::CUBLAS_OP_T } else { blas::cublasOperation_t::CUBLAS_OP_N };
+        let operation =
+            |m: &MatrixSpan| if m.transposed { blas::cublasOperation_t::CUBLAS_OP_T } else { blas::cublasOperation_t::CUBLAS_OP_N };
         let compute = match (p.a.kind, p.tf32) {
             (Type::F32, true) => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
             _ => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
@@ -191,8 +192,8 @@ impl Cuda {
         unsafe {
             gemm_strided_batched_ex(
                 handle,
-                turn(&p.b),
-                turn(&p.a),
+                operation(&p.b),
+                operation(&p.a),
                 p.n as i32,
                 p.m as i32,
                 p.k as i32,
@@ -289,7 +290,7 @@ impl Device for Cuda {
         check(&program, self.arena.as_ref().map_or(0, CudaSlice::len));
         let base = self.base();
         let convolution = |op: &Op| if let Op::Convolution(c) = op { Some(*c) } else { None };
-        let convolutions: Vec<Convolution> = program.iter().filter_map(convolution).collect();
+        let convolutions: Vec<ConvOp> = program.iter().filter_map(convolution).collect();
         let chosen = self.convolutions.choose(&convolutions, base);
         if self.convolutions.has_moved() {
             self.programs.iter_mut().for_each(|program| program.graph = None);
@@ -374,7 +375,7 @@ impl Device for Cuda {
 impl Cuda {
     /// The first time and where nothing is recorded: operation by operation. Then as a graph, which is made now.
     fn run_or_record(&mut self, program: usize, ops: &[Op]) -> Result<()> {
-        if self.manner != Manner::Graphs || !self.programs[program].warm {
+        if self.manner != RunMode::Graphs || !self.programs[program].warm {
             self.programs[program].warm = true;
             return self.all(ops);
         }
@@ -387,7 +388,7 @@ impl Cuda {
             // Nothing of it has run.
             Err(why) => {
                 eprintln!("{why}; programs go on operation by operation");
-                self.manner = Manner::Eager;
+                self.manner = RunMode::Eager;
                 self.all(ops)
             }
         }

@@ -31,8 +31,8 @@ impl Offered {
         self.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && sure
     }
 
-    /// In words; times where there are any.
-    pub fn words(&self) -> String {
+    /// What it is; times where there are any.
+    pub fn description(&self) -> String {
         let Offered { algorithm, math, room, status, determinism, ms } = self;
         let plain = |words: String, head: &str| words.replace(head, "").to_lowercase();
         let mut words = format!("algorithm {algorithm}: ");
@@ -62,7 +62,7 @@ mod tests {
         assert!(fine.is_sure());
         assert!(!offered(D::CUDNN_NON_DETERMINISTIC, S::CUDNN_STATUS_SUCCESS).is_sure());
         assert!(!offered(D::CUDNN_DETERMINISTIC, S::CUDNN_STATUS_NOT_SUPPORTED).is_sure());
-        assert_eq!(fine.words(), "algorithm 1: 0.500 ms, deterministic, fma_math, 3 MiB");
+        assert_eq!(fine.description(), "algorithm 1: 0.500 ms, deterministic, fma_math, 3 MiB");
         assert_eq!(math(Type::F32, false), M::CUDNN_FMA_MATH);
     }
 }

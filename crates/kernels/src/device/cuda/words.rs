@@ -11,7 +11,7 @@ use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
 /// The first line of what a library says; in plain words where it is the usual one.
-pub fn words(e: impl std::fmt::Debug) -> String {
+pub fn plainly(e: impl std::fmt::Debug) -> String {
     let said = format!("{e:?}").lines().next().unwrap_or_default().to_string();
     let usual = [
         ("CUDA_ERROR_NO_DEVICE", "no NVIDIA GPU, or no driver for it (libcuda.so.1), was found"),
@@ -84,5 +84,5 @@ impl LibraryError for Error {
 
 /// An error of a library as one of this crate's, with what was being done.
 pub fn wrong<E: LibraryError>(what: &str) -> impl Fn(E) -> Error + '_ {
-    move |e| DeviceError { fault: e.fault(), words: format!("{what}: {}", words(e)) }.into()
+    move |e| DeviceError { fault: e.fault(), words: format!("{what}: {}", plainly(e)) }.into()
 }

@@ -2,11 +2,11 @@
 
 use super::compile::Compiler;
 use super::layout::filled;
-use crate::engine::plan::{ConvStep, Step};
+use crate::engine::graph::{ConvNode, Node};
 use crate::layers::{Conv, Dense};
-use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::conv2d::Resample;
 use ddpm_kernels::device::maps::{self, Map};
-use ddpm_kernels::device::{Matrix, Pass, Span, Type};
+use ddpm_kernels::device::{MatrixSpan, Pass, Span, Type};
 
 /// A gradient that is still being added up: its place, and whether it holds anything yet.
 type Open = Option<Span>;
@@ -20,14 +20,14 @@ impl Compiler<'_> {
 
     /// The gradients of all parameters, overwritten, from `dy`, that of the result, which is used up. Gives all kept places back.
     pub fn backward(&mut self, dy: Span) {
-        let plan = self.plan;
-        let mut open: Vec<Open> = vec![None; plan.maps.len()];
-        open[plan.maps.len() - 1] = Some(dy);
-        let mut dshifts: Vec<Span> = plan.denses.iter().map(|dense| self.arena.take(4 * self.batch * dense.out)).collect();
-        for at in (0..plan.steps.len()).rev() {
-            match &plan.steps[at] {
-                Step::Conv(step) => self.conv_backward(at, step, &mut open, &dshifts),
-                Step::Attend { qkv, out } => self.attend_backward(at, *qkv, *out, &mut open),
+        let graph = self.graph;
+        let mut open: Vec<Open> = vec![None; graph.maps.len()];
+        open[graph.maps.len() - 1] = Some(dy);
+        let mut dshifts: Vec<Span> = graph.denses.iter().map(|dense| self.arena.take(4 * self.batch * dense.out)).collect();
+        for at in (0..graph.nodes.len()).rev() {
+            match &graph.nodes[at] {
+                Node::Conv(node) => self.conv_backward(at, node, &mut open, &dshifts),
+                Node::Attend { qkv, out } => self.attend_backward(at, *qkv, *out, &mut open),
             }
         }
         self.time_backward(&mut dshifts);
@@ -39,24 +39,24 @@ impl Compiler<'_> {
         (begun.unwrap_or_else(|| self.arena.take(self.map(value).bytes())), begun.is_some())
     }
 
-    fn conv_backward(&mut self, at: usize, step: &ConvStep, open: &mut [Open], dshifts: &[Span]) {
-        let (out, operand) = (self.map(step.out), self.operand(step));
-        let dy = open[step.out].take().expect("whoever reads a feature map leaves a gradient");
-        if let Some(span) = self.values[step.out].take() {
+    fn conv_backward(&mut self, at: usize, node: &ConvNode, open: &mut [Open], dshifts: &[Span]) {
+        let (out, operand) = (self.map(node.out), self.operand(node));
+        let dy = open[node.out].take().expect("every reader of a feature map has left a gradient");
+        if let Some(span) = self.values[node.out].take() {
             self.arena.put(span);
         }
-        for (i, conv) in step.convs.iter().enumerate() {
-            self.bias_gradient(conv, out, dy, i * filled(conv.out), step.shift.map(|shift| dshifts[shift]));
+        for (i, conv) in node.convs.iter().enumerate() {
+            self.bias_gradient(conv, out, dy, i * filled(conv.out), node.shift.map(|shift| dshifts[shift]));
         }
-        let parts = self.parts(&step.parts);
+        let parts = self.parts(&node.parts);
         // The images need no gradient.
         let to: Vec<(Span, bool)> =
-            if step.parts == [0] { vec![] } else { step.parts.iter().map(|value| self.begin(open, *value)).collect() };
-        let normal = self.normal(at, step, true);
-        if step.convs[0].k == 1 {
-            self.pointwise_backward(step, &normal.map_or(parts.clone(), |normal| vec![(normal, operand.c)]), dy);
+            if node.parts == [0] { vec![] } else { node.parts.iter().map(|value| self.begin(open, *value)).collect() };
+        let normal = self.normal(at, node, true);
+        if node.convs[0].k == 1 {
+            self.pointwise_backward(node, &normal.map_or(parts.clone(), |normal| vec![(normal, operand.c)]), dy);
         } else {
-            let conv = &step.convs[0];
+            let conv = &node.convs[0];
             let x = normal.unwrap_or(parts[0].0);
             let resized = self.resized(conv, operand, x);
             self.weight_gradient(conv, resized.unwrap_or(x), dy);
@@ -65,11 +65,11 @@ impl Compiler<'_> {
         match normal {
             // The operand's place becomes that of its gradient.
             Some(dz) => {
-                self.input_gradient(step, dy, &[(dz, operand.c, false)]);
+                self.input_gradient(node, dy, &[(dz, operand.c, false)]);
                 let partial = self.arena.take(8 * self.batch * operand.c);
-                let norm = self.norm(at, step, &parts).expect("a step with an operand of its own normalises");
+                let norm = self.norm(at, node, &parts).expect("a node with an operand of its own normalises");
                 self.ops.push(norm.backward(dz, &to, partial));
-                let (layer, _) = step.norm.as_ref().expect("as before");
+                let (layer, _) = node.norm.as_ref().expect("as before");
                 // Gamma and beta stand one after the other, as the two rows of sums.
                 let (gamma, beta) = (self.gradient(layer.gamma), self.gradient(layer.beta));
                 assert_eq!(gamma.at + gamma.bytes, beta.at, "beta follows gamma");
@@ -82,13 +82,13 @@ impl Compiler<'_> {
             None if to.is_empty() => {}
             None => {
                 let targets: Vec<_> = to.iter().zip(&parts).map(|(to, part)| (to.0, part.1, to.1)).collect();
-                self.input_gradient(step, dy, &targets);
+                self.input_gradient(node, dy, &targets);
             }
         }
-        for (value, (span, _)) in step.parts.iter().zip(&to) {
+        for (value, (span, _)) in node.parts.iter().zip(&to) {
             open[*value] = Some(*span);
         }
-        self.pass_on(step, out, dy, open);
+        self.pass_on(node, out, dy, open);
     }
 
     fn bias_gradient(&mut self, conv: &Conv, out: Map, dy: Span, from: usize, dshift: Option<Span>) {
@@ -117,13 +117,13 @@ impl Compiler<'_> {
     }
 
     /// Of 1x1 convolutions: products that give f32.
-    fn pointwise_backward(&mut self, step: &ConvStep, parts: &[(Span, usize)], dy: Span) {
-        let out = self.map(step.out);
-        for (i, conv) in step.convs.iter().enumerate() {
+    fn pointwise_backward(&mut self, node: &ConvNode, parts: &[(Span, usize)], dy: Span) {
+        let out = self.map(node.out);
+        for (i, conv) in node.convs.iter().enumerate() {
             let (mut from, to) = (0, self.gradient(conv.weight));
             for (x, c) in parts {
                 let target = to.part(4 * from * conv.out, 4 * c * conv.out);
-                let dw = Matrix { at: target, kind: Type::F32, stride: conv.out, turned: false, each: 0 };
+                let dw = MatrixSpan { at: target, kind: Type::F32, stride: conv.out, transposed: false, each: 0 };
                 let dy = self.rows(self.channels(dy, i * conv.out), out.c, false);
                 self.product((*c, out.pixels(), conv.out), 1.0, [self.rows(*x, *c, true), dy, dw], 1, false);
                 from += c;
@@ -132,11 +132,11 @@ impl Compiler<'_> {
     }
 
     /// The gradient of the operand, to parts of it (place, channels, whether it is added to).
-    fn input_gradient(&mut self, step: &ConvStep, dy: Span, to: &[(Span, usize, bool)]) {
-        let (out, operand) = (self.map(step.out), self.operand(step));
+    fn input_gradient(&mut self, node: &ConvNode, dy: Span, to: &[(Span, usize, bool)]) {
+        let (out, operand) = (self.map(node.out), self.operand(node));
         let size = out.kind.size();
-        if step.convs[0].k == 1 {
-            for (i, conv) in step.convs.iter().enumerate() {
+        if node.convs[0].k == 1 {
+            for (i, conv) in node.convs.iter().enumerate() {
                 let (mut from, weight) = (0, self.weight(conv.weight));
                 for (dx, c, add) in to {
                     let w = self.rows(weight.part(from * conv.out * size, c * conv.out * size), conv.out, true);
@@ -147,16 +147,16 @@ impl Compiler<'_> {
             }
             return;
         }
-        let [(dx, _, add)] = *to else { panic!("a {0}x{0} convolution reads one operand", step.convs[0].k) };
-        let conv = &step.convs[0];
+        let [(dx, _, add)] = *to else { panic!("a {0}x{0} convolution reads one operand", node.convs[0].k) };
+        let conv = &node.convs[0];
         let weight = self.weight(conv.weight);
-        if conv.resize == Resize::Same {
+        if conv.resample == Resample::Same {
             return self.convolution(Pass::InputGradient, conv, [dx, weight, dy], add);
         }
         let sizes = self.sizes(conv);
         let large = self.arena.take(self.batch * sizes.h * sizes.w * sizes.c_in * size);
         self.convolution(Pass::InputGradient, conv, [large, weight, dy], false);
-        self.ops.push(if conv.resize == Resize::Halve {
+        self.ops.push(if conv.resample == Resample::Halve {
             maps::crop(operand, large, dx, add)
         } else {
             maps::upsample_backward(operand, large, dx, add)
@@ -165,15 +165,15 @@ impl Compiler<'_> {
     }
 
     /// What was added passes its gradient on: as it is where nobody has begun, else added.
-    fn pass_on(&mut self, step: &ConvStep, out: Map, dy: Span, open: &mut [Open]) {
-        if let [one] = step.plus[..]
+    fn pass_on(&mut self, node: &ConvNode, out: Map, dy: Span, open: &mut [Open]) {
+        if let [one] = node.plus[..]
             && open[one].is_none()
         {
             open[one] = Some(dy);
             return;
         }
         let mut from = 0;
-        for value in &step.plus {
+        for value in &node.plus {
             let (to, add) = self.begin(open, *value);
             let c = self.map(*value).c;
             self.ops.push(maps::take_channels(out, dy, (from, c), to, add));
@@ -186,13 +186,13 @@ impl Compiler<'_> {
     fn attend_backward(&mut self, at: usize, qkv: usize, out: usize, open: &mut [Open]) {
         let (map, source, batch) = (self.map(out), self.value(qkv), self.batch);
         let (pixels, c, kind) = (map.h * map.w, map.c, map.kind);
-        let dy = open[out].take().expect("whoever reads a feature map leaves a gradient");
+        let dy = open[out].take().expect("every reader of a feature map has left a gradient");
         let p = self.probabilities[at].take().expect("kept");
         let dp = self.arena.take(p.bytes);
         let dqkv = self.arena.take(3 * map.bytes());
-        let square = |at, turned| Matrix { at, kind, stride: pixels, turned, each: pixels * pixels };
-        let rows = Matrix { each: pixels * c, ..self.rows(dy, c, false) };
-        let third = |this: &Self, at, which, turned| this.third(at, which, c, pixels, turned);
+        let square = |at, transposed| MatrixSpan { at, kind, stride: pixels, transposed, each: pixels * pixels };
+        let rows = MatrixSpan { each: pixels * c, ..self.rows(dy, c, false) };
+        let third = |this: &Self, at, which, transposed| this.third(at, which, c, pixels, transposed);
         let matrices = [rows, third(self, source, 2, true), square(dp, false)];
         self.product((pixels, c, pixels), 1.0, matrices, batch, false);
         let matrices = [square(p, true), rows, third(self, dqkv, 2, false)];
@@ -214,7 +214,7 @@ impl Compiler<'_> {
     /// A dense layer's gradients from `dy`: of its parameters, and of x to `dx`, written or added.
     fn dense_backward(&mut self, dense: &Dense, x: Span, dy: Span, dx: Option<(Span, bool)>) {
         let batch = self.batch;
-        let matrix = |at, stride, turned| Matrix { at, kind: Type::F32, stride, turned, each: 0 };
+        let matrix = |at, stride, transposed| MatrixSpan { at, kind: Type::F32, stride, transposed, each: 0 };
         let (dw, w) = (self.gradient(dense.weight), self.parameter(dense.weight));
         let rows = matrix(dy, dense.out, false);
         self.product((dense.from, batch, dense.out), 1.0, [matrix(x, dense.from, true), rows, matrix(dw, dense.out, false)], 1, false);
@@ -226,10 +226,10 @@ impl Compiler<'_> {
     }
 
     fn time_backward(&mut self, dshifts: &mut Vec<Span>) {
-        let plan = self.plan;
-        let (Some([first, second]), Some(time)) = (&plan.time, self.time.take()) else { return };
+        let graph = self.graph;
+        let (Some([first, second]), Some(time)) = (&graph.time, self.time.take()) else { return };
         let dembedding = self.arena.take(time.embedding.bytes);
-        for (i, (dense, dshift)) in plan.denses.iter().zip(&*dshifts).enumerate() {
+        for (i, (dense, dshift)) in graph.denses.iter().zip(&*dshifts).enumerate() {
             self.dense_backward(dense, time.embedding, *dshift, Some((dembedding, i > 0)));
         }
         self.ops.push(maps::silu_backward(time.before[1], time.before[1].bytes / 4, dembedding));

@@ -1,20 +1,20 @@
 //! A plan as a program for a device: the forward pass. The memory of every feature map is planned here, so that running allocates nothing.
 
 use super::layout::{Layout, filled};
-use crate::engine::plan::{ConvStep, Plan, Step};
+use crate::engine::graph::{ConvNode, Graph, Node};
 use crate::error::{Error, Result};
 use crate::layers::{Conv, Dense};
 use crate::parameters::Parameter;
 use crate::unet::UNet;
-use ddpm_kernels::conv2d::Resize;
+use ddpm_kernels::conv2d::Resample;
 use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::maps::{self, Map, PACK};
-use ddpm_kernels::device::norm::{Drop, Norm};
-use ddpm_kernels::device::{Convolution, Matrix, Op, Pass, Product, Sizes, Span, Type};
+use ddpm_kernels::device::norm::{Norm, NormDropout};
+use ddpm_kernels::device::{ConvOp, MatrixSpan, Op, Pass, Product, Sizes, Span, Type};
 
 /// What the numbers of a network are kept and multiplied in on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
+pub struct NumberFormat {
     /// Of feature maps and weights in products.
     pub kind: Type,
     /// Whether f32 factors may be rounded to TF32.
@@ -37,9 +37,9 @@ pub struct Shared {
 
 /// One batch's programs in the making.
 pub struct Compiler<'a> {
-    pub plan: &'a Plan,
+    pub graph: &'a Graph,
     pub shared: &'a Shared,
-    pub numbers: Numbers,
+    pub numbers: NumberFormat,
     pub batch: usize,
     pub arena: &'a mut Arena,
     pub ops: Vec<Op>,
@@ -51,7 +51,7 @@ pub struct Compiler<'a> {
     pub statistics: Vec<Option<Span>>,
     /// Softmax's results, by the step of the plan.
     pub probabilities: Vec<Option<Span>>,
-    pub time: Option<Time>,
+    pub time: Option<TimeSpans>,
 }
 
 /// The masks of a training step.
@@ -66,7 +66,7 @@ pub struct Dropping {
 
 /// What the dense layers read and give.
 #[derive(Clone, Debug)]
-pub struct Time {
+pub struct TimeSpans {
     pub inputs: [Span; 2],
     pub before: [Span; 2],
     pub embedding: Span,
@@ -74,11 +74,11 @@ pub struct Time {
 }
 
 /// Whether a device's kernels can run a network; the error says what they need.
-pub fn check(unet: &UNet, plan: &Plan) -> Result<()> {
-    let maps = &plan.maps[1..plan.maps.len() - 1];
-    if let Some(map) = maps.iter().find(|map| !map.channels.is_multiple_of(PACK)) {
+pub fn check(unet: &UNet, graph: &Graph) -> Result<()> {
+    let maps = &graph.maps[1..graph.maps.len() - 1];
+    if let Some(map) = maps.iter().find(|map| !map.c.is_multiple_of(PACK)) {
         let expected = format!("channels of all feature maps in multiples of {PACK} on a GPU");
-        return Err(Error::InvalidKey { key: "channels", expected, got: map.channels.to_string() });
+        return Err(Error::InvalidKey { key: "channels", expected, got: map.c.to_string() });
     }
     debug_assert!(unet.parameter_count() > 0);
     Ok(())
@@ -86,16 +86,16 @@ pub fn check(unet: &UNet, plan: &Plan) -> Result<()> {
 
 impl<'a> Compiler<'a> {
     /// For `batch` images, whose places are taken in `arena`.
-    pub fn new(plan: &'a Plan, shared: &'a Shared, numbers: Numbers, batch: usize, arena: &'a mut Arena) -> Compiler<'a> {
-        let images = plan.maps[0];
-        let x = arena.take(batch * images.height * images.width * filled(images.channels) * numbers.kind.size());
+    pub fn new(graph: &'a Graph, shared: &'a Shared, numbers: NumberFormat, batch: usize, arena: &'a mut Arena) -> Compiler<'a> {
+        let images = graph.maps[0];
+        let x = arena.take(batch * images.h * images.w * filled(images.c) * numbers.kind.size());
         let t = arena.take(4 * batch);
         let none = |n: usize| vec![None; n];
         Compiler {
-            values: none(plan.maps.len()),
-            statistics: none(plan.steps.len()),
-            probabilities: none(plan.steps.len()),
-            plan,
+            values: none(graph.maps.len()),
+            statistics: none(graph.nodes.len()),
+            probabilities: none(graph.nodes.len()),
+            graph,
             shared,
             numbers,
             batch,
@@ -110,8 +110,8 @@ impl<'a> Compiler<'a> {
 
     /// A feature map as it is kept: the images' channels, first and last, are filled up.
     pub fn map(&self, value: usize) -> Map {
-        let map = self.plan.maps[value];
-        Map { kind: self.numbers.kind, batch: self.batch, h: map.height, w: map.width, c: filled(map.channels) }
+        let map = self.graph.maps[value];
+        Map { kind: self.numbers.kind, batch: self.batch, h: map.h, w: map.w, c: filled(map.c) }
     }
 
     /// A parameter's f32 numbers.
@@ -136,14 +136,14 @@ impl<'a> Compiler<'a> {
     }
 
     /// The map of all parts of a step side by side.
-    pub fn operand(&self, step: &ConvStep) -> Map {
-        Map { c: filled(step.convs[0].from.channels), ..self.map(step.parts[0]) }
+    pub fn operand(&self, node: &ConvNode) -> Map {
+        Map { c: filled(node.convs[0].from.c), ..self.map(node.parts[0]) }
     }
 
     /// The step's normalisation.
-    pub fn norm<'b>(&self, at: usize, step: &ConvStep, parts: &'b [(Span, usize)]) -> Option<Norm<'b>> {
-        let (layer, silu) = step.norm.as_ref()?;
-        let drop = self.dropout.as_ref().zip(step.dropout).map(|(d, layer)| Drop {
+    pub fn norm<'b>(&self, at: usize, node: &ConvNode, parts: &'b [(Span, usize)]) -> Option<Norm<'b>> {
+        let (layer, silu) = node.norm.as_ref()?;
+        let drop = self.dropout.as_ref().zip(node.dropout).map(|(d, layer)| NormDropout {
             seed: d.seed,
             p: d.p,
             layers: d.layers,
@@ -153,44 +153,44 @@ impl<'a> Compiler<'a> {
         });
         Some(Norm {
             spec: layer.spec(*silu),
-            map: self.operand(step),
+            map: self.operand(node),
             parts,
             gamma: self.parameter(layer.gamma),
             beta: self.parameter(layer.beta),
-            statistics: self.statistics[at].expect("taken for steps that normalise"),
+            statistics: self.statistics[at].expect("taken for nodes that normalise"),
             drop,
         })
     }
 
     /// The convolution's sizes as the library sees them: reading an image that was padded or enlarged before.
     pub fn sizes(&self, conv: &Conv) -> Sizes {
-        let (h, w) = (conv.from.height, conv.from.width);
-        let (c_in, c_out) = (filled(conv.from.channels), filled(conv.out));
+        let (h, w) = (conv.from.h, conv.from.w);
+        let (c_in, c_out) = (filled(conv.from.c), filled(conv.out));
         let of = |h, w, stride, pad| Sizes { batch: self.batch, h, w, c_in, c_out, k: conv.k, stride, pad };
-        match conv.resize {
-            Resize::Same => of(h, w, 1, conv.k / 2),
-            Resize::Halve => of(h + 1, w + 1, 2, 0),
-            Resize::Double => of(2 * h, 2 * w, 1, 1),
+        match conv.resample {
+            Resample::Same => of(h, w, 1, conv.k / 2),
+            Resample::Halve => of(h + 1, w + 1, 2, 0),
+            Resample::Double => of(2 * h, 2 * w, 1, 1),
         }
     }
 
     pub fn convolution(&mut self, pass: Pass, conv: &Conv, [x, w, y]: [Span; 3], add: bool) {
-        let Numbers { kind, tf32 } = self.numbers;
-        self.ops.push(Op::Convolution(Convolution { pass, sizes: self.sizes(conv), kind, x, w, y, add, tf32 }));
+        let NumberFormat { kind, tf32 } = self.numbers;
+        self.ops.push(Op::Convolution(ConvOp { pass, sizes: self.sizes(conv), kind, x, w, y, add, tf32 }));
     }
 
     /// A convolution's operand where it is no feature map as it is: padded or enlarged.
     pub fn resized(&mut self, conv: &Conv, map: Map, x: Span) -> Option<Span> {
         let sizes = self.sizes(conv);
         let bytes = self.batch * sizes.h * sizes.w * sizes.c_in * map.kind.size();
-        match conv.resize {
-            Resize::Same => None,
-            Resize::Halve => {
+        match conv.resample {
+            Resample::Same => None,
+            Resample::Halve => {
                 let y = self.arena.take(bytes);
                 self.ops.push(maps::pad(map, x, y));
                 Some(y)
             }
-            Resize::Double => {
+            Resample::Double => {
                 let y = self.arena.take(bytes);
                 self.ops.push(maps::upsample(map, x, y));
                 Some(y)
@@ -199,11 +199,11 @@ impl<'a> Compiler<'a> {
     }
 
     /// Rows of `c` numbers, `pixels` of them, among rows of `stride`.
-    pub fn rows(&self, at: Span, stride: usize, turned: bool) -> Matrix {
-        Matrix { at, kind: self.numbers.kind, stride, turned, each: 0 }
+    pub fn rows(&self, at: Span, stride: usize, transposed: bool) -> MatrixSpan {
+        MatrixSpan { at, kind: self.numbers.kind, stride, transposed, each: 0 }
     }
 
-    pub fn product(&mut self, (m, k, n): (usize, usize, usize), alpha: f32, [a, b, c]: [Matrix; 3], batch: usize, add: bool) {
+    pub fn product(&mut self, (m, k, n): (usize, usize, usize), alpha: f32, [a, b, c]: [MatrixSpan; 3], batch: usize, add: bool) {
         self.ops.push(Op::Product(Product { m, n, k, batch, alpha, a, b, c, add, tf32: self.numbers.tf32 }));
     }
 
@@ -217,35 +217,35 @@ impl<'a> Compiler<'a> {
     pub fn forward(&mut self, keep: bool) -> Result<Span> {
         self.values[0] = Some(self.x);
         self.time_forward();
-        for at in 0..self.plan.steps.len() {
-            let plan = self.plan;
-            match &plan.steps[at] {
-                Step::Conv(step) => self.conv_forward(at, step, keep),
-                Step::Attend { qkv, out } => self.attend_forward(at, *qkv, *out, keep),
+        for at in 0..self.graph.nodes.len() {
+            let graph = self.graph;
+            match &graph.nodes[at] {
+                Node::Conv(node) => self.conv_forward(at, node, keep),
+                Node::Attend { qkv, out } => self.attend_forward(at, *qkv, *out, keep),
             }
             for value in 1..self.values.len() {
-                if self.plan.last_use[value] == Some(at) && !(keep && self.plan.kept[value]) {
-                    let span = self.values[value].take().expect("read at this step");
+                if self.graph.last_use[value] == Some(at) && !(keep && self.graph.kept[value]) {
+                    let span = self.values[value].take().expect("read at this node");
                     self.arena.put(span);
                 }
             }
         }
-        Ok(self.value(self.plan.maps.len() - 1))
+        Ok(self.value(self.graph.maps.len() - 1))
     }
 
-    fn conv_forward(&mut self, at: usize, step: &ConvStep, keep: bool) {
-        let (out, parts, operand) = (self.map(step.out), self.parts(&step.parts), self.operand(step));
+    fn conv_forward(&mut self, at: usize, node: &ConvNode, keep: bool) {
+        let (out, parts, operand) = (self.map(node.out), self.parts(&node.parts), self.operand(node));
         let y = self.arena.take(out.bytes());
-        if let Some((layer, _)) = &step.norm {
+        if let Some((layer, _)) = &node.norm {
             self.statistics[at] = Some(self.arena.take(8 * self.batch * layer.groups));
         }
-        let normal = self.normal(at, step, false);
-        if step.convs[0].k == 1 {
+        let normal = self.normal(at, node, false);
+        if node.convs[0].k == 1 {
             let parts = normal.map_or(parts, |normal| vec![(normal, operand.c)]);
-            self.pointwise_forward(step, &parts, y);
+            self.pointwise_forward(node, &parts, y);
         } else {
-            assert!(step.convs.len() == 1 && (normal.is_some() || parts.len() == 1), "one convolution of one operand");
-            let conv = &step.convs[0];
+            assert!(node.convs.len() == 1 && (normal.is_some() || parts.len() == 1), "one convolution of one operand");
+            let conv = &node.convs[0];
             let x = normal.unwrap_or(parts[0].0);
             let resized = self.resized(conv, operand, x);
             let weight = self.weight(conv.weight);
@@ -256,30 +256,30 @@ impl<'a> Compiler<'a> {
         if let (Some(span), false) = (self.statistics[at], keep) {
             self.arena.put(span);
         }
-        assert!(step.plus.is_empty() || step.convs.len() == 1, "feature maps are added to one convolution's result");
-        let plus = self.parts(&step.plus);
-        let shift = step.shift.map(|shift| self.time.as_ref().expect("shifts come from the time").shifts[shift]);
-        for (i, conv) in step.convs.iter().enumerate() {
+        assert!(node.plus.is_empty() || node.convs.len() == 1, "feature maps are added to one convolution's result");
+        let plus = self.parts(&node.plus);
+        let shift = node.shift.map(|shift| self.time.as_ref().expect("shifts come from the time").shifts[shift]);
+        for (i, conv) in node.convs.iter().enumerate() {
             let c = filled(conv.out);
             self.ops.push(maps::finish(out, y, (i * c, c), self.parameter(conv.bias), shift, &plus));
         }
-        self.values[step.out] = Some(y);
+        self.values[node.out] = Some(y);
     }
 
     /// The normalised operand of a step in a place of its own, where it normalises.
-    pub fn normal(&mut self, at: usize, step: &ConvStep, again: bool) -> Option<Span> {
-        let parts = self.parts(&step.parts);
-        step.norm.as_ref()?;
-        let y = self.arena.take(self.operand(step).bytes());
-        let op = self.norm(at, step, &parts).map(|norm| norm.forward(y, again));
+    pub fn normal(&mut self, at: usize, node: &ConvNode, recompute: bool) -> Option<Span> {
+        let parts = self.parts(&node.parts);
+        node.norm.as_ref()?;
+        let y = self.arena.take(self.operand(node).bytes());
+        let op = self.norm(at, node, &parts).map(|norm| norm.forward(y, recompute));
         self.ops.extend(op);
         Some(y)
     }
 
     /// 1x1 convolutions as products, one for each part of the operand.
-    fn pointwise_forward(&mut self, step: &ConvStep, parts: &[(Span, usize)], y: Span) {
-        let out = self.map(step.out);
-        for (i, conv) in step.convs.iter().enumerate() {
+    fn pointwise_forward(&mut self, node: &ConvNode, parts: &[(Span, usize)], y: Span) {
+        let out = self.map(node.out);
+        for (i, conv) in node.convs.iter().enumerate() {
             let (mut from, weight) = (0, self.weight(conv.weight));
             for (j, (x, c)) in parts.iter().enumerate() {
                 let w = weight.part(from * conv.out * out.kind.size(), c * conv.out * out.kind.size());
@@ -292,8 +292,8 @@ impl<'a> Compiler<'a> {
     }
 
     /// q, k or v (0, 1, 2) of all images, as matrices of a row for each pixel.
-    pub fn third(&self, qkv: Span, which: usize, c: usize, pixels: usize, turned: bool) -> Matrix {
-        Matrix { each: pixels * 3 * c, ..self.rows(self.channels(qkv, which * c), 3 * c, turned) }
+    pub fn third(&self, qkv: Span, which: usize, c: usize, pixels: usize, transposed: bool) -> MatrixSpan {
+        MatrixSpan { each: pixels * 3 * c, ..self.rows(self.channels(qkv, which * c), 3 * c, transposed) }
     }
 
     fn attend_forward(&mut self, at: usize, qkv: usize, out: usize, keep: bool) {
@@ -301,11 +301,11 @@ impl<'a> Compiler<'a> {
         let (pixels, c, kind) = (map.h * map.w, map.c, map.kind);
         let y = self.arena.take(map.bytes());
         let p = self.arena.take(batch * pixels * pixels * kind.size());
-        let square = Matrix { at: p, kind, stride: pixels, turned: false, each: pixels * pixels };
-        let [q, k, v] = [(0, false), (1, true), (2, false)].map(|(which, turned)| self.third(source, which, c, pixels, turned));
+        let square = MatrixSpan { at: p, kind, stride: pixels, transposed: false, each: pixels * pixels };
+        let [q, k, v] = [(0, false), (1, true), (2, false)].map(|(which, transposed)| self.third(source, which, c, pixels, transposed));
         self.product((pixels, c, pixels), 1.0, [q, k, square], batch, false);
         self.ops.push(maps::softmax(kind, p, batch * pixels, pixels, 1.0 / (c as f32).sqrt()));
-        let result = Matrix { each: pixels * c, ..self.rows(y, c, false) };
+        let result = MatrixSpan { each: pixels * c, ..self.rows(y, c, false) };
         self.product((pixels, pixels, c), 1.0, [square, v, result], batch, false);
         if keep {
             self.probabilities[at] = Some(p);
@@ -318,11 +318,11 @@ impl<'a> Compiler<'a> {
     /// A dense layer, in f32.
     fn dense(&mut self, dense: &Dense, x: Span) -> Span {
         let y = self.arena.take(4 * self.batch * dense.out);
-        let [x, w, to] = [(x, dense.from), (self.parameter(dense.weight), dense.out), (y, dense.out)].map(|(at, stride)| Matrix {
+        let [x, w, to] = [(x, dense.from), (self.parameter(dense.weight), dense.out), (y, dense.out)].map(|(at, stride)| MatrixSpan {
             at,
             kind: Type::F32,
             stride,
-            turned: false,
+            transposed: false,
             each: 0,
         });
         self.product((self.batch, dense.from, dense.out), 1.0, [x, w, to], 1, false);
@@ -332,8 +332,8 @@ impl<'a> Compiler<'a> {
     }
 
     fn time_forward(&mut self) {
-        let plan = self.plan;
-        let Some([first, second]) = &plan.time else { return };
+        let graph = self.graph;
+        let Some([first, second]) = &graph.time else { return };
         let embedded = self.arena.take(4 * self.batch * first.from);
         self.ops.push(maps::embed(self.shared.table, self.t, first.from, self.batch, embedded));
         let after = |this: &mut Self, before: Span| {
@@ -345,13 +345,13 @@ impl<'a> Compiler<'a> {
         let hidden = after(self, before_first);
         let before_second = self.dense(second, hidden);
         let embedding = after(self, before_second);
-        let shifts = plan.denses.iter().map(|dense| self.dense(dense, embedding)).collect();
-        self.time = Some(Time { inputs: [embedded, hidden], before: [before_first, before_second], embedding, shifts });
+        let shifts = graph.denses.iter().map(|dense| self.dense(dense, embedding)).collect();
+        self.time = Some(TimeSpans { inputs: [embedded, hidden], before: [before_first, before_second], embedding, shifts });
     }
 }
 
 /// Places for a network's parameters in an arena: rows of them, their copy for products, and the gradient.
-pub fn share(parameters: &[Parameter], timesteps: usize, channels: usize, rows: usize, numbers: Numbers, arena: &mut Arena) -> Shared {
+pub fn share(parameters: &[Parameter], timesteps: usize, channels: usize, rows: usize, numbers: NumberFormat, arena: &mut Arena) -> Shared {
     let layout = Layout::new(parameters);
     let all = arena.take(4 * rows * layout.len);
     let weights = match numbers.kind {

@@ -21,7 +21,7 @@ struct Place {
     /// Numbers here.
     room: usize,
     /// (taps, Ci, Co) where the axes are in another order.
-    turned: Option<(usize, usize, usize)>,
+    transposed: Option<(usize, usize, usize)>,
 }
 
 impl Layout {
@@ -29,16 +29,16 @@ impl Layout {
     pub fn new(parameters: &[Parameter]) -> Layout {
         let (mut places, mut at) = (Vec::new(), 0);
         for parameter in parameters {
-            let turned = match parameter.shape[..] {
+            let transposed = match parameter.shape[..] {
                 [k, l, c_in, c_out] if k * l > 1 => Some((k * l, c_in, c_out)),
                 _ => None,
             };
-            let room = match (turned, &parameter.shape[..]) {
+            let room = match (transposed, &parameter.shape[..]) {
                 (Some((taps, c_in, c_out)), _) => taps * filled(c_in) * filled(c_out),
                 (None, [n]) => filled(*n),
                 (None, _) => parameter.len(),
             };
-            places.push(Place { at, len: parameter.len(), room, turned });
+            places.push(Place { at, len: parameter.len(), room, transposed });
             at = (at + room).next_multiple_of(PACK);
         }
         Layout { places, len: at }
@@ -60,7 +60,7 @@ impl Layout {
         for place in &self.places {
             let (now, later) = rest.split_at(place.len);
             let to = &mut device[place.at..place.at + place.room];
-            match place.turned {
+            match place.transposed {
                 None => to[..place.len].copy_from_slice(now),
                 Some(axes) => for_each_weight(axes, |here, there| to[here] = now[there]),
             }
@@ -75,7 +75,7 @@ impl Layout {
         for place in &self.places {
             let (now, later) = rest.split_at_mut(place.len);
             let from = &device[place.at..place.at + place.room];
-            match place.turned {
+            match place.transposed {
                 None => now.copy_from_slice(&from[..place.len]),
                 Some(axes) => for_each_weight(axes, |here, there| now[there] = from[here]),
             }

@@ -6,28 +6,28 @@ mod layout;
 mod train;
 mod walk;
 
-pub use compile::Numbers;
-pub use train::{Course, Trainer, terms, weights};
+pub use compile::NumberFormat;
+pub use train::{TrainInputs, Trainer, terms, weights};
 pub(crate) use walk::Walker;
 
-use super::plan::Plan;
+use super::graph::Graph;
 use crate::error::Result;
 use crate::unet::UNet;
 use compile::{Compiler, Dropping, Shared};
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::frame::Frame;
+use ddpm_kernels::device::space_to_depth::SpaceToDepth;
 use ddpm_kernels::device::{Device, Op, Span, Type, maps};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::{Bf16, Storage};
 use layout::{filled, with_channels};
 
 /// One batch of a network at a time, with tensors that come from the host and go back to it.
-pub struct Remote {
+pub struct DeviceBackend {
     device: Box<dyn Device>,
     unet: UNet,
-    plan: Plan,
-    numbers: Numbers,
-    ready: Option<Ready>,
+    graph: Graph,
+    numbers: NumberFormat,
+    ready: Option<LoadedPrograms>,
     /// How often the arena was taken over.
     claimed: u64,
 }
@@ -42,10 +42,10 @@ struct Purpose {
 }
 
 /// Programs and the places that the host writes and reads.
-struct Ready {
+struct LoadedPrograms {
     purpose: Purpose,
     shared: Shared,
-    /// Whether the weights there are those of [`Remote::forward`].
+    /// Whether the weights there are those of [`DeviceBackend::forward`].
     loaded: bool,
     x: Span,
     y: Span,
@@ -57,12 +57,12 @@ struct Ready {
     backward: Option<usize>,
 }
 
-impl Remote {
+impl DeviceBackend {
     /// Of a network; the error says what the device's kernels need of it.
-    pub fn new(device: Box<dyn Device>, unet: &UNet, numbers: Numbers) -> Result<Remote> {
-        let plan = Plan::new(unet)?;
-        compile::check(unet, &plan)?;
-        Ok(Remote { device, unet: unet.clone(), plan, numbers, ready: None, claimed: 0 })
+    pub fn new(device: Box<dyn Device>, unet: &UNet, numbers: NumberFormat) -> Result<DeviceBackend> {
+        let graph = Graph::new(unet)?;
+        compile::check(unet, &graph)?;
+        Ok(DeviceBackend { device, unet: unet.clone(), graph, numbers, ready: None, claimed: 0 })
     }
 
     /// The device.
@@ -84,7 +84,7 @@ impl Remote {
         }
     }
 
-    fn prepare(&mut self, purpose: Purpose) -> Result<Ready> {
+    fn prepare(&mut self, purpose: Purpose) -> Result<LoadedPrograms> {
         if let Some(ready) = self.ready.take_if(|ready| ready.purpose == purpose) {
             return Ok(ready);
         }
@@ -93,7 +93,7 @@ impl Remote {
         let rows = if purpose.trains { 2 } else { 1 };
         let shared = compile::share(unet.parameters(), batch, unet.time_channels(), rows, self.numbers, &mut arena);
         let step = arena.take(16);
-        let mut compiler = Compiler::new(&self.plan, &shared, self.numbers, batch, &mut arena);
+        let mut compiler = Compiler::new(&self.graph, &shared, self.numbers, batch, &mut arena);
         compiler.dropout = purpose.masks.map(|seed| dropping(unet, seed, 0, step));
         let (x, t) = (compiler.x, compiler.t);
         let y = compiler.forward(purpose.trains)?;
@@ -109,11 +109,11 @@ impl Remote {
         let forward = self.device.load(forward)?;
         let backward = backward.map(|ops| self.device.load(ops)).transpose()?;
         // Steps are rows of the table, which holds those of the batch at hand.
-        self.device.upload(t, &words(1..=batch as u32))?;
-        Ok(Ready { purpose, shared, loaded: false, x, y, dy, step, narrow, forward, backward })
+        self.device.upload(t, &le_bytes(1..=batch as u32))?;
+        Ok(LoadedPrograms { purpose, shared, loaded: false, x, y, dy, step, narrow, forward, backward })
     }
 
-    fn weigh(&mut self, ready: &mut Ready, weights: &[f32]) -> Result<()> {
+    fn weigh(&mut self, ready: &mut LoadedPrograms, weights: &[f32]) -> Result<()> {
         self.device.upload(ready.shared.rows, bytemuck::cast_slice(&ready.shared.layout.to_device(weights)))?;
         if let Some(narrow) = ready.narrow {
             self.device.run(narrow)?;
@@ -122,22 +122,22 @@ impl Remote {
         Ok(())
     }
 
-    fn begin(&mut self, ready: &Ready, x: &[f32], embedding: &[f32]) -> Result<()> {
-        let channels = self.unet.ends().0.channels;
+    fn begin(&mut self, ready: &LoadedPrograms, x: &[f32], embedding: &[f32]) -> Result<()> {
+        let channels = self.unet.ends().0.c;
         self.device.upload(ready.x, &elements(self.numbers.kind, &with_channels(x, channels, filled(channels))))?;
         self.device.upload(ready.shared.table, bytemuck::cast_slice(embedding))?;
         self.device.run(ready.forward)?;
         Ok(())
     }
 
-    fn result(&mut self, ready: &Ready) -> Result<Vec<f32>> {
+    fn result(&mut self, ready: &LoadedPrograms) -> Result<Vec<f32>> {
         let mut bytes = vec![0; ready.y.bytes];
         self.device.download(ready.y, &mut bytes)?;
-        let channels = self.unet.ends().1.channels;
+        let channels = self.unet.ends().1.c;
         Ok(with_channels(&floats(self.numbers.kind, &bytes), filled(channels), channels))
     }
 
-    /// The network's result for images `x` whose steps have `embedding`. `weights` are written once, until [`Remote::forget`].
+    /// The network's result for images `x` whose steps have `embedding`. `weights` are written once, until [`DeviceBackend::forget`].
     pub fn forward(&mut self, weights: &[f32], x: &[f32], embedding: &[f32], batch: usize) -> Result<Vec<f32>> {
         let mut ready = self.prepare(Purpose { batch, trains: false, masks: None })?;
         if !ready.loaded {
@@ -164,7 +164,7 @@ impl Remote {
             self.device.upload(ready.step, bytemuck::cast_slice(&[step, dropout.first as u64]))?;
         }
         self.begin(&ready, x, embedding)?;
-        let channels = self.unet.ends().1.channels;
+        let channels = self.unet.ends().1.c;
         let dy = with_channels(&loss(self.result(&ready)?)?, channels, filled(channels));
         self.device.upload(ready.dy.expect("a program that trains"), &elements(self.numbers.kind, &dy))?;
         self.device.run(ready.backward.expect("a program that trains"))?;
@@ -182,17 +182,17 @@ fn dropping(unet: &UNet, seed: u64, first: usize, step: Span) -> Dropping {
 }
 
 /// How a network's images stand in its first and last feature maps.
-fn frame(unet: &UNet) -> Frame {
+fn space_to_depth(unet: &UNet) -> SpaceToDepth {
     let (image, map) = (unet.image(), unet.ends().0);
-    Frame { h: image.height, w: image.width, c: image.channels, block: image.height / map.height }
+    SpaceToDepth { h: image.height, w: image.width, c: image.channels, block: image.height / map.h }
 }
 
 /// Writes the weights that products read, where they are not f32.
-fn narrow(shared: &Shared, numbers: Numbers) -> Option<Op> {
+fn narrow(shared: &Shared, numbers: NumberFormat) -> Option<Op> {
     (numbers.kind == Type::Bf16).then(|| maps::narrow(shared.rows, shared.layout.len, shared.weights))
 }
 
-fn words(words: impl Iterator<Item = u32>) -> Vec<u8> {
+fn le_bytes(words: impl Iterator<Item = u32>) -> Vec<u8> {
     words.flat_map(u32::to_le_bytes).collect()
 }
 

@@ -1,23 +1,24 @@
 //! Training that never leaves the device: images, noise, network, optimiser and average, as one program for a step.
 
-use super::compile::{self, Compiler, Numbers};
-use super::{dropping, frame, words};
+use super::compile::{self, Compiler, NumberFormat};
+use super::{dropping, le_bytes, space_to_depth};
 use crate::diffusion::Diffusion;
-use crate::engine::plan::Plan;
+use crate::engine::graph::Graph;
 use crate::error::Result;
-use crate::optimiser::{EpsilonMode, ROWS, Training};
+use crate::optimiser::{EpsilonMode, Training};
+use crate::train_state::{ROWS, TrainState};
 use crate::unet::UNet;
 use ddpm_core::parameterisation::Affine;
 use ddpm_core::{Objective, Prediction};
 use ddpm_kernels::adam::Epsilon;
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::train::{Adam, Clip, Images, RING, Shard, TERMS, Terms, Weights, advance};
+use ddpm_kernels::device::train::{Adam, Clip, LossWeights, RING, Shard, TERMS, Terms, TrainImages, advance};
 use ddpm_kernels::device::{Device, Span};
 use ddpm_kernels::random::{Random, Stream};
 
 /// What is trained on: `[n, H, W, C]` bytes, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Course<'a> {
+pub struct TrainInputs<'a> {
     pub images: &'a [u8],
     pub seed: u64,
     pub batch: usize,
@@ -42,13 +43,13 @@ pub fn terms(diffusion: &Diffusion, t: usize) -> Terms {
 }
 
 /// The objective as a sum of the squared error and the bound's term.
-pub fn weights(diffusion: &Diffusion) -> Weights {
+pub fn weights(diffusion: &Diffusion) -> LossWeights {
     let rescaled = diffusion.process.timesteps() as f64;
     match diffusion.setup.objective {
-        Objective::Simple {} => Weights { simple: 1.0, bound: 0.0, through_mean: true },
-        Objective::Vlb {} => Weights { simple: 0.0, bound: 1.0, through_mean: true },
-        Objective::VlbRescaled {} => Weights { simple: 0.0, bound: rescaled, through_mean: true },
-        Objective::Hybrid { lambda } => Weights { simple: 1.0, bound: lambda * rescaled, through_mean: false },
+        Objective::Simple {} => LossWeights { simple: 1.0, bound: 0.0, through_mean: true },
+        Objective::Vlb {} => LossWeights { simple: 0.0, bound: 1.0, through_mean: true },
+        Objective::VlbRescaled {} => LossWeights { simple: 0.0, bound: rescaled, through_mean: true },
+        Objective::Hybrid { lambda } => LossWeights { simple: 1.0, bound: lambda * rescaled, through_mean: false },
     }
 }
 
@@ -78,38 +79,39 @@ impl Trainer {
     /// Goes on from `training`. The network is such that [`Trainer::can`].
     pub fn new(
         mut device: Box<dyn Device>,
-        numbers: Numbers,
+        numbers: NumberFormat,
         unet: &UNet,
         diffusion: &Diffusion,
         training: &Training,
-        course: Course,
+        inputs: TrainInputs,
     ) -> Result<Trainer> {
-        let (plan, mut arena, o) = (Plan::new(unet)?, Arena::default(), training.optimiser());
-        compile::check(unet, &plan)?;
+        let (graph, mut arena, o) = (Graph::new(unet)?, Arena::default(), training.optimiser());
+        compile::check(unet, &graph)?;
         let (timesteps, channels) = (diffusion.process.timesteps(), unet.time_channels());
         let shared = compile::share(unet.parameters(), timesteps, channels, ROWS, numbers, &mut arena);
         let (image, shards, n) = (unet.image(), o.clip_shards, shared.layout.len);
-        let count = course.images.len() / image.len();
-        let images = Images { bytes: arena.take(course.images.len()), order: arena.take(8 * count), count, frame: frame(unet) };
+        let count = inputs.images.len() / image.len();
+        let images =
+            TrainImages { bytes: arena.take(inputs.images.len()), order: arena.take(8 * count), count, layout: space_to_depth(unet) };
         let (partial, told) = Clip::room(shards);
         let step = arena.take(16);
         let terms = arena.take(8 * TERMS * (timesteps + 1));
-        let rates = arena.take(8 * course.rates.len().max(1));
+        let rates = arena.take(8 * inputs.rates.len().max(1));
         let clip =
             Clip { n, limit: o.clip_norm, shards, step, told: arena.take(told), factor: arena.take(4), partial: arena.take(partial) };
         let sum = arena.take(4 * n);
-        let each = course.batch / shards;
+        let each = inputs.batch / shards;
         let [x0, eps] = [(); 2].map(|_| arena.take(4 * each * image.len()));
         let losses = arena.take(8 * each);
         let mut ops = Vec::new();
         for shard in 0..shards {
-            let mut compiler = Compiler::new(&plan, &shared, numbers, each, &mut arena);
+            let mut compiler = Compiler::new(&graph, &shared, numbers, each, &mut arena);
             let (xt, t, first) = (compiler.x, compiler.t, shard * each);
-            compiler.dropout = (unet.dropout() > 0.0).then(|| dropping(unet, course.seed, first, step));
+            compiler.dropout = (unet.dropout() > 0.0).then(|| dropping(unet, inputs.seed, first, step));
             let made = Shard {
                 kind: numbers.kind,
-                seed: course.seed,
-                batch: course.batch,
+                seed: inputs.seed,
+                batch: inputs.batch,
                 first,
                 images: each,
                 timesteps,
@@ -120,11 +122,11 @@ impl Trainer {
                 t,
                 xt,
             };
-            compiler.ops.push(made.make(images, course.flip));
+            compiler.ops.push(made.make(images, inputs.flip));
             let out = compiler.forward(true)?;
             let dout = compiler.arena.take(out.bytes);
             let outputs = diffusion.out_channels(1);
-            compiler.ops.push(made.objective(images.frame, outputs, weights(diffusion), out, losses, dout));
+            compiler.ops.push(made.objective(images.layout, outputs, weights(diffusion), out, losses, dout));
             compiler.backward(dout);
             ops.append(&mut compiler.ops);
             ops.extend(clip.apply(shard, shared.gradient.expect("a network that is trained has a gradient"), (losses, each), sum));
@@ -145,16 +147,16 @@ impl Trainer {
         device.reserve(arena.bytes())?;
         let narrow = super::narrow(&shared, numbers).map(|op| device.load(vec![op])).transpose()?;
         let program = device.load(ops)?;
-        for (i, row) in training.rows().iter().enumerate() {
+        for (i, row) in training.state().rows().into_iter().enumerate() {
             let span = shared.rows.part(4 * i * n, 4 * n);
             device.upload(span, bytemuck::cast_slice(&shared.layout.to_device(row)))?;
         }
         if let Some(narrow) = narrow {
             device.run(narrow)?;
         }
-        device.upload(images.bytes, course.images)?;
+        device.upload(images.bytes, inputs.images)?;
         device.upload(step, bytemuck::cast_slice(&[training.step(), 0]))?;
-        device.upload(rates, bytemuck::cast_slice(course.rates))?;
+        device.upload(rates, bytemuck::cast_slice(inputs.rates))?;
         let t: Vec<usize> = (1..=timesteps).collect();
         let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
         device.upload(shared.table, bytemuck::cast_slice(&embedding))?;
@@ -164,8 +166,8 @@ impl Trainer {
             device,
             layout: shared.layout.clone(),
             count,
-            batch: course.batch,
-            seed: course.seed,
+            batch: inputs.batch,
+            seed: inputs.seed,
             shards,
             rows: shared.rows,
             order: images.order,
@@ -200,7 +202,8 @@ impl Trainer {
             let slot = (epoch % 2) as usize;
             if self.epochs[slot] != Some(epoch) {
                 let order = Random::new(self.seed, Stream::Shuffle).permutation(epoch, self.count);
-                self.device.upload(self.order.part(4 * slot * self.count, 4 * self.count), &words(order.into_iter().map(|i| i as u32)))?;
+                self.device
+                    .upload(self.order.part(4 * slot * self.count, 4 * self.count), &le_bytes(order.into_iter().map(|i| i as u32)))?;
                 self.epochs[slot] = Some(epoch);
             }
         }
@@ -231,16 +234,16 @@ impl Trainer {
         Ok(all)
     }
 
-    /// Weights, moments and average, as the host keeps them.
-    pub fn rows(&mut self) -> Result<[Vec<f32>; ROWS]> {
+    /// Weights, moments and moving average, as the host keeps them.
+    pub fn state(&mut self) -> Result<TrainState> {
         let n = self.layout.len;
         let len = self.layout.host_len();
-        let mut all = [(); ROWS].map(|_| vec![0f32; len]);
+        let mut state = TrainState::zeros(len);
         let mut device = vec![0f32; n];
-        for (i, row) in all.iter_mut().enumerate() {
+        for (i, row) in state.rows_mut().into_iter().enumerate() {
             self.device.download(self.rows.part(4 * i * n, 4 * n), bytemuck::cast_slice_mut(&mut device))?;
             self.layout.to_host(&device, row);
         }
-        Ok(all)
+        Ok(state)
     }
 }

@@ -1,19 +1,19 @@
 //! Sampling that never leaves the device until the images are there: one program for a step, whose place in the walk is on the device.
 
 use super::compile::{self, Compiler};
-use super::{Remote, frame, words};
+use super::{DeviceBackend, le_bytes, space_to_depth};
 use crate::diffusion::Diffusion;
 use crate::error::Result;
 use crate::unet::UNet;
 use ddpm_core::sampler::{Noise, Step};
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::sample::{ROW, Row, Walk};
+use ddpm_kernels::device::sample::{ROW, SampleBatch, StepCoefficients};
 use ddpm_kernels::device::train::advance;
 use ddpm_kernels::device::{Device, Span};
 
 /// A walk on a device, for batches up to a size.
 pub struct Walker {
-    /// The arena that its places are in, see [`Remote::claim`].
+    /// The arena that its places are in, see [`DeviceBackend::claim`].
     claim: u64,
     seed: u64,
     images: usize,
@@ -28,13 +28,13 @@ pub struct Walker {
 }
 
 /// A step's coefficients as the device's table has them.
-fn row(step: &Step, diffusion: &Diffusion) -> Row {
+fn row(step: &Step, diffusion: &Diffusion) -> StepCoefficients {
     let to_x0 = diffusion.setup.prediction.to_x0(&diffusion.process, step.t);
     let (sigma, learned) = match step.noise {
         Noise::Fixed(sigma) => (sigma, None),
         Noise::Learned(log_sigma2) => (0.0, Some((log_sigma2.scale as f32, log_sigma2.offset as f32))),
     };
-    Row {
+    StepCoefficients {
         x0_xt: to_x0.xt as f32,
         x0_output: to_x0.output as f32,
         xt: step.xt as f32,
@@ -53,26 +53,26 @@ impl Walker {
 
     /// For up to `images` samples of `seed` at a time. Takes the device's arena over.
     pub fn new(
-        remote: &mut Remote,
+        remote: &mut DeviceBackend,
         weights: &[f32],
         diffusion: &Diffusion,
         (steps, clips): (&[Step], bool),
         (seed, images): (u64, usize),
     ) -> Result<Walker> {
         let claim = remote.claim();
-        let Remote { device, unet, plan, numbers, .. } = remote;
+        let DeviceBackend { device, unet, graph, numbers, .. } = remote;
         let (mut arena, image, numbers) = (Arena::default(), unet.image(), *numbers);
         let timesteps = diffusion.process.timesteps();
         let shared = compile::share(unet.parameters(), timesteps, unet.time_channels(), 1, numbers, &mut arena);
         let [first, place] = [(); 2].map(|_| arena.take(16));
         let [x, predicted] = [(); 2].map(|_| arena.take(4 * images * image.len()));
         let (rows, list) = (arena.take(ROW * steps.len()), arena.take(4 * steps.len()));
-        let mut compiler = Compiler::new(plan, &shared, numbers, images, &mut arena);
-        let walk = Walk {
+        let mut compiler = Compiler::new(graph, &shared, numbers, images, &mut arena);
+        let walk = SampleBatch {
             kind: numbers.kind,
             seed,
             images,
-            frame: frame(unet),
+            layout: space_to_depth(unet),
             outputs: diffusion.out_channels(1),
             first,
             place,
@@ -95,17 +95,17 @@ impl Walker {
         let t: Vec<usize> = (1..=timesteps).collect();
         let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
         device.upload(shared.table, bytemuck::cast_slice(&embedding))?;
-        device.upload(list, &words(steps.iter().map(|step| step.t as u32)))?;
+        device.upload(list, &le_bytes(steps.iter().map(|step| step.t as u32)))?;
         device.upload(rows, &steps.iter().flat_map(|step| row(step, diffusion).bytes()).collect::<Vec<u8>>())?;
         Ok(Walker { claim, seed, images, len: image.len(), first, place, x, predicted, start, step, steps: steps.to_vec() })
     }
 
     /// Whether it can make `images` samples of `seed` now.
-    pub fn fits(&self, remote: &Remote, seed: u64, images: usize) -> bool {
+    pub fn fits(&self, remote: &DeviceBackend, seed: u64, images: usize) -> bool {
         (self.claim, self.seed) == (remote.claimed, seed) && images <= self.images
     }
 
-    fn begin(&mut self, remote: &mut Remote, first: usize) -> Result<()> {
+    fn begin(&mut self, remote: &mut DeviceBackend, first: usize) -> Result<()> {
         let device = &mut remote.device;
         device.upload(self.first, bytemuck::cast_slice(&[first as u64]))?;
         device.upload(self.place, bytemuck::cast_slice(&[0u64]))?;
@@ -113,7 +113,7 @@ impl Walker {
     }
 
     /// The device and a step's program there, at the beginning of a walk, to be measured.
-    pub fn program<'a>(&mut self, remote: &'a mut Remote) -> Result<(&'a mut dyn Device, usize)> {
+    pub fn program<'a>(&mut self, remote: &'a mut DeviceBackend) -> Result<(&'a mut dyn Device, usize)> {
         self.begin(remote, 0)?;
         Ok((&mut *remote.device, self.step))
     }
@@ -121,7 +121,7 @@ impl Walker {
     /// `images` samples from `first` on. `see` gets the step and the x_0 that it predicts, for steps in `keep`.
     pub fn run(
         &mut self,
-        remote: &mut Remote,
+        remote: &mut DeviceBackend,
         (first, images): (usize, usize),
         keep: &[usize],
         see: &mut dyn FnMut(usize, Vec<f32>) -> Result<()>,

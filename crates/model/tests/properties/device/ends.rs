@@ -6,9 +6,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use ddpm_core::likelihood::{DecoderCdf, decoder_log_likelihood};
 use ddpm_core::{Objective, Prediction, ReverseVariance};
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::frame::Frame;
-use ddpm_kernels::device::sample::{ROW, Row, Walk};
-use ddpm_kernels::device::train::{Images, Shard, TERMS};
+use ddpm_kernels::device::sample::{ROW, SampleBatch, StepCoefficients};
+use ddpm_kernels::device::space_to_depth::SpaceToDepth;
+use ddpm_kernels::device::train::{Shard, TERMS, TrainImages};
 use ddpm_kernels::device::{Device as Programs, Span, Type};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::engine::device::{terms, weights};
@@ -25,8 +25,8 @@ proptest! {
             return Ok(());
         }
         let kind = if bf16 { Type::Bf16 } else { Type::F32 };
-        let (images, frame) = (3, Frame { h: 4, w: 8, c: channels, block });
-        let (len, map_len) = (frame.len(), frame.map_len(1));
+        let (images, layout) = (3, SpaceToDepth { h: 4, w: 8, c: channels, block });
+        let (len, map_len) = (layout.len(), layout.map_len(1));
         let d = diffusion(Prediction::Eps, ReverseVariance::FixedLarge, Objective::Simple {});
         let mut arena = Arena::default();
         let [x, eps, predicted] = [(); 3].map(|_| arena.take(4 * images * len));
@@ -34,19 +34,19 @@ proptest! {
         let (t, terms_at, step) = (arena.take(4 * images), arena.take(8 * TERMS * 21), arena.take(16));
         let (bytes, order, rows) = (arena.take(5 * len), arena.take(8 * 5), arena.take(ROW));
         let shard = Shard { kind, seed, batch: 4, first: 1, images, timesteps: 20, step, terms: terms_at, x0: x, eps, t, xt: map };
-        let walk = Walk {
-            kind, seed, images, frame, outputs: 1, first: step, place: step, x, predicted, state: map,
+        let walk = SampleBatch {
+            kind, seed, images, layout, outputs: 1, first: step, place: step, x, predicted, state: map,
         };
         let mut device = device();
         device.reserve(arena.bytes()).unwrap();
-        let make = device.load(vec![shard.make(Images { bytes, order, count: 5, frame }, true)]).unwrap();
+        let make = device.load(vec![shard.make(TrainImages { bytes, order, count: 5, layout }, true)]).unwrap();
         let start = device.load(vec![walk.start()]).unwrap();
         let go = device.load(vec![walk.step(out, rows, true)]).unwrap();
         let rows_of_terms = (1..=20).flat_map(|t| terms(&d, t).numbers());
         device.upload(terms_at, &[0.0; TERMS].into_iter().chain(rows_of_terms).flat_map(f64::to_le_bytes).collect::<Vec<u8>>()).unwrap();
         device.upload(order, &(0..10u32).flat_map(|i| (i % 5).to_le_bytes()).collect::<Vec<u8>>()).unwrap();
         device.upload(bytes, &(0..5 * len).map(|i| Random::new(seed, Stream::Bootstrap).word(0, i as u64) as u8).collect::<Vec<u8>>()).unwrap();
-        let row = Row { x0_xt: 0.5, x0_output: 0.25, xt: 0.5, x0: 0.25, output: 0.0, sigma: 0.1, learned: None };
+        let row = StepCoefficients { x0_xt: 0.5, x0_output: 0.25, xt: 0.5, x0: 0.25, output: 0.0, sigma: 0.1, learned: None };
         device.upload(rows, &row.bytes()).unwrap();
         device.upload(out, &vec![0; out.bytes]).unwrap();
         for (program, noisy) in [(make, true), (start, false), (go, false)] {
@@ -73,7 +73,7 @@ proptest! {
                     x[i] as f64
                 };
                 let place = image * map_len
-                    + ((line / block) * (8 / block) + column / block) * frame.channels(1)
+                    + ((line / block) * (8 / block) + column / block) * layout.channels(1)
                     + ((line % block) * block + column % block) * channels
                     + c;
                 let digits = if bf16 { 1.0 / 250.0 } else { 1e-6 };
@@ -96,8 +96,8 @@ proptest! {
         let (variance, objective) = choice;
         let d = diffusion(prediction, variance, objective);
         let (images, outputs, kind) = (t.len(), d.out_channels(1), if bf16 { Type::Bf16 } else { Type::F32 });
-        let frame = Frame { h: 4, w: 8, c: channels, block };
-        let (len, map_len) = (frame.len(), frame.map_len(outputs));
+        let layout = SpaceToDepth { h: 4, w: 8, c: channels, block };
+        let (len, map_len) = (layout.len(), layout.map_len(outputs));
         // Pixels as 8-bit images have them, the outermost levels among them.
         let level = |i: usize| Random::new(seed, Stream::Bootstrap).word(0, i as u64) % 6;
         let x0: Vec<f32> = (0..images * len).map(|i| [0, 255, 17, 128, 200, 254][level(i) as usize] as f32 / 127.5 - 1.0).collect();
@@ -109,7 +109,7 @@ proptest! {
             for (output, c) in (0..outputs).flat_map(|o| (0..channels).map(move |c| (o, c))) {
                 let pixel = (row / block) * (8 / block) + column / block;
                 let inner = ((row % block) * block + column % block) * outputs * channels + output * channels + c;
-                let at = i * map_len + pixel * frame.channels(outputs) + inner;
+                let at = i * map_len + pixel * layout.channels(outputs) + inner;
                 let near = if output == 0 { 1.0 } else { 0.5 };
                 let v = (noise[place.len()] * near) as f32;
                 out[at] = if bf16 { f32::from_bits(v.to_bits() & 0xffff_0000) } else { v };
@@ -133,7 +133,7 @@ proptest! {
         };
         let mut device = device();
         device.reserve(arena.bytes()).unwrap();
-        let program = device.load(vec![shard.objective(frame, outputs, weights(&d), out_at, losses_at, dout_at)]).unwrap();
+        let program = device.load(vec![shard.objective(layout, outputs, weights(&d), out_at, losses_at, dout_at)]).unwrap();
         let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let short = |v: &[f32]| v.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect::<Vec<u8>>();
         device.upload(x0_at, &bytes(&x0)).unwrap();

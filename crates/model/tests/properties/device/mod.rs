@@ -10,15 +10,15 @@ use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler};
 use ddpm_kernels::device::{Device as Programs, Type};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::engine::device::{Course, Numbers, Trainer};
+use ddpm_model::engine::device::{NumberFormat, TrainInputs, Trainer};
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::sampling::Walk;
 use ddpm_model::{Diffusion, Engine, Network, Precision, UNet};
 use proptest::prelude::*;
 
-const F32: Numbers = Numbers { kind: Type::F32, tf32: false };
-const BF16: Numbers = Numbers { kind: Type::Bf16, tf32: false };
+const F32: NumberFormat = NumberFormat { kind: Type::F32, tf32: false };
+const BF16: NumberFormat = NumberFormat { kind: Type::Bf16, tf32: false };
 const IMAGE: ImageShape = ImageShape { height: 8, width: 8, channels: 3 };
 
 /// Networks with every kind of layer, in widths that a device's kernels take: groups narrower and wider than a pack, across the border
@@ -80,7 +80,7 @@ fn cases(n: u32) -> ProptestConfig {
     }
 }
 
-fn remote(unet: &UNet, numbers: Numbers) -> Engine {
+fn remote(unet: &UNet, numbers: NumberFormat) -> Engine {
     Engine::remote(unet, device(), numbers).unwrap()
 }
 
@@ -124,17 +124,17 @@ proptest! {
             losses.push(on_the_host(&mut here, &mut engine, &d, &images, seed, batch, flip, step));
         }
         let rates: Vec<f64> = (0..steps).map(|step| optimiser.rate(step)).collect();
-        let course = Course { images: &images, seed, batch, flip, rates: &rates };
-        let mut there = Trainer::new(device(), F32, &unet, &d, &start(), course).unwrap();
+        let inputs = TrainInputs { images: &images, seed, batch, flip, rates: &rates };
+        let mut there = Trainer::new(device(), F32, &unet, &d, &start(), inputs).unwrap();
         let mut told = there.run(1).unwrap();
         // The first update copies the average.
-        let [first, _, _, average] = there.rows().unwrap();
-        prop_assert!(first == average);
+        let first = there.state().unwrap();
+        prop_assert!(first.theta == first.ema);
         told.extend(there.run(steps - 1).unwrap());
         for ((loss, norm), (found_loss, found_norm)) in losses.iter().zip(&told) {
             prop_assert!((loss - found_loss).abs() < 1e-4 * (loss + 1.0) && (norm - found_norm).abs() < 1e-3 * (norm + 0.1), "{losses:?} {told:?}");
         }
-        for (ours, theirs) in there.rows().unwrap().iter().zip(here.rows()) {
+        for (ours, theirs) in there.state().unwrap().rows().into_iter().zip(here.state().rows()) {
             let size = theirs.iter().map(|v| (*v as f64).powi(2)).sum::<f64>().sqrt();
             let off = ours.iter().zip(theirs).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum::<f64>().sqrt();
             prop_assert!(off < 2e-3 * size + 1e-12, "{off} of {size}");
@@ -178,7 +178,7 @@ proptest! {
             prop_assert!(near(ours, theirs, moved), "t = {t}: {} {}", distance(ours, theirs), distance(moved, theirs));
         }
         // Other programs take the arena, and the same walk takes it back.
-        let end = walk.evaluations();
+        let end = walk.nfe();
         walk.walk(here.x0.clone(), end - 1..end, &|walk, place| walk.noise(seed, Some(place), 0, 2), &mut |_| {}).unwrap();
         prop_assert_eq!(numbers(&walk.run(seed, first, 2, &[]).unwrap().x0), numbers(&there.x0));
     }
@@ -269,9 +269,9 @@ fn training_is_repeatable() {
     for numbers in [F32, BF16] {
         let run = || {
             let training = Training::new(unet.parameters(), optimiser(), 1, Stream::Init);
-            let course = Course { images: &images, seed: 1, batch: 4, flip: true, rates: &[1e-3; 5] };
-            let mut trainer = Trainer::new(device(), numbers, &unet, &d, &training, course).unwrap();
-            (trainer.run(5).unwrap(), trainer.rows().unwrap())
+            let inputs = TrainInputs { images: &images, seed: 1, batch: 4, flip: true, rates: &[1e-3; 5] };
+            let mut trainer = Trainer::new(device(), numbers, &unet, &d, &training, inputs).unwrap();
+            (trainer.run(5).unwrap(), trainer.state().unwrap())
         };
         let (first, second) = (run(), run());
         assert!(first == second, "{numbers:?}");

@@ -1,9 +1,9 @@
 //! `ddpm bench`: how fast this machine trains and samples, and in how much memory.
 
-use super::device::{self, Step};
-use super::measure::{Measured, Timing};
+use super::device::{self, MeasuredStep};
+use super::measure::{BenchResult, Timing};
 use super::operations;
-use super::subject::{Subject, Work, diffusion};
+use super::subject::{StepKind, Subject, diffusion};
 use crate::base::device::Device;
 use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
@@ -20,7 +20,7 @@ use std::path::Path;
 pub struct Bench {
     /// What is measured
     #[arg(value_enum)]
-    work: Work,
+    work: StepKind,
     /// Take network, images and batch from a base: a name among experiments/bases, or a file
     #[arg(long, conflicts_with_all = ["channels", "mult", "blocks", "attention", "groups", "dropout", "side", "colours"])]
     base: Option<String>,
@@ -54,7 +54,7 @@ pub struct Bench {
     /// What products are computed in: f32, bf16, or on a GPU tf32; the base's, or f32
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
-    /// Where
+    /// The device: auto, cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// Train on the bound with a learned variance (L and learned Sigma of Table 2) and not on L_simple
@@ -113,7 +113,7 @@ impl Bench {
         };
         let diffusion = diffusion(self.bound)?;
         let unet = subject.unet(&diffusion)?;
-        let mut step = Step::new(device, self.work, &device::Subject::new(subject, &unet, &diffusion))?;
+        let mut step = MeasuredStep::new(device, self.work, &device::Subject::new(subject, &unet, &diffusion))?;
         if self.algorithms {
             step.look(|device, program| Ok(device.algorithms(program)?))?.iter().for_each(|line| print(&format!("{line}\n")));
             return Ok(Exit::Ok);
@@ -155,7 +155,7 @@ impl Bench {
 }
 
 /// In words.
-fn say(m: Measured) {
+fn say(m: BenchResult) {
     print(&format!(
         "{:.1} M parameters, batch {}, {}, {}, {} threads\n",
         m.parameters as f64 / 1e6,

@@ -1,13 +1,13 @@
 //! What `ddpm bench` measures on a device: steps that never leave it.
 
-use super::subject::{self, Work, optimiser};
+use super::subject::{self, StepKind, optimiser};
 use anyhow::{Context, Result};
 use ddpm_core::Sampler;
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::{Device, Matrix, Op, Product, Type};
+use ddpm_kernels::device::{Device, MatrixSpan, Op, Product, Type};
 use ddpm_kernels::gemm::{Bf16, Storage};
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::engine::device::{Course, Numbers, Trainer};
+use ddpm_model::engine::device::{NumberFormat, TrainInputs, Trainer};
 use ddpm_model::optimiser::Training;
 use ddpm_model::sampling::Walk;
 use ddpm_model::{Diffusion, Engine, UNet};
@@ -18,7 +18,7 @@ pub struct Subject<'a> {
     unet: &'a UNet,
     diffusion: &'a Diffusion,
     batch: usize,
-    numbers: Numbers,
+    numbers: NumberFormat,
 }
 
 impl<'a> Subject<'a> {
@@ -37,7 +37,7 @@ const SETS: usize = 4;
 const SIDE: usize = 8192;
 
 /// A kind of step on a device.
-pub enum Step<'a> {
+pub enum MeasuredStep<'a> {
     Train(Box<Trainer>),
     Forward { engine: Box<Engine>, diffusion: &'a Diffusion, batch: usize },
 }
@@ -48,35 +48,35 @@ const WALK: Sampler = Sampler::Ddim { eta: 1.0, clip: true, steps: Some(TOGETHER
 /// Training steps that have a rate: more than any measurement makes.
 const RATES: usize = 1 << 20;
 
-impl<'a> Step<'a> {
+impl<'a> MeasuredStep<'a> {
     /// On a device, ready to run.
-    pub fn new(device: Box<dyn Device>, work: Work, s: &Subject<'a>) -> Result<Step<'a>> {
+    pub fn new(device: Box<dyn Device>, work: StepKind, s: &Subject<'a>) -> Result<MeasuredStep<'a>> {
         let start = Training::new(s.unet.parameters(), optimiser(), 0, Stream::Init);
-        if work == Work::Forward {
-            let engine = Box::new(Engine::remote(s.unet, device, s.numbers)?.load(start.into_average()));
-            return Ok(Step::Forward { engine, diffusion: s.diffusion, batch: s.batch });
+        if work == StepKind::Forward {
+            let engine = Box::new(Engine::remote(s.unet, device, s.numbers)?.load(start.into_ema()));
+            return Ok(MeasuredStep::Forward { engine, diffusion: s.diffusion, batch: s.batch });
         }
         let random = Random::new(0, Stream::Evaluation);
         let images: Vec<u8> = (0..SETS * s.batch * s.unet.image().len()).map(|i| random.word(0, i as u64) as u8).collect();
         let rates = vec![2e-4; RATES];
-        let course = Course { images: &images, seed: 0, batch: s.batch, flip: true, rates: &rates };
-        let mut trainer = Trainer::new(device, s.numbers, s.unet, s.diffusion, &start, course)?;
+        let inputs = TrainInputs { images: &images, seed: 0, batch: s.batch, flip: true, rates: &rates };
+        let mut trainer = Trainer::new(device, s.numbers, s.unet, s.diffusion, &start, inputs)?;
         // As it is, which brings the images' order too.
         trainer.run(1)?;
-        Ok(Step::Train(Box::new(trainer)))
+        Ok(MeasuredStep::Train(Box::new(trainer)))
     }
 
     /// A walk of the network, and what it is measured by.
     fn walk<R>(&mut self, measure: impl FnOnce(&mut Walk, usize) -> Result<R>) -> Result<R> {
         match self {
-            Step::Train(_) => unreachable!("a training step has no walk"),
-            Step::Forward { engine, diffusion, batch } => measure(&mut Walk::new(engine, diffusion, &WALK)?, *batch),
+            MeasuredStep::Train(_) => unreachable!("a training step has no walk"),
+            MeasuredStep::Forward { engine, diffusion, batch } => measure(&mut Walk::new(engine, diffusion, &WALK)?, *batch),
         }
     }
 
     /// Shows `look` the device and a step's program there.
     pub fn look<R>(&mut self, look: impl FnOnce(&mut dyn Device, usize) -> Result<R>) -> Result<R> {
-        if let Step::Train(trainer) = self {
+        if let MeasuredStep::Train(trainer) = self {
             let (device, program) = trainer.program();
             return look(device, program);
         }
@@ -90,7 +90,7 @@ impl<'a> Step<'a> {
     pub fn run(&mut self, groups: u32) -> Result<Vec<f64>> {
         let each = |start: Instant| start.elapsed().as_secs_f64() / TOGETHER as f64;
         let mut times = Vec::new();
-        if let Step::Train(trainer) = self {
+        if let MeasuredStep::Train(trainer) = self {
             // Recorded.
             trainer.run(1)?;
             for _ in 0..groups {
@@ -114,17 +114,17 @@ impl<'a> Step<'a> {
     /// Bytes in use on the device.
     pub fn bytes(&self) -> usize {
         match self {
-            Step::Train(trainer) => trainer.bytes(),
-            Step::Forward { engine, .. } => engine.device_bytes().unwrap_or(0),
+            MeasuredStep::Train(trainer) => trainer.bytes(),
+            MeasuredStep::Forward { engine, .. } => engine.device_bytes().unwrap_or(0),
         }
     }
 }
 
 /// FLOP/s of one large product of random numbers: zeros would be multiplied with less power, and faster.
-pub fn peak(mut device: Box<dyn Device>, numbers: Numbers) -> Result<f64> {
+pub fn peak(mut device: Box<dyn Device>, numbers: NumberFormat) -> Result<f64> {
     let mut arena = Arena::default();
     let mut matrix =
-        || Matrix { at: arena.take(SIDE * SIDE * numbers.kind.size()), kind: numbers.kind, stride: SIDE, turned: false, each: 0 };
+        || MatrixSpan { at: arena.take(SIDE * SIDE * numbers.kind.size()), kind: numbers.kind, stride: SIDE, transposed: false, each: 0 };
     let [a, b, c] = [matrix(), matrix(), matrix()];
     device.reserve(arena.bytes())?;
     // Some rows of them, again and again.

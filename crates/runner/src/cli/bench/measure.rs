@@ -1,8 +1,8 @@
 //! Steps, timed.
 
 use super::device;
-use super::operations::{self, Part};
-use super::subject::{Subject, Work, optimiser};
+use super::operations::{self, OperationTime};
+use super::subject::{StepKind, Subject, optimiser};
 use crate::base::device::Device;
 use anyhow::Result;
 use ddpm_core::{Objective, ReverseVariance};
@@ -19,7 +19,7 @@ use std::time::Instant;
 
 /// How it is measured.
 pub struct Timing {
-    pub work: Work,
+    pub work: StepKind,
     pub device: Device,
     /// Steps before those that count.
     pub warmup: u32,
@@ -30,10 +30,10 @@ pub struct Timing {
 
 /// What was measured.
 #[derive(Debug, Serialize)]
-pub struct Measured {
+pub struct BenchResult {
     pub program: &'static str,
     pub commit: &'static str,
-    pub work: Work,
+    pub work: StepKind,
     pub precision: Precision,
     pub batch: usize,
     pub objective: Objective,
@@ -61,7 +61,7 @@ pub struct Measured {
     pub breakdown: Option<Vec<(String, f64)>>,
     /// The same on a device: a step's operations.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub operations: Option<Vec<Part>>,
+    pub operations: Option<Vec<OperationTime>>,
 }
 
 /// What steps took.
@@ -72,7 +72,7 @@ struct Steps {
     /// Seconds of all of them together, by part.
     parts: Vec<(String, f64)>,
     device_mib: Option<f64>,
-    operations: Option<Vec<Part>>,
+    operations: Option<Vec<OperationTime>>,
 }
 
 impl Steps {
@@ -86,13 +86,13 @@ impl Steps {
 
 impl Timing {
     /// Measures it.
-    pub fn measure(&self, subject: &Subject, diffusion: &Diffusion) -> Result<Measured> {
+    pub fn measure(&self, subject: &Subject, diffusion: &Diffusion) -> Result<BenchResult> {
         let (batch, precision) = (subject.batch, subject.precision);
         let unet = subject.unet(diffusion)?;
         let mut steps = match (self.work, self.device.open()?) {
             (_, Some(device)) => self.on_device(device, subject, &unet, diffusion)?,
-            (Work::TrainStep, None) => self.training(subject, &unet, diffusion)?,
-            (Work::Forward, None) => self.forward(subject, &unet)?,
+            (StepKind::TrainStep, None) => self.training(subject, &unet, diffusion)?,
+            (StepKind::Forward, None) => self.forward(subject, &unet)?,
         };
         let Steps { times, parts, .. } = &mut steps;
         times.sort_by(f64::total_cmp);
@@ -104,7 +104,7 @@ impl Timing {
         let peak_flop_per_s = self.peak(precision)?;
         parts.iter_mut().for_each(|part| part.1 /= self.steps as f64);
         parts.retain(|part| part.1 > 0.0);
-        Ok(Measured {
+        Ok(BenchResult {
             program: env!("CARGO_PKG_VERSION"),
             commit: env!("DDPM_COMMIT"),
             work: self.work,
@@ -114,7 +114,7 @@ impl Timing {
             variance: diffusion.setup.variance,
             parameters: unet.parameter_count(),
             flops_per_image,
-            device: self.device.words(),
+            device: self.device.description(),
             kernels: Isa::active().name(),
             threads: rayon::current_num_threads(),
             steps: self.steps,
@@ -132,7 +132,7 @@ impl Timing {
     }
 
     fn on_device(&self, device: Box<dyn Programs>, subject: &Subject, unet: &UNet, diffusion: &Diffusion) -> Result<Steps> {
-        let mut step = device::Step::new(device, self.work, &device::Subject::new(subject, unet, diffusion))?;
+        let mut step = device::MeasuredStep::new(device, self.work, &device::Subject::new(subject, unet, diffusion))?;
         let mut steps = Steps::default();
         if self.breakdown {
             let timed = |device: &mut dyn Programs, program| {
@@ -182,7 +182,7 @@ impl Timing {
 
     fn forward(&self, subject: &Subject, unet: &UNet) -> Result<Steps> {
         let x0 = images(subject)?;
-        let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).into_average();
+        let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).into_ema();
         let mut engine = Engine::with_weights(unet, subject.precision, weights)?;
         let mut steps = Steps::default();
         for step in 0..self.warmup + self.steps {

@@ -10,7 +10,7 @@ const LARGEST: usize = 12;
 
 /// Operations of one name and size.
 #[derive(Clone, Debug, Serialize)]
-pub struct Part {
+pub struct OperationTime {
     pub name: String,
     pub size: String,
     pub count: usize,
@@ -22,8 +22,8 @@ pub struct Part {
     pub s: Option<f64>,
 }
 
-impl Part {
-    fn add(&mut self, other: &Part) {
+impl OperationTime {
+    fn add(&mut self, other: &OperationTime) {
         self.count += other.count;
         self.bytes += other.bytes;
         self.flops += other.flops;
@@ -37,30 +37,30 @@ impl Part {
 }
 
 /// A program's operations by name and size, with the seconds of each where they are known.
-pub fn parts(ops: &[Op], seconds: Option<&[f64]>) -> Vec<Part> {
+pub fn parts(ops: &[Op], seconds: Option<&[f64]>) -> Vec<OperationTime> {
     let one = |(i, op): (usize, &Op)| {
         let cost = op.cost();
         let s = seconds.map(|seconds| seconds[i]);
-        Part { name: op.name(), size: op.size(), count: 1, bytes: cost.bytes, flops: cost.flops, s }
+        OperationTime { name: op.name(), size: op.size(), count: 1, bytes: cost.bytes, flops: cost.flops, s }
     };
     together(ops.iter().enumerate().map(one), |part| (part.name.clone(), part.size.clone()))
 }
 
 /// Parts of one key as one, the longest first.
-fn together<K: Ord>(parts: impl Iterator<Item = Part>, key: impl Fn(&Part) -> K) -> Vec<Part> {
-    let mut by_key: BTreeMap<K, Part> = BTreeMap::new();
+fn together<K: Ord>(parts: impl Iterator<Item = OperationTime>, key: impl Fn(&OperationTime) -> K) -> Vec<OperationTime> {
+    let mut by_key: BTreeMap<K, OperationTime> = BTreeMap::new();
     for part in parts {
         match by_key.get_mut(&key(&part)) {
             Some(all) => all.add(&part),
             None => drop(by_key.insert(key(&part), part)),
         }
     }
-    let mut all: Vec<Part> = by_key.into_values().collect();
+    let mut all: Vec<OperationTime> = by_key.into_values().collect();
     all.sort_by(|a, b| b.weight().total_cmp(&a.weight()));
     all
 }
 
-fn row(text: &mut String, name: &str, part: &Part) {
+fn row(text: &mut String, name: &str, part: &OperationTime) {
     let _ = write!(text, "{name:<32} {:>5} {:>9.1} {:>9.2}", part.count, part.bytes / 1e6, part.flops / 1e9);
     if let Some(s) = part.s {
         let tflops = if part.flops > 0.0 { format!("{:.1}", part.flops / s / 1e12) } else { String::new() };
@@ -70,7 +70,7 @@ fn row(text: &mut String, name: &str, part: &Part) {
 }
 
 /// By name, and where they were timed the single sizes that take longest: text of at most 80 columns.
-pub fn table(parts: &[Part]) -> String {
+pub fn table(parts: &[OperationTime]) -> String {
     let by_name = together(parts.iter().cloned(), |part| part.name.clone());
     let timed = parts.iter().all(|part| part.s.is_some());
     let mut text = format!("{:<32} {:>5} {:>9} {:>9}", "operation", "count", "MB", "GFLOP");
@@ -92,8 +92,8 @@ pub fn table(parts: &[Part]) -> String {
 mod tests {
     use super::*;
 
-    fn part(name: &str, size: &str, bytes: f64, s: Option<f64>) -> Part {
-        Part { name: name.into(), size: size.into(), count: 1, bytes, flops: 2e9, s }
+    fn part(name: &str, size: &str, bytes: f64, s: Option<f64>) -> OperationTime {
+        OperationTime { name: name.into(), size: size.into(), count: 1, bytes, flops: 2e9, s }
     }
 
     #[test]

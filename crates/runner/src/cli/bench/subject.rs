@@ -11,19 +11,19 @@ use serde::Serialize;
 /// What a step is.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Work {
+pub enum StepKind {
     /// Noise, forward, loss, backward, clipping, Adam and moving average
     TrainStep,
     /// The network alone, as in sampling
     Forward,
 }
 
-impl Work {
+impl StepKind {
     /// Floating-point operations of a step for each multiplication of a forward pass: with its addition, and in training three times.
     pub fn flops_per_mac(self) -> f64 {
         match self {
-            Work::TrainStep => 6.0,
-            Work::Forward => 2.0,
+            StepKind::TrainStep => 6.0,
+            StepKind::Forward => 2.0,
         }
     }
 }

@@ -9,7 +9,7 @@ mod script;
 pub use queue::{Element, is_there};
 pub use script::{Allocation, Places, text};
 
-use super::executor::{Executor, Group, groups};
+use super::executor::{Executor, JobGroup, groups};
 use crate::base::data::DatasetInfo;
 use crate::base::{atomic, stop};
 use crate::experiment::Job;
@@ -76,7 +76,7 @@ fn await_all(store: &Store, jobs: &[Job]) -> Result<()> {
 }
 
 impl Slurm<'_> {
-    fn submit(&self, groups: &[Group]) -> Result<()> {
+    fn submit(&self, groups: &[JobGroup]) -> Result<()> {
         let root = fs::canonicalize(self.store.root()).with_context(|| self.store.root().display().to_string())?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let digest = blake3::hash(format!("{since} {} {}", std::process::id(), groups[0][0].id).as_bytes()).to_hex();

@@ -21,7 +21,7 @@ pub struct Element {
 }
 
 impl Element {
-    /// Whether Slurm will still do it, or is at it.
+    /// Whether Slurm will still run it, or is running it.
     pub fn is_in_hand(&self) -> bool {
         let words = [
             "PENDING",
@@ -42,7 +42,7 @@ impl Element {
     }
 
     /// In a few words for a person.
-    pub fn words(&self) -> String {
+    pub fn description(&self) -> String {
         let word = match self.state.as_str() {
             "PENDING" if self.reason.to_lowercase().contains("held") => {
                 return format!("held by Slurm ({}): scontrol release {}", self.reason, self.id);
@@ -151,13 +151,13 @@ mod tests {
         let found = queued("12|0|PENDING|Resources\n12|1|RUNNING|None\n12|2|PENDING|JobHeldUser\nnot a line\n12|N/A|PENDING|x\n");
         assert_eq!(found.len(), 3);
         assert!(found.values().all(Element::is_in_hand));
-        assert_eq!(found[&0].words(), "waits in Slurm (Resources) as 12_0");
-        assert_eq!(found[&2].words(), "held by Slurm (JobHeldUser): scontrol release 12_2");
+        assert_eq!(found[&0].description(), "waits in Slurm (Resources) as 12_0");
+        assert_eq!(found[&2].description(), "held by Slurm (JobHeldUser): scontrol release 12_2");
         let ended = accounted("12_3|CANCELLED by 0\n12_4|NODE_FAIL\n12_[5-9]|PENDING\n");
         assert_eq!(ended.len(), 2);
         assert!(!ended.values().any(Element::is_in_hand));
         assert_eq!(
-            (ended[&3].words(), ended[&4].words()),
+            (ended[&3].description(), ended[&4].description()),
             ("cancelled in Slurm as 12_3".into(), "its node was lost in Slurm as 12_4".into())
         );
     }
@@ -210,7 +210,7 @@ mod tests {
         ];
         for (state, words) in words {
             let reason = "None".into();
-            assert_eq!(Element { id: "1_0".into(), state: state.into(), reason }.words(), words);
+            assert_eq!(Element { id: "1_0".into(), state: state.into(), reason }.description(), words);
         }
     }
 }

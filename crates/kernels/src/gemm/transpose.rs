@@ -1,9 +1,9 @@
-//! Blocks of numbers rounded and turned round: what every packing is made of. All is inlined into functions that are compiled for the
+//! Blocks of numbers rounded and transposed: what every packing is made of. All is inlined into functions that are compiled for the
 //! processor's instruction set.
 
 use super::storage::Storage;
 
-/// Numbers of a line, and lines of a block, that are turned round in the nearest cache.
+/// Numbers of a line, and lines of a block, that are transposed in the nearest cache.
 pub const BLOCK: usize = 32;
 
 /// A line of elements.
@@ -43,7 +43,7 @@ pub fn interleave<F: Storage>(first: &Line<F>, second: &Line<F>, to: &mut [F::El
 
 /// The first `words` words of each line, as rows of `width` words `stride` elements apart: line j becomes column j.
 #[inline(always)]
-pub fn turn<F: Storage>(block: &[Line<F>; BLOCK], words: usize, width: usize, stride: usize, to: &mut [F::Element]) {
+pub fn transpose<F: Storage>(block: &[Line<F>; BLOCK], words: usize, width: usize, stride: usize, to: &mut [F::Element]) {
     for word in 0..words {
         let row = &mut to[word * stride..][..width * F::PER_WORD];
         for (to, line) in row.chunks_exact_mut(F::PER_WORD).zip(block) {

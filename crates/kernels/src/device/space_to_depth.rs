@@ -7,14 +7,14 @@ use super::maps::PACK;
 /// the block, column in the block, output, channel, and behind them channels of 0 up to a whole pack, which is what the fast kernels of
 /// libraries ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct SpaceToDepth {
     pub h: usize,
     pub w: usize,
     pub c: usize,
     pub block: usize,
 }
 
-impl Frame {
+impl SpaceToDepth {
     /// Numbers of an image.
     pub fn len(self) -> usize {
         self.h * self.w * self.c

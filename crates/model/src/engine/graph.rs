@@ -3,12 +3,13 @@
 
 use crate::error::Result;
 use crate::interpreter::{Interpreter, Operand};
-use crate::layers::{Conv, Dense, Map, Norm};
+use crate::layers::{Conv, Dense, Norm};
 use crate::unet::UNet;
+use ddpm_kernels::conv2d::Frame;
 
 /// One or more convolutions of one operand, side by side.
 #[derive(Clone, Debug)]
-pub struct ConvStep {
+pub struct ConvNode {
     pub convs: Vec<Conv>,
     /// Feature maps that are read side by side.
     pub parts: Vec<usize>,
@@ -25,74 +26,74 @@ pub struct ConvStep {
 
 /// One step.
 #[derive(Clone, Debug)]
-pub enum Step {
-    Conv(Box<ConvStep>),
+pub enum Node {
+    Conv(Box<ConvNode>),
     Attend { qkv: usize, out: usize },
 }
 
 /// A recorded network.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Graph {
     /// The dense layers that make the time embedding.
     pub time: Option<[Dense; 2]>,
     /// Dense layers on the time embedding.
     pub denses: Vec<Dense>,
-    pub steps: Vec<Step>,
+    pub nodes: Vec<Node>,
     /// Sizes of the feature maps; number 0 is the images.
-    pub maps: Vec<Map>,
+    pub maps: Vec<Frame>,
     /// The step that reads a feature map last; none for the result.
     pub last_use: Vec<Option<usize>>,
     /// Whether the backward pass needs a feature map.
     pub kept: Vec<bool>,
 }
 
-struct Recorder(Plan);
+struct Recorder(Graph);
 
-impl Plan {
+impl Graph {
     /// Of a network.
-    pub fn new(unet: &UNet) -> Result<Plan> {
+    pub fn new(unet: &UNet) -> Result<Graph> {
         let images = unet.ends().0;
-        let empty = Plan { time: None, denses: vec![], steps: vec![], maps: vec![images], last_use: vec![], kept: vec![] };
+        let empty = Graph { time: None, denses: vec![], nodes: vec![], maps: vec![images], last_use: vec![], kept: vec![] };
         let mut recorder = Recorder(empty);
         let out = unet.describe(&mut recorder, 0)?;
-        let mut plan = recorder.0;
-        assert_eq!(out + 1, plan.maps.len(), "the result comes last");
-        plan.last_use = vec![None; plan.maps.len()];
-        plan.kept = vec![false; plan.maps.len()];
-        for (at, step) in plan.steps.iter().enumerate() {
-            let (operands, plus): (&[usize], &[usize]) = match step {
-                Step::Conv(conv) => (&conv.parts, &conv.plus),
-                Step::Attend { qkv, .. } => (std::slice::from_ref(qkv), &[]),
+        let mut graph = recorder.0;
+        assert_eq!(out + 1, graph.maps.len(), "the result comes last");
+        graph.last_use = vec![None; graph.maps.len()];
+        graph.kept = vec![false; graph.maps.len()];
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let (operands, plus): (&[usize], &[usize]) = match node {
+                Node::Conv(conv) => (&conv.parts, &conv.plus),
+                Node::Attend { qkv, .. } => (std::slice::from_ref(qkv), &[]),
             };
             for value in operands.iter().chain(plus) {
-                plan.last_use[*value] = Some(at);
+                graph.last_use[*value] = Some(at);
             }
-            operands.iter().for_each(|value| plan.kept[*value] = true);
+            operands.iter().for_each(|value| graph.kept[*value] = true);
         }
-        for (at, step) in plan.steps.iter_mut().enumerate() {
-            if let Step::Conv(conv) = step
+        for (at, node) in graph.nodes.iter_mut().enumerate() {
+            if let Node::Conv(conv) = node
                 && let [plus] = conv.plus[..]
             {
-                conv.plus_is_free = plan.last_use[plus] == Some(at) && !plan.kept[plus];
+                conv.plus_is_free = graph.last_use[plus] == Some(at) && !graph.kept[plus];
             }
         }
-        Ok(plan)
+        Ok(graph)
     }
 
     /// Feature maps' numbers among `values`, with their channels.
     pub fn side_by_side<'a>(&self, values: &'a [Vec<f32>], which: &[usize]) -> Vec<(&'a [f32], usize)> {
-        which.iter().map(|v| (&values[*v][..], self.maps[*v].channels)).collect()
+        which.iter().map(|v| (&values[*v][..], self.maps[*v].c)).collect()
     }
 
     /// Numbers in a feature map of one image.
     pub fn len(&self, value: usize) -> usize {
         let map = self.maps[value];
-        map.height * map.width * map.channels
+        map.h * map.w * map.c
     }
 }
 
 impl Recorder {
-    fn image(&mut self, map: Map) -> usize {
+    fn image(&mut self, map: Frame) -> usize {
         self.0.maps.push(map);
         self.0.maps.len() - 1
     }
@@ -116,9 +117,9 @@ impl Interpreter for Recorder {
 
     fn conv(&mut self, convs: &[&Conv], from: Operand<usize>, shift: Option<&Option<usize>>, plus: &[usize]) -> Result<usize> {
         let first = convs[0];
-        let (height, width) = first.resize.output(first.from.height, first.from.width);
-        let out = self.image(Map { height, width, channels: convs.iter().map(|c| c.out).sum() });
-        self.0.steps.push(Step::Conv(Box::new(ConvStep {
+        let (h, w) = first.resample.output(first.from.h, first.from.w);
+        let out = self.image(Frame { h, w, c: convs.iter().map(|c| c.out).sum() });
+        self.0.nodes.push(Node::Conv(Box::new(ConvNode {
             convs: convs.iter().map(|c| (*c).clone()).collect(),
             parts: from.parts.to_vec(),
             norm: from.norm.map(|(norm, silu)| (norm.clone(), silu)),
@@ -133,8 +134,8 @@ impl Interpreter for Recorder {
 
     fn attend(&mut self, qkv: &usize) -> Result<usize> {
         let map = self.0.maps[*qkv];
-        let out = self.image(Map { channels: map.channels / 3, ..map });
-        self.0.steps.push(Step::Attend { qkv: *qkv, out });
+        let out = self.image(Frame { c: map.c / 3, ..map });
+        self.0.nodes.push(Node::Attend { qkv: *qkv, out });
         Ok(out)
     }
 }

@@ -1,8 +1,8 @@
 use crate::common::*;
 use ddpm_kernels::random::Stream;
-use ddpm_model::group::{Alone, Group, Leader, Link, Member};
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::parameters::{Init, Parameter};
+use ddpm_model::process_group::{Alone, Leader, Link, Member, ProcessGroup};
 use proptest::prelude::*;
 use std::io::pipe;
 
@@ -18,7 +18,7 @@ fn group(size: usize) -> (Leader, Vec<Member>) {
 }
 
 /// Adds the rank's shards, one after the other, and gathers their places.
-fn work(group: &mut dyn Group, shards: &[Vec<f32>]) -> (Vec<u32>, Vec<f64>) {
+fn work(group: &mut dyn ProcessGroup, shards: &[Vec<f32>]) -> (Vec<u32>, Vec<f64>) {
     let mut sum = vec![f32::NAN; shards[0].len()];
     let mine = group.share(shards.len());
     group.add_up(&mut sum, &mut |sum| shards[mine.clone()].iter().for_each(|g| sum.iter_mut().zip(g).for_each(|(s, g)| *s += g))).unwrap();
@@ -58,7 +58,7 @@ fn a_rank_that_is_gone_is_named() {
 fn ranks_with_several_shards_make_the_step_of_one_process() {
     let parameters = [Parameter { name: "a".into(), shape: vec![5], init: Init::Uniform { limit: 1.0 } }];
     let optimiser = Optimiser { clip_shards: 6, warmup_steps: 0, ..optimiser() };
-    let train = |group: &mut dyn Group| {
+    let train = |group: &mut dyn ProcessGroup| {
         let mut training = Training::new(&parameters, optimiser.clone(), 5, Stream::Init);
         let mut norms = Vec::new();
         for step in 0..3 {
@@ -70,7 +70,7 @@ fn ranks_with_several_shards_make_the_step_of_one_process() {
             };
             norms.push(training.update_in(group, gradient).unwrap().to_bits());
         }
-        (training.rows().clone().map(|row| row.into_iter().map(f32::to_bits).collect::<Vec<u32>>()), norms)
+        (training.state().rows().map(|row| row.iter().map(|v| v.to_bits()).collect::<Vec<u32>>()), norms)
     };
     let expected = train(&mut Alone);
     for size in [2, 3] {

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::ops::Range;
 
 /// A place in a group of processes.
-pub trait Group {
+pub trait ProcessGroup {
     /// Which of them this is, from 0.
     fn rank(&self) -> usize;
     /// How many there are.
@@ -29,7 +29,7 @@ pub trait Group {
 #[derive(Clone, Copy, Debug)]
 pub struct Alone;
 
-impl Group for Alone {
+impl ProcessGroup for Alone {
     fn rank(&self) -> usize {
         0
     }
@@ -98,7 +98,7 @@ impl Leader {
     }
 }
 
-impl Group for Leader {
+impl ProcessGroup for Leader {
     fn rank(&self) -> usize {
         0
     }
@@ -138,7 +138,7 @@ impl Member {
     }
 }
 
-impl Group for Member {
+impl ProcessGroup for Member {
     fn rank(&self) -> usize {
         self.rank
     }

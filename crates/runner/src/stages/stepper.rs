@@ -1,4 +1,4 @@
-//! The course of a training: steps on the host, or a device that makes many before it is asked.
+//! What makes the steps of a training: this process, or a device that makes many before it is asked.
 
 use super::batches::Batches;
 use super::ranks;
@@ -8,8 +8,8 @@ use crate::base::device::Device;
 use crate::experiment::Job;
 use anyhow::Result;
 use ddpm_model::engine::device::{self, Trainer};
-use ddpm_model::group::Group;
 use ddpm_model::optimiser::Training;
+use ddpm_model::process_group::ProcessGroup;
 use ddpm_model::{Diffusion, Engine, UNet};
 
 /// Steps that a device makes between two looks at the clock and at who asks to stop.
@@ -18,15 +18,15 @@ const AT_ONCE: u64 = 32;
 /// A loss beyond this has left every range that a bound or an error can have.
 const LARGEST_LOSS: f64 = 1e9;
 
-/// Whoever makes the steps.
-pub enum Course<'a> {
+/// What makes the steps.
+pub enum Stepper<'a> {
     /// This process, perhaps with others.
-    Host(Box<Engine>, Batches<'a>, Box<dyn Group>, &'a Job),
+    Host(Box<Engine>, Batches<'a>, Box<dyn ProcessGroup>, &'a Job),
     /// A device that has everything it needs.
     Device(Box<Trainer>, &'a Job),
 }
 
-impl<'a> Course<'a> {
+impl<'a> Stepper<'a> {
     /// From `training` on.
     pub fn begin(
         job: &'a Job,
@@ -35,7 +35,7 @@ impl<'a> Course<'a> {
         unet: &UNet,
         training: &Training,
         ranks: usize,
-    ) -> Result<Course<'a>> {
+    ) -> Result<Stepper<'a>> {
         let config = &job.config.training;
         if ranks == 1
             && Trainer::can(unet)
@@ -44,24 +44,24 @@ impl<'a> Course<'a> {
             let rate = |step| config.optimiser.rate(step) * config.decay.share(step, config.steps);
             let rates: Vec<f64> = (0..config.steps).map(rate).collect();
             let images = &data.train.pixels;
-            let course = device::Course { images, seed: job.seed, batch: config.batch, flip: config.flip, rates: &rates };
-            let trainer = Trainer::new(device, config.precision.numbers(), unet, diffusion, training, course)?;
-            return Ok(Course::Device(Box::new(trainer), job));
+            let inputs = device::TrainInputs { images, seed: job.seed, batch: config.batch, flip: config.flip, rates: &rates };
+            let trainer = Trainer::new(device, config.precision.numbers(), unet, diffusion, training, inputs)?;
+            return Ok(Stepper::Device(Box::new(trainer), job));
         }
         let engine = Box::new(Device::here().engine(unet, config.precision)?);
-        Ok(Course::Host(engine, Batches::new(data, diffusion, job), ranks::lead(ranks, job, training)?, job))
+        Ok(Stepper::Host(engine, Batches::new(data, diffusion, job), ranks::lead(ranks, job, training)?, job))
     }
 
     /// Some steps from `step` on, one at least: the loss and the gradient's norm of each.
     pub fn go_on(&mut self, training: &mut Training, step: u64) -> Result<Vec<(f64, f64)>> {
         match self {
-            Course::Host(engine, batches, group, job) => {
+            Stepper::Host(engine, batches, group, job) => {
                 cause::injected(&job.training_id, step)?;
                 let config = &job.config.training;
                 training.scale_rate(config.decay.share(step, config.steps));
                 Ok(vec![batches.step(engine, training, &mut **group, step)?])
             }
-            Course::Device(trainer, job) => {
+            Stepper::Device(trainer, job) => {
                 let some = AT_ONCE.min(job.config.training.steps - step);
                 (step..step + some).try_for_each(|step| cause::injected(&job.training_id, step))?;
                 Ok(trainer.run(some)?)
@@ -71,10 +71,10 @@ impl<'a> Course<'a> {
 
     /// Brings `training` up to the last step.
     pub fn fetch(&mut self, training: &mut Training) -> Result<()> {
-        if let Course::Device(trainer, _) = self
+        if let Stepper::Device(trainer, _) = self
             && training.step() != trainer.step()
         {
-            training.replace(trainer.rows()?, trainer.step());
+            training.replace(trainer.state()?, trainer.step());
         }
         Ok(())
     }
