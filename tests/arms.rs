@@ -18,7 +18,7 @@ pub fn every_arm() -> Vec<Value> {
         tree
     };
     let mut trees = vec![base()];
-    for kind in ddpm_core::Schedule::KINDS {
+    for kind in ddpm_core::Schedule::all().map(|schedule| schedule.kind()) {
         let mut tree = set("diffusion.schedule", json!({ "kind": kind }));
         tree["diffusion"]["prediction"] = json!("x0");
         trees.push(tree);
@@ -30,7 +30,7 @@ pub fn every_arm() -> Vec<Value> {
         tree["diffusion"]["variance"] = json!(variance);
         trees.push(tree);
     }
-    for kind in ["ancestral", "ddim", "langevin"] {
+    for kind in ["ancestral", "ddim", "dpmpp-2m", "langevin"] {
         trees.push(set("sampling.sampler", json!({ "kind": kind, "steps": 5 })));
     }
     trees.push(set("evaluation.features", json!({ "kind": "inception", "weights": "x", "resize": "pytorch" })));

@@ -4,7 +4,7 @@ mod arms;
 mod support;
 
 use arms::{base, every_arm, keys};
-use ddpm_runner::experiment::{Config, Experiment};
+use ddpm_runner::experiment::{Config, Experiment, RawConfig, schema};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -15,6 +15,36 @@ fn parent<'a>(tree: &'a mut Value, path: &str) -> (&'a mut Map<String, Value>, S
     let (parent, key) = path.rsplit_once('.').map_or(("", path), |(p, k)| (p, k));
     let pointer: String = parent.split('.').filter(|p| !p.is_empty()).map(|p| format!("/{p}")).collect();
     (tree.pointer_mut(&pointer).unwrap().as_object_mut().unwrap(), key.to_string())
+}
+
+/// The values of `key` everywhere in a tree.
+fn values<'a>(tree: &'a Value, key: &str, found: &mut Vec<&'a str>) {
+    let children: Vec<&Value> = tree.as_object().map_or_else(Vec::new, |map| map.values().collect());
+    found.extend(tree.get(key).and_then(Value::as_str));
+    children.into_iter().chain(tree.as_array().into_iter().flatten()).for_each(|child| values(child, key, found));
+}
+
+/// A new schedule, objective, sampler, data set or feature network is tried in all of these tests, or this one fails.
+#[test]
+fn every_arm_is_among_those_that_are_tried() {
+    let (schema, trees) = (schema::of::<RawConfig>(), every_arm());
+    let mut tried = Vec::new();
+    trees.iter().for_each(|tree| values(tree, "kind", &mut tried));
+    // In the schema a kind is an object that names its constant.
+    let mut kinds = Vec::new();
+    fn constants<'a>(schema: &'a Value, found: &mut Vec<&'a str>) {
+        found.extend(schema.pointer("/properties/kind/const").and_then(Value::as_str));
+        schema
+            .as_object()
+            .into_iter()
+            .flat_map(Map::values)
+            .chain(schema.as_array().into_iter().flatten())
+            .for_each(|s| constants(s, found));
+    }
+    constants(schema, &mut kinds);
+    assert!(kinds.len() > 20 && kinds.contains(&"cosine"), "{kinds:?}");
+    let missing: Vec<&&str> = kinds.iter().filter(|kind| !tried.contains(kind)).collect();
+    assert!(missing.is_empty(), "{missing:?} are in no configuration of tests/arms.rs");
 }
 
 #[test]

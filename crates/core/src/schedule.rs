@@ -117,23 +117,24 @@ pub enum BetaScale {
 }
 
 impl Schedule {
-    /// Every kind by its name in a configuration.
-    pub const KINDS: [&'static str; 8] = ["linear", "quad", "const", "warmup10", "warmup50", "jsd", "cosine", "sigmoid"];
+    /// Every kind with its default parameters.
+    pub fn all() -> [Schedule; 8] {
+        let (beta_start, beta_end) = (beta_start(), beta_end());
+        [
+            Schedule::Linear { beta_start, beta_end },
+            Schedule::Quad { beta_start, beta_end },
+            Schedule::Const { beta_end },
+            Schedule::Warmup10 { beta_start, beta_end },
+            Schedule::Warmup50 { beta_start, beta_end },
+            Schedule::Jsd {},
+            Schedule::Cosine { s: cosine_s(), max_beta: max_beta() },
+            Schedule::Sigmoid { start: sigmoid_start(), end: sigmoid_end(), tau: sigmoid_tau(), max_beta: max_beta() },
+        ]
+    }
 
     /// The schedule of that name with its default parameters.
     pub fn named(kind: &str) -> Option<Schedule> {
-        let (beta_start, beta_end) = (beta_start(), beta_end());
-        Some(match kind {
-            "linear" => Schedule::Linear { beta_start, beta_end },
-            "quad" => Schedule::Quad { beta_start, beta_end },
-            "const" => Schedule::Const { beta_end },
-            "warmup10" => Schedule::Warmup10 { beta_start, beta_end },
-            "warmup50" => Schedule::Warmup50 { beta_start, beta_end },
-            "jsd" => Schedule::Jsd {},
-            "cosine" => Schedule::Cosine { s: cosine_s(), max_beta: max_beta() },
-            "sigmoid" => Schedule::Sigmoid { start: sigmoid_start(), end: sigmoid_end(), tau: sigmoid_tau(), max_beta: max_beta() },
-            _ => return None,
-        })
+        Schedule::all().into_iter().find(|schedule| schedule.kind() == kind)
     }
 
     /// The kind's name in a configuration.

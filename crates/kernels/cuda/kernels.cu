@@ -1,6 +1,6 @@
 // All kernels as one translation unit.
 #include "common.cuh"
-#include "frame.cuh"
+#include "space_to_depth.cuh"
 #include "layers.cuh"
 #include "maps.cuh"
 #include "norm.cuh"

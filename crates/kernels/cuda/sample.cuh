@@ -1,23 +1,23 @@
 // A step from noise to images: a linear combination whose coefficients stand in a table, one row for each place of the walk.
 #pragma once
 #include "common.cuh"
-#include "frame.cuh"
+#include "space_to_depth.cuh"
 #include "maps.cuh"
 
-// Row of the table: x_0 from (x_t, output); x' from (x_t, x_0, output); sigma, or ln sigma2 = scale r + offset where `learned`.
+// Row of the table: x_0 from (x_t, output); x' from (x_t, x_0, the x_0 of the step before, output); sigma, or ln sigma2 = scale r + offset where `learned`.
 struct Row {
-    float x0_xt, x0_output, xt, x0, output, sigma, scale, offset;
+    float x0_xt, x0_output, xt, x0, x0_before, output, sigma, scale, offset;
     u32 learned, noisy;
 };
 
-// x becomes x', `predicted` gets x_0. `out` has one output for each of the image's numbers, or two where it also tells the variance; `state`
+// x becomes x', `predicted`, which holds the x_0 of the step before, gets this one's. `out` has one output for each of the image's numbers, or two where it also tells the variance; `state`
 // is the network's next input. Sample `first` + image, its noise number *place + 1.
 template <class T>
 __device__ void walk(const T *out, u32 outputs, u32 h, u32 w, u32 c, u32 block, u64 n, const Row *rows, const u64 *place, u32 clip,
                      u32 key0, u32 key1, u32 stream, const u64 *first, float *x, float *predicted, T *state) {
     u64 quad = THREAD;
     if (quad >= n / 4) return;
-    Frame from(h, w, c, block, outputs), to(h, w, c, block, 1);
+    SpaceToDepth from(h, w, c, block, outputs), to(h, w, c, block, 1);
     u32 len = h * w * c;
     u64 image = quad / (len / 4);
     out += image * from.len();
@@ -33,6 +33,7 @@ __device__ void walk(const T *out, u32 outputs, u32 h, u32 w, u32 c, u32 block, 
         float x0 = (row.x0_xt == 0.0f ? 0.0f : row.x0_xt * xt) + (row.x0_output == 0.0f ? 0.0f : row.x0_output * y);
         if (clip) x0 = fminf(fmaxf(x0, -1.0f), 1.0f);
         float next = (row.xt == 0.0f ? 0.0f : row.xt * xt) + (row.x0 == 0.0f ? 0.0f : row.x0 * x0);
+        if (row.x0_before != 0.0f) next += row.x0_before * predicted[i];
         if (row.output != 0.0f) next += row.output * y;
         if (row.noisy) {
             float sigma = row.learned ? expf(0.5f * (row.scale * number(out[from.at(own, 1)]) + row.offset)) : row.sigma;
@@ -54,7 +55,7 @@ template <class T>
 __device__ void start(u32 h, u32 w, u32 c, u32 block, u64 n, u32 key0, u32 key1, u32 stream, const u64 *first, float *x, T *state) {
     u64 quad = THREAD;
     if (quad >= n / 4) return;
-    Frame to(h, w, c, block, 1);
+    SpaceToDepth to(h, w, c, block, 1);
     u32 quads = h * w * c / 4, own = (u32)(quad % quads);
     state += quad / quads * to.len();
     float z[4];

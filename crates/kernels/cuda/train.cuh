@@ -2,7 +2,7 @@
 // device, so that one recorded step can be run again and again.
 #pragma once
 #include "common.cuh"
-#include "frame.cuh"
+#include "space_to_depth.cuh"
 #include "maps.cuh"
 
 // What a step t adds to the objective; a row of `terms` for each t.
@@ -22,7 +22,7 @@ __device__ void batch(const unsigned char *images, const u32 *order, u32 count, 
     u32 len = h * w * c, quads = len / 4;
     u64 quad = THREAD;
     if (quad >= (u64)shard * quads) return;
-    Frame frame(h, w, c, block, 1);
+    SpaceToDepth layout(h, w, c, block, 1);
     u32 i = (u32)(quad / quads), own = (u32)(quad % quads), at = own * 4;
     u64 sample = (u64)first + i, position = *step * batch_size + sample;
     const unsigned char *image = images + (u64)order[position / count % 2 * count + position % count] * len;
@@ -33,7 +33,7 @@ __device__ void batch(const unsigned char *images, const u32 *order, u32 count, 
     const double *row = terms + (u64)own_t * row_len;
     float z[4], a = (float)row[0], s = (float)row[1];
     normals(random_words(key0, key1, noise, *step, (sample * len + at) / 4), z);
-    T *map = xt + i * frame.len();
+    T *map = xt + i * layout.len();
     for (u32 k = 0; k < 4; k++) {
         u32 place = at + k, channel = place % c, column = place / c % w, line = place / c / w;
         u32 from = mirror ? (line * w + (w - 1 - column)) * c + channel : place;
@@ -41,9 +41,9 @@ __device__ void batch(const unsigned char *images, const u32 *order, u32 count, 
         u64 out = (u64)i * len + place;
         x0[out] = clean;
         eps[out] = z[k];
-        map[frame.at(place, 0)] = element<T>(clean * a + z[k] * s);
+        map[layout.at(place, 0)] = element<T>(clean * a + z[k] * s);
     }
-    frame.fill(map, own, quads);
+    layout.fill(map, own, quads);
 }
 #define BATCH(T)                                                                                                                    \
     (const unsigned char *images, const u32 *order, u32 count, u32 h, u32 w, u32 c, u32 block, u32 flip, u32 key0, u32 key1,          \
@@ -85,22 +85,22 @@ __device__ void objective(const T *out, const float *x0, const float *eps, const
                           u32 c, u32 block, u32 outputs, u32 shard, double simple, double bound, u32 through_mean, double *losses,
                           T *dout) {
     DYNAMIC_SHARED(scratch);
-    Frame frame(h, w, c, block, outputs);
+    SpaceToDepth layout(h, w, c, block, outputs);
     u32 len = h * w * c, own_t = t[blockIdx.x];
     Terms row(terms + (u64)own_t * row_len);
     x0 += (u64)blockIdx.x * len;
     eps += (u64)blockIdx.x * len;
-    out += blockIdx.x * frame.len();
-    dout += blockIdx.x * frame.len();
+    out += blockIdx.x * layout.len();
+    dout += blockIdx.x * layout.len();
     double scale = 1.0 / ((double)len * shard), bits = bound / 0.6931471805599453, sum = 0.0;
     for (u32 i = threadIdx.x; i < len; i += blockDim.x) {
-        u64 at = frame.at(i, 0);
+        u64 at = layout.at(i, 0);
         double y = number(out[at]), error = y - (row.target_x0 * x0[i] + row.target_eps * eps[i]);
         double loss = simple * error * error, by_y = 2.0 * simple * error, by_second = 0.0;
         if (bound != 0.0) {
             double xt = row.noisy_x0 * x0[i] + row.noisy_eps * eps[i], mean = row.mean_xt * xt + row.mean_output * y;
             double log_sigma2 = row.offset, by_mean, by_log_sigma2;
-            if (outputs == 2) log_sigma2 += row.scale * number(out[frame.at(i, 1)]);
+            if (outputs == 2) log_sigma2 += row.scale * number(out[layout.at(i, 1)]);
             if (own_t == 1) {
                 double by_log_sigma;
                 loss += bits * decoder(x0[i], mean, 0.5 * log_sigma2, &by_mean, &by_log_sigma);
@@ -118,9 +118,9 @@ __device__ void objective(const T *out, const float *x0, const float *eps, const
         }
         sum += loss;
         dout[at] = element<T>((float)(scale * by_y));
-        if (outputs == 2) dout[frame.at(i, 1)] = element<T>((float)(scale * by_second));
+        if (outputs == 2) dout[layout.at(i, 1)] = element<T>((float)(scale * by_second));
     }
-    frame.fill(dout, threadIdx.x, blockDim.x);
+    layout.fill(dout, threadIdx.x, blockDim.x);
     sum = block_sum((double *)scratch, sum);
     if (threadIdx.x == 0) losses[blockIdx.x] = sum / len;
 }

@@ -137,6 +137,7 @@ impl<'a> Walk<'a> {
         let image = self.engine.unet().image();
         let count = x.dim(0)?;
         let mut x = SamplerState(x);
+        let mut before = None;
         for index in indices {
             let step = self.steps[index];
             let output = self.engine.forward(&x.0, &vec![step.t; count])?;
@@ -147,7 +148,8 @@ impl<'a> Walk<'a> {
                 x0 = SamplerState(x0.0.clamp(-1.0, 1.0)?);
             }
             see(&WalkStep { t: step.t, output: &output, x0: &x0.0 });
-            x = step.mean(&x, &x0, &reading)?;
+            x = step.mean(&x, &x0, before.as_ref(), &reading)?;
+            before = Some(x0);
             match (step.noise, second) {
                 (Noise::Fixed(0.0), _) => {}
                 (Noise::Learned(_), Some(r)) => {

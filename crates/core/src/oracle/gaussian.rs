@@ -80,11 +80,20 @@ impl GaussianData {
     /// The exact law of a sampler's output that starts from N(0, 1) and has the optimal network of `prediction`, unclipped.
     pub fn sampler_law(&self, process: &Process, steps: &[Step], prediction: Prediction) -> Gaussian {
         let mut law = Gaussian { mean: 0.0, variance: 1.0 };
+        // Of the x_0 predicted at the step before: its mean, its covariance with x_t, its variance.
+        let (mut before, mut covariance, mut before_variance) = (0.0, 0.0, 0.0);
         for step in steps {
             let (x0, output) = (self.best_x0(process, step.t), self.best(prediction, process, step.t));
             let slope = step.xt + step.x0 * x0.slope + step.output * output.slope;
             let constant = step.x0 * x0.constant + step.output * output.constant;
-            law = Gaussian { mean: slope * law.mean + constant, variance: slope * slope * law.variance + step.noise.sigma(0.0).powi(2) };
+            let k = step.x0_before;
+            let mean = slope * law.mean + constant + k * before;
+            let variance = slope * slope * law.variance + 2.0 * slope * k * covariance + k * k * before_variance;
+            // x' and the x_0 predicted here, which is the next step's past.
+            let next_covariance = x0.slope * (slope * law.variance + k * covariance);
+            (before, before_variance) = (x0.at(law.mean), x0.slope * x0.slope * law.variance);
+            covariance = next_covariance;
+            law = Gaussian { mean, variance: variance + step.noise.sigma(0.0).powi(2) };
         }
         law
     }

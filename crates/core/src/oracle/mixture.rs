@@ -92,6 +92,9 @@ impl MixtureData {
 
     /// The law of a sampler's output that starts from N(0, 1) and has the optimal network of `prediction`, unclipped: the masses of the
     /// cells between neighbouring `edges` (ascending, at least 2). Exact as the cells shrink: a cell's mass moves as its middle does.
+    ///
+    /// # Panics
+    /// Where a step looks back at the one before: a cell does not say where its mass came from.
     pub fn sampler_law(&self, process: &Process, steps: &[Step], prediction: Prediction, edges: &[f64]) -> Vec<f64> {
         // Nine standard deviations hold all of a normal's mass that f64 can tell from all.
         let cells = |mean: f64, sigma: f64| {
@@ -104,6 +107,7 @@ impl MixtureData {
         let mut masses = vec![0.0; middles.len()];
         cells(0.0, 1.0).for_each(|(cell, share)| masses[cell] = share);
         for step in steps {
+            assert_eq!(step.x0_before, 0.0, "a step that looks back has no law on cells");
             let mut next = vec![0.0; masses.len()];
             for (x, mass) in middles.iter().zip(&masses).filter(|(_, mass)| **mass > 1e-15) {
                 let x0 = self.x0_given_xt(process, step.t, *x).mean;

@@ -240,7 +240,7 @@ fn a_deterministic_step_moves_cells() {
     let one = MixtureData { components: vec![Component { weight: 1.0, mean: 0.0, std: 1.0 }] };
     let process = Process::new(vec![0.1, 0.2]).unwrap();
     let edges: Vec<f64> = (0..=16).map(|i| -3.0 + 0.5 * i as f64).collect();
-    let mirror = Step { t: 1, xt: -1.0, x0: 0.0, output: 0.0, noise: Noise::Fixed(0.0) };
+    let mirror = Step { t: 1, xt: -1.0, x0: 0.0, x0_before: 0.0, output: 0.0, noise: Noise::Fixed(0.0) };
     let law = one.sampler_law(&process, &[mirror], Prediction::Eps, &edges);
     for (cell, mass) in law.iter().enumerate() {
         let (low, high) = (edges[cell], edges[cell + 1]);

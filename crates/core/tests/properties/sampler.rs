@@ -17,7 +17,19 @@ fn ddim(eta: f64, steps: Option<usize>) -> Sampler {
 fn mean(step: &Step, data: &GaussianData, prediction: Prediction, process: &Process, xt: f64) -> f64 {
     let output = data.best(prediction, process, step.t).at(xt);
     let x0 = prediction.to_x0(process, step.t).apply(&xt, &output).unwrap();
-    step.mean(&xt, &x0, &output).unwrap()
+    step.mean(&xt, &x0, None, &output).unwrap()
+}
+
+/// Where a walk leads from `x` with the optimal network of `prediction`, without its noise.
+fn walk(steps: &[Step], data: &GaussianData, prediction: Prediction, process: &Process, mut x: f64) -> f64 {
+    let mut before = None;
+    for step in steps {
+        let output = data.best(prediction, process, step.t).at(x);
+        let x0 = prediction.to_x0(process, step.t).apply(&x, &output).unwrap();
+        x = step.mean(&x, &x0, before.as_ref(), &output).unwrap();
+        before = Some(x0);
+    }
+    x
 }
 
 /// A continuous signal curve without singularities, cut into `n` steps.
@@ -79,9 +91,73 @@ proptest! {
             let sigma = eta * ((1.0 - before) / (1.0 - at)).sqrt() * (1.0 - at / before).sqrt();
             let eps = (xt - at.sqrt() * x0) / (1.0 - at).sqrt();
             let expected = before.sqrt() * x0 + (1.0 - before - sigma * sigma).max(0.0).sqrt() * eps;
-            prop_assert!(near(step.mean(&xt, &x0, &7.0).unwrap(), expected, 1e-7));
+            prop_assert!(near(step.mean(&xt, &x0, None, &7.0).unwrap(), expected, 1e-7));
             prop_assert!(near(step.noise.sigma(0.0), sigma, 1e-9));
         }
+    }
+
+    /// Lu et al. 2022, Algorithm 2, in the paper's letters.
+    #[test]
+    fn dpm_solver_is_its_algorithm_2(process in any_process(), n in 2usize..20, xt in -2.0f64..2.0, x0 in -1.0f64..1.0, before in -1.0f64..1.0) {
+        prop_assume!(process.signal_vanishes_at().is_none() && process.timesteps() >= n);
+        let sampler = Sampler::DpmSolver2m { clip: false, steps: Some(n) };
+        let steps = sampler.plan(&process, Prediction::Eps, ReverseVariance::FixedSmall).unwrap();
+        let visited = even_steps(process.timesteps(), n).unwrap();
+        let (alpha, sigma) = (|t: usize| process.alpha_bar(t).sqrt(), |t: usize| (1.0 - process.alpha_bar(t)).sqrt());
+        let lambda = |t: usize| (alpha(t) / sigma(t)).ln();
+        for (i, step) in steps.iter().enumerate() {
+            prop_assert_eq!((step.t, step.noise), (visited[n - 1 - i], Noise::Fixed(0.0)));
+            let got = step.mean(&xt, &x0, Some(&before), &7.0).unwrap();
+            if i + 1 == n {
+                // sigma_0 = 0: what is predicted is what comes.
+                prop_assert!(near(got, x0, 1e-12));
+                continue;
+            }
+            let (t, s) = (step.t, visited[n - 2 - i]);
+            let h = lambda(s) - lambda(t);
+            let d = match i {
+                0 => x0,
+                _ => {
+                    let r = (lambda(t) - lambda(visited[n - i])) / h;
+                    (1.0 + 0.5 / r) * x0 - 0.5 / r * before
+                }
+            };
+            let expected = sigma(s) / sigma(t) * xt - alpha(s) * (-h).exp_m1() * d;
+            prop_assert!(near(got, expected, 1e-6), "t = {t}, s = {s}: {got} {expected}");
+        }
+    }
+
+    /// A walk that begins in the middle has no past there: a step of first order, which is DDIM's.
+    #[test]
+    fn a_step_of_dpm_solver_without_a_past_is_ddims(process in any_process(), n in 3usize..20, xt in -2.0f64..2.0, x0 in -1.0f64..1.0, pick: prop::sample::Index) {
+        prop_assume!(process.timesteps() >= n);
+        let plan = |sampler: Sampler| sampler.plan(&process, Prediction::X0, ReverseVariance::FixedSmall).unwrap()[pick.index(n)];
+        let mean = |step: Step| step.mean(&xt, &x0, None, &7.0).unwrap();
+        let (ours, ddims) = (mean(plan(Sampler::DpmSolver2m { clip: false, steps: Some(n) })), mean(plan(ddim(0.0, Some(n)))));
+        prop_assert!(near(ours, ddims, 1e-7), "{ours} {ddims}");
+    }
+
+    /// Of two steps neither has a past to use: DDIM.
+    #[test]
+    fn two_steps_of_dpm_solver_are_ddims(process in any_process(), data in data(), x in -2.0f64..2.0) {
+        let end = |sampler: Sampler| {
+            let steps = sampler.plan(&process, Prediction::X0, ReverseVariance::FixedSmall).unwrap();
+            walk(&steps, &data, Prediction::X0, &process, x)
+        };
+        let (ours, ddims) = (end(Sampler::DpmSolver2m { clip: false, steps: Some(2) }), end(ddim(0.0, Some(2))));
+        prop_assert!(near(ours, ddims, 1e-7), "{ours} {ddims}");
+    }
+
+    /// A walk without noise is one linear map for Gaussian data: the exact law of its end is that of N(0, 1) under the map.
+    #[test]
+    fn a_law_is_the_start_led_through_the_walk(process in any_process(), data in data(), n in 2usize..20, second: bool) {
+        prop_assume!(process.timesteps() >= n);
+        let sampler = if second { Sampler::DpmSolver2m { clip: false, steps: Some(n) } } else { ddim(0.0, Some(n)) };
+        let steps = sampler.plan(&process, Prediction::X0, ReverseVariance::FixedSmall).unwrap();
+        let law = data.sampler_law(&process, &steps, Prediction::X0);
+        let end = |x| walk(&steps, &data, Prediction::X0, &process, x);
+        let slope = end(1.0) - end(0.0);
+        prop_assert!(near(law.mean, end(0.0), 1e-7) && near(law.variance, slope * slope, 1e-7), "{law:?} {} {slope}", end(0.0));
     }
 
     #[test]
@@ -175,20 +251,26 @@ proptest! {
     }
 }
 
-/// The exact solution of the probability flow for Gaussian data is known: x_0 - m = (x_T - a_T m) sqrt(v_0 / v_T).
+/// The exact solution of the probability flow for Gaussian data is known: x_s - a_s m = (x_t - a_t m) sqrt(v_s / v_t). Down to a noise
+/// level that stays where it is: the last step, to no noise at all, has no length that more steps would make smaller.
 #[test]
-fn ddim_converges_with_order_one() {
+fn solvers_of_the_flow_have_their_order() {
     let data = GaussianData { mean: 0.3, std: 0.5 };
-    let error = |n: usize| {
-        let process = smooth_chain(n);
-        let last = data.marginal(&process, n);
-        let exact = data.mean + (1.0 - last.mean) * data.std / last.variance.sqrt();
-        let steps = ddim(0.0, None).plan(&process, Prediction::Eps, ReverseVariance::FixedSmall).unwrap();
-        let end = steps.iter().fold(1.0, |x, step| mean(step, &data, Prediction::Eps, &process, x));
-        (end - exact).abs()
-    };
-    let order = (error(400) / error(800)).log2();
-    assert!((order - 1.0).abs() < 0.1, "measured order {order}");
+    let dpm = Sampler::DpmSolver2m { clip: false, steps: None };
+    for (sampler, order) in [(ddim(0.0, None), 1.0), (dpm, 2.0)] {
+        for prediction in Prediction::ALL {
+            let error = |n: usize| {
+                let alpha_bar = |t: usize| if t == 0 { 1.0 } else { (0.3 + (t - 1) as f64 / (n - 1) as f64).cos().powi(2) };
+                let process = Process::new((1..=n).map(|t| 1.0 - alpha_bar(t) / alpha_bar(t - 1)).collect()).unwrap();
+                let (first, last) = (data.marginal(&process, 1), data.marginal(&process, n));
+                let exact = first.mean + (1.0 - last.mean) * (first.variance / last.variance).sqrt();
+                let steps = sampler.plan(&process, prediction, ReverseVariance::FixedSmall).unwrap();
+                (walk(&steps[..n - 1], &data, prediction, &process, 1.0) - exact).abs()
+            };
+            let measured = (error(400) / error(800)).log2();
+            assert!((measured - order).abs() < 0.1, "{sampler:?} of {prediction:?}: measured order {measured}");
+        }
+    }
 }
 
 /// With many small steps at the last level, Langevin dynamics ends in that level's law, whatever it began with.
@@ -252,5 +334,6 @@ fn who_clips() {
     assert!(Sampler::ancestral().clips() && Sampler::Ddim { eta: 0.0, clip: true, steps: None }.clips());
     assert!(!ddim(0.0, None).clips() && !Sampler::Ancestral { clip: false, steps: None }.clips());
     assert!(!Sampler::Langevin { step_size: 0.1, inner: 1, steps: None }.clips());
+    assert!([true, false].map(|clip| Sampler::DpmSolver2m { clip, steps: None }.clips()) == [true, false]);
     assert_eq!(Sampler::ancestral().visited(3).unwrap(), [1, 2, 3]);
 }

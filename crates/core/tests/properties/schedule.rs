@@ -128,8 +128,8 @@ fn the_authors_defaults_end_where_theirs_do() {
 
 #[test]
 fn defaults_are_the_published_ones() {
-    for kind in Schedule::KINDS {
-        assert_eq!(Schedule::named(kind).unwrap().kind(), kind);
+    for schedule in Schedule::all() {
+        assert_eq!(Schedule::named(schedule.kind()).unwrap(), schedule);
     }
     assert_eq!(Schedule::named("lineal"), None);
     assert_eq!(Schedule::named("cosine"), Some(Schedule::Cosine { s: 0.008, max_beta: 0.999 }));

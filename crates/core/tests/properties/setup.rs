@@ -12,7 +12,7 @@ fn setup(kind: &str, prediction: Prediction, variance: ReverseVariance, objectiv
 fn every_combination_is_judged() {
     let objectives = [Objective::Vlb {}, Objective::VlbRescaled {}, Objective::Simple {}, Objective::hybrid()];
     let mut legal = 0;
-    for kind in Schedule::KINDS {
+    for kind in Schedule::all().map(|schedule| schedule.kind()) {
         for prediction in Prediction::ALL {
             for variance in ReverseVariance::ALL {
                 for objective in objectives {
@@ -58,8 +58,9 @@ fn defaults_are_those_of_the_papers() {
     assert_eq!(of::<Sampler>("ancestral"), Sampler::Ancestral { clip: true, steps: None });
     assert_eq!(of::<Sampler>("ddim"), Sampler::Ddim { eta: 0.0, clip: true, steps: None });
     assert_eq!(of::<Sampler>("langevin"), Sampler::Langevin { step_size: 0.1, inner: 3, steps: None });
+    assert_eq!(of::<Sampler>("dpmpp-2m"), Sampler::DpmSolver2m { clip: true, steps: None });
     assert_eq!(of::<Objective>("hybrid"), Objective::Hybrid { lambda: 0.001 });
-    for kind in Schedule::KINDS {
+    for kind in Schedule::all().map(|schedule| schedule.kind()) {
         assert_eq!(Some(of::<Schedule>(kind)), Schedule::named(kind));
     }
 }

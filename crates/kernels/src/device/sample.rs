@@ -5,13 +5,14 @@ use super::space_to_depth::SpaceToDepth;
 use super::{Op, Span, Type};
 use crate::random::{Random, Stream};
 
-/// A step's coefficients: x_0 from (x_t, output), x' from (x_t, x_0, output), and the noise's scale.
+/// A step's coefficients: x_0 from (x_t, output), x' from (x_t, x_0, the x_0 of the step before, output), and the noise's scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepCoefficients {
     pub x0_xt: f32,
     pub x0_output: f32,
     pub xt: f32,
     pub x0: f32,
+    pub x0_before: f32,
     pub output: f32,
     /// The noise's scale where it is fixed; 0 adds none.
     pub sigma: f32,
@@ -20,13 +21,13 @@ pub struct StepCoefficients {
 }
 
 /// Bytes of a row.
-pub const ROW: usize = 40;
+pub const ROW: usize = 44;
 
 impl StepCoefficients {
     /// As the kernel reads it.
     pub fn bytes(&self) -> [u8; ROW] {
         let (scale, offset) = self.learned.unwrap_or_default();
-        let floats = [self.x0_xt, self.x0_output, self.xt, self.x0, self.output, self.sigma, scale, offset];
+        let floats = [self.x0_xt, self.x0_output, self.xt, self.x0, self.x0_before, self.output, self.sigma, scale, offset];
         let flags = [self.learned.is_some() as u32, (self.learned.is_some() || self.sigma != 0.0) as u32];
         let mut bytes = [0; ROW];
         let words = floats.map(f32::to_bits).into_iter().chain(flags);
@@ -47,7 +48,7 @@ pub struct SampleBatch {
     /// The first sample's number, and the place in the walk (u64 each).
     pub first: Span,
     pub place: Span,
-    /// x in f32; the last predicted x_0; the network's next input.
+    /// x in f32; the last predicted x_0, which the next step may read; the network's next input.
     pub x: Span,
     pub predicted: Span,
     pub state: Span,
@@ -92,7 +93,7 @@ impl SampleBatch {
             stream,
             reads(self.first, 1, ElementType::U64),
             updates(self.x, n, ElementType::F32),
-            writes(self.predicted, n, ElementType::F32),
+            updates(self.predicted, n, ElementType::F32),
             writes(self.state, self.images * self.layout.map_len(1), self.kind),
         ]);
         Op::Launch(Launch::each(format!("walk_{}", self.kind.suffix()), n / 4, arguments))

@@ -7,13 +7,14 @@ use ddpm_model::parameters::Weights;
 use ddpm_model::sampling::Walk;
 use ddpm_model::{Engine, PassOptions, Precision, UNet};
 
-fn samplers() -> [Sampler; 5] {
+fn samplers() -> [Sampler; 6] {
     [
         Sampler::ancestral(),
         Sampler::Ancestral { clip: false, steps: Some(7) },
         Sampler::Ddim { eta: 0.0, clip: true, steps: Some(5) },
         Sampler::Ddim { eta: 0.5, clip: false, steps: None },
         Sampler::Langevin { step_size: 0.2, inner: 2, steps: Some(6) },
+        Sampler::DpmSolver2m { clip: false, steps: Some(6) },
     ]
 }
 
@@ -61,7 +62,7 @@ fn tensors_walk_as_numbers_do() {
             assert_eq!(walked.predictions.iter().map(|(t, _)| *t).collect::<Vec<_>>(), steps.iter().map(|s| s.t).collect::<Vec<_>>());
             let random = Random::new(8, Stream::Sample);
             let noise = |place: usize| -> Vec<f64> { random.normals(place as u64, 0, 3, 64).into_iter().map(f64::from).collect() };
-            let mut x = noise(0);
+            let (mut x, mut before) = (noise(0), None::<Vec<f64>>);
             for (k, (step, (_, predicted))) in steps.iter().zip(&walked.predictions).enumerate() {
                 let xt = Tensor::from_slice(&x, (3, 4, 8, 2), &Device::Cpu).unwrap();
                 let y = numbers(&unet.forward(&wide, &xt, &[step.t; 3], PassOptions { kernel: Kernel::Reference, dropout: None }).unwrap());
@@ -73,8 +74,11 @@ fn tensors_walk_as_numbers_do() {
                 for (a, b) in numbers(predicted).iter().zip(&x0) {
                     assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{prediction:?} {sampler:?}, t = {}: {a} {b}", step.t);
                 }
-                let next = |i: usize| step.mean(&x[i], &x0[i], &at(i).0).unwrap() + step.noise.sigma(at(i).1) * z[i];
+                let next = |i: usize| {
+                    step.mean(&x[i], &x0[i], before.as_ref().map(|before| &before[i]), &at(i).0).unwrap() + step.noise.sigma(at(i).1) * z[i]
+                };
                 x = (0..x.len()).map(next).collect();
+                before = Some(x0);
             }
             for (a, b) in numbers(&walked.x0).iter().zip(&x) {
                 assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{prediction:?} {sampler:?}: {a} {b}");

@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 #[derive(Debug, Args)]
 pub struct ScheduleArgs {
     /// The schedule, with its published parameters
-    #[arg(long, value_parser = Schedule::KINDS)]
+    #[arg(long, value_parser = Schedule::all().map(|schedule| schedule.kind()))]
     kind: String,
     /// T
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]

@@ -28,101 +28,112 @@ pub struct Measured {
     pub protocol: String,
 }
 
-/// The scores that tables can show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Metric {
+/// What stands in a table about a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spec {
+    /// Its name in files.
+    name: &'static str,
+    /// Its heading in tables and figures, with the direction that is better.
+    heading: &'static str,
+    /// Whether more is better.
+    rises: bool,
+    /// Digits after the point.
+    digits: usize,
+    /// Whether it compares samples with images; the others need no samples.
+    of_samples: bool,
+}
+
+/// The metrics, a row for each: what it is, its variant and name, and the rest of its [`Spec`].
+macro_rules! metrics {
+    ($($(#[$doc:meta])+ $variant:ident = $name:literal { $($spec:tt)+ })+) => {
+        /// The scores that tables can show.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum Metric {
+            $($(#[$doc])+ #[serde(rename = $name)] $variant,)+
+        }
+
+        impl Metric {
+            /// All of them, in the order of tables.
+            pub const ALL: [Metric; [$($name),+].len()] = [$(Metric::$variant),+];
+
+            fn spec(self) -> Spec {
+                match self {
+                    $(Metric::$variant => Spec { name: $name, $($spec)+ },)+
+                }
+            }
+        }
+    };
+}
+
+metrics! {
     /// The inception score.
-    InceptionScore,
+    InceptionScore = "inception-score" { heading: "IS ↑", rises: true, digits: 2, of_samples: true }
     /// Fréchet distance of features, samples to training images.
-    Fid,
+    Fid = "fid" { heading: "FID ↓", rises: false, digits: 2, of_samples: true }
     /// The same to held-out images.
-    FidHeldOut,
+    FidHeldOut = "fid-held-out" { heading: "FID (held out) ↓", rises: false, digits: 2, of_samples: true }
     /// The distance to training images that infinitely many samples would have.
-    FidInfinity,
+    FidInfinity = "fid-infinity" { heading: "FID∞ ↓", rises: false, digits: 2, of_samples: true }
     /// The kernel inception distance to training images.
-    Kid,
+    Kid = "kid" { heading: "KID ↓", rises: false, digits: 4, of_samples: true }
     /// Share of the samples among the training images' nearest neighbours.
-    Precision,
+    Precision = "precision" { heading: "precision ↑", rises: true, digits: 3, of_samples: true }
     /// Share of the training images among the samples' nearest neighbours.
-    Recall,
+    Recall = "recall" { heading: "recall ↑", rises: true, digits: 3, of_samples: true }
     /// The variational bound on held-out images, in bits/dim.
-    BitsPerDim,
+    BitsPerDim = "bits-per-dim" { heading: "bits/dim ↓", rises: false, digits: 3, of_samples: false }
     /// The variational bound on training images, in bits/dim.
-    BitsPerDimTrain,
-    /// The bound on held-out images with the trained mean and, at each t >= 2, the best variance that is one number for all pixels; in bits/dim.
-    BitsPerDimOptimal,
+    BitsPerDimTrain = "bits-per-dim-train" { heading: "bits/dim (train) ↓", rises: false, digits: 3, of_samples: false }
+    /// The bound on held-out images with the trained mean and, at each t >= 2, the best variance that is one number for all pixels; in
+    /// bits/dim.
+    BitsPerDimOptimal = "bits-per-dim-optimal" { heading: "bits/dim (best σ) ↓", rises: false, digits: 3, of_samples: false }
 }
 
 impl Metric {
-    /// All of them, in the order of tables.
-    pub const ALL: [Metric; 10] = [
-        Metric::InceptionScore,
-        Metric::Fid,
-        Metric::FidHeldOut,
-        Metric::FidInfinity,
-        Metric::Kid,
-        Metric::Precision,
-        Metric::Recall,
-        Metric::BitsPerDim,
-        Metric::BitsPerDimTrain,
-        Metric::BitsPerDimOptimal,
-    ];
-
     /// Those that a table has where a grid names none.
     pub const USUAL: [Metric; 4] = [Metric::InceptionScore, Metric::Fid, Metric::BitsPerDim, Metric::BitsPerDimTrain];
 
     /// Those that compare samples with images; the others need none.
-    pub const OF_SAMPLES: [Metric; 7] =
-        [Metric::InceptionScore, Metric::Fid, Metric::FidHeldOut, Metric::FidInfinity, Metric::Kid, Metric::Precision, Metric::Recall];
+    pub fn of_samples() -> impl Iterator<Item = Metric> {
+        Metric::ALL.into_iter().filter(|metric| metric.spec().of_samples)
+    }
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
-        match self {
-            Metric::InceptionScore => "inception-score",
-            Metric::Fid => "fid",
-            Metric::FidHeldOut => "fid-held-out",
-            Metric::FidInfinity => "fid-infinity",
-            Metric::Kid => "kid",
-            Metric::Precision => "precision",
-            Metric::Recall => "recall",
-            Metric::BitsPerDim => "bits-per-dim",
-            Metric::BitsPerDimTrain => "bits-per-dim-train",
-            Metric::BitsPerDimOptimal => "bits-per-dim-optimal",
-        }
+        self.spec().name
     }
 
     /// Its heading in tables and figures, with the direction that is better.
     pub fn heading(self) -> &'static str {
-        match self {
-            Metric::InceptionScore => "IS ↑",
-            Metric::Fid => "FID ↓",
-            Metric::FidHeldOut => "FID (held out) ↓",
-            Metric::FidInfinity => "FID∞ ↓",
-            Metric::Kid => "KID ↓",
-            Metric::Precision => "precision ↑",
-            Metric::Recall => "recall ↑",
-            Metric::BitsPerDim => "bits/dim ↓",
-            Metric::BitsPerDimTrain => "bits/dim (train) ↓",
-            Metric::BitsPerDimOptimal => "bits/dim (best σ) ↓",
-        }
+        self.spec().heading
     }
 
     /// Whether more is better.
     pub fn rises(self) -> bool {
-        match self {
-            Metric::InceptionScore | Metric::Precision | Metric::Recall => true,
-            Metric::Fid | Metric::FidHeldOut | Metric::FidInfinity | Metric::Kid => false,
-            Metric::BitsPerDim | Metric::BitsPerDimTrain | Metric::BitsPerDimOptimal => false,
-        }
+        self.spec().rises
     }
 
     /// Digits after the point.
     pub fn digits(self) -> usize {
-        match self {
-            Metric::InceptionScore | Metric::Fid | Metric::FidHeldOut | Metric::FidInfinity => 2,
-            Metric::Precision | Metric::Recall | Metric::BitsPerDim | Metric::BitsPerDimTrain | Metric::BitsPerDimOptimal => 3,
-            Metric::Kid => 4,
+        self.spec().digits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole rows; the name is the configuration's, and the arrow says which way is better.
+    #[test]
+    fn rows_are_what_tables_say() {
+        let row = |m: Metric| (m.name(), m.heading(), m.rises(), m.digits());
+        assert_eq!(row(Metric::Kid), ("kid", "KID ↓", false, 4));
+        assert_eq!(row(Metric::Recall), ("recall", "recall ↑", true, 3));
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+            assert!(metric.heading().ends_with(if metric.rises() { " ↑" } else { " ↓" }));
         }
+        let bounds: Vec<Metric> = Metric::ALL.into_iter().filter(|m| !Metric::of_samples().any(|of| of == *m)).collect();
+        assert_eq!(bounds, [Metric::BitsPerDim, Metric::BitsPerDimTrain, Metric::BitsPerDimOptimal]);
     }
 }

@@ -21,7 +21,7 @@ pub struct Scores {
 
 /// Every score a blank, for one reason.
 fn blank(reason: String) -> Scores {
-    Scores { samples: Metric::OF_SAMPLES.into_iter().map(|m| (m, Err(reason.clone()))).collect(), real: Vec::new() }
+    Scores { samples: Metric::of_samples().map(|m| (m, Err(reason.clone()))).collect(), real: Vec::new() }
 }
 
 /// Scores of `samples` in the features of `net`.

@@ -39,6 +39,7 @@ fn row(step: &Step, diffusion: &Diffusion) -> StepCoefficients {
         x0_output: to_x0.output as f32,
         xt: step.xt as f32,
         x0: step.x0 as f32,
+        x0_before: step.x0_before as f32,
         output: step.output as f32,
         sigma: sigma as f32,
         learned,

@@ -46,7 +46,7 @@ proptest! {
         device.upload(terms_at, &[0.0; TERMS].into_iter().chain(rows_of_terms).flat_map(f64::to_le_bytes).collect::<Vec<u8>>()).unwrap();
         device.upload(order, &(0..10u32).flat_map(|i| (i % 5).to_le_bytes()).collect::<Vec<u8>>()).unwrap();
         device.upload(bytes, &(0..5 * len).map(|i| Random::new(seed, Stream::Bootstrap).word(0, i as u64) as u8).collect::<Vec<u8>>()).unwrap();
-        let row = StepCoefficients { x0_xt: 0.5, x0_output: 0.25, xt: 0.5, x0: 0.25, output: 0.0, sigma: 0.1, learned: None };
+        let row = StepCoefficients { x0_xt: 0.5, x0_output: 0.25, xt: 0.5, x0: 0.25, x0_before: 0.0, output: 0.0, sigma: 0.1, learned: None };
         device.upload(rows, &row.bytes()).unwrap();
         device.upload(out, &vec![0; out.bytes]).unwrap();
         for (program, noisy) in [(make, true), (start, false), (go, false)] {

@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn walks_follow_the_host(network in networks(), seed: u64, learned: bool, prediction in predictions(), which in 0usize..6, first in 0usize..5) {
+    fn walks_follow_the_host(network in networks(), seed: u64, learned: bool, prediction in predictions(), which in 0usize..7, first in 0usize..5) {
         if !is_here() {
             return Ok(());
         }
@@ -157,6 +157,7 @@ proptest! {
             Sampler::Ddim { eta: 0.0, clip: true, steps: None },
             Sampler::Ddim { eta: 0.3, clip: false, steps: Some(3) },
             Sampler::Langevin { step_size: 0.1, inner: 2, steps: Some(3) },
+            Sampler::DpmSolver2m { clip: true, steps: Some(6) },
         ][which];
         let mut engine = Engine::with_weights(&unet, Precision::F32, weights.clone()).unwrap();
         let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();

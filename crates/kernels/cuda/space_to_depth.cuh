@@ -3,9 +3,9 @@
 #pragma once
 #include "common.cuh"
 
-struct Frame {
+struct SpaceToDepth {
     u32 w, c, block, outputs, used, stride, pixels;
-    __device__ Frame(u32 h, u32 w, u32 c, u32 block, u32 outputs) : w(w), c(c), block(block), outputs(outputs) {
+    __device__ SpaceToDepth(u32 h, u32 w, u32 c, u32 block, u32 outputs) : w(w), c(c), block(block), outputs(outputs) {
         used = block * block * outputs * c;
         stride = (used + PACK - 1) / PACK * PACK;
         pixels = h / block * (w / block);
