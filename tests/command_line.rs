@@ -21,7 +21,7 @@ fn schedules_are_printed_to_the_last_digit() {
         "log_sigma2_small",
         "log_sigma2_large",
     ];
-    for kind in ddpm_core::Schedule::KINDS {
+    for kind in ddpm_core::Schedule::all().map(|schedule| schedule.kind()) {
         let output = run(&["schedule", "--kind", kind, "--timesteps", "1000", "--format", "csv"]);
         let text = stdout(&output);
         let mut lines = text.lines();
@@ -356,7 +356,7 @@ fn results_are_enough_where_the_images_are_not() {
         assert!(output.status.code() == Some(5) && stderr(&output).contains("images: cannot be listed"), "{command}: {}", stderr(&output));
     }
     for (arguments, expected, words) in [
-        (vec!["report", &at("home"), "--set", "timesteps=4"], 4, "is a folder of results"),
+        (vec!["report", &at("home"), "--set", "timesteps=4"], 4, "got the results folder"),
         (vec!["report", &at("home")], 5, "holds no experiment.json"),
     ] {
         let output = run(&arguments);

@@ -2,7 +2,7 @@
 
 use thiserror::Error as ThisError;
 
-/// A set-up that has no meaning, with the numbers involved and what to choose instead.
+/// An invalid set-up, with the numbers involved and what to choose instead.
 #[derive(Clone, Debug, PartialEq, ThisError)]
 #[non_exhaustive]
 pub enum Error {
@@ -44,7 +44,7 @@ pub enum Error {
         /// The step, from 1.
         t: usize,
     },
-    /// A Langevin step brings x to the next level's scale, which a level without signal has not.
+    /// A Langevin step rescales x to the next level, which is impossible from a level without signal.
     #[error(
         "sampler langevin needs alpha_bar > 0 at every level, but it is 0 at t = {t}: choose another schedule, or steps that leave t = {t} out"
     )]

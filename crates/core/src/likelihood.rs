@@ -25,9 +25,9 @@ pub fn mean_error(squared_difference: f64, log_var2: f64) -> f64 {
     0.5 * squared_difference * libm::exp(-log_var2)
 }
 
-/// ln of the variance that makes [`gaussian_kl`] least on average, where the means' squared difference is `mean_squared` on average:
-/// e^log_var1 + mean_squared (Bao et al. 2022, eq. 8, in the form of the posterior mean). The KL that is left is half of what this
-/// exceeds `log_var1` by.
+/// ln of the variance that minimises the average [`gaussian_kl`] when the squared difference of the means is `mean_squared` on average:
+/// e^log_var1 + mean_squared (Bao et al. 2022, eq. 8, in the form of the posterior mean). The remaining KL is half of the amount by
+/// which this exceeds `log_var1`.
 pub fn optimal_log_var(log_var1: f64, mean_squared: f64) -> f64 {
     libm::log(libm::exp(log_var1) + mean_squared)
 }
@@ -46,7 +46,7 @@ pub enum DecoderCdf {
     /// 0.5 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), probabilities floored at 1e-12: the authors' code.
     #[default]
     Tanh,
-    /// The normal distribution function itself, without a floor until `f64` ends.
+    /// The normal distribution function itself, floored only at the smallest positive normal `f64`.
     Erf,
 }
 

@@ -80,7 +80,7 @@ impl Prediction {
         if self == to { Affine::IDENTITY } else { self.to_x0(process, t).then(to.from_x0(process, t)) }
     }
 
-    /// The training target as coefficients of (x_0, eps): what the output is at the truth.
+    /// The training target as coefficients of (x_0, eps): the output of a perfect prediction.
     pub fn target(self, process: &Process, t: usize) -> (f64, f64) {
         let (a, s) = process.q_sample_coefficients(t);
         let from_x0 = self.from_x0(process, t);

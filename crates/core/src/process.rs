@@ -23,8 +23,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// From beta_1..beta_T. Errors: T < 2; a beta outside (0, 1]; an alpha_bar of 0, by a beta of 1 or by betas that leave less than f64 can
-    /// hold, before the last step.
+    /// From beta_1..beta_T. Errors: T < 2; a beta outside (0, 1]; an alpha_bar of 0 before the last step, from a beta of 1 or from f64
+    /// underflow.
     pub fn new(betas: Vec<f64>) -> Result<Process, Error> {
         let timesteps = betas.len();
         if timesteps < 2 {

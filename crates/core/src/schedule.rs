@@ -231,7 +231,7 @@ fn warmup(start: f64, end: f64, timesteps: usize, fraction: f64) -> Vec<f64> {
     betas
 }
 
-/// beta_t = min(1 - f(t/T) / f((t-1)/T), max_beta), never below the least beta that f64 can tell from none.
+/// beta_t = min(1 - f(t/T) / f((t-1)/T), max_beta), bounded below by the machine epsilon of f64.
 fn from_alpha_bar(f: impl Fn(f64) -> f64, timesteps: usize, max_beta: f64) -> Vec<f64> {
     let n = timesteps as f64;
     (0..timesteps).map(|i| (1.0 - f((i + 1) as f64 / n) / f(i as f64 / n)).clamp(f64::EPSILON, max_beta)).collect()

@@ -102,8 +102,8 @@ __device__ inline void normals(Words words, float *out) {
     }
 }
 
-// A kernel for each type of feature maps. No block has more threads, and registers are to suffice for two blocks at least: these kernels
-// wait for memory.
+// A kernel for each type of feature maps. No block has more threads than this, and registers must suffice for at least two blocks: these
+// kernels are memory-bound.
 #define THREADS 256
 #define EACH_TYPE(name, parameters, arguments)                                                                                     \
     extern "C" __global__ void __launch_bounds__(THREADS, 2) name##_f32 parameters(float) { name<float> arguments; }               \

@@ -18,7 +18,7 @@ static const Kernel kernels[] = {
     ONE(fill_from), BOTH(walk), BOTH(start),
 };
 
-// 0, or 1 where there is no such kernel, 2 where it has another number of arguments, 3 where some threads wait for others in vain.
+// Returns 0, or 1 if there is no such kernel, 2 if the number of arguments is wrong, 3 if some threads wait at a barrier forever.
 extern "C" int ddpm_emulated_launch(const char *name, unsigned gx, unsigned gy, unsigned threads, unsigned shared, void **args, int count) {
     for (const Kernel &kernel : kernels)
         if (!strcmp(kernel.name, name)) {

@@ -1,5 +1,5 @@
-// What CUDA C++ has and C++ has not, so that the kernels' own source runs on a CPU: every thread of a block is a fiber, blocks run one after
-// the other. For tests: indices, sums and barriers are the GPU's, speed is not.
+// The parts of CUDA C++ that C++ lacks, so that the kernels' own source runs on a CPU: every thread of a block is a fiber, and blocks run
+// one after another. For tests: indices, sums and barriers behave as on the GPU, speed does not.
 #pragma once
 #include <cmath>
 #include <csetjmp>
@@ -19,7 +19,7 @@ struct Index {
 };
 
 namespace emulation {
-// A thread of a block. It lives on from block to block: starting one asks the system, going on with one does not.
+// A thread of a block. Fibers are reused from block to block: starting one takes a system call, resuming one does not.
 struct Fiber {
     ucontext_t start;
     jmp_buf here;

@@ -1,4 +1,4 @@
-// What is done to whole feature maps beside convolutions: added to, moved to another size, summed, converted.
+// Operations on whole feature maps other than convolutions: addition, resizing, sums, conversion.
 #pragma once
 #include "common.cuh"
 

@@ -72,7 +72,7 @@ __device__ inline void group_sums(const float *per_channel, const Share &s, u32 
     }
 }
 
-// `step`: the training step, and the place in its batch that images are counted from beside `first`.
+// `step`: the training step, followed by an image offset in its batch that is added to `first`.
 // y = drop(silu(norm(a | b))). `statistics`: mean and 1 / standard deviation of each group, [B][C / group][2], written, or read where `again`.
 template <class T>
 __device__ void norm_forward(const T *a, const T *b, u32 ca, u32 cb, const float *gamma, const float *beta, float *statistics, T *y,

@@ -10,8 +10,8 @@ struct Row {
     u32 learned, noisy;
 };
 
-// x becomes x', `predicted`, which holds the x_0 of the step before, gets this one's. `out` has one output for each of the image's numbers, or two where it also tells the variance; `state`
-// is the network's next input. Sample `first` + image, its noise number *place + 1.
+// Replaces x by x', and the previous step's x_0 in `predicted` by this step's. `out` has one output for each of the image's numbers, or two
+// if it also predicts the variance; `state` is the network's next input. Noise: that of sample `first` + image at random step *place + 1.
 template <class T>
 __device__ void walk(const T *out, u32 outputs, u32 h, u32 w, u32 c, u32 block, u64 n, const Row *rows, const u64 *place, u32 clip,
                      u32 key0, u32 key1, u32 stream, const u64 *first, float *x, float *predicted, T *state) {

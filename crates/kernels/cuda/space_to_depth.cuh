@@ -1,5 +1,5 @@
-// How an image's numbers stand in the network's first and last feature maps: blocks of pixels are one pixel, whose channels are row in the
-// block, column in the block, output, channel; channels of 0 fill the last pack.
+// Layout of images in the network's first and last feature maps: each block of pixels becomes one pixel, whose channels are ordered by row
+// in the block, column in the block, output and channel; zero channels pad the last pack.
 #pragma once
 #include "common.cuh"
 

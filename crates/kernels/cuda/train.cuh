@@ -77,9 +77,9 @@ __device__ inline double decoder(double x, double mean, double log_sigma, double
     return -log(p);
 }
 
-// The objective of an output and its gradient: `simple` times the squared error of what is predicted, plus `bound` times the bound's term
-// in bits, whose gradient reaches the mean where `through_mean`. An image's mean over its numbers to `losses`, the gradient of the
-// shard's mean to `dout`. In double, in which small differences of a distribution function keep their digits. A block for each image.
+// The objective of an output and its gradient: `simple` times the squared error of the prediction, plus `bound` times the bound's term in
+// bits, whose gradient reaches the mean if `through_mean`. Writes each image's mean over its numbers to `losses` and the gradient of the
+// shard's mean to `dout`. In double, so that small differences of the distribution function stay accurate. One block per image.
 template <class T>
 __device__ void objective(const T *out, const float *x0, const float *eps, const u32 *t, const double *terms, u32 row_len, u32 h, u32 w,
                           u32 c, u32 block, u32 outputs, u32 shard, double simple, double bound, u32 through_mean, double *losses,

@@ -1,4 +1,4 @@
-//! Working memory that is kept: each thread takes a buffer, uses it and puts it back, so that steady work allocates nothing.
+//! Reusable scratch buffers: each thread takes one from its pool, uses it and returns it, so that nothing is allocated in the steady state.
 
 use std::cell::RefCell;
 
@@ -24,7 +24,7 @@ pub(crate) use scratch;
 
 scratch!(f32, f64, u16);
 
-/// Calls `f` with a buffer of `len` numbers, which hold anything. Of this thread's free buffers the last one used is taken.
+/// Calls `f` with a buffer of `len` elements with unspecified contents: this thread's most recently returned free buffer, if any.
 pub fn with<T: Scratch, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     let mut buffer = T::with_pool(|pool| pool.borrow_mut().pop()).unwrap_or_default();
     if buffer.len() < len {

@@ -7,13 +7,13 @@ use ddpm_core::likelihood::{DecoderCdf, bits, decoder_log_likelihood, mean_error
 /// L_{t-1} of one image and what it is made of, in bits/dim; `total` is the sum of the three parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Term {
-    /// KL that is left when the means agree; 0 at t = 1.
+    /// The part of the KL that remains when the means agree; 0 at t = 1.
     pub variance_mismatch: f64,
-    /// KL that the means' difference makes; 0 at t = 1.
+    /// The part of the KL due to the difference of the means; 0 at t = 1.
     pub mean_error: f64,
-    /// The decoder's -log likelihood; 0 but at t = 1.
+    /// The decoder's negative log-likelihood; 0 except at t = 1.
     pub decoder: f64,
-    /// The decoder's -log likelihood under the variance that fixed-small and fixed-large share at t = 1; 0 but there.
+    /// The decoder's negative log-likelihood under the variance that fixed-small and fixed-large share at t = 1; 0 at all other steps.
     pub decoder_fixed: f64,
     /// Mean squared difference of the means, mu_tilde - mu, not in bits; 0 at t = 1.
     pub mean_squared: f64,

@@ -1,7 +1,7 @@
 //! Named tensors in safetensors files, read strictly: every key of the file is used, and used once.
 //!
-//! Files of ours carry a description and a digest (BLAKE3) of it and of every tensor's name, type, shape and numbers: whatever bit
-//! of what they say is damaged, reading them says so.
+//! Files written here carry a description and a BLAKE3 digest of it and of every tensor's name, type, shape and numbers, so that a
+//! corrupted bit anywhere in their contents is detected on reading.
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameter, Weights};
@@ -77,7 +77,7 @@ fn state_entries<'a>(parameters: &[Parameter], state: &'a TrainState) -> Vec<Ent
     entries
 }
 
-/// Digest of all that a file says, in the order of the tensors' names.
+/// Digest of a file's contents, with the tensors sorted by name.
 fn digest<V: View>(description: &str, mut tensors: Vec<(&str, V)>) -> String {
     tensors.sort_by(|a, b| a.0.cmp(b.0));
     let mut hasher = blake3::Hasher::new();
@@ -109,7 +109,7 @@ pub fn to_bytes(tensors: &[(String, Tensor)], description: &str) -> Result<Vec<u
     Ok(safetensors::serialize(named(&entries), Some(metadata(description, &entries)))?)
 }
 
-/// The same for other programs, without a description of ours but with the word for their layout.
+/// The same for other programs: without our description, but with the `format` key that they expect.
 pub fn plain_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(named(&entries(tensors)?), Some(HashMap::from([("format".to_string(), "pt".to_string())])))?)
 }
@@ -120,7 +120,7 @@ pub fn write_state(path: &Path, parameters: &[Parameter], state: &TrainState, de
     Ok(safetensors::serialize_to_file(named(&entries), Some(metadata(description, &entries)), path)?)
 }
 
-/// The description in a file's bytes, none where it is no file of ours. An error where anything in the file is not as it was written.
+/// The description in a file's bytes; none if the file is not one of ours. Fails if any of its contents differ from what was written.
 pub fn description(bytes: &[u8]) -> Result<Option<String>> {
     let file = SafeTensors::deserialize(bytes)?;
     let (_, header) = SafeTensors::read_metadata(bytes)?;
@@ -182,7 +182,7 @@ pub fn read_f32(bytes: &[u8], name: &str) -> Result<Vec<f32>> {
     Ok(numbers(view.data()).collect())
 }
 
-/// The 8-bit tensor of this name and what it says of itself.
+/// The shape and the numbers of the 8-bit tensor of this name.
 pub fn read_u8(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
     let file = SafeTensors::deserialize(bytes)?;
     let problem = |problem: String| Error::Checkpoint { problem };

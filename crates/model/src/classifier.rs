@@ -45,9 +45,9 @@ struct Block {
     conv2: Conv,
 }
 
-/// What the classifier says of a batch.
+/// The classifier's output for a batch.
 pub struct ClassifierOutput {
-    /// `[B, features]`: means over the image of the last feature maps.
+    /// `[B, features]`: global averages of the last feature map.
     pub features: Tensor,
     /// `[B, classes]`.
     pub logits: Tensor,

@@ -16,7 +16,7 @@ const ATTENTION: [(&str, &str, &str); 5] = [
     ("out", "to_out.0", "proj_attn"),
 ];
 
-/// Whether their network can be this one; the error names the key that it has no word for.
+/// Whether diffusers can express this network; the error names the key that it does not support.
 pub fn check(network: &Network) -> Result<()> {
     let error = |key, expected: &str, got: String| Err(Error::InvalidKey { key, expected: expected.into(), got });
     if network.block_size != 1 {
@@ -40,7 +40,7 @@ fn names(ours: &str, levels: usize) -> [String; 2] {
         same => same,
     };
     let pieces: Vec<&str> = layer.split('.').collect();
-    // Levels count from fine to coarse here on both ways, and from coarse to fine on their way up.
+    // Here levels are numbered from fine to coarse on both paths; diffusers numbers its up path from coarse to fine.
     let transposed = |level: &str| levels - 1 - level.parse::<usize>().expect("a level's number");
     let block = |prefix: String, rest: &[&str], number: &str| -> [String; 2] {
         match rest {

@@ -34,13 +34,13 @@ pub struct Batch {
 pub struct Loss {
     /// A scalar.
     pub mean: Tensor,
-    /// One number for each image, added up in f64 in one order and rounded to what the network computes in: the same bits on every
-    /// processor, which `mean` need not have.
+    /// One number per image, summed in f64 in a fixed order and rounded to the network's precision: bit-identical on every processor,
+    /// which `mean` need not be.
     pub per_image: Vec<f64>,
 }
 
 impl Loss {
-    /// Of the losses of single numbers, `[B, H, W, C]`; `mean` is of type `dtype`.
+    /// From elementwise losses `[B, H, W, C]`; `mean` has type `dtype`.
     fn of(each: &Tensor, dtype: DType) -> Result<Loss> {
         let rows = each.detach().flatten_from(1)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
         let round = |v: f64| if dtype == DType::F32 { v as f32 as f64 } else { v };
@@ -73,7 +73,7 @@ impl Diffusion {
         Ok(Batch { x0, eps, t, xt })
     }
 
-    /// What the objective makes of the network's output for a batch. Without clipping of x_0, as the authors train.
+    /// The objective for the network's output on a batch. The predicted x_0 is not clipped, as in the authors' training.
     pub fn loss(&self, output: &Tensor, batch: &Batch) -> Result<Loss> {
         let (first, second) = self.split(output, batch.x0.dim(3)?)?;
         let each = match self.setup.objective {
@@ -105,8 +105,8 @@ impl Diffusion {
         Ok((output - target)?.sqr()?)
     }
 
-    /// L_{t-1} in bits of each number, one Monte-Carlo sample: as the images. The decoder where t = 1, a KL elsewhere. In f64 whatever
-    /// the network computes in: single precision would lose what the decoder's tails and nearly equal variances say.
+    /// L_{t-1} of each element in bits, a one-sample Monte Carlo estimate, in the images' shape: the decoder at t = 1, a KL elsewhere.
+    /// In f64 whatever the network's precision: single precision cannot resolve the decoder's tails or nearly equal variances.
     fn bound_term(&self, output: &Tensor, second: Option<&Tensor>, batch: &Batch) -> Result<Tensor> {
         let wide = |x: &Tensor| x.to_dtype(DType::F64);
         let (output, second, x0, xt) = (wide(output)?, second.map(wide).transpose()?, wide(&batch.x0)?, wide(&batch.xt)?);
@@ -124,7 +124,7 @@ impl Diffusion {
         let d = log_sigma2.neg()?.broadcast_add(&log_posterior)?;
         let squared = ((truth - &mean)?.sqr()? * log_sigma2.neg()?.exp()?)?;
         let kl = (((d.exp()? - &d)? - 1.0)? + squared)?.affine(0.5 / LN_2, 0.0)?;
-        // The decoder's rows replace the KL's by selection, so that no gradient of the unused one can spoil the other.
+        // Each row is selected from the decoder or the KL, so that gradients of the unused branch cannot contaminate the other.
         let (first, later): (Vec<u32>, Vec<u32>) = (0..batch.t.len() as u32).partition(|i| batch.t[*i as usize] == 1);
         if first.is_empty() {
             return Ok(kl);
@@ -156,7 +156,7 @@ fn affine(map: impl Fn(usize) -> Affine, t: &[usize], xt: &Tensor, y: &Tensor) -
     Ok((xt.broadcast_mul(&per_image(t, y, |t| map(t).xt)?)? + of_y)?)
 }
 
-/// ln p(x_0 | x_1) of each number with the authors' distribution function, floored as theirs.
+/// ln p(x_0 | x_1) of each element with the authors' CDF approximation, floored as in their code.
 fn decoder_log_likelihood(x: &Tensor, mean: &Tensor, log_sigma: &Tensor) -> Result<Tensor> {
     let (centred, inv_sigma) = ((x - mean)?, log_sigma.neg()?.exp()?);
     // Arguments beyond 12 are limited: the function is 0 or 1 there to the last digit, and its cube stays finite.

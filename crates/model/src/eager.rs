@@ -1,8 +1,8 @@
-//! The network tensor by tensor, with candle's autograd: slow, readable, and in f64 where asked. The engine's oracle.
+//! Eager evaluation of the network with candle's autograd: slow, readable, and in f64 on request. The engine's oracle.
 
 use crate::error::Result;
-use crate::interpreter::{Interpreter, Operand};
-use crate::layers::{Conv, Dense};
+use crate::interpreter::{ConvCall, Interpreter, Normalise};
+use crate::layers::Dense;
 use crate::parameters::Weights;
 use crate::unet::UNet;
 use candle_core::{Device, Tensor};
@@ -65,17 +65,17 @@ impl Interpreter for Eager<'_> {
         dense.apply(self.weights, x, self.pass.kernel)
     }
 
-    fn conv(&mut self, convs: &[&Conv], from: Operand<Tensor>, shift: Option<&Tensor>, plus: &[Tensor]) -> Result<Tensor> {
+    fn conv(&mut self, call: ConvCall<Tensor, Tensor>) -> Result<Tensor> {
         let kernel = self.pass.kernel;
-        let mut x = beside(from.parts)?;
-        if let Some((norm, silu)) = from.norm {
+        let mut x = beside(call.input)?;
+        if let Some(Normalise { norm, silu }) = call.norm {
             x = norm.apply(self.weights, &x, silu, kernel)?;
         }
-        if let (Some((dropout, step)), Some(layer)) = (self.pass.dropout, from.dropout) {
+        if let (Some((dropout, step)), Some(layer)) = (self.pass.dropout, call.dropout) {
             x = dropout.apply(&x, self.unet.dropout_step(step, layer), self.unet.dropout())?;
         }
-        let y = beside(&convs.iter().map(|conv| conv.apply(self.weights, &x, shift, kernel)).collect::<Result<Vec<_>>>()?)?;
-        if plus.is_empty() { Ok(y) } else { Ok((beside(plus)? + y)?) }
+        let y = beside(&call.convs.iter().map(|conv| conv.apply(self.weights, &x, call.shift, kernel)).collect::<Result<Vec<_>>>()?)?;
+        if call.residual.is_empty() { Ok(y) } else { Ok((beside(call.residual)? + y)?) }
     }
 
     fn attend(&mut self, qkv: &Tensor) -> Result<Tensor> {

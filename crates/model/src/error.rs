@@ -53,7 +53,7 @@ pub enum Error {
         /// The parameter's name.
         name: String,
     },
-    /// A diffusion set-up without meaning.
+    /// An invalid diffusion set-up.
     #[error(transparent)]
     Setup(#[from] ddpm_core::Error),
     /// A tensor operation that failed.

@@ -17,8 +17,8 @@ fn problem<T>(problem: String) -> Result<T> {
 }
 
 impl Tensors {
-    /// Of a `.safetensors` file, or of what `torch.save` wrote (`.pth`, `.bin`): told apart by their first bytes. Of a pickle only
-    /// tensors are understood; nothing in it is executed.
+    /// Reads a `.safetensors` file or one written by `torch.save` (`.pth`, `.bin`), told apart by their first bytes. Only the tensors of
+    /// a pickle are read; nothing in it is executed.
     pub fn read(path: &Path) -> Result<Tensors> {
         let mut start = [0u8; 2];
         let found = File::open(path).and_then(|mut file| file.read_exact(&mut start));
@@ -47,7 +47,7 @@ impl Tensors {
         }
     }
 
-    /// Of tensors at hand.
+    /// From tensors in memory.
     pub fn of(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Tensors {
         Tensors(tensors.into_iter().collect())
     }
@@ -70,7 +70,7 @@ impl Tensors {
         }
     }
 
-    /// Leaves a tensor out, where it is there.
+    /// Discards a tensor, if it is present.
     pub fn drop(&mut self, name: &str) {
         self.0.remove(name);
     }
@@ -105,7 +105,7 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
     }
 }
 
-/// Most that deflate can shrink.
+/// The highest compression ratio that deflate can reach.
 const DENSEST: u64 = 1032;
 
 /// An error where a file of this size cannot hold a tensor of this shape: the reader would ask for the memory before it reads.
@@ -118,7 +118,7 @@ fn fits(path: &Path, name: &str, dims: &[usize], dtype: DType) -> Result<()> {
     }
 }
 
-/// What `read` gives, none where it panics: these readers index what a damaged file promises, and the file is at fault.
+/// The result of `read`, or none if it panics: these readers trust a file's headers when indexing, so a panic means a damaged file.
 fn guarded<T>(read: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Option<Result<T>> {
     std::panic::catch_unwind(read).ok()
 }

@@ -1,29 +1,39 @@
-//! The few things that a U-Net is made of. The network is described once, to an interpreter: one computes it tensor by tensor, one
+//! The few operations that make up a U-Net. The network is described once, to an interpreter: one evaluates it eagerly, another
 //! records it for the engine.
 
 use crate::error::Result;
 use crate::layers::{Conv, Dense, Norm};
 
-/// What a convolution reads.
-pub struct Operand<'a, I> {
-    /// Feature maps of one size, side by side by their channels.
-    pub parts: &'a [I],
-    /// A normalisation before the convolution, and whether SiLU follows it.
-    pub norm: Option<(&'a Norm, bool)>,
+/// A call of one or more convolutions on one input, with what is fused before and after them. Their results are concatenated.
+pub struct ConvCall<'a, I, V> {
+    /// The convolutions.
+    pub convs: &'a [&'a Conv],
+    /// Feature maps of one size, \[B, H, W, Ci\], concatenated along the channels.
+    pub input: &'a [I],
+    /// Applied to the input first.
+    pub norm: Option<Normalise<'a>>,
     /// The dropout layer after that.
     pub dropout: Option<u64>,
+    /// \[B, Co\], added to every pixel of its image: the time embedding.
+    pub shift: Option<&'a V>,
+    /// Feature maps of the result's size, concatenated along the channels and added to it.
+    pub residual: &'a [I],
 }
 
-impl<'a, I> Operand<'a, I> {
-    /// As it is.
-    pub fn plain(parts: &'a [I]) -> Operand<'a, I> {
-        Operand { parts, norm: None, dropout: None }
+impl<'a, I, V> ConvCall<'a, I, V> {
+    /// The convolutions alone.
+    pub fn of(convs: &'a [&'a Conv], input: &'a [I]) -> ConvCall<'a, I, V> {
+        ConvCall { convs, input, norm: None, dropout: None, shift: None, residual: &[] }
     }
+}
 
-    /// Normalised.
-    pub fn normal(parts: &'a [I], norm: &'a Norm, silu: bool) -> Operand<'a, I> {
-        Operand { parts, norm: Some((norm, silu)), dropout: None }
-    }
+/// A group normalisation, with or without SiLU after it.
+#[derive(Clone, Copy)]
+pub struct Normalise<'a> {
+    /// The normalisation.
+    pub norm: &'a Norm,
+    /// Whether SiLU follows.
+    pub silu: bool,
 }
 
 /// Interprets a network: computes it, or records what it would compute.
@@ -39,16 +49,9 @@ pub trait Interpreter {
     /// A dense layer.
     fn dense(&mut self, dense: &Dense, x: &Self::Vector) -> Result<Self::Vector>;
 
-    /// Convolutions of one operand, results side by side. `shift` \[B, out\] is added to every pixel of its image, the parts of `plus`
-    /// (side by side, as many channels as the result) to the result.
-    fn conv(
-        &mut self,
-        convs: &[&Conv],
-        from: Operand<Self::Image>,
-        shift: Option<&Self::Vector>,
-        plus: &[Self::Image],
-    ) -> Result<Self::Image>;
+    /// Convolutions: \[B, H', W', Co\] of all together.
+    fn conv(&mut self, call: ConvCall<Self::Image, Self::Vector>) -> Result<Self::Image>;
 
-    /// Attention of one head over the pixels of q, k and v, which stand side by side.
+    /// Single-head attention over the pixels; q, k and v are concatenated along the channels.
     fn attend(&mut self, qkv: &Self::Image) -> Result<Self::Image>;
 }

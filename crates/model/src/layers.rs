@@ -1,4 +1,4 @@
-//! The layers that both networks are made of, each a few numbers and the places of its parameters.
+//! The layers that both networks are built from: each holds a few sizes and the indices of its parameters.
 
 use crate::error::Result;
 use crate::parameters::{Init, Parameter, Weights};
@@ -7,7 +7,7 @@ use ddpm_kernels::Kernel;
 use ddpm_kernels::conv2d::{Frame, Resample, conv2d};
 use ddpm_kernels::group_norm::{Spec, group_norm};
 
-/// The scale for layers that should begin as nothing: the authors' init_scale 0 is 1e-10.
+/// The init scale of layers whose output should start near zero: in the authors' code, init_scale 0 means 1e-10.
 pub const NEAR_ZERO: f64 = 1e-10;
 
 /// Epsilon of every normalisation: TensorFlow's default in the authors' code, not PyTorch's 1e-5.
@@ -108,7 +108,7 @@ impl Dense {
 }
 
 impl Norm {
-    /// Normalised over each group of channels, with SiLU after it where asked. Shape as `x`.
+    /// Normalises over each group of channels, followed by SiLU if `silu` is set. The result has the shape of `x`.
     pub fn apply(&self, w: &Weights, x: &Tensor, silu: bool, kernel: Kernel) -> Result<Tensor> {
         Ok(group_norm(x, &w.0[self.gamma], &w.0[self.beta], self.spec(silu), kernel)?)
     }

@@ -1,4 +1,4 @@
-//! What the U-Net looks like: the numbers of the authors' code, and two axes that its readers ask about.
+//! The U-Net's configuration: the hyperparameters of the authors' code, and two axes for ablations.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub struct Network {
     pub channels: usize,
     /// Channels of each level as multiples of `channels`; each level after the first halves the resolution. The paper: \[1, 2, 2, 2\].
     pub multipliers: Vec<usize>,
-    /// Residual blocks per level on the way down; one more on the way up. The paper: 2.
+    /// Residual blocks per level in the down path; one more per level in the up path. The paper: 2.
     pub blocks: usize,
     /// Resolutions at which every block is followed by attention. The paper: \[16\]. The middle always has attention.
     pub attention: Vec<usize>,
@@ -22,13 +22,13 @@ pub struct Network {
     /// Groups of the normalisations. The authors: 32.
     #[serde(default = "groups")]
     pub groups: usize,
-    /// Pixels of `block_size` x `block_size` become channels before the network, and pixels again after it. The authors: 1.
+    /// Space to depth: blocks of `block_size` x `block_size` pixels become channels before the network and pixels after it. The authors: 1.
     #[serde(default = "block_size")]
     pub block_size: usize,
-    /// Which connections from the way down to the way up exist.
+    /// Which skip connections from the down path to the up path exist.
     #[serde(default)]
     pub skips: Skips,
-    /// Where the network is told t.
+    /// Where the timestep enters the network.
     #[serde(default)]
     pub time_embedding: TimeEmbedding,
 }
@@ -40,7 +40,7 @@ fn block_size() -> usize {
     1
 }
 
-/// Which connections from the way down to the way up exist.
+/// Which skip connections from the down path to the up path exist.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -65,7 +65,7 @@ impl Skips {
     }
 }
 
-/// Where the network is told t.
+/// Where the timestep enters the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

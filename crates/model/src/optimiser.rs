@@ -27,7 +27,7 @@ pub struct Optimiser {
     /// Adam's epsilon. The authors: 1e-8.
     #[serde(default = "epsilon")]
     pub epsilon: f64,
-    /// Where epsilon stands: `hat` as TensorFlow 1 and the authors, `corrected` as PyTorch.
+    /// Where epsilon is added: `hat` as in TensorFlow 1 and the authors' code, `corrected` as in PyTorch.
     #[serde(default)]
     pub epsilon_mode: EpsilonMode,
     /// Largest norm of a gradient over all parameters; longer ones are scaled down to it. The authors: 1. Absent: no limit.
@@ -40,7 +40,7 @@ pub struct Optimiser {
     pub ema_decay: f64,
 }
 
-/// Where Adam's epsilon stands.
+/// Where Adam's epsilon is added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -96,7 +96,7 @@ impl Optimiser {
     }
 }
 
-/// A network in training: every parameter's numbers one after the other, and beside them what Adam and the average need.
+/// A network in training: all parameters concatenated, and the state of Adam and of the moving average.
 pub struct Training {
     parameters: Vec<Parameter>,
     optimiser: Optimiser,
@@ -159,7 +159,7 @@ impl Training {
         }
     }
 
-    /// All that a later training would need to go on from here, the step aside.
+    /// Everything needed to resume training from here, except the step.
     pub fn state(&self) -> &TrainState {
         &self.state
     }
@@ -174,7 +174,7 @@ impl Training {
         &self.state.theta
     }
 
-    /// The moving average of the weights: what samples and scores are made with.
+    /// The moving average of the weights, used for sampling and evaluation.
     pub fn ema(&self) -> &[f32] {
         &self.state.ema
     }
@@ -190,8 +190,8 @@ impl Training {
         self.update_in(&mut Alone, gradient)
     }
 
-    /// The same in a group: `gradient` is asked for this rank's shards only. Every rank makes the same step, bit for bit the one that a
-    /// process by itself would make; the number of shards is a multiple of the group's size.
+    /// The same in a group: `gradient` is called for this rank's shards only. Every rank takes the same step, bit-identical to that of a
+    /// single process; the number of shards must be a multiple of the group's size.
     pub fn update_in(
         &mut self,
         group: &mut dyn ProcessGroup,
@@ -209,7 +209,7 @@ impl Training {
             squares.push(square);
             let scale = (clip(square) / shards as f64) as f32;
             if group.size() > 1 {
-                // Until what the ranks before have added is here.
+                // Kept until the sum of the preceding ranks has arrived.
                 kept.push((
                     scale,
                     if mine.len() > 1 { std::mem::replace(&mut self.gradient, vec![0.0; self.state.theta.len()]) } else { Vec::new() },
@@ -261,7 +261,7 @@ impl Training {
             },
             k: self.step + 1,
             gradient_scale,
-            // The authors' first update copies.
+            // As in the authors' code, the first update copies the weights.
             ema_decay: if self.step == 0 { 0.0 } else { o.ema_decay },
         };
         let TrainState { theta, m, v, ema } = &mut self.state;

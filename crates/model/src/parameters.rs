@@ -1,4 +1,4 @@
-//! Parameters: what they are called, how they begin, and the numbers themselves.
+//! Parameters: their names, initialisation and values.
 
 use candle_core::{DType, Device, Tensor, Var};
 use ddpm_kernels::random::{Random, Stream};
@@ -59,7 +59,7 @@ impl Weights {
         Ok(Weights(parameters.iter().enumerate().map(tensor).collect::<Result<_>>()?))
     }
 
-    /// Of numbers that stand one after the other.
+    /// From the concatenated numbers of all parameters.
     pub fn from_numbers(parameters: &[Parameter], numbers: &[f32]) -> Result<Weights> {
         let mut rest = numbers;
         let mut next = |p: &Parameter| {

@@ -1,21 +1,21 @@
 //! Several processes that train one network together, each on its own shards of every batch.
 //!
-//! The sum of the shards' gradients is taken in the order of the ranks, each adding to what the one before it has: the same additions
-//! in the same order as in one process, so the same bits.
+//! The shards' gradients are summed in rank order, each rank adding to the partial sum of the one before: the same additions in the
+//! same order as in one process, so the result is bit-identical.
 
 use crate::error::{Error, Result};
 use std::io::{Read, Write};
 use std::ops::Range;
 
-/// A place in a group of processes.
+/// A process's membership in a group.
 pub trait ProcessGroup {
-    /// Which of them this is, from 0.
+    /// This process's rank, from 0.
     fn rank(&self) -> usize;
-    /// How many there are.
+    /// Number of processes in the group.
     fn size(&self) -> usize;
-    /// Sets `sum` to what the `add` of every rank adds to zeros, in the order of ranks. All end with the same numbers.
+    /// All-reduce: starting from zeros, every rank's `add` adds to `sum`, in rank order. All ranks end with the same numbers.
     fn add_up(&mut self, sum: &mut [f32], add: &mut dyn FnMut(&mut [f32])) -> Result<()>;
-    /// What every rank has, in the order of ranks.
+    /// All-gather: the numbers of all ranks, in rank order.
     fn gather(&mut self, mine: Vec<f64>) -> Result<Vec<f64>>;
 
     /// The shards of `all` that this rank computes.
@@ -66,7 +66,7 @@ impl Link {
         sent.map_err(|error| Error::Rank { rank: self.rank, error })
     }
 
-    /// Fills `numbers` with what comes.
+    /// Fills `numbers` with the data received.
     pub fn receive<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(&mut self, numbers: &mut [T]) -> Result<()> {
         self.from.read_exact(bytemuck::cast_slice_mut(numbers)).map_err(|error| Error::Rank { rank: self.rank, error })
     }

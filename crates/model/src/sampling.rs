@@ -33,11 +33,11 @@ pub struct Walk<'a> {
     walker: Option<Walker>,
 }
 
-/// What a walk leaves.
+/// The result of a walk.
 pub struct Walked {
-    /// The images, `[B, H, W, C]`: not clipped at the end.
+    /// The images, `[B, H, W, C]`, without a final clip.
     pub x0: Tensor,
-    /// The x_0 predicted at each step that was asked for, in the order of the walk, clipped where the sampler clips.
+    /// The x_0 predicted at each requested step, in the order of the walk, clipped if the sampler clips.
     pub predictions: Vec<(usize, Tensor)>,
 }
 
@@ -53,23 +53,23 @@ impl<'a> Walk<'a> {
         self.steps.len()
     }
 
-    /// The steps in the order in which they are made; a step's place in this list is what other methods count in.
+    /// The steps in sampling order; other methods refer to a step by its index in this list.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// The first place whose step is at most `t`.
+    /// The first index whose step is at most `t`.
     pub fn index_at(&self, t: usize) -> usize {
         self.steps.iter().position(|step| step.t <= t).unwrap_or(self.steps.len())
     }
 
-    /// The first step at `t` or below that is visited: of x_t elsewhere the network is never asked. 0 where there is none.
+    /// The first visited step at or below `t`; the network is never evaluated at other steps. 0 if there is none.
     pub fn visited(&self, t: usize) -> usize {
         self.steps.get(self.index_at(t)).map_or(0, |step| step.t)
     }
 
-    /// What image `first..first + count` of `seed` begin with (place none) or have added at a place: `[count, H, W, C]`. It does not
-    /// depend on the batch that an image is made in.
+    /// The noise that images `first..first + count` of `seed` start from (no `index`) or that is added at an index: `[count, H, W, C]`.
+    /// It does not depend on an image's batch.
     pub fn noise(&self, seed: u64, index: Option<usize>, first: usize, count: usize) -> Result<Tensor> {
         let image = self.engine.unet().image();
         // Noise number i + 1 belongs to place i of the walk, so Langevin's repeated levels get fresh noise.
@@ -103,7 +103,7 @@ impl<'a> Walk<'a> {
         Ok(self.walker.as_mut().map(|walker| (walker, remote)))
     }
 
-    /// The device that a walk of `count` images runs on and a step's program there, to be measured; none on the host.
+    /// For benchmarking, the device that a walk of `count` images runs on and the program of one step there; none on the host.
     pub fn program(&mut self, count: usize) -> Result<Option<(&mut dyn ddpm_kernels::device::Device, usize)>> {
         match self.walker(0, count)? {
             Some((walker, remote)) => walker.program(remote).map(Some),
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
         Ok(Some(Walked { x0: images(x0)?, predictions }))
     }
 
-    /// From `x` through the steps at `indices`. `noise` gives what a place adds, where it adds any; `see` is shown every step.
+    /// Walks from `x` through the steps at `indices`. `noise` returns the noise for an index, where there is any; `see` gets every step.
     pub fn walk(
         &mut self,
         x: Tensor,

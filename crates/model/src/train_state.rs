@@ -1,9 +1,9 @@
-//! The numbers that a training keeps.
+//! The state of a training run.
 
-/// How many numbers a training keeps of each of a network's.
+/// Numbers in the training state for each of a network's weights.
 pub const ROWS: usize = 4;
 
-/// What a training keeps, parameter after parameter in the network's order; all four are of one length.
+/// The training state, parameter after parameter in the network's order; all four rows have the same length.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainState {
     /// The weights.
@@ -38,7 +38,7 @@ impl TrainState {
         [&mut self.theta, &mut self.m, &mut self.v, &mut self.ema]
     }
 
-    /// Takes over all numbers of another, in the memory that is there.
+    /// Copies all numbers of another state, reusing the allocated memory.
     pub fn copy_from(&mut self, other: &TrainState) {
         for (to, from) in self.rows_mut().into_iter().zip(other.rows()) {
             to.clear();

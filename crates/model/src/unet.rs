@@ -1,7 +1,7 @@
 //! The authors' U-Net (`diffusion_tf/models/unet.py`), channels last.
 
 use crate::error::{Error, Result};
-use crate::interpreter::{Interpreter, Operand};
+use crate::interpreter::{ConvCall, Interpreter, Normalise};
 use crate::layers::{Builder, Conv, Dense, NEAR_ZERO, Norm};
 use crate::network::{ImageShape, Network, TimeEmbedding};
 use crate::parameters::Parameter;
@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use ddpm_core::embedding::timestep_embedding;
 use ddpm_kernels::conv2d::{Frame, Resample};
 
-/// The network: what its layers are and where their parameters stand. It holds no numbers.
+/// The network: its layers and the indices of their parameters. It holds no weights.
 #[derive(Clone, Debug)]
 pub struct UNet {
     network: Network,
@@ -191,7 +191,7 @@ impl UNet {
         self.image
     }
 
-    /// Checked images as the first layer reads them: pixels of a block as channels.
+    /// Checks the images and converts them to the first layer's layout (space to depth).
     pub(crate) fn prepare(&self, xt: &Tensor, t: &[usize]) -> Result<Tensor> {
         let (b, h, width, c) = xt.dims4()?;
         let image = self.image;
@@ -205,7 +205,7 @@ impl UNet {
         space_to_depth(xt, self.network.block_size)
     }
 
-    /// What the last layer leaves as images.
+    /// Converts the last layer's output to images (depth to space).
     pub(crate) fn finish(&self, y: &Tensor) -> Result<Tensor> {
         depth_to_space(y, self.network.block_size, self.out_channels)
     }
@@ -255,56 +255,59 @@ impl UNet {
             (Some(dense), Some(time)) => Some(i.dense(dense, time)?),
             _ => None,
         };
-        let mut h = i.conv(&[&self.stem], Operand::plain(&[x]), at_input.as_ref(), &[])?;
+        let mut h = i.conv(ConvCall { shift: at_input.as_ref(), ..ConvCall::of(&[&self.stem], &[x]) })?; // [B, H, W, ch]
         let mut skips = vec![h.clone()];
         for layer in &self.down {
             h = match layer {
-                Down::Block(block, attention) => self.block(i, &[h], time.as_ref(), block, attention.as_deref())?,
-                Down::Halve(conv) => i.conv(&[conv], Operand::plain(&[h]), None, &[])?,
+                Down::Block(block, attention) => self.block(i, &[h], time.as_ref(), block, attention.as_deref())?, // [B, h, w, ch m]
+                Down::Halve(conv) => i.conv(ConvCall::of(&[conv], &[h]))?,                                         // [B, h/2, w/2, C]
             };
             skips.push(h.clone());
         }
         let (first, attention, second) = &self.middle;
-        h = self.block(i, &[h], time.as_ref(), first, Some(attention))?;
+        h = self.block(i, &[h], time.as_ref(), first, Some(attention))?; // [B, h, w, C], here and after the next
         h = self.block(i, &[h], time.as_ref(), second, None)?;
         for layer in &self.up {
             h = match layer {
                 Up::Block(kept, block, attention) => {
                     let skip = skips.pop().expect("one for each block on the way up");
-                    let parts = if *kept { vec![h, skip] } else { vec![h] };
-                    self.block(i, &parts, time.as_ref(), block, attention.as_deref())?
+                    let input = if *kept { vec![h, skip] } else { vec![h] }; // [B, h, w, C] and [B, h, w, C of the skip]
+                    self.block(i, &input, time.as_ref(), block, attention.as_deref())? // [B, h, w, ch m]
                 }
-                Up::Double(conv) => i.conv(&[conv], Operand::plain(&[h]), None, &[])?,
+                Up::Double(conv) => i.conv(ConvCall::of(&[conv], &[h]))?, // [B, 2h, 2w, C]
             };
         }
-        i.conv(&[&self.out], Operand::normal(&[h], &self.norm, true), None, &[])
+        let norm = Some(Normalise { norm: &self.norm, silu: true });
+        i.conv(ConvCall { norm, ..ConvCall::of(&[&self.out], &[h]) }) // [B, H, W, out]
     }
 
-    /// A residual block of the parts side by side, and attention after it where there is one.
+    /// A residual block on the concatenated `input` \[B, H, W, Ci\], followed by attention if there is any: \[B, H, W, Co\].
     fn block<I: Interpreter>(
         &self,
         i: &mut I,
-        parts: &[I::Image],
+        input: &[I::Image],
         time: Option<&I::Vector>,
         block: &ResBlock,
         attention: Option<&Attention>,
     ) -> Result<I::Image> {
         let shift = match (&block.time, time) {
-            (Some(dense), Some(time)) => Some(i.dense(dense, time)?),
+            (Some(dense), Some(time)) => Some(i.dense(dense, time)?), // [B, Co]
             _ => None,
         };
-        let h = i.conv(&[&block.conv1], Operand::normal(parts, &block.norm1, true), shift.as_ref(), &[])?;
-        let straight = match &block.shortcut {
-            Some(conv) => vec![i.conv(&[conv], Operand::plain(parts), None, &[])?],
-            None => parts.to_vec(),
+        let norm = Some(Normalise { norm: &block.norm1, silu: true });
+        let h = i.conv(ConvCall { norm, shift: shift.as_ref(), ..ConvCall::of(&[&block.conv1], input) })?; // [B, H, W, Co]
+        let shortcut = match &block.shortcut {
+            Some(conv) => vec![i.conv(ConvCall::of(&[conv], input))?],
+            None => input.to_vec(),
         };
-        let inner = [h];
-        let from = Operand { dropout: (self.network.dropout > 0.0).then_some(block.layer), ..Operand::normal(&inner, &block.norm2, true) };
-        let h = i.conv(&[&block.conv2], from, None, &straight)?;
+        let norm = Some(Normalise { norm: &block.norm2, silu: true });
+        let dropout = (self.network.dropout > 0.0).then_some(block.layer);
+        let h = i.conv(ConvCall { norm, dropout, residual: &shortcut, ..ConvCall::of(&[&block.conv2], &[h]) })?; // [B, H, W, Co]
         let Some(a) = attention else { return Ok(h) };
-        let qkv = i.conv(&[&a.q, &a.k, &a.v], Operand::normal(std::slice::from_ref(&h), &a.norm, false), None, &[])?;
-        let mixed = i.attend(&qkv)?;
-        i.conv(&[&a.out], Operand::plain(&[mixed]), None, &[h])
+        let (norm, h) = (Some(Normalise { norm: &a.norm, silu: false }), [h]);
+        let qkv = i.conv(ConvCall { norm, ..ConvCall::of(&[&a.q, &a.k, &a.v], &h) })?; // [B, H, W, 3 Co]
+        let mixed = i.attend(&qkv)?; // [B, H, W, Co]
+        i.conv(ConvCall { residual: &h, ..ConvCall::of(&[&a.out], &[mixed]) })
     }
 }
 

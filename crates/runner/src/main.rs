@@ -1,7 +1,7 @@
 //! `ddpm`: runs ablations of denoising diffusion models.
 //!
-//! A command line is read, run, and ends in an exit code. What `ddpm ablate` does is the whole way of the data, and each other command a
-//! part of it, downwards:
+//! Parses the command line, runs the command, and returns its exit code. `ddpm ablate` runs the whole pipeline, every other command a part
+//! of it, from top to bottom:
 //!
 //! | step | module |
 //! | --- | --- |

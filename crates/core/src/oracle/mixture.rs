@@ -38,7 +38,7 @@ impl MixtureData {
         self.modes(process, t).iter().map(|(w, q)| w * density(*q, x)).sum()
     }
 
-    /// The share of each mode in q(. | x_t), from logarithms so that far tails keep their digits.
+    /// The posterior weight of each mode given x_t, computed in logarithms so that far tails stay accurate.
     fn responsibilities(&self, process: &Process, t: usize, xt: f64) -> Vec<(f64, Gaussian)> {
         let modes = self.modes(process, t);
         let logs: Vec<f64> = modes.iter().map(|(w, q)| w.ln() + log_density(*q, xt)).collect();
@@ -90,8 +90,9 @@ impl MixtureData {
         (0..=n).map(|i| low + i as f64 * h).map(|x| self.density(process, t, x) * self.x0_given_xt(process, t, x).variance * h).sum()
     }
 
-    /// The law of a sampler's output that starts from N(0, 1) and has the optimal network of `prediction`, unclipped: the masses of the
-    /// cells between neighbouring `edges` (ascending, at least 2). Exact as the cells shrink: a cell's mass moves as its middle does.
+    /// The distribution of a sampler's output when it starts from N(0, 1) and uses the optimal network for `prediction`, unclipped: the
+    /// masses of the cells between neighbouring `edges` (ascending, at least 2). Exact as the cells shrink: a cell's mass moves with its
+    /// midpoint.
     ///
     /// # Panics
     /// Where a step looks back at the one before: a cell does not say where its mass came from.

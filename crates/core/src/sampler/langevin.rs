@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::parameterisation::Prediction;
 use crate::process::Process;
 
-/// Steps of a walk that are still taken for what somebody wants, and not for a slip.
+/// Largest number of steps that is accepted as intended rather than as a mistake.
 const MOST_STEPS: usize = 1_000_000;
 
 pub fn walk(process: &Process, visited: &[usize], prediction: Prediction, step_size: f64, inner: usize) -> Result<Vec<Step>, Error> {
@@ -22,8 +22,8 @@ pub fn walk(process: &Process, visited: &[usize], prediction: Prediction, step_s
     Ok(steps(process, visited, prediction, step_size, inner))
 }
 
-/// At each level `inner` steps x + d/2 score + sqrt(d) z with d = step_size (1 - alpha_bar_t); the last one of a level also brings the
-/// signal to the next level's scale. The last step answers with the predicted x_0.
+/// At each level `inner` steps x + d/2 score + sqrt(d) z with d = step_size (1 - alpha_bar_t); the last one of a level also rescales the
+/// signal to the next level. The final step returns the predicted x_0.
 fn steps(process: &Process, visited: &[usize], prediction: Prediction, step_size: f64, inner: usize) -> Vec<Step> {
     let mut steps = Vec::with_capacity(visited.len() * inner + 1);
     for &t in visited.iter().rev() {

@@ -157,7 +157,7 @@ impl Sampler {
 
     /// The whole walk from x_T, in the order in which it is made. Its length is the number of network evaluations.
     ///
-    /// Errors where a parameter leaves its range or a learned one-step variance meets a sub-sequence.
+    /// Errors if a parameter is out of range or a learned one-step variance is combined with a sub-sequence.
     pub fn plan(&self, process: &Process, prediction: Prediction, variance: ReverseVariance) -> Result<Vec<Step>, Error> {
         let visited = self.visited(process.timesteps())?;
         match *self {

@@ -4,7 +4,7 @@ use super::{Epsilon, Update};
 use crate::simd::{Simd, SimdKernel, run};
 use rayon::prelude::*;
 
-/// Numbers that one task takes. Fixed, so that sums of parts do not depend on the number of threads.
+/// Elements per task. Fixed, so that the order of summation does not depend on the number of threads.
 const PART: usize = 1 << 14;
 
 /// What is trained, number by number: four slices of one length.

@@ -1,4 +1,4 @@
-//! Adam, and the exponential moving average of what it trains, in one pass over all numbers.
+//! Adam and the exponential moving average of the parameters, fused into one pass.
 
 mod cpu;
 

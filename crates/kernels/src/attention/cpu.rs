@@ -1,4 +1,4 @@
-//! Attention of one image on slices. Scores exist for some queries at a time, and are computed again in the backward pass.
+//! Attention of one image, on slices. Scores are materialised for one block of queries at a time and recomputed in the backward pass.
 
 use crate::gemm::Format;
 use crate::gemm::matrix::product;

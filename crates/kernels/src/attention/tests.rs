@@ -20,7 +20,7 @@ fn both(seed: u64, dims: [usize; 3], size: f64, dtype: DType, kernel: Kernel) ->
     [numbers(&out), numbers(gradients.get(&qkv).unwrap())]
 }
 
-/// ||a - b|| over ||b|| or, where sums have cancelled as rounding does not, over what ||b|| is at least expected to be.
+/// Relative error ||a - b|| / max(||b||, `least`), with `least` a bound on the expected ||b||: sums may cancel, rounding errors do not.
 fn distance(a: &[f64], b: &[f64], least: f64) -> f64 {
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
     norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied()).max(least)
@@ -34,8 +34,8 @@ proptest! {
         let reference = both(seed, [b, pixels, 3 * c], size, DType::F64, Kernel::Reference);
         let f64s = both(seed, [b, pixels, 3 * c], size, DType::F64, Kernel::Fused);
         let f32s = both(seed, [b, pixels, 3 * c], size, DType::F32, Kernel::Fused);
-        // Rows of weights sum to 1, so their squares to at least 1 / pixels: the norms of the means of v, and of the gradient of v, are
-        // expected to be at least these.
+        // Each row of weights sums to 1, so its squares sum to at least 1 / pixels, which bounds the expected norms of the output and of
+        // the gradient of v from below.
         let least = [size * ((b * c) as f64).sqrt(), ((b * c) as f64).sqrt()];
         for i in 0..2 {
             let [f64s, f32s] = [&f64s, &f32s].map(|found| distance(&found[i], &reference[i], least[i]));
@@ -46,7 +46,7 @@ proptest! {
     }
 }
 
-/// More queries than have scores at a time, in a last block that is not full.
+/// More queries than fit into one block, with a partial last block.
 #[test]
 fn blocks_of_queries_join() {
     let reference = both(3, [1, 300, 12], 1.0, DType::F64, Kernel::Reference);

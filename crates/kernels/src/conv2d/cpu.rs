@@ -1,5 +1,5 @@
 //! Convolution and its three gradients over a batch. Work is split by images, or by parts of the result; no sum is split, so the
-//! number of threads changes no bit.
+//! result is bit-identical for any number of threads.
 
 use super::geometry::Frame;
 use super::layer::Layer;
@@ -21,13 +21,13 @@ const PIXELS: usize = 256;
 /// Where a pass's images come from.
 #[derive(Clone, Copy)]
 pub enum Source<'a, T> {
-    /// They are there, \[B, H, W, C\].
+    /// In memory, \[B, H, W, C\].
     Plain(&'a [T]),
-    /// Image i is written by a call.
+    /// Generated: the function writes image i to a buffer.
     Made(&'a (dyn Fn(usize, &mut [T]) + Sync)),
 }
 
-/// Images that one task takes: enough pixels, but not so many that a thread gets none.
+/// Images per task: enough pixels, but few enough that every thread gets work.
 fn block(batch: usize, pixels: usize) -> usize {
     PIXELS.div_ceil(pixels).min(batch.div_ceil(rayon::current_num_threads())).max(1)
 }
@@ -121,7 +121,7 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     let panels = out.c.div_ceil(width);
     let bytes = size_of::<F::Element>() * (layer.channels_len() + weighing.phases * panels * layer.gradient_panel_len(1));
     let group = (GROUP_BYTES / bytes).clamp(1, batch);
-    // Where each tap is one product of one part, results go where they belong; else they are added up from panels.
+    // If each tap is one product of a single part, results are written directly; otherwise they are summed from panels.
     let direct = parts.len() == 1 && weighing.phases == 1;
     let each = input.c * width;
     let sums_len = if direct { 0 } else { weighing.products.len() * panels * each };

@@ -1,8 +1,9 @@
-//! How each pass of a convolution is a product: which places and segments a window has, which taps meet them, and where results go.
+//! How each pass of a convolution maps to a matrix product: the offsets and segments of windows, their taps, and where results go.
 //!
-//! Nearest upsampling followed by 3x3 is four convolutions of 2x2, one for each place in a block of 2x2, whose taps are sums of the
-//! 3x3 taps; so no upsampled image is built, and 16 of 36 products are left. Its input gradient is one convolution of 4x4 with stride
-//! 2, and the input gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no product with a zero that was put in.
+//! Nearest-neighbour upsampling followed by a 3x3 convolution equals four 2x2 convolutions, one per position in a 2x2 block, whose taps
+//! are sums of the 3x3 taps: no upsampled image is materialised, and only 16 of 36 products remain. Its input gradient is one 4x4
+//! convolution with stride 2, and the input gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no multiplication by
+//! inserted zeros.
 
 use crate::gemm::{Format, Segment};
 
@@ -31,8 +32,11 @@ impl Resample {
 /// One image's size and channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
+    /// Height in pixels.
     pub h: usize,
+    /// Width in pixels.
     pub w: usize,
+    /// Number of channels.
     pub c: usize,
 }
 
@@ -42,6 +46,7 @@ impl Frame {
         self.h * self.w * self.c
     }
 
+    /// Number of pixels: height times width.
     pub fn pixels(self) -> usize {
         self.h * self.w
     }
@@ -50,17 +55,21 @@ impl Frame {
 /// One convolution's sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// Size and channels of the input image.
     pub input: Frame,
+    /// Number of output channels.
     pub c_out: usize,
     /// Width of the square window: 3 or 1.
     pub k: usize,
+    /// How the convolution changes the size of the image.
     pub resample: Resample,
 }
 
 /// Taps that are added up before they meet a factor.
 pub type Taps = Vec<usize>;
 
-/// One phase of the output, its pixels whose windows are of one kind: each output pixel's window begins at `from` in the operand and its result at `to` pixels in the output.
+/// One phase of the output: the pixels that use the same taps. Each pixel's window has an offset in the operand, and its result one in the
+/// output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
     /// (elements into the operand, pixels into the output).
@@ -78,6 +87,7 @@ pub struct PassGeometry {
     pub frame: Frame,
     /// Rows and columns of zeros before the image.
     pub margin: (usize, usize),
+    /// The phases that make up the output: 1, or 4 where the positions in a 2x2 block use different taps.
     pub phases: Vec<Phase>,
 }
 
@@ -91,11 +101,13 @@ fn product(rows: &[usize], columns: &[usize]) -> Taps {
 }
 
 impl Shape {
+    /// Size and channels of the output image.
     pub fn output(self) -> Frame {
         let (h, w) = self.resample.output(self.input.h, self.input.w);
         Frame { h, w, c: self.c_out }
     }
 
+    /// Number of weights, \[k, k, C_in, C_out\].
     pub fn weight_len(self) -> usize {
         self.k * self.k * self.input.c * self.c_out
     }
@@ -129,7 +141,7 @@ impl Shape {
         }
     }
 
-    /// dx from dy: taps are named as they stand in the weights, so a flipped window names them flipped.
+    /// dx from dy: taps are indexed as in the weights, so a flipped window lists them in reverse order.
     pub fn input_gradient<F: Format>(self) -> PassGeometry {
         let (out, input) = (self.output(), self.input);
         let c = out.c.next_multiple_of(F::PER_WORD);
@@ -218,6 +230,7 @@ pub struct WeightGradPlan {
     pub planes: Option<Planes>,
     /// Elements from a channel to the next, and from a word of a channel to the next.
     pub channel: usize,
+    /// Elements from a word of a channel to the next.
     pub step: usize,
     /// One image's sum.
     pub segments: Vec<Segment>,
@@ -234,9 +247,13 @@ pub struct WeightGradPlan {
 /// Channels as planes with zeros around them: one each, or the image's four phases of 2x2 where the stride is 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planes {
+    /// Height of a plane in pixels, zeros included.
     pub h: usize,
+    /// Width of a plane in pixels, zeros included.
     pub w: usize,
+    /// Planes per channel: 1, or 4 where the stride is 2.
     pub phases: usize,
+    /// Rows and columns of zeros before the image: 0 or 1.
     pub margin: usize,
 }
 
@@ -255,6 +272,7 @@ impl Shape {
         }
     }
 
+    /// The plan of the weight gradient in format `F`.
     pub fn weighing<F: Format>(self) -> WeightGradPlan {
         let phases = if self.resample == Resample::Double { 4 } else { 1 };
         let halves = self.resample == Resample::Halve;
@@ -286,7 +304,7 @@ impl Shape {
             false => (y * planes.w + x, phase, taps),
         };
         let products: Vec<_> = self.products().into_iter().map(at).collect();
-        // Row by row where a row is whole tiles of the matrix unit, else through the margins, against which dy has zeros.
+        // Row by row if a row consists of whole tiles of the matrix unit, otherwise across the margins, where dy is zero.
         let (segments, row, words) = if w.is_multiple_of(32) {
             (rows(planes.w, w / F::PER_WORD), w, h * w / F::PER_WORD)
         } else {

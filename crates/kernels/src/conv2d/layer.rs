@@ -11,7 +11,9 @@ use rayon::prelude::*;
 /// One pass: its phases' segments over all copies of the factors.
 #[derive(Clone, Debug)]
 pub struct PreparedPass {
+    /// Geometry of the pass.
     pub pass: PassGeometry,
+    /// How many elements represent each number of the operands.
     pub split: OperandSplit,
     /// Columns of the result.
     pub columns: usize,
@@ -22,15 +24,21 @@ pub struct PreparedPass {
 /// A convolution in format `F`.
 #[derive(Clone, Debug)]
 pub struct Layer<F: Format> {
+    /// Sizes of the convolution.
     pub shape: Shape,
+    /// How many elements represent each number of the operands.
     pub split: OperandSplit,
+    /// The forward pass: C_out columns.
     pub forward: PreparedPass,
+    /// The input gradient: C_in columns.
     pub input_gradient: PreparedPass,
+    /// The plan of the weight gradient.
     pub weighing: WeightGradPlan,
     format: std::marker::PhantomData<F>,
 }
 
 impl PreparedPass {
+    /// Prepares `pass` in format `F` for a result with `columns` columns.
     pub fn new<F: Format>(pass: PassGeometry, columns: usize, split: OperandSplit) -> PreparedPass {
         let words = pass.frame.c / F::PER_WORD;
         let ready = |phase: &Phase| {
@@ -73,7 +81,7 @@ impl PreparedPass {
         }
     }
 
-    /// Whether an image is its own operand.
+    /// Whether an image can serve as the operand as is, without padding or conversion.
     pub fn is_plain<F: Format>(&self) -> bool {
         F::PER_WORD == 1 && self.split == OperandSplit::One && self.pass.phases.len() == 1 && self.pass.phases[0].taps.len() == 1
     }
@@ -142,6 +150,7 @@ impl PreparedPass {
 }
 
 impl<F: Format> Layer<F> {
+    /// Prepares all passes of a convolution of `shape`.
     pub fn new(shape: Shape, split: OperandSplit) -> Layer<F> {
         let forward = PreparedPass::new::<F>(shape.forward::<F>(), shape.c_out, split);
         let input_gradient = PreparedPass::new::<F>(shape.input_gradient::<F>(), shape.input.c, split);
@@ -197,8 +206,8 @@ impl<F: Format> Layer<F> {
         compiled::<_, GradientPanel<F>>((self, dy, phase, panel, out));
     }
 
-    /// Part of one product of the weight gradient, (+)=: rows of `columns` numbers, for input channels from `first` on, over `images`
-    /// images' channels and the panels of these columns.
+    /// Part of one product of the weight gradient, written or accumulated: rows of `columns` numbers, for the input channels starting at
+    /// `first`, from the channels of `images` images and the panels of these columns.
     pub fn weigh(
         &self,
         product: usize,

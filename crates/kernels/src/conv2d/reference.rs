@@ -36,7 +36,7 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resample: Resample) ->
     y.broadcast_add(&bias.reshape((bias.dim(0)?, 1, 1, c_out))?)
 }
 
-/// Nearest upsampling by 2, written so that candle's gradient of it is right and adds up (its upsample_nearest2d's is not).
+/// Nearest-neighbour upsampling by 2, written so that candle's gradient of it is correct and accumulates (upsample_nearest2d's is not).
 fn upsample(x: &Tensor) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
     x.reshape((b, h, 1, w, 1, c))?.broadcast_as((b, h, 2, w, 2, c))?.contiguous()?.reshape((b, 2 * h, 2 * w, c))

@@ -43,8 +43,8 @@ fn random(seed: u64, step: u64, dims: &[usize], dtype: DType) -> Tensor {
     Tensor::from_vec(numbers, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
 }
 
-/// A result in f64 and how large it is by the terms of its sums: the root of the sum of their squares. Those have random signs, so this is
-/// the result's own expected norm, but it does not vanish where they happen to cancel, as rounding does not.
+/// A result in f64 and its expected norm: the root of the sum of the squares of all terms. The terms have random signs and may happen to
+/// cancel in the result, but its rounding errors do not, so errors are measured against this norm.
 struct Exact {
     values: Tensor,
     size: f64,
@@ -155,15 +155,15 @@ fn follows(case: Case) {
     }
 }
 
-/// Four numbers that nearly cancel: measured against themselves they had lost more digits than bf16 has.
+/// Four results whose terms nearly cancel: relative to the results themselves, the error would exceed bf16's precision.
 #[test]
 fn sums_that_cancel_are_as_exact_as_their_terms() {
     let (batch, h, w, c_in, c_out, k) = (2, 1, 2, 35, 1, 3);
     follows(Case { batch, h, w, c_in, c_out, k, resample: Resample::Same, bias_per_image: false, seed: 5666047256873704607 });
 }
 
-/// A batch too large for one group of the weight gradient: what later groups find is added, of their own images; to one weight and to
-/// three side by side, with either way of adding.
+/// A batch too large for one group of the weight gradient: later groups add the contributions of their own images, to one weight and to
+/// three side by side, with both ways of accumulating.
 #[test]
 fn groups_of_images_add_up() {
     for (resample, c_out) in [(Resample::Same, 300), (Resample::Halve, 150), (Resample::Double, 60)] {

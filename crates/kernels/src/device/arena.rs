@@ -1,20 +1,20 @@
-//! Planning memory before anything runs: places that are taken and given back in the order of a program.
+//! Static memory planning: spans are allocated and freed in program order before anything runs.
 
 use super::Span;
 
-/// Places begin at multiples of this: what the libraries' fastest kernels and all packs ask for.
+/// Alignment of all spans, as the libraries' fastest kernels and all packed accesses require.
 const ALIGNMENT: usize = 256;
 
-/// What is taken of an arena.
+/// The allocations of an arena.
 #[derive(Clone, Debug, Default)]
 pub struct Arena {
-    /// Free pieces below `top`, in the order of their places, none beside another.
+    /// Free blocks below `top`, sorted by offset, no two of them adjacent.
     free: Vec<Span>,
     top: usize,
 }
 
 impl Arena {
-    /// A place of `bytes`: in the smallest free piece that holds it, or above everything. Nobody has written to it or will.
+    /// Allocates `bytes` bytes, in the smallest free block that fits or at the top. Nothing else uses the span until it is freed.
     pub fn take(&mut self, bytes: usize) -> Span {
         let room = bytes.max(1).next_multiple_of(ALIGNMENT);
         let fits = self.free.iter().enumerate().filter(|(_, piece)| piece.bytes >= room).min_by_key(|(_, piece)| piece.bytes);
@@ -36,7 +36,7 @@ impl Arena {
         Span { at, bytes }
     }
 
-    /// Gives a place back: what is asked for later may lie there.
+    /// Frees a span: later allocations may reuse it.
     pub fn put(&mut self, span: Span) {
         let room = span.bytes.max(1).next_multiple_of(ALIGNMENT);
         let i = self.free.partition_point(|piece| piece.at < span.at);

@@ -40,7 +40,7 @@ impl Compared {
         (Compared { tested, trusted, memory: Vec::new(), programs: Vec::new(), findings: findings.clone() }, findings)
     }
 
-    /// Both do an operation. The largest error as a multiple of what is allowed, and what is wrong where something is.
+    /// Runs an operation on both. Returns the largest error as a multiple of the tolerance and, if something is wrong, what it is.
     fn both(&mut self, op: &Op, programs: [usize; 2]) -> Result<(f64, Option<String>)> {
         let all = Span { at: 0, bytes: self.memory.len() };
         let (mut wanted, mut found) = (vec![0u8; all.bytes], vec![0u8; all.bytes]);
@@ -80,7 +80,7 @@ impl Compared {
         Ok((worst, wrong))
     }
 
-    /// The first byte of the targets that is another one where all that the operation does not name is NaN.
+    /// The first byte of the targets that changes when all memory that the operation does not declare is NaN.
     fn undeclared(&mut self, op: &Op, program: usize, wanted: &[u8]) -> Result<Option<usize>> {
         let all = Span { at: 0, bytes: self.memory.len() };
         let (mut memory, mut found) = (vec![0xff; all.bytes], vec![0; all.bytes]);
@@ -145,7 +145,7 @@ fn allowed(op: &Op, element: ElementType) -> (f64, f64) {
 /// The largest error as a multiple of what is allowed; the error says which number cannot be compared.
 fn difference(before: &[f64], wanted: &[f64], found: &[f64], (share, of_largest): (f64, f64)) -> std::result::Result<f64, String> {
     let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
-    // What nobody touched may be anything that lay there.
+    // Memory that was not written may hold anything.
     let written = before.iter().zip(wanted).filter(|(before, wanted)| !same(**before, **wanted));
     let largest = written.map(|(_, wanted)| wanted.abs()).filter(|v| v.is_finite()).fold(0.0, f64::max);
     let mut worst = 0f64;
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(numbers(&[9, 8], ElementType::Byte), [9.0, 8.0]);
     }
 
-    /// What is read is named: what another operation may overwrite in the meantime is known by that.
+    /// Reads must be declared: this is how it is known what other operations may overwrite in the meantime.
     #[cfg(feature = "emulation")]
     #[test]
     fn what_is_read_and_not_named_is_found() {

@@ -29,7 +29,7 @@ pub struct Emulated {
 }
 
 impl Emulated {
-    /// One whose operation of this name ([`Op::name`]) gives a wrong number, to see who notices.
+    /// A device whose operation of this name ([`Op::name`]) produces a wrong number, to test whether it is noticed.
     pub fn breaking(operation: &str) -> Emulated {
         Emulated { broken: Some(operation.to_string()), ..Emulated::default() }
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a device: from this the caller decides whether the same work may succeed a little later.
+//! Kinds of device failure, from which the caller decides whether retrying the same work a little later may succeed.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Fault {
     /// It has no memory left for what was asked.
     Memory,
-    /// It stopped answering, or broke off in its work; what it held is lost.
+    /// It stopped responding or aborted its work; its memory contents are lost.
     Lost,
 }
 
@@ -49,7 +49,7 @@ impl From<DeviceError> for candle_core::Error {
     }
 }
 
-/// `error` in other words, made of its own. What is the matter stays.
+/// `error` with its message rewritten by `words`. The fault is kept.
 pub fn reworded(error: candle_core::Error, words: impl FnOnce(&str) -> String) -> candle_core::Error {
     let fault = match &error {
         candle_core::Error::Cuda(inner) => inner.downcast_ref::<DeviceError>().and_then(|error| error.fault),
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use std::error::Error;
 
-    /// The matter is found below whatever was said about it.
+    /// The fault survives any rewording of the message.
     #[test]
     fn other_words_keep_what_is_the_matter() {
         for fault in [None, Some(Fault::Memory), Some(Fault::Lost)] {

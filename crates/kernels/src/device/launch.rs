@@ -5,11 +5,17 @@ use super::place::{Span, Type};
 /// What the numbers in a place are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementType {
+    /// 32-bit floating point.
     F32,
+    /// bfloat16.
     Bf16,
+    /// 64-bit floating point.
     F64,
+    /// 64-bit unsigned integer.
     U64,
+    /// 32-bit unsigned integer.
     U32,
+    /// 8-bit unsigned integer.
     Byte,
 }
 
@@ -37,6 +43,7 @@ impl From<Type> for ElementType {
 /// What a kernel does with a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
+    /// Reads only.
     Reads,
     /// All that it touches, whatever was there.
     Writes,
@@ -49,7 +56,9 @@ pub enum Access {
 pub struct MemoryArg {
     /// The numbers that it may touch: none outside.
     pub span: Span,
+    /// Type of the numbers.
     pub element: ElementType,
+    /// Whether the kernel reads the numbers, writes them, or both.
     pub access: Access,
     /// Numbers that it does touch.
     pub touched: usize,
@@ -58,12 +67,17 @@ pub struct MemoryArg {
 /// What a kernel is given, in its order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument {
+    /// A place in the device's memory, passed as a pointer.
     MemoryArg(MemoryArg),
     /// No place.
     Nothing,
+    /// A 32-bit unsigned integer.
     U32(u32),
+    /// A 64-bit unsigned integer.
     U64(u64),
+    /// A 32-bit floating-point number.
     F32(f32),
+    /// A 64-bit floating-point number.
     F64(f64),
 }
 
@@ -77,8 +91,8 @@ impl Argument {
     }
 }
 
-/// A kernel with its grid and arguments. Made by this module's neighbours only, which see to it that every place is as long as the kernel
-/// needs it for that grid.
+/// A kernel with its grid and arguments. Built only by sibling modules, which ensure that every span is as long as the kernel needs for
+/// that grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     pub(super) name: String,
@@ -94,7 +108,7 @@ pub struct Launch {
 /// Threads of a block where a thread stands for one number.
 const THREADS: u32 = 256;
 
-/// Blocks at most where threads take one number after another: some for each multiprocessor of a large GPU.
+/// Maximum number of blocks of a grid-stride loop: several for each multiprocessor of a large GPU.
 const BLOCKS: u64 = 2048;
 
 impl Launch {
@@ -104,7 +118,7 @@ impl Launch {
         Launch { name: name.into(), grid: (blocks, 1), threads: THREADS, shared: 0, arguments }
     }
 
-    /// Threads that share `n` among them, however many they are.
+    /// A grid-stride launch over `n` elements.
     pub(super) fn among(name: impl Into<String>, n: usize, arguments: Vec<Argument>) -> Launch {
         let blocks = (n as u64).div_ceil(THREADS as u64).clamp(1, BLOCKS) as u32;
         Launch { name: name.into(), grid: (blocks, 1), threads: THREADS, shared: 0, arguments }

@@ -1,4 +1,4 @@
-//! What is done to whole feature maps beside convolutions, and the time embedding's small layers.
+//! Operations on whole feature maps other than convolutions, and the small layers of the time embedding.
 
 use super::launch::{Argument, ElementType, Launch, adds, reads, u32, updates, writes};
 use super::{Op, Span, Type};
@@ -9,10 +9,15 @@ pub const PACK: usize = 8;
 /// Feature maps of one size and type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Map {
+    /// Type of the numbers.
     pub kind: Type,
+    /// Number of images.
     pub batch: usize,
+    /// Height in pixels.
     pub h: usize,
+    /// Width in pixels.
     pub w: usize,
+    /// Number of channels.
     pub c: usize,
 }
 
@@ -51,7 +56,7 @@ fn name(kernel: &str, kind: Type) -> String {
     format!("{kernel}_{}", kind.suffix())
 }
 
-/// Channels `from..from + c` of `y` get a bias \[c\], a shift \[B, c\] and the feature maps `plus`, which have c channels together.
+/// Adds a bias \[c\], a shift \[B, c\] and the feature maps `plus`, which have c channels in total, to channels `from..from + c` of `y`.
 pub fn finish(map: Map, y: Span, (from, c): (usize, usize), bias: Span, shift: Option<Span>, plus: Parts) -> Op {
     assert!(from + c <= map.c && (plus.is_empty() || plus.iter().map(|p| p.1).sum::<usize>() == c), "{c} channels from {from} of {map:?}");
     let [a, b, ca, cb] = parts(plus, map.pixels(), map.kind);

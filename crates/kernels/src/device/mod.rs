@@ -1,9 +1,10 @@
-//! Work for a device as data: a program is a list of operations on places in one arena of the device's memory.
+//! Device work as data: a program is a list of operations on spans of one arena in the device's memory.
 //!
-//! What makes a program knows no device; what runs it knows no network. Two run it: [`cuda`](self) on an NVIDIA GPU (feature `cuda`) and
-//! [`emulated`](self) on the CPU (feature `emulation`), from the same CUDA source, so that programs, launch configurations and every kernel's
-//! indices are tested where no GPU is. Convolutions and matrix products are cuDNN's and cuBLAS's on the GPU and plain loops
-//! ([`mod@reference`]) in the emulation. [`compared`] runs two of them side by side, [`counted`] runs nothing and only counts.
+//! Code that builds programs knows nothing of devices; code that runs them knows nothing of networks. There are two back ends:
+//! [`cuda`](self) on an NVIDIA GPU (feature `cuda`) and [`emulated`](self) on the CPU (feature `emulation`), from the same CUDA source, so
+//! that programs, launch configurations and every kernel's indexing are tested without a GPU. Convolutions and matrix products use cuDNN
+//! and cuBLAS on the GPU and plain loops ([`mod@reference`]) in the emulation. [`compared`] runs two of them side by side, [`counted`]
+//! runs nothing and only counts.
 
 pub mod arena;
 pub mod compared;

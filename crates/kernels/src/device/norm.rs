@@ -6,7 +6,7 @@ use super::{Op, Span};
 use crate::group_norm::Spec;
 use crate::random::{Random, Stream};
 
-/// Channels at least that a block takes where there are as many: 128 bytes of bf16 side by side.
+/// Minimum number of channels per block, if there are that many: 128 contiguous bytes of bf16.
 const SLAB: usize = 64;
 
 /// Threads of a block, at most.
@@ -15,12 +15,15 @@ const THREADS: usize = 256;
 /// Dropout after a normalisation: the masks of [`crate::dropout::Dropout`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NormDropout {
+    /// Seed of the masks.
     pub seed: u64,
+    /// Probability that a number is set to 0, in \[0, 1).
     pub p: f64,
     /// Dropout layers of the network, and which one this is.
     pub layers: u64,
+    /// Index of this layer among the dropout layers, from 0.
     pub layer: u64,
-    /// The first image's place in the batch, beside what stands after the step.
+    /// Index of the first image in the batch, added to the offset that is stored after the step.
     pub first: usize,
     /// Where the training step's number is, and after it another offset of images (u64 each).
     pub step: Span,
@@ -29,14 +32,19 @@ pub struct NormDropout {
 /// A normalisation of feature maps side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
+    /// Number of groups, epsilon, and whether SiLU follows.
     pub spec: Spec,
     /// Of all parts together.
     pub map: Map,
+    /// The input feature maps, each with its number of channels.
     pub parts: Parts<'a>,
+    /// Scale of each channel, \[C\] f32.
     pub gamma: Span,
+    /// Shift of each channel, \[C\] f32.
     pub beta: Span,
     /// \[B, groups, 2\] f32.
     pub statistics: Span,
+    /// Dropout of the result; none if absent.
     pub drop: Option<NormDropout>,
 }
 

@@ -1,5 +1,5 @@
-//! Whether a device's libraries do what they are asked: each kind of convolution and product on small whole numbers, whose sums every
-//! precision holds exactly, so that the result is compared to the last bit.
+//! Self-test of a device's libraries: each kind of convolution and product on small integers, whose sums are exact in every precision, so
+//! that results are compared bit by bit.
 
 use super::arena::Arena;
 use super::{ConvOp, Device, MatrixSpan, Op, Pass, Product, Sizes, Span, Type, reference};
@@ -11,6 +11,7 @@ use candle_core::{Result, bail};
 pub struct Tried {
     /// In words.
     pub what: String,
+    /// `Ok` if the result was exact; otherwise the device's error or the first wrong byte.
     pub result: Result<()>,
 }
 

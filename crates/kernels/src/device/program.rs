@@ -21,15 +21,23 @@ pub struct MatrixSpan {
 /// c = alpha a b, or added to c, for `batch` matrices: a \[m, k\], b \[k, n\], c \[m, n\]. Sums are f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Product {
+    /// Rows of a and c.
     pub m: usize,
+    /// Columns of b and c.
     pub n: usize,
+    /// Columns of a and rows of b: the number of terms of each sum.
     pub k: usize,
+    /// Number of matrix products.
     pub batch: usize,
+    /// Factor applied to each product.
     pub alpha: f32,
+    /// Left factors, \[m, k\] each.
     pub a: MatrixSpan,
+    /// Right factors, \[k, n\] each.
     pub b: MatrixSpan,
     /// Never transposed.
     pub c: MatrixSpan,
+    /// Whether the products are added to c rather than overwriting it.
     pub add: bool,
     /// Whether f32 factors may be rounded to TF32.
     pub tf32: bool,
@@ -63,13 +71,21 @@ impl Pass {
 /// The sizes of a convolution of `[B, H, W, Ci]` with weights `[Co, k, k, Ci]` and as much zero padding on all sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sizes {
+    /// Number of images, B.
     pub batch: usize,
+    /// Height of the input in pixels.
     pub h: usize,
+    /// Width of the input in pixels.
     pub w: usize,
+    /// Number of input channels, Ci.
     pub c_in: usize,
+    /// Number of output channels, Co.
     pub c_out: usize,
+    /// Side of the square window in pixels.
     pub k: usize,
+    /// Step of the window in pixels, in both directions.
     pub stride: usize,
+    /// Rows and columns of zeros on each side of the input.
     pub pad: usize,
 }
 
@@ -90,12 +106,19 @@ impl Sizes {
 /// One pass of a convolution; the span that it computes is overwritten, or added to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvOp {
+    /// Which of output, input gradient and weight gradient is computed.
     pub pass: Pass,
+    /// Sizes of the convolution.
     pub sizes: Sizes,
+    /// Type of the numbers of x, w and y.
     pub kind: Type,
+    /// The input or its gradient, \[B, H, W, Ci\].
     pub x: Span,
+    /// The weights or their gradient, \[Co, k, k, Ci\].
     pub w: Span,
+    /// The output or its gradient, \[B, H', W', Co\].
     pub y: Span,
+    /// Whether the result is added to its span rather than overwriting it.
     pub add: bool,
     /// Whether f32 factors may be rounded to TF32.
     pub tf32: bool,
@@ -104,7 +127,9 @@ pub struct ConvOp {
 /// What an operation asks of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct OpCost {
+    /// Bytes moved to and from memory.
     pub bytes: f64,
+    /// Floating-point operations: multiplications and additions.
     pub flops: f64,
 }
 
@@ -129,7 +154,7 @@ impl Op {
         }
     }
 
-    /// On how much: the sizes of a product or a convolution, the most numbers that a kernel touches in one place.
+    /// Its size: that of a product or a convolution, or the most numbers that a kernel touches in one span.
     pub fn size(&self) -> String {
         match self {
             Op::Launch(launch) => format!("{} numbers", launch.places().map(|place| place.touched).max().unwrap_or(0)),
@@ -141,8 +166,8 @@ impl Op {
         }
     }
 
-    /// What it asks of a device at least: every number that it reads or writes moved once, and the multiplications and additions of
-    /// products and convolutions.
+    /// A lower bound on its cost: every number that it reads or writes is moved once, and the multiplications and additions of products and
+    /// convolutions.
     pub fn cost(&self) -> OpCost {
         match self {
             Op::Launch(launch) => {

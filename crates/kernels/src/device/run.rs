@@ -27,7 +27,7 @@ pub trait Device {
     /// The operations of a program.
     fn program(&self, program: usize) -> &[Op];
 
-    /// Begins program `program`; what is asked for later comes after it.
+    /// Starts program `program`; later calls take effect after it.
     fn run(&mut self, program: usize) -> Result<()>;
 
     /// Runs a program, once or more, and gives the seconds of each of its operations.

@@ -8,11 +8,17 @@ use crate::random::{Random, Stream};
 /// A step's coefficients: x_0 from (x_t, output), x' from (x_t, x_0, the x_0 of the step before, output), and the noise's scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepCoefficients {
+    /// Coefficient of x_t in x_0.
     pub x0_xt: f32,
+    /// Coefficient of the network's output in x_0.
     pub x0_output: f32,
+    /// Coefficient of x_t in x'.
     pub xt: f32,
+    /// Coefficient of x_0 in x'.
     pub x0: f32,
+    /// Coefficient of the previous step's x_0 in x'; 0 leaves it out.
     pub x0_before: f32,
+    /// Coefficient of the network's output in x'; 0 leaves it out.
     pub output: f32,
     /// The noise's scale where it is fixed; 0 adds none.
     pub sigma: f32,
@@ -39,18 +45,25 @@ impl StepCoefficients {
 /// Samples that are made together.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleBatch {
+    /// Type of the numbers in the network's feature maps.
     pub kind: Type,
+    /// Seed of the noise.
     pub seed: u64,
+    /// Number of samples, B.
     pub images: usize,
+    /// Size of the samples and their layout in the network's feature maps.
     pub layout: SpaceToDepth,
     /// Numbers of the network's output for each of an image's.
     pub outputs: usize,
     /// The first sample's number, and the place in the walk (u64 each).
     pub first: Span,
+    /// Index of the current step in the walk, from 0 (u64).
     pub place: Span,
     /// x in f32; the last predicted x_0, which the next step may read; the network's next input.
     pub x: Span,
+    /// The x_0 that the last step predicted, \[B, H, W, C\] f32.
     pub predicted: Span,
+    /// x in the layout and type that the network reads.
     pub state: Span,
 }
 
@@ -77,7 +90,7 @@ impl SampleBatch {
         Op::Launch(Launch::each(format!("start_{}", self.kind.suffix()), n / 4, arguments))
     }
 
-    /// The step of the walk's place, by its row of `rows`, from the network's output.
+    /// The step at the current position of the trajectory, from the network's output, with its row of `rows` as coefficients.
     pub fn step(&self, out: Span, rows: Span, clip: bool) -> Op {
         let n = self.images * self.layout.len();
         let [key0, key1, stream] = self.random();

@@ -1,16 +1,19 @@
-//! How images stand in the network's first and last feature maps.
+//! Layout of images in the network's first and last feature maps.
 
 use super::launch::{Argument, u32};
 use super::maps::PACK;
 
-/// An image of h x w pixels of c channels whose blocks of `block` x `block` pixels are one pixel of a feature map: its channels are row in
-/// the block, column in the block, output, channel, and behind them channels of 0 up to a whole pack, which is what the fast kernels of
-/// libraries ask for.
+/// Each `block` x `block` block of an h x w image of c channels becomes one pixel of a feature map. Its channels are ordered by row in the
+/// block, column in the block, output and channel, and padded with zeros to a whole pack, as the fast kernels of libraries require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpaceToDepth {
+    /// Height of the image in pixels, a multiple of `block`.
     pub h: usize,
+    /// Width of the image in pixels, a multiple of `block`.
     pub w: usize,
+    /// Number of channels of the image.
     pub c: usize,
+    /// Side of a block in pixels.
     pub block: usize,
 }
 

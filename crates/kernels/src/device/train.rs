@@ -1,4 +1,4 @@
-//! A training step beside the network, on the device: its images and noise, the loss's gradient, clipping, Adam and the average.
+//! The parts of a training step outside the network, on the device: images and noise, loss gradient, clipping, Adam, moving average.
 
 use super::launch::{Argument, ElementType, Launch, adds, reads, u32, updates, writes};
 use super::space_to_depth::SpaceToDepth;
@@ -19,7 +19,9 @@ pub struct TrainImages {
     pub bytes: Span,
     /// The order of two epochs, even and odd, \[2, count\] u32.
     pub order: Span,
+    /// Number of images.
     pub count: usize,
+    /// Size of the images and their layout in the network's feature maps.
     pub layout: SpaceToDepth,
 }
 
@@ -31,9 +33,13 @@ pub struct Terms {
     pub noisy: (f64, f64),
     /// The output at the truth, by (x_0, eps).
     pub target: (f64, f64),
+    /// (coefficient of x_t, coefficient of the output) in the mean of the reverse step.
     pub mean: (f64, f64),
+    /// (coefficient of x_t, coefficient of x_0) in the mean of the posterior.
     pub truth: (f64, f64),
+    /// Natural logarithm of the posterior's variance; read for t > 1 only.
     pub log_posterior: f64,
+    /// (scale, offset): ln sigma2 = scale r + offset of the second output r; the scale is 0 where the variance is fixed.
     pub log_sigma2: (f64, f64),
 }
 
@@ -52,7 +58,9 @@ impl Terms {
 /// `simple` times the mean squared error of the output, plus `bound` times the bound's term in bits/dim.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossWeights {
+    /// Weight of the mean squared error.
     pub simple: f64,
+    /// Weight of the bound's term in bits/dim.
     pub bound: f64,
     /// Whether the bound's gradient reaches the mean, or the variance alone.
     pub through_mean: bool,
@@ -61,11 +69,15 @@ pub struct LossWeights {
 /// One shard of every step's batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Shard {
+    /// Type of the numbers in the network's feature maps.
     pub kind: Type,
+    /// Seed of flips, timesteps and noise.
     pub seed: u64,
     /// Images in a step's batch; the shard's first one and how many it has.
     pub batch: usize,
+    /// Index of the shard's first image in the batch, from 0.
     pub first: usize,
+    /// Number of images in the shard, B.
     pub images: usize,
     /// T.
     pub timesteps: usize,
@@ -75,8 +87,11 @@ pub struct Shard {
     pub terms: Span,
     /// What the shard's images become: x_0 and eps in f32, as images; t (u32); and x_t as the network reads it.
     pub x0: Span,
+    /// The noise eps, \[B, H, W, C\] f32.
     pub eps: Span,
+    /// The timesteps, \[B\] u32, in 1..=T.
     pub t: Span,
+    /// x_t in the layout and type that the network reads.
     pub xt: Span,
 }
 
@@ -147,13 +162,16 @@ impl Shard {
     }
 }
 
-/// What all shards' gradients go through.
+/// Clips and averages the gradients of all shards.
 #[derive(Clone, Copy, Debug)]
 pub struct Clip {
+    /// Length of a gradient.
     pub n: usize,
     /// Largest norm; none where absent.
     pub limit: Option<f64>,
+    /// Number of shards of a step's batch.
     pub shards: usize,
+    /// The step's number, from 0 (u64).
     pub step: Span,
     /// What is told of each step, \[RING, shards, 2\] f64: squared norm, mean loss.
     pub told: Span,
@@ -202,19 +220,25 @@ impl Clip {
 /// The optimiser's numbers that are the same in every step.
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
+    /// Decay of the first moment, in \[0, 1).
     pub beta1: f64,
+    /// Decay of the second moment, in \[0, 1).
     pub beta2: f64,
+    /// Positive number added to the root of the second moment.
     pub epsilon: f64,
+    /// How epsilon enters the update.
     pub epsilon_mode: Epsilon,
+    /// Decay of the moving average of the weights, in \[0, 1).
     pub ema_decay: f64,
     /// The rate of every step, from 0 on (f64).
     pub rates: Span,
+    /// The step's number, from 0 (u64).
     pub step: Span,
 }
 
 impl Adam {
-    /// One update of `rows` \[4, n\] (weights, moments, average) by `gradient`; the weights also as bf16 where asked. The first update
-    /// copies the average.
+    /// One update of `rows` \[4, n\] (weights, moments, moving average) by `gradient`, optionally with a bf16 copy of the weights. The
+    /// first update sets the average to the weights.
     pub fn update(&self, rows: Span, gradient: Span, n: usize, narrowed: Option<Span>) -> Op {
         let arguments = vec![
             updates(rows, 4 * n, ElementType::F32),
@@ -235,7 +259,7 @@ impl Adam {
     }
 }
 
-/// The number at `step` becomes the next one.
+/// Increments the number at `step`.
 pub fn advance(step: Span) -> Op {
     Op::Launch(Launch { name: "advance".into(), grid: (1, 1), threads: 1, shared: 0, arguments: vec![updates(step, 1, ElementType::U64)] })
 }

@@ -21,8 +21,9 @@ impl Dropout {
         Dropout { seed, first, random: Random::new(seed, Stream::Dropout) }
     }
 
-    /// Image `image` of the batch, with each number set to 0 with probability `p` in [0, 1) and the others divided by 1 - p, in place.
-    /// `layer` is the stream's step: training step times the network's dropout layers, plus the layer.
+    /// Applies dropout to image `image` of the batch, in place: each number is set to 0 with probability `p` in [0, 1), others divided by
+    /// 1 - p.
+    /// `layer` is the stream's step: the training step times the network's number of dropout layers, plus the layer's index.
     pub fn drop_image<T: Real>(&self, image: usize, layer: u64, p: f64, numbers: &mut [T]) {
         let start = ((self.first + image) * numbers.len()) as u64;
         run(Drop { random: self.random, layer, start, p, numbers });

@@ -4,13 +4,13 @@ use super::tiles::Unit;
 use std::arch::asm;
 use std::sync::OnceLock;
 
-/// Whether it multiplies as it should, once tried; it is there.
+/// Whether the unit passes its self-test, which runs once. The unit must exist.
 pub fn is_right() -> bool {
     static RIGHT: OnceLock<bool> = OnceLock::new();
     *RIGHT.get_or_init(multiplies)
 }
 
-/// A product whose result is exact in f32, on the unit and by hand: if they differ, the unit is not what this code takes it for.
+/// Compares a product that is exact in f32 with scalar code: if they differ, the unit does not work as this code assumes.
 fn multiplies() -> bool {
     use super::kernel::{Products, RowOffsets, Segment};
     use super::storage::{Bf16, Storage};

@@ -1,4 +1,4 @@
-//! Formats: products of what is stored, compiled for each instruction set.
+//! Formats: the product for each storage type, compiled for each instruction set.
 
 use super::kernel::Products;
 #[cfg(target_arch = "x86_64")]
@@ -17,7 +17,7 @@ pub trait Format: Storage {
     fn multiply(isa: Isa, products: Products<Self>);
 }
 
-/// The instruction set of products: the active one, but for a matrix unit that does not multiply as it should.
+/// The instruction set used for products: the active one, unless its matrix unit fails the self-test.
 pub fn isa() -> Isa {
     match Isa::active() {
         #[cfg(target_arch = "x86_64")]

@@ -1,39 +1,48 @@
 //! The product itself: out\[row, n\] (+)= bias\[n\] + sum_k a\[row, k\] b\[k, n\].
 //!
-//! Rows of `a` are not a matrix's: each begins at a place of its own and continues in segments, so that a window of a padded image is a
-//! row without being copied. `b` is packed in panels of a few columns. A tile of the result stays in registers while the sum runs.
+//! `a` need not be a regular matrix: each row starts at its own offset and continues in segments, so that a window of a padded image is a
+//! row without being copied. `b` is packed into panels of a few columns. A tile of the result is accumulated in registers.
 
 use super::storage::{Dot, Storage};
 
 /// Where a row begins in `a`, where its result goes in `out`, and where its bias begins. In elements and numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowOffsets {
+    /// First element of the row in `a`.
     pub from: usize,
+    /// First number of its result in `out`.
     pub to: usize,
+    /// First number of its bias.
     pub bias: usize,
 }
 
 crate::scratch::scratch!(RowOffsets);
 
-/// A stretch of the sum: `words` words from `from` elements behind a row's beginning, against the rows of `b` from `row` on.
+/// Part of the sum: `words` words, starting `from` elements into a row of `a`, against the rows of `b` starting at `row`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
+    /// Elements from the beginning of a row of `a` to the segment.
     pub from: usize,
+    /// The segment's first row of words in a panel of `b`.
     pub row: usize,
+    /// Length of the segment in words.
     pub words: usize,
 }
 
-/// Rows of a panel's part that is meant to stay in the second-level cache while all rows of `a` pass by.
+/// Rows of the part of a panel that should stay in the L2 cache throughout the loop over all rows of `a`.
 const CHUNK: usize = 1536;
 
-/// The same where the words of a row lie apart, so that each brings a line of cache of which neighbouring rows use the rest.
+/// The same where the words of a row are strided, so that each loads a cache line whose remainder neighbouring rows use.
 const SPREAD_CHUNK: usize = 128;
 
 /// A product.
 #[derive(Debug)]
 pub struct Products<'a, F: Storage> {
+    /// Elements of the left factor; its rows may overlap.
     pub a: &'a [F::Element],
+    /// Offsets of each row of the result.
     pub places: &'a [RowOffsets],
+    /// Parts of each row's sum, the same for all rows.
     pub segments: &'a [Segment],
     /// Elements from a word of a row to the next: [`Storage::PER_WORD`] where rows lie in one piece.
     pub step: usize,
@@ -47,6 +56,7 @@ pub struct Products<'a, F: Storage> {
     pub bias: Option<&'a [F::Number]>,
     /// Whether `out` is added to.
     pub accumulate: bool,
+    /// The result: `columns` consecutive numbers for each row, at the row's offset.
     pub out: &'a mut [F::Number],
 }
 
@@ -85,7 +95,7 @@ impl<F: Storage> Products<'_, F> {
         assert!(self.bias.is_none_or(|b| bias + self.columns <= b.len()), "a bias is too short");
     }
 
-    /// Where the stretch of segments from `first` on ends that fits the cache; at least one segment.
+    /// The end of the longest run of segments from `first` that fits the cache; at least one segment.
     pub fn chunk_end(&self, first: usize) -> usize {
         let limit = if self.step == F::PER_WORD { CHUNK } else { SPREAD_CHUNK };
         let (mut words, mut end) = (self.segments[first].words, first + 1);
@@ -107,7 +117,7 @@ impl<F: Storage> Products<'_, F> {
         let n = self.places.len();
         let waste = |rows: usize| n.div_ceil(rows) * rows - n;
         let wide = D::LANES == line::<F>();
-        // Safety (all): the caller's promise; registers that a tile has not enough columns for take turns inside a panel.
+        // Safety (all): the caller's promise; a panel that is wider than a tile is processed in several passes.
         unsafe {
             match (registers, wide) {
                 (1, _) => self.tiles::<D, 8, 1>(),

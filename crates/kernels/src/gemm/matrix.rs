@@ -22,7 +22,7 @@ pub fn product<F: Format<Number: Scratch, Element: Scratch>>(
         scratch::with(panels_len::<F>(rows, n), |right: &mut [F::Element]| {
             scratch::with(m, |places: &mut [RowOffsets]| {
                 b.panels::<F>(k, n, split, right);
-                // Numbers that are their own elements are read where they are, along or across the rows.
+                // If numbers and elements are of the same type, `a` is read in place, along or across its rows.
                 let (left, from, step) = match plain {
                     Some(all) if a.transposed => (all, 1, a.stride),
                     Some(all) => (all, a.stride, 1),

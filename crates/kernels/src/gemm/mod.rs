@@ -1,4 +1,4 @@
-//! Products of matrices whose rows are windows of images: what convolution, its gradients, dense layers and attention are made of.
+//! Matrix products whose rows may be windows of images: the basis of convolution, its gradients, dense layers and attention.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

@@ -1,22 +1,22 @@
-//! Factors in the order in which the product reads them: panels of columns, rows of words.
+//! Packs operands in the order in which the product reads them: panels of columns, rows of words.
 
 use super::kernel::{Segment, width};
 use super::storage::Storage;
 use super::transpose::{BLOCK, element, interleave, rounded, transpose};
 use crate::simd::{bodies, compiled};
 
-/// How closely a format's product follows its numbers.
+/// How many elements represent a number, and thus how accurate a format's product is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperandSplit {
     /// Each number is one element.
     One,
-    /// Each number is an element and what its rounding lost; of the four products the smallest is left out. With bf16 the error is
-    /// about 2^-16 of the factors: f32-grade on a unit that knows bf16 only.
+    /// Each number is split into an element and its rounding residual; the smallest of the four products is omitted. With bf16 the
+    /// relative error of the factors is about 2^-16: close to f32 on a unit that supports only bf16.
     Two,
 }
 
 impl OperandSplit {
-    /// Copies of a factor: rounded numbers, and what that lost.
+    /// Copies of an operand: the rounded numbers and, if split, their rounding residuals.
     pub fn copies(self) -> usize {
         match self {
             OperandSplit::One => 1,
@@ -37,7 +37,9 @@ impl OperandSplit {
 /// Kernels \[taps, c_in, c_out\] whose outputs stand side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels<'a, T> {
+    /// The kernels, one for each part.
     pub parts: &'a [&'a [T]],
+    /// Number of input channels, the same for all parts.
     pub c_in: usize,
     /// Outputs of each part.
     pub c_out: usize,
@@ -123,7 +125,7 @@ fn forward_panel<F: Storage>((kernels, groups, panel, split, out): PanelOf<F>) {
     }
 }
 
-/// Blocks of a row that are read before any is transposed: memory is read in the order in which it lies.
+/// Blocks of a row that are read before any is transposed, so that memory is read sequentially.
 const AHEAD: usize = 8;
 
 #[inline(always)]
@@ -156,9 +158,11 @@ fn transposed_panel<F: Storage>((kernels, groups, panel, split, out): PanelOf<F>
 /// A matrix by rows, or by columns where `transposed`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a, T> {
+    /// The stored numbers, row by row.
     pub data: &'a [T],
     /// Numbers between the beginnings of stored rows.
     pub stride: usize,
+    /// Whether the stored rows are the columns of the matrix.
     pub transposed: bool,
 }
 
@@ -256,8 +260,8 @@ fn copy_pixels<F: Storage>((row, c, copy, pixel, out): PixelsOf<F>) {
     }
 }
 
-/// Copies a row of pixels, \[n, c\], to the channels' planes, which are `stride` elements apart: pixel x of channel i goes to
-/// i stride + at + x / `phases`, and where x is no multiple of `phases`, `other` elements further.
+/// Copies a row of pixels, \[n, c\], to per-channel planes that are `stride` elements apart: pixel x of channel i goes to
+/// i `stride` + `at` + x / `phases`, plus `other` if x is not a multiple of `phases`.
 #[allow(clippy::too_many_arguments)]
 pub fn planes<F: Storage>(
     row: &[F::Number],

@@ -1,4 +1,4 @@
-//! The speed of the product with everything in the first-level cache: what longer computations are compared with.
+//! Peak throughput of the product with all data in the L1 cache: the baseline that larger computations are compared with.
 
 use super::format::{Format, multiply};
 use super::kernel::{Products, RowOffsets, Segment, panels_len};

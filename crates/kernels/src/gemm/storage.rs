@@ -1,8 +1,8 @@
-//! What the factors of a product are stored as, and vector arithmetic on that.
+//! Storage formats for the operands of a product, and vector arithmetic on them.
 
 use crate::simd::{Real, Simd};
 
-/// How a factor is stored. Sums are kept in [`Storage::Number`], which images are stored in too.
+/// How an operand is stored. Sums are accumulated in [`Storage::Number`], which is also the type of images.
 pub trait Storage: Copy + Send + Sync + std::fmt::Debug + 'static {
     /// One stored number.
     type Element: Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + 'static;
@@ -12,9 +12,9 @@ pub trait Storage: Copy + Send + Sync + std::fmt::Debug + 'static {
     const PER_WORD: usize;
     /// To the nearest element, ties to even.
     fn round(v: Self::Number) -> Self::Element;
-    /// What rounding lost, rounded in its turn.
+    /// The rounding residual, itself rounded to an element.
     fn rest(v: Self::Number) -> Self::Element;
-    /// Numbers that are their own elements.
+    /// The numbers as elements, if the two types are the same.
     fn as_elements(numbers: &[Self::Number]) -> Option<&[Self::Element]>;
     /// Back, exactly.
     fn widen(e: Self::Element) -> Self::Number;
@@ -157,7 +157,7 @@ impl Storage for Bf16 {
     fn round(v: f32) -> u16 {
         let bits = v.to_bits();
         let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-        // Not-a-number is cut off and not rounded, which could make a number of it; a bit of its fraction is left.
+        // A NaN is truncated, as rounding could turn it into a number; one bit of its fraction is set so that it stays a NaN.
         if v.is_nan() { (bits >> 16) as u16 | 0x0040 } else { nearest }
     }
     #[inline(always)]
@@ -174,7 +174,7 @@ impl Storage for Bf16 {
     }
     #[inline(always)]
     fn pairs<const N: usize>(first: &[u16; N], second: &[u16; N], to: &mut [[u16; 2]; N]) {
-        // In whole words, as `halves` takes them apart: of two interleaved stores compilers do not always make vector code.
+        // Written as whole words, the inverse of `halves`: compilers do not always vectorise two interleaved stores.
         for j in 0..N {
             let word = first[j] as u32 | (second[j] as u32) << 16;
             // Safety: `to[j]` is four bytes, for which no alignment is asked.

@@ -102,7 +102,7 @@ fn here() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }
 
-/// Those too whose rounding would carry into the sign, and those whose upper half is an infinity's.
+/// Including NaNs whose rounding would carry into the sign bit, and those whose upper half is that of an infinity.
 #[test]
 fn what_is_not_a_number_stays_so_in_bf16() {
     for bits in [0x7fff_8000, 0x7fff_ffff, 0xffff_8000, 0x7f80_0001, 0xff80_0001u32] {
@@ -180,7 +180,7 @@ fn rows_that_leave_the_factor_are_refused() {
     });
 }
 
-/// Turned or not, every number in its place, and rows filled up to whole words.
+/// Transposed or not, every number is in its place, and rows are padded to whole words.
 #[test]
 fn rows_of_a_matrix_are_its_rows() {
     let (rows, columns, stride) = (40, 71, 77);

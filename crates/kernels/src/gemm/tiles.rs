@@ -1,7 +1,7 @@
 //! The product on a matrix unit that multiplies tiles: 16 rows of 16 pairs of bf16 against 16 pairs by 16 columns.
 //!
-//! Two by two tiles of the result stay in the unit, so that each loaded tile is used twice. The unit is a trait: the processor's is in
-//! `amx`, and one in plain code, in the tests, shows that everything around it is right on a machine that has none.
+//! A block of 2 x 2 result tiles stays in the unit, so that each loaded tile is used twice. The unit is a trait: the processor's is in
+//! `amx`; an emulation in plain code lets the tests check everything around it on a machine without one.
 
 use super::kernel::{Products, RowOffsets, width};
 use super::storage::{Bf16, Storage};
@@ -54,7 +54,7 @@ pub unsafe trait Unit {
     unsafe fn store(p: *mut f32);
 }
 
-/// Whether the product is made of whole tiles: rows lie in one piece and sums have the right length; rows and columns are filled up.
+/// Whether the product consists of whole tiles: rows must be contiguous and sums multiples of a tile; rows and columns are padded.
 pub fn fits(products: &Products<Bf16>) -> bool {
     products.step == Bf16::PER_WORD && products.segments.iter().all(|s| s.words.is_multiple_of(SIDE))
 }
@@ -81,7 +81,7 @@ pub unsafe fn run<U: Unit>(mut products: Products<Bf16>) {
     });
 }
 
-/// The distance of a tile's rows in `a`, where it is one.
+/// The stride between a tile's rows in `a`, if it is constant.
 fn stride(places: &[RowOffsets; SIDE]) -> Option<usize> {
     let step = places[1].from.wrapping_sub(places[0].from);
     let even = places.windows(2).all(|p| p[1].from.wrapping_sub(p[0].from) == step);
@@ -170,7 +170,7 @@ fn gather(p: &Products<Bf16>, places: &[RowOffsets; SIDE], total: usize, half: u
     }
 }
 
-/// The unit in plain code: slow, and right by inspection. A thread has one.
+/// The unit emulated in plain code: slow, but correct by inspection. One per thread.
 pub mod emulated {
     use super::{FACTORS, SIDE, Unit};
     use crate::gemm::storage::{Bf16, Storage};
@@ -186,6 +186,7 @@ pub mod emulated {
         static STATE: RefCell<Option<Box<State>>> = const { RefCell::new(None) };
     }
 
+    /// The emulated matrix unit; each thread has tiles of its own.
     pub struct EmulatedTiles;
 
     fn with<T>(f: impl FnOnce(&mut State) -> T) -> T {

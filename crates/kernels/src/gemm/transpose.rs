@@ -1,5 +1,5 @@
-//! Blocks of numbers rounded and transposed: what every packing is made of. All is inlined into functions that are compiled for the
-//! processor's instruction set.
+//! Rounding and transposing blocks of numbers, the building blocks of all packing. Everything is inlined into functions that are compiled
+//! for the processor's instruction set.
 
 use super::storage::Storage;
 

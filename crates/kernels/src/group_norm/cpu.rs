@@ -1,5 +1,5 @@
-//! GroupNorm (+ SiLU) on slices, an image at a time. An image's channels may stand in several buffers: a concatenation that is read in
-//! place.
+//! GroupNorm (+ SiLU) on slices, one image at a time. An image's channels may be spread over several buffers, so that a concatenation is
+//! read in place.
 
 use super::spec::Spec;
 use crate::simd::{Real, SimdKernel, run};
@@ -53,10 +53,10 @@ struct Backward<'a, T> {
     partial: &'a mut [T],
 }
 
-/// Pixels that are summed before the sum joins the others, so that f32 sums over large images keep their digits.
+/// Pixels per partial sum: summing in two levels keeps f32 sums over large images accurate.
 const STRIP: usize = 16;
 
-/// Calls a function for blocks of channels whose numbers stay in registers while all pixels pass by.
+/// Calls a function for blocks of channels whose values stay in registers throughout the loop over all pixels.
 macro_rules! in_blocks {
     ($c:expr, $function:ident::<$t:ident>($($argument:expr),*)) => {{
         let mut from = 0;
@@ -126,7 +126,7 @@ fn normalise<T: Real, const N: usize>(
     }
 }
 
-/// What the backward pass knows of each channel.
+/// Per-channel inputs of the backward pass.
 struct Channels<'a, T> {
     mean: &'a [T],
     rstd: &'a [T],

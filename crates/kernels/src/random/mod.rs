@@ -1,4 +1,4 @@
-//! Random streams: Philox4x32-10 counters, so that any number of any stream can be had at once, in any order, on any device.
+//! Counter-based random streams (Philox4x32-10): any number of any stream can be generated directly, in any order, on any device.
 //!
 //! A number is a function of (seed, stream, step, index) and of nothing else: not of the batch split, the thread or the device.
 
@@ -8,7 +8,7 @@ pub use philox::philox4x32_10;
 
 use rayon::prelude::*;
 
-/// What a random number is for. One stream per use, so that adding a use shifts no other's numbers.
+/// What a random number is used for. Each use has its own stream, so that adding one does not change the numbers of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Stream {
@@ -24,7 +24,7 @@ pub enum Stream {
     TrainNoise = 5,
     /// Dropout masks; the step is the training step times the network's number of dropout layers plus the layer.
     Dropout = 6,
-    /// x_T (step 0) and the noise of place i of the walk (step i + 1) of samples.
+    /// Samples: x_T (step 0) and the noise at position i of the trajectory (step i + 1).
     Sample = 7,
     /// Forward-process noise of evaluated images; the step is t.
     Evaluation = 8,
@@ -32,7 +32,7 @@ pub enum Stream {
     Classifier = 9,
     /// Resampling for standard errors; the step is the resample.
     Bootstrap = 10,
-    /// Subsets of samples, for scores that are means over subsets or lines through them; the step is the subset.
+    /// Subsets of samples, for scores that average over subsets or fit a line through them; the step is the subset.
     Subset = 11,
     /// Forward-process noise of images that are interpolated; the step is t.
     Encode = 12,
@@ -63,7 +63,7 @@ impl Random {
         philox4x32_10([block as u32, step as u32, self.stream | (high << 8), (block >> 32) as u32], self.key)
     }
 
-    /// `N` blocks of `step` from block `first` on, word by word: \[4\]\[N\]. They must not go over a multiple of 2^32.
+    /// `N` consecutive blocks of `step` starting at block `first`, grouped by word: \[4\]\[N\]. They must not cross a multiple of 2^32.
     #[inline(always)]
     pub fn blocks<const N: usize>(&self, step: u64, first: u64) -> [[u32; N]; 4] {
         let high = (step >> 32) as u32;
@@ -99,7 +99,7 @@ impl Random {
         }
     }
 
-    /// N(0, 1) for `rows` samples of `len` numbers each, from sample `first` of `step` on: whatever the split into calls, the same numbers.
+    /// N(0, 1) for `rows` samples of `len` numbers each, starting at sample `first` of `step`; splitting the call changes no number.
     pub fn normals(&self, step: u64, first: usize, rows: usize, len: usize) -> Vec<f32> {
         let mut out = vec![0f32; rows * len];
         out.par_chunks_mut(len).enumerate().for_each(|(row, out)| self.normal_fill(step, ((first + row) * len) as u64, out));
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    /// The four normals of a block do not follow from each other: no product of two different ones has a mean.
+    /// The four normals of a block are uncorrelated, and so are their squares.
     #[test]
     fn normals_of_a_block_are_independent() {
         let mut x = vec![0f32; 400_000];

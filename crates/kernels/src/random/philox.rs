@@ -11,7 +11,7 @@ pub fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// The words of `N` counters that differ in their first word alone, word by word: written so that it vectorises.
+/// The outputs for `N` counters that differ only in their first word, grouped by word so that the loop vectorises.
 #[inline(always)]
 pub fn philox4x32_10_lanes<const N: usize>(first: [u32; N], rest: [u32; 3], mut key: [u32; 2]) -> [[u32; N]; 4] {
     let mut counter = [first, [rest[0]; N], [rest[1]; N], [rest[2]; N]];

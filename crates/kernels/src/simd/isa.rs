@@ -47,7 +47,7 @@ impl Isa {
         return self == Isa::Portable;
     }
 
-    /// The one that `DDPM_ISA` names; none where it is not set or empty, an error where it names none of them.
+    /// The instruction set named by `DDPM_ISA`: none if it is unset or empty, an error if the name is unknown.
     pub fn limit() -> Result<Option<Isa>, String> {
         let name = match std::env::var_os("DDPM_ISA") {
             Some(name) if !name.is_empty() => name,
@@ -58,7 +58,7 @@ impl Isa {
         found.map(Some).ok_or_else(|| format!("DDPM_ISA: expected one of {}, got {name:?}", Isa::ALL.map(Isa::name).join(", ")))
     }
 
-    /// The best one that exists here and that `DDPM_ISA` allows (any, where it names none of them). Decided at the first call.
+    /// The best available one that `DDPM_ISA` allows (an unknown name allows any). Decided at the first call.
     pub fn active() -> Isa {
         static ACTIVE: OnceLock<Isa> = OnceLock::new();
         *ACTIVE.get_or_init(|| {

@@ -71,7 +71,7 @@ pub trait SimdKernel<T: Real> {
 
 /// A computation in plain loops, which the compiler vectorises by itself for each instruction set.
 pub trait LoopKernel<A> {
-    /// The computation. It and all that it calls are `#[inline(always)]`, closures included: what is not inlined is compiled for the
-    /// least instruction set, slower and no less right.
+    /// The computation. It and all that it calls are `#[inline(always)]`, closures included: code that is not inlined is compiled for the
+    /// baseline instruction set, which is slower but still correct.
     fn run(arguments: A);
 }

@@ -1,6 +1,6 @@
-//! Convolution with a window of any size, forward only: what networks are made of that are evaluated and never trained here.
+//! Convolution with a window of any size, forward only, for networks that are evaluated but never trained here.
 //!
-//! One image at a time on slices, so that images go to threads. The product is [`crate::gemm`]'s, as in [`crate::conv2d`].
+//! Works on slices, one image at a time, so that threads share the images. The product is [`crate::gemm`], as in [`crate::conv2d`].
 
 mod reference;
 

@@ -1,7 +1,7 @@
-//! A plan run in one format: forward, and backward from the same feature maps.
+//! A graph run on the CPU in one number format: the forward pass, and the backward pass from the same feature maps.
 //!
-//! A convolution's operand (normalised, dropped, padded, rounded) lives in a core's cache while it is multiplied and is made again for
-//! the weight gradient: only feature maps are kept, each until the backward pass has passed its maker.
+//! A convolution's operand (normalised, with dropout, padded, rounded) lives in a core's cache while it is multiplied, and is recomputed
+//! for the weight gradient: only feature maps are kept, each until the backward pass is past the node that produced it.
 
 use super::buffers::Buffers;
 use super::clock::{Clock, Part};
@@ -86,8 +86,8 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
         self.packed = self.graph.nodes.iter().zip(&self.layers).map(pack).collect();
     }
 
-    /// The network's result for `batch` images `x`, `embedding` being that of their steps. `keep` what the backward pass needs. Weights
-    /// packed before are used where nothing is kept.
+    /// The network's output for `batch` images `x`, whose steps have `embedding`. With `keep`, everything that the backward pass needs is
+    /// kept; without it, weights packed in advance are used.
     pub fn forward(
         &mut self,
         weights: &[f32],
@@ -105,12 +105,12 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
             match &self.graph.nodes[at] {
                 Node::Conv(node) => {
                     let layer = self.layers[at].as_ref().expect("a convolution has a layer");
-                    let mut y = match &node.plus[..] {
-                        [plus] if node.plus_is_free => std::mem::take(&mut self.values[*plus]),
+                    let mut y = match &node.residual[..] {
+                        [residual] if node.residual_is_free => std::mem::take(&mut self.values[*residual]),
                         [] => self.buffers.take(batch * self.graph.len(node.out)),
-                        plus => {
+                        residual => {
                             let mut y = self.buffers.take(batch * self.graph.len(node.out));
-                            beside(&self.graph.side_by_side(&self.values, plus), &mut y);
+                            beside(&self.graph.side_by_side(&self.values, residual), &mut y);
                             y
                         }
                     };
@@ -131,7 +131,7 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
                         let rows = self.time.shifts[shift].chunks(bias.len());
                         bias = rows.flat_map(|row| row.iter().zip(&bias).map(|(a, b)| a + b)).collect();
                     }
-                    let accumulate = !node.plus.is_empty();
+                    let accumulate = !node.residual.is_empty();
                     if let (false, Some(packed)) = (keep, self.packed.get(at)) {
                         clock.time(Part::Forward, || conv::forward(layer, packed, operand.source(&make), &bias, accumulate, &mut y));
                     } else {
@@ -160,7 +160,7 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
         std::mem::take(self.values.last_mut().expect("a network has a result"))
     }
 
-    /// The gradient of all parameters, overwritten, from `dy`, that of the last result. Uses up the kept feature maps.
+    /// Overwrites `gradient` with that of all parameters, given `dy`, the gradient of the output. Consumes the kept feature maps.
     pub fn backward(&mut self, weights: &[f32], dy: Vec<f32>, drops: Option<Drops>, gradient: &mut [f32]) {
         let numbers = ParameterSlices { all: weights, offsets: &self.offsets };
         let batch = self.batch;
@@ -222,14 +222,14 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
     }
 }
 
-/// What was added passes its gradient on: as it is where nobody has begun, else added.
+/// Passes `dy` on to the feature maps in `residual`: as is where it is the first contribution, otherwise accumulated.
 fn pass_on(graph: &Graph, batch: usize, buffers: &mut Buffers, node: &ConvNode, dy: Vec<f32>, open: &mut [Open]) {
-    if let ([one], false) = (&node.plus[..], node.plus.iter().any(|v| open[*v].1)) {
+    if let ([one], false) = (&node.residual[..], node.residual.iter().any(|v| open[*v].1)) {
         open[*one] = (dy, true);
         return;
     }
     let (total, mut from) = (graph.maps[node.out].c, 0);
-    for value in &node.plus {
+    for value in &node.residual {
         let (c, each) = (graph.maps[*value].c, graph.len(*value));
         if !open[*value].1 {
             open[*value].0 = buffers.take(batch * each);

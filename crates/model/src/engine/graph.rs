@@ -2,25 +2,26 @@
 //! the backward pass needs it.
 
 use crate::error::Result;
-use crate::interpreter::{Interpreter, Operand};
+use crate::interpreter::{ConvCall, Interpreter, Normalise};
 use crate::layers::{Conv, Dense, Norm};
 use crate::unet::UNet;
 use ddpm_kernels::conv2d::Frame;
 
-/// One or more convolutions of one operand, side by side.
+/// One or more convolutions of one operand, with their results concatenated.
 #[derive(Clone, Debug)]
 pub struct ConvNode {
     pub convs: Vec<Conv>,
-    /// Feature maps that are read side by side.
+    /// Feature maps that are concatenated to form the input.
     pub parts: Vec<usize>,
+    /// A normalisation before the convolutions, and whether SiLU follows it.
     pub norm: Option<(Norm, bool)>,
     pub dropout: Option<u64>,
     /// The dense layer whose result is added to every pixel.
     pub shift: Option<usize>,
-    /// Feature maps that are added, side by side.
-    pub plus: Vec<usize>,
-    /// Whether the one feature map in `plus` may be added to in place: nobody reads it afterwards.
-    pub plus_is_free: bool,
+    /// Feature maps that are concatenated and added to the result.
+    pub residual: Vec<usize>,
+    /// Whether the one feature map in `residual` may be accumulated into in place: it is not read afterwards.
+    pub residual_is_free: bool,
     pub out: usize,
 }
 
@@ -61,20 +62,20 @@ impl Graph {
         graph.last_use = vec![None; graph.maps.len()];
         graph.kept = vec![false; graph.maps.len()];
         for (at, node) in graph.nodes.iter().enumerate() {
-            let (operands, plus): (&[usize], &[usize]) = match node {
-                Node::Conv(conv) => (&conv.parts, &conv.plus),
+            let (operands, residual): (&[usize], &[usize]) = match node {
+                Node::Conv(conv) => (&conv.parts, &conv.residual),
                 Node::Attend { qkv, .. } => (std::slice::from_ref(qkv), &[]),
             };
-            for value in operands.iter().chain(plus) {
+            for value in operands.iter().chain(residual) {
                 graph.last_use[*value] = Some(at);
             }
             operands.iter().for_each(|value| graph.kept[*value] = true);
         }
         for (at, node) in graph.nodes.iter_mut().enumerate() {
             if let Node::Conv(conv) = node
-                && let [plus] = conv.plus[..]
+                && let [residual] = conv.residual[..]
             {
-                conv.plus_is_free = graph.last_use[plus] == Some(at) && !graph.kept[plus];
+                conv.residual_is_free = graph.last_use[residual] == Some(at) && !graph.kept[residual];
             }
         }
         Ok(graph)
@@ -115,18 +116,18 @@ impl Interpreter for Recorder {
         Ok(Some(self.0.denses.len() - 1))
     }
 
-    fn conv(&mut self, convs: &[&Conv], from: Operand<usize>, shift: Option<&Option<usize>>, plus: &[usize]) -> Result<usize> {
-        let first = convs[0];
+    fn conv(&mut self, call: ConvCall<usize, Option<usize>>) -> Result<usize> {
+        let first = call.convs[0];
         let (h, w) = first.resample.output(first.from.h, first.from.w);
-        let out = self.image(Frame { h, w, c: convs.iter().map(|c| c.out).sum() });
+        let out = self.image(Frame { h, w, c: call.convs.iter().map(|c| c.out).sum() });
         self.0.nodes.push(Node::Conv(Box::new(ConvNode {
-            convs: convs.iter().map(|c| (*c).clone()).collect(),
-            parts: from.parts.to_vec(),
-            norm: from.norm.map(|(norm, silu)| (norm.clone(), silu)),
-            dropout: from.dropout,
-            shift: shift.map(|s| s.expect("shifts come from dense layers")),
-            plus: plus.to_vec(),
-            plus_is_free: false,
+            convs: call.convs.iter().map(|c| (*c).clone()).collect(),
+            parts: call.input.to_vec(),
+            norm: call.norm.map(|Normalise { norm, silu }| (norm.clone(), silu)),
+            dropout: call.dropout,
+            shift: call.shift.map(|s| s.expect("shifts come from dense layers")),
+            residual: call.residual.to_vec(),
+            residual_is_free: false,
             out,
         })));
         Ok(out)

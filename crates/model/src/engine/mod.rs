@@ -1,4 +1,4 @@
-//! The network as a fixed plan over the kernels' slices: what trains and samples. [`UNet::forward`], tensor by tensor, is its oracle.
+//! The network as a fixed graph of kernels on slices, for training and sampling. Its oracle is the eager [`UNet::forward`].
 
 mod buffers;
 mod clock;
@@ -27,11 +27,11 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// Single precision; on a matrix unit that knows bf16 only, three products of bf16 parts, whose error is about 2^-16.
+    /// Single precision; on a matrix unit that supports only bf16, three products of bf16 parts, with an error of about 2^-16.
     F32,
-    /// On a GPU: factors of convolutions and attention rounded to 10 bits, as its matrix units take f32.
+    /// GPU only: operands of convolutions and attention rounded to a 10-bit mantissa, as its matrix units read f32.
     Tf32,
-    /// Factors of convolutions and attention rounded to bf16, as PyTorch's autocast; on a GPU feature maps too.
+    /// Operands of convolutions and attention rounded to bf16, as in PyTorch's autocast; on a GPU feature maps too.
     Bf16,
 }
 
@@ -67,7 +67,8 @@ pub enum Arithmetic {
 }
 
 impl Precision {
-    /// On this machine's CPU, where TF32 does not exist and is f32: the matrix unit knows bf16 only, and is faster than f32 even with three products.
+    /// The arithmetic on this machine's CPU, where TF32 does not exist and means f32. A matrix unit that supports only bf16 is faster than
+    /// f32 even with three products.
     pub fn arithmetic(self) -> Arithmetic {
         self.arithmetic_with(gemm::isa())
     }
@@ -114,7 +115,7 @@ impl Engine {
         Engine::with_arithmetic(unet, precision.arithmetic())
     }
 
-    /// The same in an arithmetic that is not the machine's own choice.
+    /// The same with an explicit arithmetic instead of the machine's default.
     pub fn with_arithmetic(unet: &UNet, arithmetic: Arithmetic) -> Result<Engine> {
         let (graph, parameters) = (Graph::new(unet)?, unet.parameters());
         let kind = match arithmetic {
@@ -167,8 +168,8 @@ impl Engine {
         tensor(&self.unet, y?, t.len())
     }
 
-    /// The gradient of `loss(output)`, a scalar, by all of `weights`, to `gradient`, both in the parameters' order. `dropout`: the masks
-    /// and the training step.
+    /// Writes the gradient of the scalar `loss(output)` with respect to all of `weights` to `gradient`, both in the parameters' order.
+    /// `dropout`: the masks and the training step.
     pub fn gradient(
         &mut self,
         weights: &[f32],

@@ -1,4 +1,4 @@
-//! What a convolution reads, image by image: parts side by side, normalised, some numbers dropped.
+//! What a convolution reads, image by image: its parts concatenated, normalised, with dropout.
 
 use super::clock::Clock;
 use super::graph::ConvNode;
@@ -55,7 +55,7 @@ impl<'a> OperandSource<'a> {
         }
     }
 
-    /// What a product reads: the one part as it is, or images that are made.
+    /// The source for a product: a single part read in place, or images built on demand.
     pub fn source<'b>(&'b self, make: &'b (dyn Fn(usize, &mut [f32]) + Sync)) -> Source<'b, f32> {
         match (&self.node.norm, &self.parts[..]) {
             (None, [(one, _)]) => Source::Plain(one),
@@ -73,7 +73,7 @@ pub fn beside(parts: &[(&[f32], usize)], out: &mut [f32]) {
     }
 }
 
-/// Channels `from..` of `all`, whose pixels have `total`, go to pixels of `c` channels.
+/// Copies or adds channels `from..from + c` of `all`, whose pixels have `total` channels, to `out`.
 pub fn split(all: &[f32], total: usize, from: usize, c: usize, add: bool, out: &mut [f32]) {
     for (to, v) in out.chunks_exact_mut(c).zip(all.chunks_exact(total)) {
         let v = &v[from..from + c];

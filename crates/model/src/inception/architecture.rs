@@ -1,7 +1,7 @@
-//! InceptionV3 (Szegedy et al. 2015) as TensorFlow's graph of 2015-12-05 has it: the network in whose features FID is defined.
+//! InceptionV3 (Szegedy et al. 2015) as in TensorFlow's graph of 2015-12-05: the network on whose features FID is defined.
 //!
-//! It differs from the published network in its pooling, as pytorch-fid found: averages leave out what lies outside the image, and the
-//! last block takes a maximum instead of an average.
+//! It differs from the published network in its pooling, as pytorch-fid found: average pooling excludes the padding, and the last block
+//! uses max pooling instead of average pooling.
 
 use ddpm_kernels::conv2d::Frame;
 use ddpm_kernels::pool::Pool;
@@ -14,15 +14,15 @@ pub enum InceptionOp {
     Conv(String, Window),
     /// Pooling of a feature map of this size.
     Pool(Pool, Frame),
-    /// Several ways from one feature map, their results side by side.
+    /// Several branches from one feature map, with their results concatenated.
     Fork(Vec<Vec<InceptionOp>>),
 }
 
 /// Width and height of the images that the network reads, and their channels.
 pub const INPUT: Frame = Frame { h: 299, w: 299, c: 3 };
-/// Numbers of the last feature map's mean: what FID is measured in.
+/// Channels of the last feature map, whose means are FID's features.
 pub const FEATURES: usize = 2048;
-/// Outputs of the classifier: 1000 classes of ImageNet, and eight that are never meant.
+/// Outputs of the classifier: the 1000 classes of ImageNet, and eight that are unused.
 pub const LOGITS: usize = 1008;
 
 /// A convolution in short: name, channels of the result, window, stride, padding.

@@ -81,7 +81,7 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
             self.features(input)
         });
         let means: Vec<Vec<f64>> = means.collect();
-        // The classifier in f64: its rounding is no question beside its cost.
+        // The classifier runs in f64: it is cheap, and its rounding errors become negligible.
         let logits = |means: &Vec<f64>, classes: &[f32]| {
             let mut sums = vec![0f64; LOGITS];
             for (mean, row) in means.iter().zip(classes.chunks(LOGITS)) {
@@ -108,7 +108,7 @@ impl<F: Format<Number: Scratch, Element: Scratch>> Inception<F> {
     }
 }
 
-/// Whether there is anything to see in images of this height, width and number of channels.
+/// Whether the network can read images of this height, width and number of channels.
 fn check((h, w, c): (usize, usize, usize)) -> Result<()> {
     match h > 0 && w > 0 && (c == 1 || c == 3) {
         true => Ok(()),

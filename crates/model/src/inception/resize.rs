@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Resize {
-    /// TensorFlow 1's bilinear rule, whose pixels have no half (output i reads input i s), then (x - 128) / 128: the authors, TTUR,
-    /// torch-fidelity.
+    /// TensorFlow 1's bilinear interpolation, without half-pixel centres (output i reads input i s), then (x - 128) / 128: the authors,
+    /// TTUR, torch-fidelity.
     #[default]
     #[serde(rename = "tensorflow1")]
     TensorFlow1,
-    /// PyTorch's bilinear rule, in which pixels are areas (output i reads input (i + 1/2) s - 1/2), of x / 255, then 2 x - 1:
+    /// PyTorch's bilinear interpolation, with half-pixel centres (output i reads input (i + 1/2) s - 1/2), of x / 255, then 2 x - 1:
     /// pytorch-fid.
     #[serde(rename = "pytorch")]
     PyTorch,
 }
 
-/// What an output pixel reads along one side: two places, and the share of the second.
+/// What an output pixel reads along one axis: two input positions, and the weight of the second.
 #[derive(Clone, Copy)]
 struct Read {
     low: usize,

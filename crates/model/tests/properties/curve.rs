@@ -1,4 +1,4 @@
-//! Training with the engine and tensor by tensor: the same course.
+//! Training with the engine and with eager evaluation follows the same loss curve.
 
 use crate::common::*;
 use candle_core::{DType, Tensor};

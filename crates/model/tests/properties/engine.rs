@@ -70,7 +70,7 @@ fn reference(dtype: DType, unet: &UNet, weights: &[f32], x: &Tensor, mix: &Tenso
 }
 
 fn gradient(engine: &mut Engine, weights: &[f32], x: &Tensor, mix: &Tensor, dropout: Option<(Dropout, u64)>) -> (Vec<f64>, Vec<f32>) {
-    // Poisoned: what is not written shows.
+    // Poisoned with NaN, so that anything left unwritten shows.
     let (mut gradient, mut output) = (vec![f32::NAN; weights.len()], Vec::new());
     let loss = |y: &Tensor| {
         output = numbers(y);
@@ -136,7 +136,7 @@ proptest! {
         }
     }
 
-    /// Neither the number of threads, nor what the engine did before, nor weights packed before, change a bit.
+    /// Results are bit-identical whatever the number of threads, the engine's earlier passes, and whether weights were packed in advance.
     #[test]
     fn bits_do_not_depend_on_threads_or_history(network in networks(), seed: u64, arithmetic in prop_oneof![Just(Arithmetic::F32), Just(Arithmetic::Bf16), Just(Arithmetic::SplitBf16)]) {
         let unet = UNet::new(&network, IMAGE, 2).unwrap();

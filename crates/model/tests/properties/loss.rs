@@ -121,7 +121,7 @@ fn eps_has_no_error_where_no_signal_is_left() {
     assert!(error(20).is_nan() && error(19) > 0.0);
 }
 
-/// The mean's output learns nothing from the variance's term.
+/// The mean's output gets no gradient from the bound.
 #[test]
 fn the_hybrid_stops_the_bounds_gradient_to_the_mean() {
     let gradient = |objective, channel: usize| {

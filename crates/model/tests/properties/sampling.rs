@@ -39,8 +39,8 @@ fn images_do_not_depend_on_the_batch_that_makes_them() {
     }
 }
 
-/// Every step of every walk: core's rules on single numbers, with the network asked in f64 and tensor by tensor, at each place with the
-/// noise of that place. What was predicted on the way is compared as well, so that no last step hides what came before.
+/// Every step of every walk against the core crate's rules on scalars, with the network evaluated eagerly in f64 and the noise of each
+/// step's index. Intermediate predictions are compared as well, so that the last step cannot hide earlier errors.
 #[test]
 fn tensors_walk_as_numbers_do() {
     for (prediction, variance) in [
@@ -95,7 +95,7 @@ fn a_sampler_that_does_not_fit_is_an_error() {
     assert!(Walk::new(&mut engine, &d, &Sampler::Ancestral { clip: true, steps: Some(5) }).is_err());
 }
 
-/// Where a walk can be joined: at a step of its own, the highest that is not above the one asked for.
+/// A walk can be entered at a step that it visits: the highest that is not above the requested one.
 #[test]
 fn a_walk_is_joined_at_a_step_that_it_visits() {
     let d = diffusion(Prediction::X0, ReverseVariance::FixedLarge, Objective::Simple {});

@@ -88,7 +88,7 @@ fn the_network_begins_as_almost_nothing() {
     let y = unet.forward(&w, &normal(1, 0, &[2, 4, 8, 2], DType::F32), &[1, 20], PassOptions::default()).unwrap();
     let top = numbers(&y).into_iter().fold(0.0f64, |m, v| m.max(v.abs()));
     assert!(top > 0.0 && top < 1e-3, "{top}");
-    // Every block and every attention by itself, and nothing else.
+    // Only the last layer of every block, of every attention and of the network.
     for (parameter, w) in unet.parameters().iter().zip(&w.0).filter(|(p, _)| p.shape.len() == 4) {
         let top = numbers(w).into_iter().fold(0.0f64, |m, v| m.max(v.abs()));
         let begins_as_nothing = ["conv2.weight", "attention.out.weight", "out.conv.weight"].iter().any(|end| parameter.name.ends_with(end));

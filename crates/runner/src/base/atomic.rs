@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Atomic file writes: a file is either complete or absent.
 
 use super::error::Meaning;
 use anyhow::{Context, Result};

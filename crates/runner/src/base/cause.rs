@@ -26,7 +26,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Of an error, by the types that it is made of.
+    /// The cause of an error, determined by the types in its chain.
     pub fn of(error: &anyhow::Error) -> Cause {
         error.chain().find_map(Cause::of_part).unwrap_or(Cause::Program)
     }
@@ -34,7 +34,7 @@ impl Cause {
     fn of_part(part: &(dyn std::error::Error + 'static)) -> Option<Cause> {
         if let Some(meant) = part.downcast_ref::<RunError>() {
             return match meant {
-                // What lies below may say it better: no memory for a device that is there.
+                // The inner error may be more specific: out of memory on a device that exists.
                 RunError::Environment(error) => Some(error.chain().find_map(Cause::of_part).unwrap_or(Cause::Missing)),
                 RunError::Storage(error) => Some(error.chain().find_map(Cause::of_part).unwrap_or(Cause::Storage)),
                 RunError::Interrupted | RunError::Busy(_) => None,
@@ -51,7 +51,7 @@ impl Cause {
         match part.downcast_ref::<ddpm_model::Error>() {
             // One of the processes of a training has gone.
             Some(ddpm_model::Error::Rank { .. }) => return Some(Cause::Killed),
-            // A precision or a width that the device has not.
+            // A precision or a width that the device does not support.
             Some(ddpm_model::Error::InvalidKey { .. }) => return Some(Cause::Config),
             _ => {}
         }
@@ -78,8 +78,8 @@ pub struct Failed {
     pub reason: String,
 }
 
-/// A fault that is asked for, to see what becomes of it: the environment variable `DDPM_FAULT` is `WHAT STEP TRAINING`, and the training
-/// of that name (or a part of it) meets it before that step. `device-lost` is an error, `out-of-memory` asks for more than there is.
+/// Fault injection: if the environment variable `DDPM_FAULT` is `WHAT STEP TRAINING`, every training run whose name contains `TRAINING`
+/// fails before that step. `device-lost` returns an error, `out-of-memory` tries to allocate more memory than there is.
 pub fn injected(training_id: &str, step: u64) -> anyhow::Result<()> {
     let Ok(asked) = std::env::var("DDPM_FAULT") else { return Ok(()) };
     let words: Vec<&str> = asked.split(' ').collect();

@@ -66,7 +66,7 @@ impl Device {
         let Device::Cuda(number) = self else { return Ok(()) };
         let found = match gpus() {
             Ok(n) if number < n => Ok(()),
-            Ok(n) => Err(anyhow!("{self}: expected a GPU below {n}, the number that are here")),
+            Ok(n) => Err(anyhow!("{self}: expected a GPU number below {n}, the number of GPUs on this machine")),
             Err(why) => Err(anyhow!("{self}: {why}")),
         };
         found.needed()

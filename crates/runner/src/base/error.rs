@@ -1,5 +1,5 @@
-//! Errors that say what they mean for the caller: the exit code, and whether the same may succeed a little later, follow from their
-//! types ([`super::cause`]). They are made where they arise; every other error is a bug, or a file that is damaged.
+//! Typed errors: their types determine the exit code and whether a retry may succeed ([`super::cause`]). They are created where they
+//! arise; any other error is a bug or a damaged file.
 
 use std::fmt;
 
@@ -32,14 +32,14 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// An error that is not the configuration's, by what it means.
+/// An error other than a configuration error, classified by its meaning.
 #[derive(Debug)]
 pub enum RunError {
     /// Something that is needed is missing or unusable: a file, a folder, weights, a device.
     Environment(anyhow::Error),
     /// What was computed cannot be written: no space, no permission.
     Storage(anyhow::Error),
-    /// Stopped as asked. What there was is kept.
+    /// Stopped on request. Progress so far is kept.
     Interrupted,
     /// Another process is running the job; which.
     Busy(String),
@@ -64,7 +64,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Environment(error) | RunError::Storage(error) => error.fmt(f),
-            RunError::Interrupted => f.write_str("stopped as asked; the same command goes on from here"),
+            RunError::Interrupted => f.write_str("stopped as asked; run the same command again to resume"),
             RunError::Busy(who) => write!(f, "{who} is running this job already"),
         }
     }
@@ -76,7 +76,7 @@ impl std::error::Error for RunError {
     }
 }
 
-/// Says of an error, where it arises, what it means.
+/// Classifies an error where it arises.
 pub trait Meaning<T> {
     /// Something that is needed is missing or unusable.
     fn needed(self) -> anyhow::Result<T>;
@@ -94,7 +94,7 @@ impl<T, E: Into<anyhow::Error>> Meaning<T> for Result<T, E> {
     }
 }
 
-/// An error that has a meaning already keeps it: where it arose more was known.
+/// An error that is already classified stays as it is: more was known where it arose.
 fn meant(error: anyhow::Error, meaning: impl FnOnce(anyhow::Error) -> RunError) -> anyhow::Error {
     match error.chain().any(|part| part.is::<RunError>() || part.is::<ConfigError>()) {
         true => error,

@@ -17,14 +17,14 @@ pub enum Exit {
     BadConfig = 4,
     /// A file, folder or device that is needed is missing or unusable, or there is no space.
     Environment = 5,
-    /// Another process is at this job.
+    /// Another process is running this job.
     Busy = 6,
-    /// Stopped as asked, by Ctrl-C or a signal; the same command goes on from there.
+    /// Stopped on request, by Ctrl-C or a signal; the same command resumes from there.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// Of an error that nobody could deal with.
+    /// The exit code for an unhandled error.
     pub fn of(error: &anyhow::Error) -> Exit {
         match (RunError::of(error), Cause::of(error)) {
             (Some(RunError::Interrupted), _) => Exit::Interrupted,

@@ -1,4 +1,4 @@
-//! What every part stands on: errors and how the program ends, devices, images, files that are whole or absent, words on a terminal.
+//! What everything else builds on: errors and exit codes, devices, images, atomic file writes, terminal output.
 
 pub mod atomic;
 pub mod cause;

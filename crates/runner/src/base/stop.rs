@@ -26,12 +26,12 @@ pub fn request() {
     REQUESTED.store(true, Ordering::SeqCst);
 }
 
-/// Whether it was asked.
+/// Whether a stop was requested.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// An error where it was asked. What there is is kept.
+/// Returns an error if a stop was requested. Progress so far is kept.
 pub fn check() -> Result<()> {
     if requested() { Err(RunError::Interrupted.into()) } else { Ok(()) }
 }

@@ -19,7 +19,7 @@ pub fn wrapped(paragraph: &str) -> String {
     text + "\n"
 }
 
-/// Bytes as a person says them.
+/// A number of bytes, human-readable.
 pub fn size(bytes: u64) -> String {
     match bytes {
         b if b < 1_000 => format!("{b} B"),
@@ -30,7 +30,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-/// Seconds as a person says them.
+/// A number of seconds, human-readable.
 pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 100.0 => format!("{s:.0} s"),

@@ -19,13 +19,13 @@ pub struct Ablate {
     experiment: ExperimentArgs,
     #[command(flatten)]
     local: LocalArgs,
-    /// Who does the jobs
+    /// Where to run the jobs
     #[arg(long, value_enum, default_value = "local")]
     executor: ExecutorChoice,
     /// What each element of a Slurm array asks for: a YAML file, as experiments/slurm.yaml
     #[arg(long)]
     allocation: Option<PathBuf>,
-    /// Stay until Slurm has nothing of this experiment in hand
+    /// Wait until no job of this experiment is pending or running in Slurm
     #[arg(long)]
     wait: bool,
 }
@@ -51,7 +51,7 @@ impl Ablate {
         if !outstanding.is_empty() {
             self.execute(&loaded, &outstanding, &allocation)?;
             if self.executor == ExecutorChoice::Slurm && !self.wait {
-                eprintln!("come back with the same command, or see `ddpm status`");
+                eprintln!("run the same command again later, or see `ddpm status`");
                 return Ok(Exit::Ok);
             }
         }

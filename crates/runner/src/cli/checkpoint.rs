@@ -19,7 +19,7 @@ pub struct Opened {
     pub engine: Engine,
 }
 
-/// Reads a checkpoint, with `sets` over its configuration: what stands in it, its images' shape, and its numbers.
+/// Reads a checkpoint, with `sets` overriding its configuration: its metadata, the shape of its images, and the training state.
 pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape, TrainState)> {
     let origin = path.display().to_string();
     let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).needed()?;

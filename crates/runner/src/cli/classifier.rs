@@ -11,13 +11,13 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct ClassifierArgs {
-    /// Whose images
+    /// Data set to train on
     #[arg(value_enum, default_value = "fashion-mnist")]
     images: Labelled,
     /// The folder of CIFAR-10's binary version
     #[arg(long, default_value = "data/cifar-10-batches-bin")]
     path: PathBuf,
-    /// Passes over the training images; 30 over Fashion-MNIST and 28 over CIFAR-10 where absent
+    /// Number of epochs [default: 30 for Fashion-MNIST, 28 for CIFAR-10]
     #[arg(long)]
     epochs: Option<u64>,
     /// Seed of everything random

@@ -138,7 +138,7 @@ impl Export {
         json::write(&dir.join("config.json"), &theirs::config(&config.network, shape, out_channels))?;
         match theirs::scheduler_config(&config.diffusion, config.sampling.sampler.clips()) {
             Some(scheduler) => json::write(&dir.join("scheduler_config.json"), &scheduler)?,
-            None => eprintln!("no scheduler_config.json: diffusers has no word for this diffusion"),
+            None => eprintln!("no scheduler_config.json: diffusers cannot express this diffusion"),
         }
         atomic::write(&dir.join(WEIGHTS[0]), &checkpoint::plain_bytes(&tensors)?)?;
         print(&format!("{}: {} tensors, {} parameters\n", dir.display(), tensors.len(), unet.parameter_count()));

@@ -42,7 +42,7 @@ impl Doctor {
         print(&format!("kernels     {} in use (DDPM_ISA sets an upper limit)\n", Isa::active().name()));
         print(&format!("            here: {}; not here: {}\n", sets(true), sets(false)));
         if gemm::isa() != Isa::active() {
-            print(&format!("            its matrix unit does not multiply as it should: products are {}'s\n", gemm::isa().name()));
+            print(&format!("            its matrix unit gives wrong products: {} is used for products\n", gemm::isa().name()));
         }
         if let Err(problem) = Isa::limit() {
             print(&format!("            {problem}; other commands do not run\n"));

@@ -58,7 +58,7 @@ impl ExperimentArgs {
         self.name_jobs(experiment, store)
     }
 
-    /// From what the store knows of it; its images are read only where that is not enough.
+    /// Loads it from its manifest in the store; the images are read only if that is not enough.
     pub fn recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
         match self.known(&experiment, &store) {
@@ -67,7 +67,7 @@ impl ExperimentArgs {
         }
     }
 
-    /// With its images; where they are not to be had, from what the store knows of it, which is said on stderr.
+    /// Loads it with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
     pub fn load_or_recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
         let known = self.known(&experiment, &store);
@@ -97,7 +97,7 @@ impl ExperimentArgs {
         let folder = self.grid.display();
         for (flag, given) in [("--base", self.base.is_some()), ("--set", !self.set.is_empty()), ("--results", self.results.is_some())] {
             if given {
-                let problem = format!("{folder} is a folder of results, which says so itself; expected a grid file with it");
+                let problem = format!("expected a grid file with this flag, got the results folder {folder}");
                 return Err(ConfigError::new(flag, "", problem).into());
             }
         }
@@ -136,7 +136,7 @@ impl ExperimentArgs {
         Ok(Loaded { experiment, data, jobs, store })
     }
 
-    /// An error against the images as one in the flag that brought the value; else as one of the cell.
+    /// Attributes an error found against the images to the flag that set the value, otherwise to the cell.
     fn locate(&self, error: ConfigError, cell: &str) -> ConfigError {
         let brings = |flag: &&String| paths::flag(flag).is_ok_and(|(path, _)| paths::inside(&error.path, &path));
         match self.set.iter().find(brings) {

@@ -28,7 +28,7 @@ pub struct Fid {
     a: PathBuf,
     /// Reference: the same kinds
     b: PathBuf,
-    /// In whose features
+    /// Feature network
     #[arg(long, value_enum, default_value = "inception")]
     features: Net,
     /// Inception's weights: pytorch-fid's file, or the same tensors as safetensors

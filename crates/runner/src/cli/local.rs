@@ -15,13 +15,13 @@ pub struct LocalArgs {
     /// Devices: auto, or a list of cpu and cuda:N
     #[arg(long, default_value = "auto")]
     devices: Devices,
-    /// Jobs at a time on each; the machine's cores are shared out among all
+    /// Concurrent jobs per device; the machine's cores are divided among all jobs
     #[arg(long, visible_alias = "jobs", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs_per_device: u16,
     /// Processes that train each job together, each on its shards of every batch (training.optimiser.clip_shards)
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     ranks: u16,
-    /// How often a job is tried again after a cause that may pass: a lost device, no memory, a kill
+    /// Retries of a job after a transient failure: a lost device, out of memory, a kill
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=10))]
     retries: u32,
     /// Seconds between checkpoints

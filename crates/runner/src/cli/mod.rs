@@ -1,4 +1,4 @@
-//! The command line: each command is the pipeline up to somewhere, and can be run again.
+//! The command line: each command runs the pipeline up to some stage, and can safely be run again.
 
 mod ablate;
 mod bench;
@@ -51,7 +51,7 @@ enum Command {
     Rank(rank::Rank),
     /// Do the jobs of one line of a plan (what an element of a Slurm array calls)
     Work(work::Work),
-    /// Say where each of an experiment's jobs is
+    /// Show the state of each of an experiment's jobs
     Status(status::Status),
     /// Verify what is stored, or remove what no table needs
     Store(store::StoreArgs),
@@ -78,13 +78,13 @@ enum Command {
     Bench(bench::Bench),
     /// Say what this machine can do
     Doctor(doctor::Doctor),
-    /// Train the network in whose features FID and IS are measured
+    /// Train the feature network for FID and IS
     Classifier(classifier::ClassifierArgs),
 }
 
 /// Runs the command line; what went wrong is on stderr.
 pub fn main(cli: Cli) -> Exit {
-    // Who asks for certain kernels shall not get others for a slip of the pen; the doctor tells of it.
+    // A typo in the requested instruction set must not silently select other kernels; `ddpm doctor` reports it.
     if let Err(problem) = Isa::limit()
         && !matches!(cli.command, Command::Doctor(_))
     {

@@ -27,7 +27,7 @@ struct All<'a> {
     jobs: Vec<Planned<'a>>,
 }
 
-/// A job of it: what `ddpm run` reads, and what is known of it. Written from where it lies, since a plan may have thousands.
+/// A job of a plan: what `ddpm run` reads, and what is known about it. Borrowed, not copied, since a plan may have thousands of jobs.
 #[derive(Serialize)]
 struct Planned<'a> {
     id: &'a str,
@@ -75,7 +75,7 @@ impl Plan {
         rows.iter().for_each(|row| print(&row.line()));
         let seconds = rows.iter().map(|row| row.speed.seconds(row.left)).sum();
         let disk = rows.iter().map(|row| row.left.disk_bytes()).sum();
-        print("\nWhat is left of each; what jobs share (training, samples) stands with the first.\n");
+        print("\nWork left per job; shared work (training, samples) is listed with the first job.\n");
         print(&format!("All: about {} of this machine's time, one after another, {}\n", duration(seconds), size(disk)));
         eprintln!(
             "(measured just now: {} GFLOP/s in training, {} forward)",

@@ -28,10 +28,10 @@ pub struct Run {
     /// The device: auto, cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
-    /// Processes that train it together, each on its shards of every batch (training.optimiser.clip_shards): the same bits
+    /// Data-parallel processes, each training on its shards of every batch (training.optimiser.clip_shards): bit-identical results
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     ranks: u16,
-    /// Read one line; leave a checkpoint and end at the line "stop", end at once when standard input is closed
+    /// Read the job as one line; save a checkpoint and exit on the line "stop", exit at once when standard input is closed
     #[arg(long)]
     leashed: bool,
     /// End with code 6 where another process is running the job, instead of waiting for it
@@ -62,7 +62,7 @@ impl Run {
         let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
         let data = job.config.data.load()?;
         job.config.check_data(&origin, &data.info)?;
-        // A name says what the numbers depend on; one that says something else would fill another job's place.
+        // A name encodes what the numbers depend on; with a wrong one, the results would be stored as another job's.
         let features = job.config.evaluation.features.name_for(data.info.shape)?;
         let named = Job::new(job.config.clone(), job.seed, job.study.clone(), &data.info.digest, &features);
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// Of which files
+    /// Kind of file
     #[arg(value_enum)]
     of: Files,
 }

@@ -103,7 +103,7 @@ fn text(loaded: &Loaded, states: &[State], in_slurm: &InSlurm) -> String {
 
 fn detail(loaded: &Loaded, job: &crate::experiment::Job, state: &State, in_slurm: &InSlurm) -> Option<String> {
     let in_slurm = || {
-        // Of one that was submitted and is unknown to Slurm now, the store still says something.
+        // For a job that was submitted and that Slurm no longer knows, the store still has its history.
         let traces = || in_slurm.submitted.contains(&job.id).then(|| slurm::traces(&loaded.store, &job.id).to_string());
         in_slurm.elements.get(&job.id).map(Element::description).or_else(traces)
     };

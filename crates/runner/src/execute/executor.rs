@@ -1,4 +1,4 @@
-//! What does jobs, and how they are put together.
+//! Executors, and how jobs are grouped for them.
 
 use crate::base::data::DatasetInfo;
 use crate::experiment::Job;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// First pause before a job is tried again; each further one is four times as long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a job that another process is at is left alone.
+/// How long to leave a job alone while another process is running it.
 const ELSEWHERE: Duration = Duration::from_millis(500);
 
 /// Processes on this machine.
@@ -45,7 +45,7 @@ pub struct Local<'a> {
     pub retries: u32,
 }
 
-/// Groups that wait, and from when on each may be taken.
+/// Waiting groups, each with the earliest time at which it may be taken.
 struct Queue(Mutex<Vec<(Instant, JobGroup)>>);
 
 enum Next {
@@ -146,7 +146,7 @@ impl Workers<'_> {
                 Ended::Over => screen.end(&job.id, local.store.record(&job.id).ok().flatten().as_ref()),
                 Ended::Busy | Ended::Stopped => {}
                 Ended::Failed { cause: Cause::Storage, reason } => {
-                    let what = anyhow!("{}: {reason}; make room, or let it be written, and run the same command again", job.id);
+                    let what = anyhow!("{}: {reason}; free space or make the store writable, and run the same command again", job.id);
                     return Err(RunError::Storage(what).into());
                 }
                 Ended::Failed { cause, reason } if cause.is_transient() && attempts <= local.retries && !self.ends() => {

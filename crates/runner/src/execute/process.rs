@@ -17,7 +17,7 @@ pub enum Ended {
     Over,
     /// Another process is running the job.
     Busy,
-    /// As it was asked to; what it had is kept.
+    /// On request; its progress is kept.
     Stopped,
     /// Without a record.
     Failed {
@@ -89,7 +89,7 @@ fn verdict(status: ExitStatus, said: &str, errors: &str) -> Ended {
     if is(Exit::Interrupted) {
         return Ended::Stopped;
     }
-    // A process that could tell has told.
+    // The process reported the cause itself, if it could.
     if let Some(Failed { cause, reason }) = said.lines().last().and_then(|line| serde_json::from_str(line).ok()) {
         return Ended::Failed { cause, reason };
     }

@@ -20,7 +20,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// For so many jobs.
+    /// For this many jobs.
     pub fn new(jobs: usize) -> Screen {
         let (bars, terminal) = (MultiProgress::new(), std::io::stderr().is_terminal());
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} jobs, {elapsed} so far{msg}").expect("a valid template");
@@ -52,7 +52,7 @@ impl Screen {
         bar.set_message(format!("{}{rate}", p.stage.name()));
     }
 
-    /// Its process has gone; it may come again.
+    /// The job's process has ended; the job may be retried.
     pub fn gone(&self, bar: &ProgressBar, id: &str) {
         bar.finish_and_clear();
         self.bars.remove(bar);

@@ -1,4 +1,4 @@
-//! Configurations: a tree of what was typed becomes a [`RawConfig`], and this, checked, a [`Config`]: the type is the proof.
+//! Configurations: a parsed tree becomes a [`RawConfig`] and that, once validated, a [`Config`]: the type is the proof of validity.
 
 use super::{paths, strict};
 use crate::base::data::{DataSource, DatasetInfo};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Everything that changes a cell's numbers, as it was typed: each value by itself is what its type says, and no more is known.
+/// Everything that affects a cell's numbers, as typed: each value is valid for its type, but not yet in combination with the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
@@ -45,7 +45,7 @@ pub struct TrainingConfig {
     pub flip: bool,
     /// What the network computes in.
     pub precision: Precision,
-    /// What becomes of the learning rate towards the end. The paper: nothing.
+    /// Learning-rate decay. The paper: none.
     #[serde(default)]
     pub decay: Decay,
     /// Adam, warm-up, clipping, moving average.
@@ -56,10 +56,10 @@ pub struct TrainingConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
-    /// It does not: the authors.
+    /// No decay: the authors' setting.
     #[default]
     None,
-    /// In a straight line to 0.
+    /// Linearly to 0.
     Linear,
     /// Along half a cosine to 0.
     Cosine,
@@ -81,7 +81,7 @@ impl Decay {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingConfig {
-    /// The walk.
+    /// The sampler.
     pub sampler: Sampler,
     /// Samples that are made and scored. The paper: 50,000.
     pub count: usize,
@@ -97,12 +97,12 @@ pub struct EvaluationConfig {
     pub held_out: usize,
     /// Training images whose bound is measured, the first ones.
     pub train: usize,
-    /// Images in a pass.
+    /// Batch size.
     pub batch: usize,
     /// The decoder's distribution function: `tanh` as the authors, or the exact `erf`. Training always has theirs.
     #[serde(default)]
     pub decoder: DecoderCdf,
-    /// In whose features samples are scored.
+    /// The feature network that samples are scored with.
     #[serde(default)]
     pub features: FeatureSource,
 }
@@ -124,8 +124,8 @@ fn placed(path: &str, error: &ddpm_model::Error) -> (String, String) {
 /// Largest number of anything that is counted in images or steps: far above any use, far below an overflow.
 const MAX_COUNT: u64 = 1_000_000_000;
 
-/// A configuration whose parts fit together, and the diffusion that it describes. Its values are read as a [`RawConfig`]'s, and cannot be
-/// changed. What runs takes nothing else:
+/// A validated configuration, and the diffusion that it describes. Its values are read like those of a [`RawConfig`], and cannot be
+/// changed. Jobs accept nothing else:
 ///
 /// ```compile_fail
 /// use ddpm_runner::experiment::{Job, RawConfig};

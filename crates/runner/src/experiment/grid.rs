@@ -21,10 +21,10 @@ pub struct GridFile {
     pub set: Map<String, Value>,
     /// The axes: a path or short name with a list of values, or a free name with a list of maps that vary together.
     pub grid: Map<String, Value>,
-    /// Cells that are left out: all values of a map must agree.
+    /// Cells to leave out: those that match all values of a map.
     #[serde(default)]
     pub exclude: Vec<Map<String, Value>>,
-    /// One replicate for each.
+    /// The seeds; one replicate is run for each.
     #[serde(default = "seeds")]
     pub seeds: Vec<u64>,
     /// The columns of the table.
@@ -36,7 +36,7 @@ pub struct GridFile {
     /// Published numbers to stand beside ours.
     #[serde(default)]
     pub paper: Option<Paper>,
-    /// What is looked at beside scores, on some cells.
+    /// Studies of some cells, in addition to scores.
     #[serde(default)]
     pub studies: Vec<Studied>,
     /// Published tables, with our cells beside their rows.
@@ -51,7 +51,7 @@ pub struct GridFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Studied {
-    /// The cells: all these values agree.
+    /// The cells: those that match all these values.
     pub cell: Map<String, Value>,
     /// The studies; a kind may be written alone.
     pub kinds: Vec<Study>,
@@ -63,7 +63,7 @@ pub struct Studied {
 pub struct Published {
     /// Its heading.
     pub title: String,
-    /// Where it stands, and what was measured on what.
+    /// Where it was published, and what was measured on what.
     pub source: String,
     /// Its columns.
     pub metrics: Vec<Metric>,
@@ -89,7 +89,7 @@ pub struct PublishedRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Coding {
-    /// Where it stands.
+    /// Where it was published.
     pub source: String,
     /// The cell of this grid that it belongs to.
     pub cell: Map<String, Value>,
@@ -113,7 +113,7 @@ pub struct CodingRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paper {
-    /// Where they stand, and what they were measured on.
+    /// Where they were published, and what they were measured on.
     pub source: String,
     /// One entry for each published row.
     pub rows: Vec<PaperRow>,
@@ -123,7 +123,7 @@ pub struct Paper {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaperRow {
-    /// The cells that it belongs to: all these values agree.
+    /// The cells that it belongs to: those that match all these values.
     pub cell: Map<String, Value>,
     /// The row's name in the paper.
     #[serde(default)]

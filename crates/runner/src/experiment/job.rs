@@ -27,7 +27,7 @@ pub struct Job {
     pub config: Config,
     /// The replicate's seed.
     pub seed: u64,
-    /// What is looked at; the usual scores where absent.
+    /// The study to run; the usual scores if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub study: Option<Study>,
 }
@@ -78,8 +78,8 @@ fn digest(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes()).to_hex()[..12].to_string()
 }
 
-/// What an experiment asks for, cell after cell: the place of the cell, a seed, what is looked at. A study that walks comes before the scores of its cell, since the walk leaves samples
-/// for them.
+/// What an experiment asks for, cell by cell: the index of the cell, a seed, and the study, if any. A study that draws all samples comes
+/// before the scores of its cell, which then use these samples.
 pub fn asked(experiment: &Experiment) -> Vec<(usize, u64, Option<Study>)> {
     let mut asked = Vec::new();
     let seeds = &experiment.file.seeds;

@@ -1,5 +1,5 @@
-//! What files may hold, as JSON Schema derived from the types that read them: editors complete from it, and trees are checked against it
-//! here, so that every complaint has the path of its key and names what would have been right.
+//! JSON Schema of the configuration files, derived from the types that read them: editors use it for completion, and trees are validated
+//! against it here, so that every error has the path of its key and says what was expected.
 
 use super::suggest::{join, suggestion};
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ pub fn of<T: JsonSchema + 'static>() -> &'static Value {
     made.entry(TypeId::of::<T>()).or_insert_with(|| Box::leak(Box::new(schemars::schema_for!(T).to_value())))
 }
 
-/// The schema of what a person may type: a choice by its `kind` also as the kind alone, where its other keys have defaults.
+/// The schema of what a user may type: a choice by its `kind` may also be written as the kind alone, if its other keys have defaults.
 pub fn as_typed(schema: &Value) -> Value {
     let mut schema = schema.clone();
     let definitions = schema.get_mut("$defs").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut);

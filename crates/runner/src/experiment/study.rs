@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What is looked at. Steps are shares of T: 1 is T.
+/// What to examine. Steps are fractions of T: 1 is T.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Study {
@@ -14,9 +14,9 @@ pub enum Study {
         #[serde(default = "stops")]
         stops: usize,
     },
-    /// Images that share x_t and are finished apart (Figure 7).
+    /// Images that share x_t and are denoised separately from there (Figure 7).
     SharedLatents {
-        /// Shares of T at which they part.
+        /// Fractions of T at which they separate.
         #[serde(default = "quarters")]
         at: Vec<f64>,
         /// Images of each x_t.

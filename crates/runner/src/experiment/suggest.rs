@@ -34,7 +34,7 @@ const SYNONYMS: [(&str, &str); 30] = [
     ("x_0", "x0"),
 ];
 
-/// The known name that was meant: by another program's word for it, or the nearest; else all of them.
+/// The known name that was probably meant: a synonym from another program, or the closest match; otherwise all known names.
 pub fn suggestion(name: &str, known: &[&str]) -> String {
     let typed = name.to_lowercase();
     let meant = SYNONYMS.iter().find(|(word, meant)| *word == typed && known.contains(meant)).map(|(_, meant)| *meant);

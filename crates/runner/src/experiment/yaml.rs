@@ -25,7 +25,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Value, ConfigError> {
     serde_json::to_value(tree).map_err(|e| wrong(&e))
 }
 
-/// Most brackets within each other. The library has its own limit, but finds them open in a time that grows with their square.
+/// Maximum nesting of brackets. The library has its own limit, but its running time is quadratic in the number of open brackets.
 const DEEPEST: usize = 64;
 
 /// Most brackets that are open at once, wherever they stand: those in quotes and comments are few.

@@ -205,7 +205,7 @@ pub fn scheduler(config: &Value, origin: &str, setup: &Setup) -> Result<Setup, C
     let Some((prediction, _)) = PREDICTIONS.iter().find(|(_, w)| *w == prediction) else {
         return reader.wrong("prediction_type", format!("expected epsilon, sample or v_prediction, got {prediction}"));
     };
-    // The logarithm is how they compute, not what they mean.
+    // The suffix `_log` is about how they compute it, not what it means.
     let variance = word("variance_type", "fixed_small");
     let Some((variance, _)) = VARIANCES.iter().find(|(_, w)| *w == variance.trim_end_matches("_log")) else {
         return reader.wrong("variance_type", format!("expected fixed_small, fixed_large or learned_range, got {variance}"));

@@ -1,4 +1,4 @@
-//! A network and its sampler made reproducible from outside: noise and inputs come from a file, every step's numbers go into one.
+//! Externally reproducible runs of a network and its sampler: noise and inputs are read from a file, and every step is written to one.
 
 use crate::base::atomic;
 use crate::base::error::Meaning;
@@ -18,6 +18,7 @@ pub struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
+    /// Reads all tensors of the safetensors file at `path`.
     pub fn read(path: &'a Path) -> Result<Given<'a>> {
         let tensors = load(path, &Device::Cpu).with_context(|| format!("{}: is not a safetensors file", path.display())).needed()?;
         Ok(Given { path, tensors })
@@ -67,8 +68,8 @@ impl GivenNoise {
     }
 }
 
-/// A walk from the file's noise, or from the seed's for `count` images where `given` is none, which leaves every step in `dump`. Returns
-/// the samples.
+/// Samples with the file's noise or, if `given` is none, with the seed's for `count` images, and writes every step to `dump`. Returns the
+/// samples.
 pub fn sample(mut walk: Walk, given: Option<GivenNoise>, count: usize, seed: u64, dump: Option<&Path>) -> Result<Tensor> {
     let n = given.as_ref().map_or(Ok(count), |g| g.x.dim(0))?;
     let steps = walk.nfe();

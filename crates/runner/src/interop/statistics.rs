@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Moments that were stored.
 pub struct Stored {
-    /// The moments. Where the file does not say of how many images, as many as make no difference.
+    /// The moments. If the file does not give the number of images, it is taken to be large enough to make no difference.
     pub moments: Moments,
     /// How many images, where the file says so.
     pub n: Option<usize>,

@@ -13,8 +13,8 @@ pub fn intercept(points: &[(f64, f64)]) -> (f64, f64, f64) {
     (value, slope, (residual * (1.0 / n + mx * mx / sxx)).sqrt())
 }
 
-/// Numbers of samples whose distances make the line: 15 of them, from a tenth of `n` (but not fewer than two for each of the `dim`
-/// numbers of a feature) to all. None where that leaves no room.
+/// The 15 sample sizes to which the line is fitted, from a tenth of `n` (but at least twice the feature dimension `dim`) to `n`. None if
+/// that range is too small.
 pub fn sizes(n: usize, dim: usize) -> Option<Vec<usize>> {
     const POINTS: usize = 15;
     let least = (n / 10).max(2 * dim);

@@ -1,4 +1,4 @@
-//! Feature networks: what an image looks like to a network, as numbers to be compared. Each has a name that goes into protocols.
+//! Feature networks map images to feature vectors, which scores compare. Each has a name that goes into protocols.
 
 use crate::base::data::sha256;
 use crate::base::error::{ConfigError, Meaning};
@@ -18,9 +18,12 @@ use std::path::{Path, PathBuf};
 
 /// SHA-256 and bytes of the published weights, where they are, and where this program looks for them.
 pub const INCEPTION_SHA256: &str = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2";
+/// Length of the published weights' file in bytes.
 pub const INCEPTION_BYTES: u64 = 95_628_359;
+/// URL of the published weights' file.
 pub const INCEPTION_URL: &str =
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth";
+/// Default path of the weights' file, relative to the working directory.
 pub const INCEPTION_PATH: &str = "data/pt_inception-2015-12-05-6726825d.pth";
 /// SHA-256 of the same weights without the classifier, as tests/parity/inception_features.py writes them.
 const INCEPTION_FEATURES_SHA256: &str = "1187e428a82651e94409755c27b92440b550fcfcd0a628d7ad802b646edce2ed";
@@ -30,11 +33,11 @@ const CLASSES: usize = 10;
 /// Images that the classifiers see at once.
 const BATCH: usize = 100;
 
-/// In whose features samples are scored.
+/// The feature network that samples are scored with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FeatureSource {
-    /// A small classifier that this project trained on the same data set; none for images that it has none for.
+    /// A small classifier that this project trained on the same data set; none for other images.
     Own {},
     /// InceptionV3 of 2015-12-05.
     Inception {
@@ -97,7 +100,7 @@ pub struct FeatureNet {
 pub struct Features {
     /// Numbers in a row of `rows`.
     pub dim: usize,
-    /// Classes; 1 where the network tells none apart.
+    /// Number of classes; 1 if the network does not classify.
     pub classes: usize,
     /// `[n, dim]`.
     pub rows: Vec<f32>,

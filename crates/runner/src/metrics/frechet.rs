@@ -46,8 +46,8 @@ impl Gaussian {
         let product = &self.root * &s * &self.root;
         let symmetric = Mat::from_fn(dim, dim, |i, j| 0.5 * (product[(i, j)] + product[(j, i)]));
         let eigenvalues = symmetric.self_adjoint_eigenvalues(Side::Lower).map_err(failed)?;
-        // What is no larger than the rounding of the largest one is rounding: where there are fewer rows than numbers most are, and the
-        // root would make much of them.
+        // Eigenvalues no larger than the rounding error of the largest are noise: with fewer rows than dimensions most of them are, and the
+        // square root would amplify them.
         let least = eigenvalues.iter().fold(0f64, |a, b| a.max(*b)) * dim as f64 * f64::EPSILON;
         let cross: f64 = eigenvalues.iter().filter(|v| **v > least).map(|v| v.sqrt()).sum();
         let means: f64 = self.mean.iter().zip(other.mean()).map(|(x, y)| (x - y).powi(2)).sum();

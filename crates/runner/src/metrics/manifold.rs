@@ -6,7 +6,7 @@ use ddpm_kernels::gemm::matrix::product;
 use ddpm_kernels::gemm::pack::{Matrix, OperandSplit};
 use rayon::prelude::*;
 
-/// Neighbours that span a ball: the paper's.
+/// Number of neighbours that defines a ball's radius, as in the paper.
 const NEIGHBOURS: usize = 3;
 /// Rows of one task, and rows of the other set that it looks at together.
 const BLOCK: usize = 256;

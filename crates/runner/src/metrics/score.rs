@@ -81,7 +81,7 @@ fn infinite(samples: &Features, train: &SplitFeatures, what: &str, seed: u64) ->
     };
     let mut points = Vec::with_capacity(sizes.len());
     for (k, size) in sizes.iter().enumerate() {
-        // Steps behind those of the kernel distance.
+        // Steps of the random stream beyond those that the kernel distance uses.
         let order = random.permutation((1 << 32) + k as u64, n);
         let moments = Moments::of(samples.dim, order[..*size].iter().map(|row| samples.row(*row)));
         points.push((1.0 / *size as f64, train.gaussian.distance(&moments)?));

@@ -70,7 +70,7 @@ impl Costs {
     }
 }
 
-/// Images that pass through the network for a job's samples, and for what it looks at beside them.
+/// Network evaluations of images for a job's samples, and for everything else that it evaluates.
 fn passes(job: &Job) -> (usize, usize) {
     let config = &job.config;
     let walk = config.diffusion().setup.sampling_plan(&config.diffusion().process, &config.sampling.sampler).unwrap_or_default();
@@ -105,7 +105,7 @@ impl Left {
         let training = if self.trainings.insert(job.training_id.clone()) && !trained { untrained(state) } else { 0.0 };
         let there = || store.samples(&job.sampling_id).exists();
         let sampled = whole.sample_flops > 0.0 && (!self.samples.insert(job.sampling_id.clone()) || there());
-        // One that looks at the walk itself makes it whatever samples are there.
+        // A study of the walk itself runs it even if its samples are already there.
         let walks = job.study.as_ref().is_some_and(Study::walks);
         Cost {
             train_flops: training * whole.train_flops,

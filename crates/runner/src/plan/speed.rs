@@ -26,7 +26,7 @@ impl Speed {
         let (unet, diffusion) = (job.config.unet(shape), job.config.diffusion());
         // Three training steps of about a teraflop together.
         let n = job.config.training.batch.min((1e12 / (18.0 * unet.macs() as f64)) as usize).max(1);
-        // What is seen does not change how long it takes.
+        // The contents of the images do not affect the time.
         let noise = Random::new(0, Stream::TrainNoise).normals(0, 0, n, shape.len());
         let x0 = Tensor::from_vec(noise, (n, shape.height, shape.width, shape.channels), &Device::Cpu)?;
         let batch = diffusion.batch(
@@ -70,8 +70,8 @@ pub struct Speeds {
 }
 
 impl Speeds {
-    /// Of a job's network for images of `shape`, at its batch and precision. Where a grid has so many that measuring them takes seconds, the rest are taken to be
-    /// as fast as the last one.
+    /// The speed of a job's network for images of `shape`, at its batch size and precision. If a grid has so many networks that measuring
+    /// them takes seconds, the rest are assumed to be as fast as the last one.
     pub fn of(&mut self, job: &Job, shape: ImageShape) -> Result<Speed> {
         let key = (job.config.network.clone(), job.config.training.batch, job.config.training.precision);
         if let Some((_, speed)) = self.known.iter().find(|(known, _)| *known == key) {

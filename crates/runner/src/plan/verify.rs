@@ -1,4 +1,4 @@
-//! Whether everything in the store is what it says it is, and what of it no table needs.
+//! Verifies everything in the store, and finds what no table needs.
 
 use crate::base::atomic;
 use crate::store::checkpoints::{self, DAMAGED};
@@ -155,7 +155,7 @@ pub fn removable(store: &Store, samples: bool) -> Result<Vec<Removable>> {
                     "progress.json" => add(&path, "of a process that has ended")?,
                     DAMAGED => add(&path, "damaged")?,
                     _ if ended && name == CHECKPOINTS[1] => add(&path, "the training has ended with a later one")?,
-                    // One that is not over may be claimed at this moment, by someone who goes by the number that is there.
+                    // A job that is not done may be being claimed right now, by a process that relies on the number that it found.
                     _ if over && claim::is_claim(&name) => add(&path, "given up")?,
                     _ => {}
                 }

@@ -28,7 +28,7 @@ impl Difference {
         Some(Difference { mean, half: student(pairs.len() - 1) * (variance / n).sqrt() })
     }
 
-    /// Whether the seeds tell it from none.
+    /// Whether the seeds distinguish it from zero.
     pub fn is_supported(self) -> bool {
         self.mean.abs() > self.half
     }

@@ -57,7 +57,7 @@ impl Frames {
         Ok(self.metrics.filter(&(cells & names))?)
     }
 
-    /// A cell's replicates of a metric, brought together. None where no replicate has it.
+    /// The mean of a metric over a cell's replicates. None if no replicate has it.
     pub fn mean(&self, cell_index: usize, metric: Metric) -> Result<Option<Mean>> {
         let rows = self.rows(cell_index, metric)?;
         let values = rows.column("value")?.f64()?.drop_nulls();
@@ -72,7 +72,7 @@ impl Frames {
     }
 }
 
-/// Replicates brought together.
+/// The mean over replicates.
 pub struct Mean {
     pub value: f64,
     /// Of one replicate the measurement's own uncertainty, of several the standard error of their mean.
@@ -259,7 +259,7 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
     Ok(summary)
 }
 
-/// A protocol up to what its ± is: between seeds, another one is shown.
+/// A protocol without the explanation of its ±: across seeds, a different ± is shown.
 fn without_error(protocol: &str) -> &str {
     let end = ["; ±", ", ±"].iter().filter_map(|mark| protocol.find(mark)).min();
     &protocol[..end.unwrap_or(protocol.len())]

@@ -1,4 +1,4 @@
-//! Training batches, by their step alone.
+//! Training batches, determined by the step alone.
 
 use crate::base::data::Dataset;
 use crate::experiment::Job;

@@ -48,12 +48,12 @@ pub struct Recipe {
     pub data: String,
     /// Images that the accuracy was measured on.
     pub held_out: usize,
-    /// Share of them that were told right.
+    /// Fraction of them that were classified correctly.
     pub accuracy: f64,
 }
 
-/// Trains by `hyper` with shifted and mirrored images, a rate that falls linearly to 0, weight decay, dropout on the features
-/// and smoothed labels. Returns the file's bytes (the weights' moving average) and its recipe. `report` hears of each epoch.
+/// Trains with `hyper`: random shifts and flips, a learning rate that decays linearly to 0, weight decay, dropout on the features and
+/// label smoothing. Returns the file's bytes (the weights' moving average) and its recipe. `report` is called after each epoch.
 pub fn train(data: &Dataset, hyper: &Hyperparameters, seed: u64, mut report: impl FnMut(u64, f64, f64)) -> Result<(Vec<u8>, Recipe)> {
     ensure!(!data.info.classes.is_empty(), "{}: a classifier needs labelled images", data.info.name);
     let (classifier, epochs) = (Classifier::new(hyper.size, data.info.shape, data.info.classes.len()), hyper.epochs);
@@ -113,7 +113,7 @@ pub fn train(data: &Dataset, hyper: &Hyperparameters, seed: u64, mut report: imp
     Ok((checkpoint::to_bytes(&tensors, &serde_json::to_string(&recipe)?)?, recipe))
 }
 
-/// Share of the held-out images that are told right.
+/// Fraction of the held-out images that are classified correctly.
 pub fn accuracy(classifier: &Classifier, weights: &Weights, data: &Dataset) -> Result<f64> {
     let n = data.held_out.len();
     let indices: Vec<usize> = (0..n).collect();

@@ -12,7 +12,7 @@ use ddpm_model::tensor::{Device, Tensor};
 use ddpm_model::{Diffusion, Engine};
 use rayon::prelude::*;
 
-/// Images of a batch of the authors, whose evaluation leaves out what does not fill one.
+/// Batch size of the authors' evaluation, which drops the last incomplete batch.
 const AUTHORS_BATCH: usize = 256;
 
 /// Whose bound is measured.

@@ -13,7 +13,7 @@ use ddpm_model::process_group::{Link, Member, ProcessGroup};
 use ddpm_model::train_state::TrainState;
 use std::io::{Stdin, Stdout};
 
-/// Does what the first line of standard input says, with the process that wrote it.
+/// Joins the training run described by the first line of standard input, led by the process that wrote it.
 pub fn member(input: Stdin, output: Stdout) -> Result<()> {
     let mut line = String::new();
     input.read_line(&mut line).needed()?;

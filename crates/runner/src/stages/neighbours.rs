@@ -1,4 +1,4 @@
-//! Training images nearest to samples: whether a network has learned its images by heart (Figures 12 and 15).
+//! Training images nearest to samples: whether a network has memorised its training images (Figures 12 and 15).
 
 use super::reference;
 use super::sample::samples_of;

@@ -14,9 +14,13 @@ use std::process::{Child, Command, Stdio};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Briefing {
+    /// The job that is trained.
     pub job: Job,
+    /// The member's rank, in 1..`ranks`; the leader's is 0.
     pub rank: usize,
+    /// Number of ranks, the leader included.
     pub ranks: usize,
+    /// Number of training steps made before the member joins.
     pub step: u64,
 }
 
@@ -60,7 +64,7 @@ impl ProcessGroup for RankGroup {
 /// Whether a job can be trained by so many ranks on a device.
 pub fn check(config: &Config, device: Device, ranks: usize) -> Result<(), ConfigError> {
     if ranks > 1 && device != Device::Cpu {
-        // The members would compute on the processor, and the bits would be neither's.
+        // The members would compute on the processor, and the result would match neither device bit for bit.
         let problem = format!("expected 1 on {device}: several ranks train on the processor only");
         return Err(ConfigError::new(&format!("--ranks {ranks}"), "", problem));
     }
@@ -80,7 +84,7 @@ pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn Proc
     let (mut links, mut members) = (Vec::new(), Vec::new());
     for rank in 1..ranks {
         let mut command = Command::new(std::env::current_exe()?);
-        // A group of its own: Ctrl-C is this process's to answer, and the member goes on until the state is saved.
+        // A process group of its own: this process handles Ctrl-C, and the member keeps running until the state is saved.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let member = command.arg("rank").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();

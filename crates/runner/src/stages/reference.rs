@@ -8,8 +8,8 @@ use crate::store::Store;
 use crate::store::progress::{Reporter, Stage};
 use anyhow::Result;
 
-/// Of a data set: read from the store where it is there, else computed and left there. None, with the reason, where there are too
-/// few images.
+/// The reference features of a data set: read from the store if present, otherwise computed and stored. If there are too few images, the
+/// reason why there are none.
 pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &mut Reporter) -> Result<Result<Reference, String>> {
     let fewest = data.train.len().min(data.held_out.len());
     if fewest < FEWEST {

@@ -20,7 +20,7 @@ use anyhow::Result;
 use ddpm_model::Engine;
 use std::time::Instant;
 
-/// Does one job from wherever it stands and leaves its record. Where another process is running it, waits for that to end, or is an error.
+/// Runs one job from its current state and stores its record. If another process is running it, waits for that or returns an error.
 pub fn run(store: &Store, job: &Job, data: &Dataset, options: RunOptions) -> Result<Record> {
     let dir = store.run(&job.id);
     let claim =

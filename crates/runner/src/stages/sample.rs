@@ -1,4 +1,4 @@
-//! Sampling with the averaged weights. Samples are kept: whatever is looked at afterwards looks at the same ones.
+//! Sampling with the averaged weights. Samples are stored, so that every later evaluation uses the same ones.
 
 use crate::base::data::Dataset;
 use crate::base::{atomic, picture};

@@ -1,4 +1,4 @@
-//! What makes the steps of a training: this process, or a device that makes many before it is asked.
+//! What runs the training steps: this process, or a device that runs many steps before it is queried.
 
 use super::batches::Batches;
 use super::ranks;
@@ -12,7 +12,7 @@ use ddpm_model::optimiser::Training;
 use ddpm_model::process_group::ProcessGroup;
 use ddpm_model::{Diffusion, Engine, UNet};
 
-/// Steps that a device makes between two looks at the clock and at who asks to stop.
+/// Steps that a device runs between checks of the clock and of stop requests.
 const AT_ONCE: u64 = 32;
 
 /// A loss beyond this has left every range that a bound or an error can have.

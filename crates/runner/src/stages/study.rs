@@ -184,7 +184,7 @@ mod tests {
     use crate::experiment::tiny;
     use ddpm_model::optimiser::Training;
 
-    /// A study that walks leaves the samples of its walk for the scores, where none are; there, they stay.
+    /// A study that draws all samples stores them for the scores if there are none yet; existing ones are kept.
     #[test]
     fn a_walk_leaves_its_samples() {
         let (dir, data) = (tempfile::tempdir().unwrap(), few("d", 9, 1));

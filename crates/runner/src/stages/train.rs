@@ -18,8 +18,8 @@ use std::time::Instant;
 /// Points of a whole training curve.
 const POINTS: u64 = 200;
 
-/// The training's record and the moving average of its weights, parameter after parameter. Where the training has ended both are read,
-/// not computed. Only who holds its `claim` may train; asked to stop, it leaves a checkpoint first.
+/// Trains, and returns the training record and the moving average of the weights, parameter by parameter. If training has already ended,
+/// both are read, not computed. Only the holder of its `claim` may train; on a stop request, a checkpoint is saved first.
 pub fn train(
     store: &Store,
     claim: &Claim,

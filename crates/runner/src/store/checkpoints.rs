@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a damaged one is renamed to: the next one must not push out the good one before it.
+/// What a damaged checkpoint is renamed to, so that the next one does not displace the good one before it.
 pub const DAMAGED: &str = "checkpoint.damaged.safetensors";
 
-/// Share of the time that a training may stand still for checkpoints.
+/// Inverse of the largest fraction of time for which training may pause for checkpoints.
 const SHARE: u32 = 100;
 
 /// A checkpoint's contents.
@@ -63,7 +63,7 @@ impl Store {
                     for (path, why) in bad {
                         let aside = dir.join(DAMAGED);
                         eprintln!(
-                            "{}: {why:#}; it is now {DAMAGED}, and the training goes on from step {} of the checkpoint before it",
+                            "{}: {why:#}; renamed to {DAMAGED}; training resumes from step {} of the previous checkpoint",
                             path.display(),
                             loaded.meta.step
                         );
@@ -95,7 +95,7 @@ impl Store {
     }
 }
 
-/// Writes checkpoints while the training goes on: it stands still only while its numbers are copied.
+/// Writes checkpoints in the background: training pauses only while its state is copied.
 pub struct Saver {
     store: Store,
     parameters: Arc<[Parameter]>,

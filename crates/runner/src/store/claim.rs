@@ -1,12 +1,12 @@
-//! Claims: who is at what, so that no two processes, on one machine or on several that share a folder, do the same thing.
+//! Claims: locks that keep two processes, on one machine or on several that share a folder, from doing the same work.
 //!
-//! A claim is a numbered file in the folder of what is claimed. It is made with `O_EXCL`, and the one with the highest number counts;
-//! it is never taken away while it counts, only marked as given up. A process that finds it given up, or its owner gone, tries to make the
-//! next number, and only one can. So a process that decided on old knowledge finds its number taken, or finds a higher one afterwards
-//! and withdraws. Nothing is needed of the file system but exclusive creation and renaming.
+//! A claim is a numbered file in the folder that is claimed. It is created with `O_EXCL`, and the one with the highest number counts; while
+//! it counts it is never deleted, only marked as released. A process that finds it released, or its owner dead, tries to create the next
+//! number, and only one can succeed. So a process that acted on stale information finds its number taken, or finds a higher one afterwards
+//! and withdraws. The file system only has to support exclusive creation and renaming.
 //!
-//! A process on this machine is gone when its number no longer runs or the machine has booted since. One elsewhere is gone when the
-//! time of its claim, which a living one renews every few seconds, has stood still for [`LOST`] by the clock of the one who watches.
+//! A process on this machine is dead if its PID no longer runs or the machine has rebooted since. One elsewhere is considered dead if the
+//! modification time of its claim, which a live one renews every few seconds, has not changed for [`LOST`] by the observer's clock.
 
 use crate::base::error::Meaning;
 use anyhow::{Context, Result};
@@ -19,17 +19,17 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Time between signs of life.
+/// Heartbeat interval.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// A process on another machine that has given no sign of life for so long is taken for gone. Longer than network file systems keep
-/// what they know of a file.
+/// A process on another machine without a heartbeat for this long is considered dead. Longer than network file systems cache a file's
+/// attributes.
 pub const LOST: Duration = Duration::from_secs(90);
 
-// Several signs of life may be missed before anyone takes their sender for gone, and one who waits sees every one of them.
+// Several heartbeats may be missed before their sender is considered dead, and a waiting process sees every one of them.
 const _: () = assert!(BEAT.as_secs() * 4 <= LOST.as_secs() && LOOK.as_millis() < BEAT.as_millis());
 
-/// How often one who waits looks again.
+/// Polling interval of a waiting process.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Who holds a claim.
@@ -38,13 +38,13 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Holder {
     /// The machine, and where there are containers which of them.
     pub host: String,
-    /// Its time of booting, as an identifier.
+    /// Identifier of its current boot.
     boot: String,
     /// The process.
     pub pid: u32,
-    /// When the process began: numbers of processes come again.
+    /// When the process started, since PIDs are reused.
     began: String,
-    /// Whether it has been given up.
+    /// Whether the claim has been released.
     released: bool,
 }
 
@@ -63,7 +63,7 @@ impl Holder {
         }
     }
 
-    /// Whether it lives, as far as can be said from here.
+    /// Whether the process is alive, as far as can be told from here.
     fn lives(&self, here: &Holder) -> Liveness {
         if self.host != here.host {
             return Liveness::Unknown;
@@ -108,7 +108,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the folder `dir`, which is made; or says who holds it. Takes up to [`LOST`] where that may be another machine's.
+    /// Claims the folder `dir`, creating it if needed, or returns who holds it. Takes up to [`LOST`] if that may be another machine.
     pub fn attempt(dir: &Path) -> Result<std::result::Result<Claim, Holder>> {
         let attempt = || -> Result<_> {
             fs::create_dir_all(dir)?;
@@ -129,7 +129,7 @@ impl Claim {
                 };
                 file.write_all(serde_json::to_string(&me)?.as_bytes())?;
                 if highest(dir)? != Some(number) {
-                    // Decided on old knowledge: others have come and gone meanwhile, and perhaps cleared this away with theirs.
+                    // Stale information: others have come and gone in the meantime, and may have deleted this file along with theirs.
                     match fs::remove_file(&path) {
                         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
                         _ => continue,
@@ -155,7 +155,7 @@ impl Claim {
         }
     }
 
-    /// An error where another has taken it: this process stood still for so long that it was taken for gone.
+    /// An error if another process has taken it over: this one was stalled for so long that it was considered dead.
     pub fn check(&self) -> Result<()> {
         let now = highest(&self.dir)?;
         anyhow::ensure!(
@@ -219,8 +219,8 @@ fn highest(dir: &Path) -> std::io::Result<Option<u64>> {
     Ok(numbers(dir)?.into_iter().max())
 }
 
-/// A claim's holder, none where it is not (yet, or wholly) written, and its last sign of life. Opened, not only looked at: network file
-/// systems then ask the server.
+/// A claim's holder, none if it is not (or not completely) written yet, and its last heartbeat. The file is opened, not just queried, so
+/// that network file systems ask the server.
 fn read(path: &Path) -> std::io::Result<(Option<Holder>, SystemTime)> {
     let mut file = File::open(path)?;
     let mut text = String::new();
@@ -228,7 +228,7 @@ fn read(path: &Path) -> std::io::Result<(Option<Holder>, SystemTime)> {
     Ok((serde_json::from_str(&text).ok(), file.metadata()?.modified()?))
 }
 
-/// The holder of a claim who lives; none where it was given up or its process is gone.
+/// The live holder of a claim; none if it was released or its process is dead.
 fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
     let unknown = || Holder { host: "another machine".into(), boot: String::new(), pid: 0, began: String::new(), released: false };
     let started = Instant::now();
@@ -257,7 +257,7 @@ fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
     }
 }
 
-/// A sign of life every so often until the sender is dropped.
+/// Sends a heartbeat at the interval `every` until the sender is dropped.
 fn beat(path: PathBuf, every: Duration) -> (Sender<()>, JoinHandle<()>) {
     let (sender, receiver) = channel::<()>();
     let thread = std::thread::spawn(move || {

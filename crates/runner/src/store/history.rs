@@ -37,7 +37,7 @@ pub struct HistoryLine {
     pub pid: u32,
     /// The machine.
     pub host: String,
-    /// Where it is a Slurm job's, which.
+    /// The Slurm job ID, if it ran under Slurm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slurm: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What a checkpoint says of itself.
+//! Checkpoint metadata.
 
 use super::record::Point;
 use crate::base::data::DatasetInfo;
@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use ddpm_model::network::ImageShape;
 use serde::{Deserialize, Serialize};
 
-/// What stands beside the tensors in a checkpoint: enough to sample from it, and to go on.
+/// Metadata stored with the tensors in a checkpoint: enough to sample from it, and to resume.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointMeta {
@@ -51,7 +51,7 @@ impl CheckpointMeta {
         }
     }
 
-    /// One more step, made with `loss` and a gradient of `norm`. Every `every` steps the means since the last point become one.
+    /// Records one more step with its loss and gradient norm. Every `every` steps, the means since the last point become a new one.
     pub fn note(&mut self, every: u64, loss: f64, norm: f64) {
         self.step += 1;
         self.open = (self.open.0 + loss, self.open.1 + norm, self.open.2 + 1);

@@ -1,9 +1,9 @@
 //! What runs leave behind: a folder for each training, a folder for each job, a folder for each experiment's report.
 //!
-//! `training/ID/` holds the checkpoint and, when it is over, `training.json`; `samples/ID` the samples of one sampler; `features/` what
-//! feature networks see in real images; `runs/ID/` holds `record.json`, its history and pictures; `slurm/` what was submitted. All are
-//! named by content, so experiments that overlap share them. `EXPERIMENT/` holds the report, and in `experiment.json` what it is a report
-//! of. Every file is whole or absent, and a process writes into a folder only while it holds the folder's claim.
+//! `training/ID/` holds the checkpoints and, once training has ended, `training.json`; `samples/ID` the samples of one sampler; `features/`
+//! the features of real images; `runs/ID/` holds `record.json`, the job's history and pictures; `slurm/` the submissions. All are named by
+//! content, so overlapping experiments share them. `EXPERIMENT/` holds the report and, in `experiment.json`, what it is a report of.
+//! Every file is complete or absent, and a process writes to a folder only while it holds the folder's claim.
 
 pub mod checkpoints;
 pub mod claim;

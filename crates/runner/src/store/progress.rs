@@ -34,7 +34,7 @@ impl Stage {
         }
     }
 
-    /// About which part of a job's time has passed where `part` of the stage has: most of it is training.
+    /// Approximate fraction of a job's time that has passed when `part` of the stage is done: most of it is training.
     pub fn share(self, part: f64) -> f64 {
         let (before, mine) = match self {
             Stage::Train => (0.0, 0.75),
@@ -46,14 +46,14 @@ impl Stage {
     }
 }
 
-/// Where a job is.
+/// The progress of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// What it is at.
+    /// The current stage.
     pub stage: Stage,
-    /// How much of it is done, in what the stage is counted in.
+    /// How much of it is done, in the stage's unit.
     pub done: u64,
-    /// Of how many.
+    /// The total, in the same unit.
     pub total: u64,
     /// Images a second through this stage.
     pub images_per_s: f64,
@@ -65,7 +65,7 @@ pub struct Progress {
     pub device: String,
 }
 
-/// Writes a job's progress at most twice a second. It is a courtesy: what cannot be written is not an error.
+/// Writes a job's progress at most twice a second. Best effort: a failed write is not an error.
 pub struct Reporter {
     path: Option<PathBuf>,
     last: Option<Instant>,
@@ -91,7 +91,8 @@ impl Reporter {
         (self.last, self.first) = (None, None);
     }
 
-    /// `images` have passed since the stage began. An error where the process was asked to stop: every stage passes here often.
+    /// Reports progress; `images` were processed since the stage began. An error if the process was asked to stop: every stage calls this
+    /// often.
     pub fn tell(&mut self, stage: Stage, done: u64, total: u64, images: u64, loss: Option<f64>) -> Result<()> {
         stop::check()?;
         let Some(path) = &self.path else { return Ok(()) };
@@ -121,7 +122,7 @@ impl Reporter {
     }
 }
 
-/// What a job last told.
+/// A job's last progress report.
 pub fn of(dir: &Path) -> Option<Progress> {
     json::read(&dir.join("progress.json")).ok().flatten()
 }

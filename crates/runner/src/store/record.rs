@@ -1,4 +1,4 @@
-//! Records: what is left of a training and of a job, each complete enough to stand alone.
+//! Records of training runs and of jobs, each self-contained.
 
 use crate::base::cause::Cause;
 use crate::base::device::Device;
@@ -74,7 +74,7 @@ pub struct TrainingRecord {
     pub outcome: Outcome,
     /// Steps made.
     pub steps: u64,
-    /// Trained numbers of the network.
+    /// Number of trainable parameters of the network.
     pub parameters: usize,
     /// Loss and gradient norm along it.
     pub curve: Vec<Point>,
@@ -92,9 +92,9 @@ pub struct TrainingRecord {
 pub struct TermAt {
     /// The step.
     pub t: usize,
-    /// KL that is left when the means agree.
+    /// KL divergence that remains if the means agree.
     pub variance_mismatch: f64,
-    /// KL that the means' difference makes.
+    /// KL divergence due to the difference between the means.
     pub mean_error: f64,
     /// The decoder's term.
     pub decoder: f64,
@@ -175,7 +175,7 @@ pub struct Record {
     pub outcome: Outcome,
     /// The scores.
     pub metrics: BTreeMap<Metric, Measured>,
-    /// Scores that could not be had, with the reason.
+    /// Scores that could not be computed, with the reason.
     pub blanks: BTreeMap<Metric, String>,
     /// Scores of as many real held-out images by the same measure, where there are as many: for scale.
     pub real: BTreeMap<Metric, Measured>,
@@ -195,7 +195,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a job on images of digest `data` where nothing is measured yet; every score is a blank where the outcome is a reason.
+    /// Of a job on images of digest `data` before anything is measured; if the outcome has a reason, every score is blank for that reason.
     pub fn of(job: &Job, data: &str, outcome: Outcome) -> Record {
         let reason = match &outcome {
             Outcome::Finished {} => None,

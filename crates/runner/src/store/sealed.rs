@@ -1,4 +1,4 @@
-//! JSON files that say whether they are as they were written: the first line of the object is a digest of all others.
+//! JSON files with a checksum that detects damage: the first line of the object is a digest of all the others.
 
 use crate::base::atomic;
 use anyhow::{Context, Result, ensure};

@@ -1,6 +1,5 @@
-//! Convolutions by cuDNN, channels last. Each takes the first algorithm, in the order that cuDNN's heuristics expect to be fast, that gives
-//! the same bits every time and runs in the mathematics that was asked for. Nothing is timed: a timing would choose differently from run to
-//! run, and the numbers with it.
+//! Convolutions by cuDNN, channels last. Each uses the first algorithm in the order of cuDNN's heuristics that is deterministic and runs
+//! with the requested math type. Nothing is timed: with timings, the choice and thus the results would vary from run to run.
 
 use super::offered::{Offered, math};
 use super::wrong;
@@ -109,14 +108,13 @@ fn pointer(base: u64, span: Span) -> *mut c_void {
     (base + span.at as u64) as *mut c_void
 }
 
-/// Calls one of cuDNN's two questions about algorithms: `$ask(handle, argument..., how many, their number, the answers, more...)`.
+/// Calls one of cuDNN's two algorithm queries: `$ask(handle, argument..., capacity, &mut count, results, more...)`.
 macro_rules! offered {
     ($ask:path, $perf:ident, $handle:expr, [$($argument:expr),*], [$($more:expr),*]) => {{
         // Safety: plain numbers, for which all bits 0 are values.
         let mut found: [sys::$perf; ASKED] = unsafe { std::mem::zeroed() };
         let mut count = 0;
-        // Safety: descriptors and handle are alive; places, where there are any, are in the arena (see `check`) and the room is as long as is
-        // said.
+        // Safety: descriptors and handle are alive; spans, if any, are in the arena (see `check`), and the workspace is as long as stated.
         let status = unsafe { $ask($handle, $($argument,)* ASKED as i32, &mut count, found.as_mut_ptr() $(, $more)*) };
         status.result().map_err(wrong("cuDNN"))?;
         let one = |p: &sys::$perf| Offered {
@@ -147,7 +145,7 @@ impl Convolutions {
         self.room.as_ref().map_or(0, CudaSlice::len)
     }
 
-    /// Whether the room that algorithms work in has moved since this was asked: what was recorded before works in the old one.
+    /// Whether the workspace was reallocated since the last call: graphs captured before still use the old one.
     pub fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
@@ -221,7 +219,7 @@ impl Convolutions {
         if bytes <= self.room() {
             return Ok(());
         }
-        // What works in the old room is done first.
+        // Pending work in the old workspace must finish first.
         self.stream.synchronize().map_err(wrong("the GPU"))?;
         (self.room, self.moved) = (None, true);
         self.room = Some(self.stream.alloc_zeros::<u8>(bytes).map_err(wrong("memory for cuDNN"))?);

@@ -1,8 +1,8 @@
 //! Programs on an NVIDIA GPU: this crate's kernels by the driver, products by cuBLAS, convolutions by cuDNN.
 //!
-//! A program is run once as it is, so that every library has what it needs, and recorded as a CUDA graph the second time; from then on one
-//! call starts all of it. Nothing is allocated and nobody waits in between. Where a program cannot be recorded it goes on as it is. The
-//! environment variable `DDPM_CUDA` chooses otherwise, see [`RunMode`].
+//! A program runs eagerly the first time, so that every library has what it needs, and is captured as a CUDA graph the second time; from
+//! then on one call launches all of it, without allocations or synchronisation in between. If a program cannot be captured it keeps running
+//! eagerly. The environment variable `DDPM_CUDA` overrides this, see [`RunMode`].
 
 mod convolution;
 mod offered;
@@ -88,7 +88,7 @@ pub fn name(ordinal: usize) -> Result<String> {
     cudarc::driver::CudaContext::new(ordinal).and_then(|context| context.name()).map_err(wrong)
 }
 
-/// What became of the GPU's work, once it is done. An error there may be of any operation before.
+/// Waits until the GPU is done. An error may stem from any earlier operation.
 fn awaited(stream: &CudaStream) -> Result<()> {
     let plain = wrong("the GPU");
     stream.synchronize().map_err(|e| reworded(plain(e), |words| format!("{words}; DDPM_CUDA=checked names the operation")))
@@ -245,8 +245,8 @@ fn version(ask: impl FnOnce(&mut i32) -> bool) -> i32 {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        // After a fault nothing can be given back, and cudarc's handles of cuBLAS and cuRAND panic where they try: one more of each is kept
-        // for good, so that the error that is on its way arrives.
+        // After a fault nothing can be freed, and cudarc's handles of cuBLAS and cuRAND panic if they try: one extra reference to each is
+        // leaked, so that the original error gets through.
         if self.stream.synchronize().is_err() {
             std::mem::forget(self.device.clone());
         }
@@ -279,7 +279,7 @@ impl Device for Cuda {
 
     fn download(&mut self, from: Span, bytes: &mut [u8]) -> Result<()> {
         assert!(bytes.len() <= from.bytes, "{} bytes from a place of {}", bytes.len(), from.bytes);
-        // Awaited first: a copy would tell an earlier operation's error as its own.
+        // Synchronised first: otherwise the copy would report an earlier operation's error as its own.
         awaited(&self.stream)?;
         let arena = self.arena.as_ref().expect("an arena was made");
         self.stream.memcpy_dtoh(&arena.slice(from.at..from.at + bytes.len()), bytes).map_err(wrong("from the GPU"))?;
@@ -326,7 +326,7 @@ impl Device for Cuda {
         let ops = std::mem::take(&mut self.programs[program].ops);
         let event = |stream: &CudaStream| stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(wrong("an event"));
         let run = |this: &mut Cuda| -> Result<Vec<f64>> {
-            // The GPU is busy while the host is ahead of it: what is timed is its work and not the host's pace.
+            // Keeps the GPU busy, so that the host stays ahead: the events time the GPU's work and not the host's launches.
             this.all(&ops)?;
             let mut events = vec![event(&this.stream)?];
             for op in &ops {

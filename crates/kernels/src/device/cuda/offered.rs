@@ -12,20 +12,25 @@ pub fn math(kind: Type, tf32: bool) -> sys::cudnnMathType_t {
     }
 }
 
-/// An algorithm as cuDNN describes it. Its mathematics is what the library would take, not what it is run with: see [`math`].
+/// An algorithm as cuDNN describes it. Its math type is what the library would use, not what it is run with: see [`math`].
 #[derive(Clone, Copy, Debug)]
 pub struct Offered {
+    /// cuDNN's number of the algorithm, among those of the pass.
     pub algorithm: u32,
+    /// Math type that cuDNN would use.
     pub math: sys::cudnnMathType_t,
+    /// Workspace that the algorithm needs, in bytes.
     pub room: usize,
+    /// Success if the algorithm is available for the convolution, otherwise the reason why not.
     pub status: sys::cudnnStatus_t,
+    /// Whether the algorithm gives the same bits in every run.
     pub determinism: sys::cudnnDeterminism_t,
     /// Milliseconds, where it was timed.
     pub ms: f32,
 }
 
 impl Offered {
-    /// Whether it is there and gives the same bits every time.
+    /// Whether it is available and deterministic.
     pub fn is_sure(&self) -> bool {
         let sure = self.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
         self.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS && sure
@@ -51,7 +56,7 @@ impl Offered {
 mod tests {
     use super::*;
 
-    /// What a GPU's cuDNN offers cannot be had here: the choice among it can be tested.
+    /// What cuDNN offers on a GPU is not available here, but the choice among algorithms can be tested.
     #[test]
     fn nothing_is_taken_that_changes_from_run_to_run() {
         use sys::cudnnDeterminism_t as D;

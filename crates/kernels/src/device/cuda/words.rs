@@ -10,7 +10,7 @@ use cudarc::cudnn::sys::cudnnStatus_t;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
 
-/// The first line of what a library says; in plain words where it is the usual one.
+/// The first line of a library's error message; common ones are replaced by plain words.
 pub fn plainly(e: impl std::fmt::Debug) -> String {
     let said = format!("{e:?}").lines().next().unwrap_or_default().to_string();
     let usual = [
@@ -33,7 +33,7 @@ pub trait LibraryError: std::fmt::Debug {
 }
 
 impl LibraryError for DriverError {
-    /// The driver's other errors are of work that it broke off, or of a context that is gone after it.
+    /// The driver's other errors mean that it aborted work, or that the context was lost as a result.
     fn fault(&self) -> Option<Fault> {
         match self.0 {
             CUresult::CUDA_ERROR_OUT_OF_MEMORY => Some(Fault::Memory),
@@ -43,7 +43,7 @@ impl LibraryError for DriverError {
 }
 
 impl LibraryError for CublasError {
-    /// A library's call is often the first to meet what an earlier kernel did.
+    /// A library call is often the first to report the failure of an earlier kernel.
     fn fault(&self) -> Option<Fault> {
         match self.0 {
             cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => Some(Fault::Memory),

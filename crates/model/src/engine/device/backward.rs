@@ -1,4 +1,4 @@
-//! A plan as a program for a device: the backward pass.
+//! Compiles a graph to a device program: the backward pass.
 
 use super::compile::Compiler;
 use super::layout::filled;
@@ -18,7 +18,7 @@ impl Compiler<'_> {
         self.shared.gradient.expect("a network that is trained has a gradient").part(4 * at, 4 * len)
     }
 
-    /// The gradients of all parameters, overwritten, from `dy`, that of the result, which is used up. Gives all kept places back.
+    /// Overwrites the gradients of all parameters, given `dy`, the gradient of the output, which is consumed. Frees all kept buffers.
     pub fn backward(&mut self, dy: Span) {
         let graph = self.graph;
         let mut open: Vec<Open> = vec![None; graph.maps.len()];
@@ -33,7 +33,7 @@ impl Compiler<'_> {
         self.time_backward(&mut dshifts);
     }
 
-    /// A part's gradient: the one begun, or a new one; and whether it is added to.
+    /// The buffer for a part's gradient, existing or new, and whether to accumulate into it.
     fn begin(&mut self, open: &mut [Open], value: usize) -> (Span, bool) {
         let begun = open[value].take();
         (begun.unwrap_or_else(|| self.arena.take(self.map(value).bytes())), begun.is_some())
@@ -164,16 +164,16 @@ impl Compiler<'_> {
         self.arena.put(large);
     }
 
-    /// What was added passes its gradient on: as it is where nobody has begun, else added.
+    /// Passes `dy` on to the feature maps in `residual`: as is where it is the first contribution, otherwise accumulated.
     fn pass_on(&mut self, node: &ConvNode, out: Map, dy: Span, open: &mut [Open]) {
-        if let [one] = node.plus[..]
+        if let [one] = node.residual[..]
             && open[one].is_none()
         {
             open[one] = Some(dy);
             return;
         }
         let mut from = 0;
-        for value in &node.plus {
+        for value in &node.residual {
             let (to, add) = self.begin(open, *value);
             let c = self.map(*value).c;
             self.ops.push(maps::take_channels(out, dy, (from, c), to, add));

@@ -1,4 +1,4 @@
-//! A plan as a program for a device: the forward pass. The memory of every feature map is planned here, so that running allocates nothing.
+//! Compiles a graph to a device program: the forward pass. Memory for all feature maps is assigned here, so that running allocates nothing.
 
 use super::layout::{Layout, filled};
 use crate::engine::graph::{ConvNode, Graph, Node};
@@ -21,15 +21,15 @@ pub struct NumberFormat {
     pub tf32: bool,
 }
 
-/// Places that all programs of a network share.
+/// Memory that all programs of a network share.
 #[derive(Clone, Debug)]
 pub struct Shared {
     pub layout: Layout,
-    /// f32: weights, and where a network is trained also moments and average, \[1 or 4, len\].
+    /// f32: weights and, in training, moments and moving average, \[1 or 4, len\].
     pub rows: Span,
-    /// The weights as products read them: another place only where that is not f32.
+    /// The weights as products read them: a separate buffer only if they are not f32.
     pub weights: Span,
-    /// f32, where there are backward passes.
+    /// f32, only if there are backward passes.
     pub gradient: Option<Span>,
     /// The time embedding of every step, \[T, channels\].
     pub table: Span,
@@ -108,7 +108,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// A feature map as it is kept: the images' channels, first and last, are filled up.
+    /// A feature map as stored: channels are padded in the first and last one, which hold images.
     pub fn map(&self, value: usize) -> Map {
         let map = self.graph.maps[value];
         Map { kind: self.numbers.kind, batch: self.batch, h: map.h, w: map.w, c: filled(map.c) }
@@ -179,7 +179,7 @@ impl<'a> Compiler<'a> {
         self.ops.push(Op::Convolution(ConvOp { pass, sizes: self.sizes(conv), kind, x, w, y, add, tf32 }));
     }
 
-    /// A convolution's operand where it is no feature map as it is: padded or enlarged.
+    /// A convolution's operand, if it cannot be read in place: padded or upsampled.
     pub fn resized(&mut self, conv: &Conv, map: Map, x: Span) -> Option<Span> {
         let sizes = self.sizes(conv);
         let bytes = self.batch * sizes.h * sizes.w * sizes.c_in * map.kind.size();
@@ -198,7 +198,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Rows of `c` numbers, `pixels` of them, among rows of `stride`.
+    /// A matrix at `at` with a row stride of `stride` numbers.
     pub fn rows(&self, at: Span, stride: usize, transposed: bool) -> MatrixSpan {
         MatrixSpan { at, kind: self.numbers.kind, stride, transposed, each: 0 }
     }
@@ -207,7 +207,7 @@ impl<'a> Compiler<'a> {
         self.ops.push(Op::Product(Product { m, n, k, batch, alpha, a, b, c, add, tf32: self.numbers.tf32 }));
     }
 
-    /// Channels `from..` of a place whose pixels have more.
+    /// The buffer `at`, offset to channel `from`.
     pub fn channels(&self, at: Span, from: usize) -> Span {
         let skipped = from * self.numbers.kind.size();
         at.part(skipped, at.bytes - skipped)
@@ -256,17 +256,17 @@ impl<'a> Compiler<'a> {
         if let (Some(span), false) = (self.statistics[at], keep) {
             self.arena.put(span);
         }
-        assert!(node.plus.is_empty() || node.convs.len() == 1, "feature maps are added to one convolution's result");
-        let plus = self.parts(&node.plus);
+        assert!(node.residual.is_empty() || node.convs.len() == 1, "feature maps are added to one convolution's result");
+        let residual = self.parts(&node.residual);
         let shift = node.shift.map(|shift| self.time.as_ref().expect("shifts come from the time").shifts[shift]);
         for (i, conv) in node.convs.iter().enumerate() {
             let c = filled(conv.out);
-            self.ops.push(maps::finish(out, y, (i * c, c), self.parameter(conv.bias), shift, &plus));
+            self.ops.push(maps::finish(out, y, (i * c, c), self.parameter(conv.bias), shift, &residual));
         }
         self.values[node.out] = Some(y);
     }
 
-    /// The normalised operand of a step in a place of its own, where it normalises.
+    /// A node's normalised operand in a buffer of its own, if the node normalises.
     pub fn normal(&mut self, at: usize, node: &ConvNode, recompute: bool) -> Option<Span> {
         let parts = self.parts(&node.parts);
         node.norm.as_ref()?;

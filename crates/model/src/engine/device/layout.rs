@@ -1,6 +1,6 @@
-//! Where the parameters' numbers stand on a device: one after the other as on the host, each at a multiple of 16 bytes, and the weights
-//! of 3x3 convolutions as `[Co, k, k, Ci]`, in whose last axis the library reads. Where images enter and leave the network, channels are
-//! filled up to whole packs: the weights of channels that are no image's are 0, get a gradient of 0, and so stay 0.
+//! The layout of the parameters on a device: concatenated as on the host, each aligned to 16 bytes, and the weights of 3x3 convolutions
+//! as `[Co, k, k, Ci]`, the order in which the library reads them. Where images enter and leave the network, channels are padded to whole
+//! packs: the weights of padding channels are 0, get a gradient of 0, and so stay 0.
 
 use crate::parameters::Parameter;
 use ddpm_kernels::device::maps::PACK;
@@ -89,7 +89,7 @@ pub fn filled(channels: usize) -> usize {
     channels.next_multiple_of(PACK)
 }
 
-/// The place of every weight of `[taps, Ci, Co]` here, `[Co, taps, Ci]` filled up, and there, as on the host.
+/// Calls `f` with the index of every weight on the device, padded `[Co, taps, Ci]`, and on the host, `[taps, Ci, Co]`.
 fn for_each_weight((taps, c_in, c_out): (usize, usize, usize), mut f: impl FnMut(usize, usize)) {
     for o in 0..c_out {
         for tap in 0..taps {

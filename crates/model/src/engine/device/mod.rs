@@ -21,7 +21,7 @@ use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::{Bf16, Storage};
 use layout::{filled, with_channels};
 
-/// One batch of a network at a time, with tensors that come from the host and go back to it.
+/// Runs a network one batch at a time, with tensors copied from and to the host.
 pub struct DeviceBackend {
     device: Box<dyn Device>,
     unet: UNet,
@@ -77,7 +77,7 @@ impl DeviceBackend {
         self.claimed
     }
 
-    /// Weights that change: the next forward pass writes them anew.
+    /// Marks the weights as changed: the next forward pass uploads them again.
     pub fn forget(&mut self) {
         if let Some(ready) = &mut self.ready {
             ready.loaded = false;
@@ -149,7 +149,7 @@ impl DeviceBackend {
         y
     }
 
-    /// The gradient of all parameters, from that of the result, which `loss` makes of the result. `dropout`: the masks and the step.
+    /// The gradient of all parameters; `loss` maps the output to the output's gradient. `dropout`: the masks and the step.
     pub fn gradient(
         &mut self,
         weights: &[f32],

@@ -19,9 +19,13 @@ use ddpm_kernels::random::{Random, Stream};
 /// What is trained on: `[n, H, W, C]` bytes, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainInputs<'a> {
+    /// Pixel values \[n, H, W, C\], in 0..=255.
     pub images: &'a [u8],
+    /// Seed of the order of the images, flips, timesteps, noise and dropout masks.
     pub seed: u64,
+    /// Number of images in a step's batch.
     pub batch: usize,
+    /// Whether each image is mirrored horizontally with probability 1/2.
     pub flip: bool,
     /// The learning rate of every step.
     pub rates: &'a [f64],
@@ -71,12 +75,12 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Whether all of a training step can be done on a device: four numbers of an image are drawn at once.
+    /// Whether a whole training step can run on a device: random numbers are drawn four at a time.
     pub fn can(unet: &UNet) -> bool {
         unet.image().len().is_multiple_of(4)
     }
 
-    /// Goes on from `training`. The network is such that [`Trainer::can`].
+    /// Continues from `training`. The network must satisfy [`Trainer::can`].
     pub fn new(
         mut device: Box<dyn Device>,
         numbers: NumberFormat,
@@ -183,7 +187,7 @@ impl Trainer {
         self.step
     }
 
-    /// The device and a step's program there, to be measured: steps made by it directly are not counted, and what they train is of no use.
+    /// For benchmarking, the device and the program of one step: steps run through it are not counted, and leave the state unusable.
     pub fn program(&mut self) -> (&mut dyn Device, usize) {
         (&mut *self.device, self.program)
     }
@@ -210,7 +214,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// `steps` steps; (mean loss, gradient's norm) of each. The host waits once for every [`RING`] of them.
+    /// Runs `steps` steps and returns (mean loss, gradient norm) of each. The host synchronises once every [`RING`] steps.
     pub fn run(&mut self, steps: u64) -> Result<Vec<(f64, f64)>> {
         let mut all = Vec::with_capacity(steps as usize);
         let mut left = steps;

@@ -1,4 +1,4 @@
-//! Sampling that never leaves the device until the images are there: one program for a step, whose place in the walk is on the device.
+//! Sampling entirely on a device, up to the final images: one program per step, whose index in the walk is kept on the device.
 
 use super::compile::{self, Compiler};
 use super::{DeviceBackend, le_bytes, space_to_depth};
@@ -47,7 +47,7 @@ fn row(step: &Step, diffusion: &Diffusion) -> StepCoefficients {
 }
 
 impl Walker {
-    /// Whether all of a walk can be done on a device: four numbers of an image are drawn at once.
+    /// Whether a whole walk can run on a device: random numbers are drawn four at a time.
     pub fn can(unet: &UNet) -> bool {
         unet.image().len().is_multiple_of(4)
     }

@@ -17,8 +17,8 @@ use proptest::prelude::*;
 proptest! {
     #![proptest_config(cases(24))]
 
-    /// What the network reads: the images' numbers at their places, in blocks or not, and 0 in the channels that only fill a pack, whatever
-    /// lay there before. Of a training step, of a walk's start and of its steps.
+    /// The network's input: every number of the images at its position, with and without space to depth, and 0 in the padding channels,
+    /// whatever was there before. For a training step, the start of a walk and its steps.
     #[test]
     fn images_stand_in_their_frames(seed: u64, block in 1usize..3, channels in prop_oneof![Just(1usize), Just(3usize)], bf16: bool) {
         if !is_here() {
@@ -147,8 +147,8 @@ proptest! {
         let (mut losses, mut dout) = (vec![0u8; losses_at.bytes], vec![0u8; dout_at.bytes]);
         device.download(losses_at, &mut losses).unwrap();
         device.download(dout_at, &mut dout).unwrap();
-        // A probability of the decoder is the difference of two numbers near 0 or 1, whose last bits are the mathematical library's: this much of
-        // it is not known. Of each output's number, 0 where there is no decoder.
+        // A decoder probability is the difference of two numbers near 0 or 1, whose last bits depend on the maths library.
+        // This is its relative uncertainty, for each output number; 0 where there is no decoder.
         let unknown = |at: usize| {
             let (image, within) = (at / (len * outputs), at % (len * outputs));
             let (pixel, c) = (within / (outputs * channels), within % channels);

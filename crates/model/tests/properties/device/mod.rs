@@ -60,7 +60,7 @@ fn device() -> Box<dyn Programs> {
     panic!("this build has no emulated device");
 }
 
-/// Whether there is a device; one word where there is none.
+/// Whether there is a device; prints a message if there is none.
 fn is_here() -> bool {
     #[cfg(feature = "cuda")]
     if on_gpu()
@@ -72,7 +72,7 @@ fn is_here() -> bool {
     true
 }
 
-/// `n` cases; on a GPU, where every case chooses algorithms anew and time is short, a few of them, whose first failure is told as it is.
+/// `n` cases; on a GPU, where every case selects algorithms again and time is short, only a few, and failures are not shrunk.
 fn cases(n: u32) -> ProptestConfig {
     match on_gpu() {
         true => ProptestConfig { cases: n.min(6), max_shrink_iters: 0, failure_persistence: None, ..ProptestConfig::default() },
@@ -127,7 +127,7 @@ proptest! {
         let inputs = TrainInputs { images: &images, seed, batch, flip, rates: &rates };
         let mut there = Trainer::new(device(), F32, &unet, &d, &start(), inputs).unwrap();
         let mut told = there.run(1).unwrap();
-        // The first update copies the average.
+        // The first update copies the weights to the average.
         let first = there.state().unwrap();
         prop_assert!(first.theta == first.ema);
         told.extend(there.run(steps - 1).unwrap());
@@ -162,7 +162,7 @@ proptest! {
         let mut engine = Engine::with_weights(&unet, Precision::F32, weights.clone()).unwrap();
         let mut walk = Walk::new(&mut engine, &d, &sampler).unwrap();
         let here = walk.run(seed, first, 2, &[1, 20]).unwrap();
-        // Where the network's error grows from step to step, what its weights' last places do to the host's own images is the measure.
+        // Errors can grow from step to step, so the tolerance is how far changes in the weights' last place move the host's own images.
         let nudged = nudge(&weights, seed);
         let mut engine = Engine::with_weights(&unet, Precision::F32, nudged).unwrap();
         let moved = Walk::new(&mut engine, &d, &sampler).unwrap().run(seed, first, 2, &[1, 20]).unwrap();
@@ -315,7 +315,7 @@ fn a_walk_is_made_once() {
     let counted = Box::new(ddpm_kernels::device::counted::Counted::default());
     let mut engine = Engine::remote(&unet, counted, F32).unwrap().load(weights);
     let mut walk = Walk::new(&mut engine, &d, &Sampler::ancestral()).unwrap();
-    // The number of a program that is loaded beside it: it grows until the device is taken anew.
+    // The number of an extra program loaded next to them: it grows until the device is reserved again.
     let mut more = |images: usize| walk.program(images).unwrap().unwrap().0.load(Vec::new()).unwrap();
     let first = more(3);
     assert_eq!([more(3), more(2), more(4), more(4)], [first + 1, first + 2, first, first + 1]);

@@ -1,5 +1,5 @@
-//! Files from elsewhere: fetched into a file beside their place, resumed where that was interrupted, and put in place only once their
-//! digest is right.
+//! Downloads: a file is fetched into a partial file beside its destination, resumed if interrupted, and moved into place only once its
+//! digest has been verified.
 
 use super::images::hex;
 use crate::base::error::Meaning;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that is known by its content.
 pub struct Known<'a> {
-    /// Where it is to be had.
+    /// Where to download it.
     pub url: &'a str,
     /// Its length.
     pub bytes: u64,

@@ -7,6 +7,7 @@ use image::{ColorType, ImageReader};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Loads the images of a folder in the order of their file names; the last `held_out` are held out.
 pub fn load(path: &Path, held_out: usize) -> Result<Dataset> {
     let mut files: Vec<PathBuf> = fs::read_dir(path)
         .with_context(|| format!("{}: cannot be listed; expected a folder of PNG or JPEG images", path.display()))?

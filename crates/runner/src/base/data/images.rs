@@ -121,7 +121,7 @@ pub(crate) fn few(name: &str, n: usize, seed: u8) -> Dataset {
 mod tests {
     use super::*;
 
-    /// The digest is of the images, where they are cut, and their shape: what numbers depend on, and no name.
+    /// The digest covers the images, the split and their shape, which the numbers depend on, but not the name.
     #[test]
     fn a_digest_is_of_all_that_numbers_depend_on() {
         let a = few("a", 9, 1);

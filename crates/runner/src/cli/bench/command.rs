@@ -48,10 +48,10 @@ pub struct Bench {
     /// Channels of the images
     #[arg(long, default_value_t = 3)]
     colours: usize,
-    /// Images in a step; the base's, or 8
+    /// Batch size [default: the base's, or 8]
     #[arg(long)]
     batch: Option<usize>,
-    /// What products are computed in: f32, bf16, or on a GPU tf32; the base's, or f32
+    /// Precision of the arithmetic: f32, bf16, or on a GPU tf32 [default: the base's, or f32]
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
     /// The device: auto, cpu or cuda:N
@@ -63,16 +63,16 @@ pub struct Bench {
     /// Steps that are timed
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Steps before them
+    /// Warm-up steps, which are not timed
     #[arg(long, default_value_t = 2)]
     warmup: u32,
     /// Say where the time goes
     #[arg(long, conflicts_with_all = ["plan", "algorithms"])]
     breakdown: bool,
-    /// Count what a step asks of a GPU, by operation, and run nothing; needs none
+    /// Count what a step would execute on a GPU, by operation, without running it; needs no GPU
     #[arg(long, conflicts_with = "algorithms")]
     plan: bool,
-    /// List what the GPU's library offers for each convolution, with times; * is what is used
+    /// List the algorithms that the GPU's library offers for each convolution, with their times; * marks the one in use
     #[arg(long)]
     algorithms: bool,
     /// Print JSON

@@ -66,7 +66,7 @@ impl<'a> MeasuredStep<'a> {
         Ok(MeasuredStep::Train(Box::new(trainer)))
     }
 
-    /// A walk of the network, and what it is measured by.
+    /// Calls `measure` with a sampling walk of the network and the batch size.
     fn walk<R>(&mut self, measure: impl FnOnce(&mut Walk, usize) -> Result<R>) -> Result<R> {
         match self {
             MeasuredStep::Train(_) => unreachable!("a training step has no walk"),

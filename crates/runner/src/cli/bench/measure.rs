@@ -197,7 +197,7 @@ impl Timing {
         Ok(steps)
     }
 
-    /// The most that the device can do; nobody's where it is emulated.
+    /// Peak performance of the device; none if it is emulated.
     fn peak(&self, precision: Precision) -> Result<Option<f64>> {
         Ok(match (self.device, precision) {
             (Device::Cpu, Precision::Bf16) => Some(peak::<Bf16>()),

@@ -1,7 +1,7 @@
 //! A cluster under Slurm: the plan becomes a job array, one element for each group of jobs.
 //!
-//! There is no daemon and no database. A submission is a folder in the store with the plan and the script; it names its array after
-//! itself, so what became of its elements can be asked of Slurm at any time, from any machine. What is done is in the store, as always.
+//! There is no daemon and no database. A submission is a folder in the store with the plan and the script; its array has the folder's
+//! name, so Slurm can be queried about its elements at any time, from any machine. Results are in the store, as always.
 
 mod queue;
 mod script;
@@ -38,14 +38,14 @@ pub struct Slurm<'a> {
     pub program: PathBuf,
     /// What each element asks for.
     pub allocation: &'a Allocation,
-    /// Whether to stay until nothing is in Slurm's hands.
+    /// Whether to wait until no job is pending or running in Slurm.
     pub wait: bool,
 }
 
 impl Executor for Slurm<'_> {
     fn execute(&self, jobs: &[Job]) -> Result<()> {
         {
-            // One at a time asks and submits: two would submit the same.
+            // Only one process at a time queries and submits: two would submit the same jobs.
             let _claim = Claim::wait(&self.store.root().join(FOLDER))?;
             let known = known(self.store)?;
             let free = |job: &&Job| !known.get(&job.id).is_some_and(Element::is_in_hand);
@@ -88,13 +88,13 @@ impl Slurm<'_> {
         let path = folder.join("script.sh");
         atomic::write(&path, text(&name, groups.len(), self.allocation, at).as_bytes())?;
         let id = queue::submit(&path).inspect_err(|_| drop(fs::remove_dir_all(&folder)))?;
-        eprintln!("submitted {} elements as job {id}; what they say is in {}", groups.len(), folder.display());
+        eprintln!("submitted {} elements as job {id}; their output is in {}", groups.len(), folder.display());
         Ok(())
     }
 }
 
-/// For every job that was ever submitted from this store and of which Slurm still says something, what it says: where it was submitted
-/// several times, of the one that Slurm is at or will be, else of the last.
+/// The state of every job that was submitted from this store and that Slurm still knows. For a job that was submitted several times, that
+/// of the pending or running submission, otherwise that of the latest.
 pub fn known(store: &Store) -> Result<BTreeMap<String, Element>> {
     let mut found: BTreeMap<String, Element> = BTreeMap::new();
     for folder in submissions(store)? {
@@ -117,7 +117,7 @@ pub fn known(store: &Store) -> Result<BTreeMap<String, Element>> {
     Ok(found)
 }
 
-/// What can be said of a job that was submitted, has no record, and of which Slurm says nothing any more.
+/// What the history says about a job that was submitted, has no record, and is no longer known to Slurm.
 pub fn traces(store: &Store, id: &str) -> &'static str {
     match history::of(&store.run(id)).last().map(|entry| entry.event) {
         None => "never started, and Slurm knows it no more: it was cancelled there, or lost",

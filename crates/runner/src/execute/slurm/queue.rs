@@ -72,7 +72,7 @@ pub fn elements(name: &str) -> Result<BTreeMap<usize, Element>> {
     Ok(merged(&ended, &waiting))
 }
 
-/// What `sacct` and `squeue` say together: of one that was queued up again its present state.
+/// The output of `sacct` and `squeue`, merged: for a requeued element, its current state.
 fn merged(sacct: &str, squeue: &str) -> BTreeMap<usize, Element> {
     let mut found = accounted(sacct);
     found.extend(queued(squeue));

@@ -15,7 +15,7 @@ pub struct Allocation {
     pub partition: Option<String>,
     /// The account.
     pub account: Option<String>,
-    /// The time limit, as Slurm writes it: `MINUTES` or `[DAYS-]HOURS:MINUTES:SECONDS`. An element that meets it goes on in its next turn.
+    /// The time limit, as Slurm writes it: `MINUTES` or `[DAYS-]HOURS:MINUTES:SECONDS`. An element that reaches it is requeued and resumes.
     pub time: Option<String>,
     /// GPUs.
     pub gpus: Option<u32>,
@@ -23,9 +23,9 @@ pub struct Allocation {
     pub cpus: Option<u32>,
     /// Memory, as Slurm writes it: `16G`.
     pub memory: Option<String>,
-    /// Elements that run at a time; as many as the cluster lets where absent.
+    /// Maximum number of elements running at a time; if absent, as many as the cluster allows.
     pub at_a_time: Option<u32>,
-    /// Seconds before the time limit at which an element leaves a checkpoint and queues up again.
+    /// Seconds before the time limit at which an element saves a checkpoint and is requeued.
     pub ahead: Option<u32>,
     /// Seconds between checkpoints.
     pub checkpoint_every: Option<u64>,
@@ -109,8 +109,8 @@ pub fn text(name: &str, elements: usize, a: &Allocation, at: Places) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A signal ahead of the time limit makes the work leave a checkpoint, and the element queues up again. A cancellation or a preemption
-/// makes it leave a checkpoint too; whether it comes back is Slurm's to say.
+/// On a signal ahead of the time limit the work saves a checkpoint and the element is requeued. On a cancellation or a preemption it
+/// saves a checkpoint too; whether it is requeued is up to Slurm.
 const TAIL: &str = r#"work=$!
 limit=
 trap 'limit=yes; kill -USR1 $work' USR1
