@@ -245,7 +245,7 @@ fn shipped_experiments_are_whole() {
         }
     }
     let of = |name: &str| cells.iter().find(|(n, _)| n == name).unwrap().1;
-    assert_eq!((of("table2-fashion-cpu"), of("table1-cifar10-paper"), of("samplers-fashion-cpu")), (6, 2, 7));
+    assert_eq!((of("table2-fashion-cpu"), of("table1-cifar10-paper"), of("samplers-fashion-cpu")), (6, 2, 9));
     let paper =
         Config::checked(&ddpm_runner::experiment::yaml::read(&support::root().join("experiments/bases/cifar10-paper.yaml")).unwrap(), "b")
             .unwrap();

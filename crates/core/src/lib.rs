@@ -18,7 +18,7 @@
 //! let linear = Schedule::named("linear").unwrap(); // beta from 1e-4 to 0.02
 //! let process = Process::from_schedule(&linear, 1000, BetaScale::AsGiven)?;
 //! let data = GaussianData { mean: 0.1, std: 0.5 };
-//! let term = |t| data.expected_term(&process, t, data.optimal_sigma2(&process, t).ln());
+//! let term = |t| data.expected_term(&process, t, libm::log(data.optimal_sigma2(&process, t)));
 //! let bound = data.expected_prior_term(&process) + (1..=1000).map(term).sum::<f64>(); // nats
 //! assert!((bound - data.entropy()).abs() < 1e-4, "{bound} {}", data.entropy());
 //! # Ok::<(), ddpm_core::Error>(())

@@ -66,9 +66,68 @@ struct Architect<'a> {
     builder: Builder,
     network: &'a Network,
     layers: u64,
+    /// Sizes of the feature maps that skip connections carry.
+    skips: Vec<Frame>,
 }
 
 impl Architect<'_> {
+    /// The layers of the time embedding: those that all share, and the one that adds it to the input.
+    fn time(&mut self) -> (Option<[Dense; 2]>, Option<Dense>) {
+        let (ch, wide, b) = (self.network.channels, 4 * self.network.channels, &mut self.builder);
+        if self.network.time_embedding == TimeEmbedding::None {
+            return (None, None);
+        }
+        let time = [b.dense("time.0", ch, wide), b.dense("time.1", wide, wide)];
+        let at_input = (self.network.time_embedding == TimeEmbedding::InputOnly).then(|| b.dense("time.input", wide, ch));
+        (Some(time), at_input)
+    }
+
+    /// A residual block, with attention at the resolutions that have it. `map` becomes its result's size.
+    fn attending_block(&mut self, name: &str, from: Frame, map: &mut Frame, multiplier: usize) -> (Box<ResBlock>, Option<Box<Attention>>) {
+        let block = Box::new(self.block(name, from, self.network.channels * multiplier));
+        map.c = self.network.channels * multiplier;
+        let attends = self.network.attention.contains(&map.h);
+        (block, attends.then(|| Box::new(self.attention(&format!("{name}.attention"), *map))))
+    }
+
+    /// The levels from the highest resolution to the lowest; `map` is the size at hand.
+    fn down(&mut self, map: &mut Frame) -> Vec<Down> {
+        let (network, mut down) = (self.network, Vec::new());
+        self.skips.push(*map);
+        for (level, multiplier) in network.multipliers.iter().enumerate() {
+            for block in 0..network.blocks {
+                let (block, attention) = self.attending_block(&format!("down.{level}.{block}"), *map, map, *multiplier);
+                down.push(Down::Block(block, attention));
+                self.skips.push(*map);
+            }
+            if level + 1 < network.multipliers.len() {
+                down.push(Down::Halve(self.builder.conv(&format!("down.{level}.halve"), 3, *map, map.c, Resample::Halve, 1.0)));
+                *map = Frame { h: map.h / 2, w: map.w / 2, ..*map };
+                self.skips.push(*map);
+            }
+        }
+        down
+    }
+
+    /// The levels back to the highest resolution: one block more each, and every one reads a skip connection unless that is cut.
+    fn up(&mut self, map: &mut Frame) -> Vec<Up> {
+        let (network, mut up) = (self.network, Vec::new());
+        for (level, multiplier) in network.multipliers.iter().enumerate().rev() {
+            for block in 0..=network.blocks {
+                let skip = self.skips.pop().expect("one for each block on the way up");
+                let kept = network.skips.kept(map.h);
+                let from = Frame { c: map.c + if kept { skip.c } else { 0 }, ..*map };
+                let (block, attention) = self.attending_block(&format!("up.{level}.{block}"), from, map, *multiplier);
+                up.push(Up::Block(kept, block, attention));
+            }
+            if level > 0 {
+                up.push(Up::Double(self.builder.conv(&format!("up.{level}.double"), 3, *map, map.c, Resample::Double, 1.0)));
+                *map = Frame { h: map.h * 2, w: map.w * 2, ..*map };
+            }
+        }
+        up
+    }
+
     fn block(&mut self, name: &str, from: Frame, out: usize) -> ResBlock {
         let (b, groups, map) = (&mut self.builder, self.network.groups, Frame { c: out, ..from });
         self.layers += 1;
@@ -101,56 +160,15 @@ impl UNet {
     pub fn new(network: &Network, image: ImageShape, out_channels: usize) -> Result<UNet> {
         network.check(image)?;
         let (ch, area) = (network.channels, network.block_size * network.block_size);
-        let mut a = Architect { builder: Builder::default(), network, layers: 0 };
-        let wide = 4 * ch;
-        let (time, time_at_input) = match network.time_embedding {
-            TimeEmbedding::None => (None, None),
-            TimeEmbedding::EveryBlock => (Some([a.builder.dense("time.0", ch, wide), a.builder.dense("time.1", wide, wide)]), None),
-            TimeEmbedding::InputOnly => {
-                let time = [a.builder.dense("time.0", ch, wide), a.builder.dense("time.1", wide, wide)];
-                (Some(time), Some(a.builder.dense("time.input", wide, ch)))
-            }
-        };
+        let mut a = Architect { builder: Builder::default(), network, layers: 0, skips: Vec::new() };
+        let (time, time_at_input) = a.time();
         let mut map = Frame { h: image.height / network.block_size, w: image.width / network.block_size, c: image.channels * area };
         let stem = a.builder.conv("stem", 3, map, ch, Resample::Same, 1.0);
         map.c = ch;
-        let mut skips = vec![map];
-        let mut down = Vec::new();
-        let levels = network.multipliers.len();
-        for (level, multiplier) in network.multipliers.iter().enumerate() {
-            for block in 0..network.blocks {
-                let name = format!("down.{level}.{block}");
-                let res = a.block(&name, map, ch * multiplier);
-                map.c = ch * multiplier;
-                let attention = network.attention.contains(&map.h).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
-                down.push(Down::Block(Box::new(res), attention));
-                skips.push(map);
-            }
-            if level + 1 < levels {
-                down.push(Down::Halve(a.builder.conv(&format!("down.{level}.halve"), 3, map, map.c, Resample::Halve, 1.0)));
-                map = Frame { h: map.h / 2, w: map.w / 2, ..map };
-                skips.push(map);
-            }
-        }
+        let down = a.down(&mut map);
         let middle = (a.block("middle.0", map, map.c), a.attention("middle.attention", map), a.block("middle.1", map, map.c));
-        let mut up = Vec::new();
-        for (level, multiplier) in network.multipliers.iter().enumerate().rev() {
-            for block in 0..=network.blocks {
-                let name = format!("up.{level}.{block}");
-                let skip = skips.pop().expect("one for each block on the way up");
-                let kept = network.skips.kept(map.h);
-                let from = Frame { c: map.c + if kept { skip.c } else { 0 }, ..map };
-                let res = a.block(&name, from, ch * multiplier);
-                map.c = ch * multiplier;
-                let attention = network.attention.contains(&map.h).then(|| Box::new(a.attention(&format!("{name}.attention"), map)));
-                up.push(Up::Block(kept, Box::new(res), attention));
-            }
-            if level > 0 {
-                up.push(Up::Double(a.builder.conv(&format!("up.{level}.double"), 3, map, map.c, Resample::Double, 1.0)));
-                map = Frame { h: map.h * 2, w: map.w * 2, ..map };
-            }
-        }
-        assert!(skips.is_empty(), "{} connections are left", skips.len());
+        let up = a.up(&mut map);
+        assert!(a.skips.is_empty(), "{} connections are left", a.skips.len());
         let norm = a.builder.norm("out.norm", map.c, network.groups);
         let out = a.builder.conv("out.conv", 3, map, out_channels * area, Resample::Same, NEAR_ZERO);
         Ok(UNet {
@@ -181,9 +199,19 @@ impl UNet {
         self.parameters.iter().map(Parameter::len).sum()
     }
 
-    /// Multiply-accumulates of one image's forward pass. Training costs about six FLOPs for each.
+    /// Multiply-accumulates of one image's forward pass.
     pub fn macs(&self) -> u64 {
         self.macs
+    }
+
+    /// Floating-point operations of one image's forward pass: a multiplication and an addition for each multiply-accumulate.
+    pub fn forward_flops(&self) -> f64 {
+        2.0 * self.macs as f64
+    }
+
+    /// Floating-point operations of one image in a training step: the backward pass costs twice the forward pass.
+    pub fn training_flops(&self) -> f64 {
+        3.0 * self.forward_flops()
     }
 
     /// Height, width and channels of the images.

@@ -126,11 +126,7 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
                     };
                     let clock = &self.clock;
                     let make = |image: usize, out: &mut [f32]| clock.time(Part::ForwardOperands, || operand.make(image, true, out));
-                    let mut bias: Vec<f32> = node.convs.iter().flat_map(|c| numbers.of(c.bias)).copied().collect();
-                    if let Some(shift) = node.shift {
-                        let rows = self.time.shifts[shift].chunks(bias.len());
-                        bias = rows.flat_map(|row| row.iter().zip(&bias).map(|(a, b)| a + b)).collect();
-                    }
+                    let bias = bias(node, &numbers, &self.time.shifts);
                     let accumulate = !node.residual.is_empty();
                     if let (false, Some(packed)) = (keep, self.packed.get(at)) {
                         clock.time(Part::Forward, || conv::forward(layer, packed, operand.source(&make), &bias, accumulate, &mut y));
@@ -259,6 +255,15 @@ fn pieces(mut all: &mut [f32], ranges: impl Iterator<Item = (usize, usize)>) -> 
     found
 }
 
+/// The convolutions' biases, one row for all images, or with the shift one for each.
+fn bias(node: &ConvNode, numbers: &ParameterSlices, shifts: &[Vec<f32>]) -> Vec<f32> {
+    let bias: Vec<f32> = node.convs.iter().flat_map(|c| numbers.of(c.bias)).copied().collect();
+    match node.shift {
+        None => bias,
+        Some(shift) => shifts[shift].chunks(bias.len()).flat_map(|row| row.iter().zip(&bias).map(|(a, b)| a + b)).collect(),
+    }
+}
+
 /// Gradients of a convolution's parameters, of its shift, and of its parts.
 fn backward_conv<F: Format<Number = f32, Element: Scratch>>(
     layer: &Layer<F>,
@@ -269,9 +274,22 @@ fn backward_conv<F: Format<Number = f32, Element: Scratch>>(
     gradient: &mut [f32],
     offsets: &[usize],
 ) {
-    let (node, batch) = (operand.node, operand.batch);
-    let (input, out) = (layer.shape.input, layer.shape.output());
-    let clock = operand.clock;
+    parameter_gradients(layer, operand, dy, dshift, gradient, offsets);
+    if !dparts.is_empty() {
+        input_gradients(layer, operand, dy, dparts, gradient, offsets);
+    }
+}
+
+/// Of weights, biases and shift.
+fn parameter_gradients<F: Format<Number = f32, Element: Scratch>>(
+    layer: &Layer<F>,
+    operand: &OperandSource,
+    dy: &[f32],
+    dshift: Option<&mut Vec<f32>>,
+    gradient: &mut [f32],
+    offsets: &[usize],
+) {
+    let (node, batch, clock, out) = (operand.node, operand.batch, operand.clock, layer.shape.output());
     clock.time(Part::WeightGradient, || {
         scratch::with(batch * out.c, |db: &mut [f32]| {
             conv::bias_gradient(out, dy, db);
@@ -287,10 +305,18 @@ fn backward_conv<F: Format<Number = f32, Element: Scratch>>(
     let recompute = |image: usize, out: &mut [f32]| operand.make(image, false, out);
     let ranges = node.convs.iter().map(|c| (offsets[c.weight], offsets[c.weight + 1]));
     clock.time(Part::WeightGradient, || conv::weight_gradient(layer, operand.source(&recompute), dy, &mut pieces(gradient, ranges)));
-    if dparts.is_empty() {
-        return;
-    }
-    let c = input.c;
+}
+
+/// Of the feature maps that are read, through the normalisation, and of the normalisation's parameters.
+fn input_gradients<F: Format<Number = f32, Element: Scratch>>(
+    layer: &Layer<F>,
+    operand: &OperandSource,
+    dy: &[f32],
+    dparts: &mut [Open],
+    gradient: &mut [f32],
+    offsets: &[usize],
+) {
+    let (node, batch, clock, c) = (operand.node, operand.batch, operand.clock, layer.shape.input.c);
     scratch::with(batch * 2 * c, |partial: &mut [f32]| {
         let begun: Vec<bool> = dparts.iter().map(|d| d.1).collect();
         // One sink an image: its part of every part's gradient, and of the normalisation's.

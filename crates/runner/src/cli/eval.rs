@@ -12,6 +12,7 @@ use crate::store::BoundBreakdown;
 use crate::store::progress::Reporter;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use ddpm_core::likelihood::{Bound, UnderVariances};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -103,18 +104,7 @@ impl Eval {
             return Ok(Exit::Ok);
         }
         print(&format!("{} bits/dim on {n} {split} images\n", number(measured.value, measured.std_err, 4)));
-        for (name, part) in [
-            ("prior L_T", bound.prior),
-            ("variance mismatch", bound.variance_mismatch),
-            ("mean error", bound.mean_error),
-            ("decoder L_0", bound.decoder),
-        ] {
-            print(&format!("  {name:<18} {part:.6}\n"));
-        }
-        print("if the reverse variance were\n");
-        for (name, total) in [("fixed-small", under.fixed_small), ("fixed-large", under.fixed_large), ("the best", under.optimal)] {
-            print(&format!("  {name:<18} {total:.6}\n"));
-        }
+        print(&breakdown(&bound, &under));
         if let Some(authors) = authors {
             print(&format!(
                 "{} over whole batches of 256, as the authors: {} images\n",
@@ -130,4 +120,18 @@ impl Eval {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// What a bound is made of, and what it would be under other variances.
+fn breakdown(bound: &Bound, under: &UnderVariances) -> String {
+    let line = |(name, value): (&str, f64)| format!("  {name:<18} {value:.6}\n");
+    let parts = [
+        ("prior L_T", bound.prior),
+        ("variance mismatch", bound.variance_mismatch),
+        ("mean error", bound.mean_error),
+        ("decoder L_0", bound.decoder),
+    ];
+    let others = [("fixed-small", under.fixed_small), ("fixed-large", under.fixed_large), ("the best", under.optimal)];
+    let of = |rows: &[(&str, f64)]| rows.iter().copied().map(line).collect::<String>();
+    format!("{}if the reverse variance were\n{}", of(&parts), of(&others))
 }

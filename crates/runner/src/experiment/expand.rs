@@ -60,14 +60,7 @@ struct Choice {
 /// The cells of `file` over the base's `tree`, each checked. Errors say where the value stands.
 pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[String]) -> Result<Vec<Cell>, ConfigError> {
     let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
-    if file.seeds.is_empty() {
-        return Err(at("seeds".into(), "expected at least one".into()));
-    }
-    let mut seeds = file.seeds.clone();
-    seeds.sort_unstable();
-    if let Some(pair) = seeds.windows(2).find(|w| w[0] == w[1]) {
-        return Err(at("seeds".into(), format!("{} stands twice", pair[0])));
-    }
+    check_seeds(file, origin)?;
     let mut shared = tree;
     // The base by itself first, so that its own mistakes are reported under its own name.
     Config::checked(&shared, base)?;
@@ -76,40 +69,75 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
         set(&mut shared, &path, value.clone(), origin)?;
     }
     let axes = file.grid.iter().map(|(name, values)| choices(name, values, origin)).collect::<Result<Vec<_>, _>>()?;
-    let product = axes.iter().try_fold(file.seeds.len(), |n, axis| n.checked_mul(axis.len())).filter(|n| *n <= MAX_JOBS);
-    if product.is_none() {
-        let sizes: Vec<String> = axes.iter().map(|a| a.len().to_string()).collect();
-        let problem = format!("{} values times {} seeds are more than {MAX_JOBS} jobs: split the grid", sizes.join(" x "), seeds.len());
-        return Err(at("grid".into(), problem));
-    }
+    check_size(&axes, file.seeds.len(), origin)?;
     apart(&axes, flags, origin)?;
     let excluded =
         file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
-    let mut cells = Vec::new();
-    let (mut places, mut excludes) = (vec![0; axes.len()], vec![false; excluded.len()]);
-    loop {
-        let chosen: Vec<&Choice> = axes.iter().zip(&places).map(|(axis, i)| &axis[*i]).collect();
+    let (mut cells, mut excludes) = (Vec::new(), vec![false; excluded.len()]);
+    for chosen in combinations(&axes) {
         let sets: Vec<&(String, Value)> = chosen.iter().flat_map(|c| &c.sets).collect();
         let excluding: Vec<usize> = (0..excluded.len()).filter(|i| agrees(&excluded[*i], &sets)).collect();
         excluding.iter().for_each(|i| excludes[*i] = true);
         if excluding.is_empty() {
             cells.push(cell(&shared, &chosen, file, origin, flags)?);
         }
-        // An odometer: the last axis turns fastest.
-        let Some(turning) = (0..axes.len()).rev().find(|&i| places[i] + 1 < axes[i].len()) else { break };
-        places[turning] += 1;
-        places[turning + 1..].fill(0);
     }
     if cells.is_empty() {
         return Err(at("exclude".into(), "leaves no cell".into()));
     }
+    if let Some(i) = excludes.iter().position(|excludes| !excludes) {
+        return Err(at(format!("exclude[{i}]"), "agrees with no combination of the axes' values".into()));
+    }
+    check_cells(file, &cells, origin)?;
+    Ok(cells)
+}
+
+fn check_seeds(file: &GridFile, origin: &str) -> Result<(), ConfigError> {
+    let error = |problem: String| Err(ConfigError::new(origin, "seeds", problem));
+    if file.seeds.is_empty() {
+        return error("expected at least one".into());
+    }
+    let mut seeds = file.seeds.clone();
+    seeds.sort_unstable();
+    match seeds.windows(2).find(|w| w[0] == w[1]) {
+        Some(pair) => error(format!("{} stands twice", pair[0])),
+        None => Ok(()),
+    }
+}
+
+/// Before anything is multiplied out.
+fn check_size(axes: &[Vec<Choice>], seeds: usize, origin: &str) -> Result<(), ConfigError> {
+    let product = axes.iter().try_fold(seeds, |n, axis| n.checked_mul(axis.len()));
+    if product.is_some_and(|n| n <= MAX_JOBS) {
+        return Ok(());
+    }
+    let sizes: Vec<String> = axes.iter().map(|a| a.len().to_string()).collect();
+    let problem = format!("{} values times {seeds} seeds are more than {MAX_JOBS} jobs: split the grid", sizes.join(" x "));
+    Err(ConfigError::new(origin, "grid", problem))
+}
+
+/// One choice of each axis, in all combinations: an odometer whose last axis turns fastest.
+fn combinations(axes: &[Vec<Choice>]) -> impl Iterator<Item = Vec<&Choice>> {
+    let mut places = Some(vec![0; axes.len()]);
+    std::iter::from_fn(move || {
+        let mut now = places.take()?;
+        let chosen = axes.iter().zip(&now).map(|(axis, i)| &axis[*i]).collect();
+        if let Some(turning) = (0..axes.len()).rev().find(|&i| now[i] + 1 < axes[i].len()) {
+            now[turning] += 1;
+            now[turning + 1..].fill(0);
+            places = Some(now);
+        }
+        Some(chosen)
+    })
+}
+
+/// No cell twice, and what the file says of cells is of cells that there are.
+fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
+    let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
     for (i, cell) in cells.iter().enumerate() {
         if let Some(twin) = cells[..i].iter().find(|other| other.config == cell.config) {
             return Err(at("grid".into(), format!("the cells {} and {} are one configuration", twin.label(), cell.label())));
         }
-    }
-    if let Some(i) = excludes.iter().position(|excludes| !excludes) {
-        return Err(at(format!("exclude[{i}]"), "agrees with no combination of the axes' values".into()));
     }
     for (place, conditions) in named_cells(file) {
         let wanted = condition(conditions, &place, origin)?;
@@ -127,7 +155,7 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
             return Err(at(format!("coding.rows[{i}].received"), format!("expected a share of T in (0, 1], got {}", row.received)));
         }
     }
-    Ok(cells)
+    Ok(())
 }
 
 /// Every place of the file that names cells.

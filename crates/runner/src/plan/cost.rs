@@ -39,8 +39,8 @@ impl Cost {
 /// Costs of jobs; what is known of a network is kept, since grids have many jobs and few networks.
 #[derive(Debug, Default)]
 pub struct Costs {
-    /// Network, its output channels; multiplications and parameters.
-    networks: Vec<(Network, usize, (u64, usize))>,
+    /// Network, its output channels; operations of an image forward and in training, parameters.
+    networks: Vec<(Network, usize, (f64, f64, usize))>,
 }
 
 impl Costs {
@@ -49,19 +49,18 @@ impl Costs {
         let config = &job.config;
         let out = config.diffusion().out_channels(data.shape.channels);
         let known = self.networks.iter().find(|(network, channels, _)| *channels == out && *network == config.network);
-        let (macs, parameters) = match known {
+        let (forward, train, parameters) = match known {
             Some((_, _, size)) => *size,
             None => {
                 let unet = config.unet(data.shape);
-                let size = (unet.macs(), unet.parameter_count());
+                let size = (unet.forward_flops(), unet.training_flops(), unet.parameter_count());
                 self.networks.push((config.network.clone(), out, size));
                 size
             }
         };
-        let forward = 2.0 * macs as f64;
         let (samples, evaluations) = passes(job);
         Cost {
-            train_flops: 3.0 * forward * config.training.batch as f64 * config.training.steps as f64,
+            train_flops: train * config.training.batch as f64 * config.training.steps as f64,
             sample_flops: forward * samples as f64,
             evaluate_flops: forward * evaluations as f64,
             checkpoint_bytes: 32 * parameters as u64,

@@ -25,7 +25,7 @@ impl Speed {
     pub fn measure(job: &Job, shape: ImageShape) -> Result<Speed> {
         let (unet, diffusion) = (job.config.unet(shape), job.config.diffusion());
         // Three training steps of about a teraflop together.
-        let n = job.config.training.batch.min((1e12 / (18.0 * unet.macs() as f64)) as usize).max(1);
+        let n = job.config.training.batch.min((1e12 / (3.0 * unet.training_flops())) as usize).max(1);
         // The contents of the images do not affect the time.
         let noise = Random::new(0, Stream::TrainNoise).normals(0, 0, n, shape.len());
         let x0 = Tensor::from_vec(noise, (n, shape.height, shape.width, shape.channels), &Device::Cpu)?;
@@ -49,8 +49,7 @@ impl Speed {
             training.update(|w, _, gradient| engine.gradient(w, &batch.xt, &batch.t, None, loss, gradient))?;
             train = train.min(start.elapsed().as_secs_f64());
         }
-        let flops = 2.0 * unet.macs() as f64 * n as f64;
-        Ok(Speed { train: 3.0 * flops / train, forward: flops / forward })
+        Ok(Speed { train: unet.training_flops() * n as f64 / train, forward: unet.forward_flops() * n as f64 / forward })
     }
 
     /// Seconds for all of `cost`.

@@ -3,7 +3,7 @@
 use super::entry::{Entry, coding};
 use crate::base::atomic;
 use crate::base::text::{number, wrapped};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, GridFile};
 use crate::metrics::Metric;
 use crate::store::{BoundBreakdown, TermAt};
 use anyhow::Result;
@@ -242,7 +242,13 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
         }
         summary.rows.push(row);
     }
-    let seeds = file.seeds.len();
+    summary.protocols = protocols(file, entries);
+    Ok(summary)
+}
+
+/// What each column was measured by. Unlike protocols in one column are said to be so.
+fn protocols(file: &GridFile, entries: &[Entry]) -> Vec<String> {
+    let (seeds, mut lines) = (file.seeds.len(), Vec::new());
     for metric in &file.metrics {
         let mut protocols: Vec<&str> = entries.iter().filter_map(|e| e.record.metrics.get(metric)).map(|m| m.protocol.as_str()).collect();
         protocols.sort_unstable();
@@ -250,13 +256,13 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
         let unlike = if protocols.len() > 1 { "UNLIKE PROTOCOLS, not comparable: " } else { "" };
         if !protocols.is_empty() {
             let shown: Vec<&str> = protocols.iter().map(|p| if seeds > 1 { without_error(p) } else { p }).collect();
-            summary.protocols.push(format!("{}: {unlike}{}", metric.heading(), shown.join(" | ")));
+            lines.push(format!("{}: {unlike}{}", metric.heading(), shown.join(" | ")));
         }
     }
-    if seeds > 1 && !summary.protocols.is_empty() {
-        summary.protocols.push(format!("±: standard error of the mean over {seeds} seeds"));
+    if seeds > 1 && !lines.is_empty() {
+        lines.push(format!("±: standard error of the mean over {seeds} seeds"));
     }
-    Ok(summary)
+    lines
 }
 
 /// A protocol without the explanation of its ±: across seeds, a different ± is shown.

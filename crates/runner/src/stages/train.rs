@@ -4,7 +4,7 @@ use super::options::RunOptions;
 use super::stepper::{Stepper, diverged};
 use crate::base::data::Dataset;
 use crate::base::stop;
-use crate::experiment::Job;
+use crate::experiment::{Job, TrainingConfig};
 use crate::store::checkpoints::{Checkpoint, Saver};
 use crate::store::claim::Claim;
 use crate::store::progress::{Reporter, Stage};
@@ -30,12 +30,7 @@ pub fn train(
 ) -> Result<(TrainingRecord, Vec<f32>)> {
     let config = &job.config.training;
     let (unet, diffusion) = (job.config.unet(data.info.shape), job.config.diffusion());
-    // A damaged record is made again from the checkpoint.
-    let ended = store.training_record(&job.training_id).unwrap_or_else(|why| {
-        eprintln!("{why:#}; it is made again from the checkpoint");
-        None
-    });
-    let ended = ended.filter(|r| r.format == FORMAT);
+    let ended = ended(store, job);
     if let Some(record) = ended.as_ref().filter(|r| matches!(r.outcome, Outcome::Diverged { .. })) {
         // Nothing is sampled from it, so it needs no checkpoint.
         return Ok((record.clone(), Vec::new()));
@@ -44,38 +39,9 @@ pub fn train(
     if let Some(record) = ended.filter(|r| r.steps == meta.step) {
         return Ok((record, training.into_ema()));
     }
-    let every = (config.steps / POINTS).max(1);
-    let mut outcome = Outcome::Finished {};
-    let (started, before, first) = (Instant::now(), meta.wall_s, meta.step);
     let mut saver = Saver::new(store, unet.parameters(), options.checkpoint_every);
     let mut stepper = Stepper::begin(job, data, diffusion, &unet, &training, options.ranks)?;
-    reporter.begin();
-    'training: while meta.step < config.steps {
-        for (loss, norm) in stepper.go_on(&mut training, meta.step)? {
-            if diverged(loss, norm) {
-                let step = meta.step + 1;
-                let reason = format!("training diverged at step {step}: loss {loss:.3e}, gradient norm {norm:.3e}");
-                outcome = Outcome::Diverged { reason };
-                break 'training;
-            }
-            meta.note(every, loss, norm);
-        }
-        meta.wall_s = before + started.elapsed().as_secs_f64();
-        let recent = meta.curve.last().map(|p| p.loss);
-        let told = reporter.tell(Stage::Train, meta.step, config.steps, (meta.step - first) * config.batch as u64, recent);
-        if meta.step < config.steps {
-            if stop::requested() {
-                claim.check()?;
-                stepper.fetch(&mut training)?;
-                saver.write(&training, &meta)?;
-            } else if saver.is_due() {
-                claim.check()?;
-                stepper.fetch(&mut training)?;
-                saver.begin(&training, &meta)?;
-            }
-            told?;
-        }
-    }
+    let outcome = run(config, &mut stepper, &mut training, &mut meta, &mut saver, claim, reporter)?;
     claim.check()?;
     saver.finish()?;
     // A diverged state is of no use, and resuming from it would not repeat what happened.
@@ -89,13 +55,63 @@ pub fn train(
         outcome,
         steps: meta.step,
         parameters: unet.parameter_count(),
-        flops: 6.0 * unet.macs() as f64 * config.batch as f64 * meta.step as f64,
+        flops: unet.training_flops() * config.batch as f64 * meta.step as f64,
         curve: meta.curve,
         wall_s: meta.wall_s,
         machine: Machine::here(),
     };
     store.leave_training_record(&record)?;
     Ok((record, training.into_ema()))
+}
+
+/// A training's record, where it has ended. A damaged one is made again from the checkpoint.
+fn ended(store: &Store, job: &Job) -> Option<TrainingRecord> {
+    let record = store.training_record(&job.training_id).unwrap_or_else(|why| {
+        eprintln!("{why:#}; it is made again from the checkpoint");
+        None
+    });
+    record.filter(|r| r.format == FORMAT)
+}
+
+/// Makes the steps that are left, with checkpoints on the way. A stop request is an error, after a last one.
+fn run(
+    config: &TrainingConfig,
+    stepper: &mut Stepper,
+    training: &mut Training,
+    meta: &mut CheckpointMeta,
+    saver: &mut Saver,
+    claim: &Claim,
+    reporter: &mut Reporter,
+) -> Result<Outcome> {
+    let every = (config.steps / POINTS).max(1);
+    let (started, before, first) = (Instant::now(), meta.wall_s, meta.step);
+    reporter.begin();
+    while meta.step < config.steps {
+        for (loss, norm) in stepper.go_on(training, meta.step)? {
+            if diverged(loss, norm) {
+                let step = meta.step + 1;
+                let reason = format!("training diverged at step {step}: loss {loss:.3e}, gradient norm {norm:.3e}");
+                return Ok(Outcome::Diverged { reason });
+            }
+            meta.note(every, loss, norm);
+        }
+        meta.wall_s = before + started.elapsed().as_secs_f64();
+        let recent = meta.curve.last().map(|p| p.loss);
+        let told = reporter.tell(Stage::Train, meta.step, config.steps, (meta.step - first) * config.batch as u64, recent);
+        if meta.step < config.steps {
+            if stop::requested() {
+                claim.check()?;
+                stepper.fetch(training)?;
+                saver.write(training, meta)?;
+            } else if saver.is_due() {
+                claim.check()?;
+                stepper.fetch(training)?;
+                saver.begin(training, meta)?;
+            }
+            told?;
+        }
+    }
+    Ok(Outcome::Finished {})
 }
 
 /// The state to go on from: the newest good checkpoint's, or the network's beginning.

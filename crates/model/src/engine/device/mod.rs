@@ -192,6 +192,13 @@ fn narrow(shared: &Shared, numbers: NumberFormat) -> Option<Op> {
     (numbers.kind == Type::Bf16).then(|| maps::narrow(shared.rows, shared.layout.len, shared.weights))
 }
 
+/// The embeddings of all steps, into `table`.
+fn upload_embeddings(device: &mut dyn Device, unet: &UNet, timesteps: usize, table: Span) -> Result<()> {
+    let t: Vec<usize> = (1..=timesteps).collect();
+    let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
+    Ok(device.upload(table, bytemuck::cast_slice(&embedding))?)
+}
+
 fn le_bytes(words: impl Iterator<Item = u32>) -> Vec<u8> {
     words.flat_map(u32::to_le_bytes).collect()
 }

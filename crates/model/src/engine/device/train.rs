@@ -5,7 +5,7 @@ use super::{dropping, le_bytes, space_to_depth};
 use crate::diffusion::Diffusion;
 use crate::engine::graph::Graph;
 use crate::error::Result;
-use crate::optimiser::{EpsilonMode, Training};
+use crate::optimiser::{EpsilonMode, Optimiser, Training};
 use crate::train_state::{ROWS, TrainState};
 use crate::unet::UNet;
 use ddpm_core::parameterisation::Affine;
@@ -13,7 +13,7 @@ use ddpm_core::{Objective, Prediction};
 use ddpm_kernels::adam::Epsilon;
 use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::train::{Adam, Clip, LossWeights, RING, Shard, TERMS, Terms, TrainImages, advance};
-use ddpm_kernels::device::{Device, Span};
+use ddpm_kernels::device::{Device, Op, Span};
 use ddpm_kernels::random::{Random, Stream};
 
 /// What is trained on: `[n, H, W, C]` bytes, and how.
@@ -74,6 +74,85 @@ pub struct Trainer {
     epochs: [Option<u64>; 2],
 }
 
+/// Where a step's data are on the device, beside the network's.
+#[derive(Clone, Copy)]
+struct Places {
+    images: TrainImages,
+    /// The step's number; a term of the bound for each t; the rate of each step.
+    step: Span,
+    terms: Span,
+    rates: Span,
+    /// Of a shard: its images, noise and losses.
+    x0: Span,
+    eps: Span,
+    losses: Span,
+    /// The shards' clipped gradients, added up.
+    sum: Span,
+    clip: Clip,
+}
+
+impl Places {
+    /// For a network of `n` parameters.
+    fn take(unet: &UNet, o: &Optimiser, inputs: &TrainInputs, timesteps: usize, n: usize, arena: &mut Arena) -> Places {
+        let (len, shards, each) = (unet.image().len(), o.clip_shards, inputs.batch / o.clip_shards);
+        let count = inputs.images.len() / len;
+        let images =
+            TrainImages { bytes: arena.take(inputs.images.len()), order: arena.take(8 * count), count, layout: space_to_depth(unet) };
+        let (partial, told) = Clip::room(shards);
+        let (step, terms, rates) = (arena.take(16), arena.take(8 * TERMS * (timesteps + 1)), arena.take(8 * inputs.rates.len().max(1)));
+        let clip =
+            Clip { n, limit: o.clip_norm, shards, step, told: arena.take(told), factor: arena.take(4), partial: arena.take(partial) };
+        let sum = arena.take(4 * n);
+        let [x0, eps] = [(); 2].map(|_| arena.take(4 * each * len));
+        Places { images, step, terms, rates, x0, eps, losses: arena.take(8 * each), sum, clip }
+    }
+
+    /// The operations of one shard: its images and noise, the network and back, and its clipped gradient added to the sum.
+    fn shard(&self, shard: usize, mut compiler: Compiler, (unet, diffusion): (&UNet, &Diffusion), inputs: &TrainInputs) -> Result<Vec<Op>> {
+        let (xt, t, each) = (compiler.x, compiler.t, compiler.batch);
+        compiler.dropout = (unet.dropout() > 0.0).then(|| dropping(unet, inputs.seed, shard * each, self.step));
+        let made = Shard {
+            kind: compiler.numbers.kind,
+            seed: inputs.seed,
+            batch: inputs.batch,
+            first: shard * each,
+            images: each,
+            timesteps: diffusion.process.timesteps(),
+            step: self.step,
+            terms: self.terms,
+            x0: self.x0,
+            eps: self.eps,
+            t,
+            xt,
+        };
+        compiler.ops.push(made.make(self.images, inputs.flip));
+        let out = compiler.forward(true)?;
+        let dout = compiler.arena.take(out.bytes);
+        let outputs = diffusion.out_channels(1);
+        compiler.ops.push(made.objective(self.images.layout, outputs, weights(diffusion), out, self.losses, dout));
+        compiler.backward(dout);
+        let gradient = compiler.shared.gradient.expect("a network that is trained has a gradient");
+        let mut ops = compiler.ops;
+        ops.extend(self.clip.apply(shard, gradient, (self.losses, each), self.sum));
+        compiler.arena.put(xt);
+        compiler.arena.put(t);
+        Ok(ops)
+    }
+}
+
+/// The optimiser as the device has it, reading its rates and its step there.
+fn adam(o: &Optimiser, rates: Span, step: Span) -> Adam {
+    Adam {
+        beta1: o.beta1,
+        beta2: o.beta2,
+        epsilon: o.epsilon,
+        epsilon_mode: if o.epsilon_mode == EpsilonMode::Hat { Epsilon::Hat } else { Epsilon::Corrected },
+        ema_decay: o.ema_decay,
+        rates,
+        step,
+    }
+}
+
 impl Trainer {
     /// Whether a whole training step can run on a device: random numbers are drawn four at a time.
     pub fn can(unet: &UNet) -> bool {
@@ -93,60 +172,14 @@ impl Trainer {
         compile::check(unet, &graph)?;
         let (timesteps, channels) = (diffusion.process.timesteps(), unet.time_channels());
         let shared = compile::share(unet.parameters(), timesteps, channels, ROWS, numbers, &mut arena);
-        let (image, shards, n) = (unet.image(), o.clip_shards, shared.layout.len);
-        let count = inputs.images.len() / image.len();
-        let images =
-            TrainImages { bytes: arena.take(inputs.images.len()), order: arena.take(8 * count), count, layout: space_to_depth(unet) };
-        let (partial, told) = Clip::room(shards);
-        let step = arena.take(16);
-        let terms = arena.take(8 * TERMS * (timesteps + 1));
-        let rates = arena.take(8 * inputs.rates.len().max(1));
-        let clip =
-            Clip { n, limit: o.clip_norm, shards, step, told: arena.take(told), factor: arena.take(4), partial: arena.take(partial) };
-        let sum = arena.take(4 * n);
-        let each = inputs.batch / shards;
-        let [x0, eps] = [(); 2].map(|_| arena.take(4 * each * image.len()));
-        let losses = arena.take(8 * each);
+        let (n, places) = (shared.layout.len, Places::take(unet, o, &inputs, timesteps, shared.layout.len, &mut arena));
+        let Places { images, clip, step, terms, rates, sum, .. } = places;
         let mut ops = Vec::new();
-        for shard in 0..shards {
-            let mut compiler = Compiler::new(&graph, &shared, numbers, each, &mut arena);
-            let (xt, t, first) = (compiler.x, compiler.t, shard * each);
-            compiler.dropout = (unet.dropout() > 0.0).then(|| dropping(unet, inputs.seed, first, step));
-            let made = Shard {
-                kind: numbers.kind,
-                seed: inputs.seed,
-                batch: inputs.batch,
-                first,
-                images: each,
-                timesteps,
-                step,
-                terms,
-                x0,
-                eps,
-                t,
-                xt,
-            };
-            compiler.ops.push(made.make(images, inputs.flip));
-            let out = compiler.forward(true)?;
-            let dout = compiler.arena.take(out.bytes);
-            let outputs = diffusion.out_channels(1);
-            compiler.ops.push(made.objective(images.layout, outputs, weights(diffusion), out, losses, dout));
-            compiler.backward(dout);
-            ops.append(&mut compiler.ops);
-            ops.extend(clip.apply(shard, shared.gradient.expect("a network that is trained has a gradient"), (losses, each), sum));
-            arena.put(xt);
-            arena.put(t);
+        for shard in 0..o.clip_shards {
+            let compiler = Compiler::new(&graph, &shared, numbers, inputs.batch / o.clip_shards, &mut arena);
+            ops.append(&mut places.shard(shard, compiler, (unet, diffusion), &inputs)?);
         }
-        let adam = Adam {
-            beta1: o.beta1,
-            beta2: o.beta2,
-            epsilon: o.epsilon,
-            epsilon_mode: if o.epsilon_mode == EpsilonMode::Hat { Epsilon::Hat } else { Epsilon::Corrected },
-            ema_decay: o.ema_decay,
-            rates,
-            step,
-        };
-        ops.push(adam.update(shared.rows, sum, n, (shared.weights.at != shared.rows.at).then_some(shared.weights)));
+        ops.push(adam(o, rates, step).update(shared.rows, sum, n, (shared.weights.at != shared.rows.at).then_some(shared.weights)));
         ops.push(advance(step));
         device.reserve(arena.bytes())?;
         let narrow = super::narrow(&shared, numbers).map(|op| device.load(vec![op])).transpose()?;
@@ -161,18 +194,16 @@ impl Trainer {
         device.upload(images.bytes, inputs.images)?;
         device.upload(step, bytemuck::cast_slice(&[training.step(), 0]))?;
         device.upload(rates, bytemuck::cast_slice(inputs.rates))?;
-        let t: Vec<usize> = (1..=timesteps).collect();
-        let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
-        device.upload(shared.table, bytemuck::cast_slice(&embedding))?;
+        super::upload_embeddings(&mut *device, unet, timesteps, shared.table)?;
         let rows = (0..=timesteps).flat_map(|t| if t == 0 { [0.0; TERMS] } else { self::terms(diffusion, t).numbers() });
         device.upload(terms, bytemuck::cast_slice(&rows.collect::<Vec<f64>>()))?;
         Ok(Trainer {
             device,
             layout: shared.layout.clone(),
-            count,
+            count: images.count,
             batch: inputs.batch,
             seed: inputs.seed,
-            shards,
+            shards: o.clip_shards,
             rows: shared.rows,
             order: images.order,
             told: clip.told,

@@ -93,9 +93,7 @@ impl Walker {
         if let Some(narrow) = narrow {
             device.run(narrow)?;
         }
-        let t: Vec<usize> = (1..=timesteps).collect();
-        let embedding: Vec<f32> = unet.embedding(&t)?.into_iter().map(|v| v as f32).collect();
-        device.upload(shared.table, bytemuck::cast_slice(&embedding))?;
+        super::upload_embeddings(&mut **device, unet, timesteps, shared.table)?;
         device.upload(list, &le_bytes(steps.iter().map(|step| step.t as u32)))?;
         device.upload(rows, &steps.iter().flat_map(|step| row(step, diffusion).bytes()).collect::<Vec<u8>>())?;
         Ok(Walker { claim, seed, images, len: image.len(), first, place, x, predicted, start, step, steps: steps.to_vec() })

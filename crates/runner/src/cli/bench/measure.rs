@@ -97,7 +97,7 @@ impl Timing {
         let Steps { times, parts, .. } = &mut steps;
         times.sort_by(f64::total_cmp);
         let s_median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
-        let flops_per_image = self.work.flops_per_mac() * unet.macs() as f64;
+        let flops_per_image = self.work.flops(&unet);
         let flop_per_s = flops_per_image * batch as f64 / s_median;
         // Before the peak is measured: its matrices are not the network's memory.
         let peak_mib = peak_mib();

@@ -19,11 +19,11 @@ pub enum StepKind {
 }
 
 impl StepKind {
-    /// Floating-point operations of a step for each multiplication of a forward pass: with its addition, and in training three times.
-    pub fn flops_per_mac(self) -> f64 {
+    /// Floating-point operations of a step for each image.
+    pub fn flops(self, unet: &UNet) -> f64 {
         match self {
-            StepKind::TrainStep => 6.0,
-            StepKind::Forward => 2.0,
+            StepKind::TrainStep => unet.training_flops(),
+            StepKind::Forward => unet.forward_flops(),
         }
     }
 }
