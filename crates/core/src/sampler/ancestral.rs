@@ -1,6 +1,6 @@
 //! Ancestral sampling (Ho et al. 2020, Algorithm 2), on all steps or on a respaced chain.
 
-use super::{Noise, Step};
+use super::step::{Noise, Step};
 use crate::error::Error;
 use crate::parameterisation::Prediction;
 use crate::process::Process;

@@ -1,6 +1,6 @@
 //! Denoising diffusion implicit models (Song, Meng & Ermon 2021, eq. 12).
 
-use super::{Noise, Step, pairs};
+use super::step::{Noise, Step, pairs};
 use crate::error::Error;
 use crate::parameterisation::Prediction;
 use crate::process::Process;

@@ -1,7 +1,7 @@
 //! DPM-Solver++(2M) (Lu, Zhou, Bao, Chen, Li & Zhu 2022, Algorithm 2): the probability flow in lambda = ln(alpha / sigma), where its
 //! linear part is solved exactly and x_0 is extrapolated from two predictions.
 
-use super::{Noise, Step, pairs};
+use super::step::{Noise, Step, pairs};
 use crate::process::Process;
 
 pub fn walk(process: &Process, visited: &[usize]) -> Vec<Step> {

@@ -1,6 +1,6 @@
 //! Annealed Langevin dynamics (Song & Ermon 2019, Alg. 1) with the score that the network implies.
 
-use super::{Noise, Step};
+use super::step::{Noise, Step};
 use crate::error::Error;
 use crate::parameterisation::Prediction;
 use crate::process::Process;

@@ -1,6 +1,6 @@
 //! `ddpm doctor --operations`: each operation of training and sampling on a device beside its emulation.
 
-use super::opened;
+use super::libraries::opened;
 use crate::base::device::Device;
 use crate::base::exit::Exit;
 use crate::base::text::print;

@@ -1,6 +1,6 @@
 //! `config.json`: the network.
 
-use super::Reader;
+use super::reader::Reader;
 use crate::base::error::ConfigError;
 use ddpm_model::Network;
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};

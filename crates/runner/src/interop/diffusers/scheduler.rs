@@ -1,6 +1,6 @@
 //! `scheduler_config.json`: the diffusion.
 
-use super::Reader;
+use super::reader::Reader;
 use crate::base::error::ConfigError;
 use ddpm_core::schedule::BetaScale;
 use ddpm_core::{Prediction, ReverseVariance, Schedule, Setup};
