@@ -9,10 +9,10 @@ pub fn damage(effort: Effort) -> Found {
     let dir = results();
     expect(&output(ablate(dir.path(), &[])), 0);
     let files = stored(dir.path());
-    assert!(files.len() >= 4 * 2 + 2 * 2 + 2, "{files:?}");
-    let damages = effort.of(200, 12);
+    assert!(files.len() >= 4 * 2 + 2 * 2 + 2 + 1, "{files:?}");
+    let (damages, first) = (effort.of(200, 12), chance.below(files.len()));
     for i in 0..damages {
-        let path = &files[i % files.len()];
+        let path = &files[(first + i) % files.len()];
         let good = fs::read(path).unwrap();
         fs::write(path, damaged(&good, &mut chance)).unwrap();
         let output = run(&["store", "verify", "--results", dir.path().to_str().unwrap()]);
@@ -115,5 +115,6 @@ fn stored(results: &Path) -> Vec<PathBuf> {
     for kind in ["samples", "features"] {
         found.extend(fs::read_dir(results.join(kind)).unwrap().map(|e| e.unwrap().path()));
     }
+    found.extend(folders(results).into_iter().map(|folder| folder.join("experiment.json")).filter(|p| p.exists()));
     found
 }

@@ -3,7 +3,9 @@
 use crate::base::atomic;
 use crate::store::checkpoints::{self, DAMAGED};
 use crate::store::submissions::{self, PLAN};
-use crate::store::{CHECKPOINTS, FORMAT, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, claim, history, sealed};
+use crate::store::{
+    CHECKPOINTS, FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, claim, history, sealed,
+};
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::checkpoint;
 use std::fs;
@@ -58,6 +60,9 @@ pub fn verify(store: &Store) -> Result<Verified> {
                 Ok(())
             });
         }
+    }
+    for folder in entries(store.root())?.into_iter().filter(|folder| folder.join(MANIFEST).exists()) {
+        out.check(&folder.join(MANIFEST), "the next ablate or report writes it anew", || Manifest::read(&folder).map(drop));
     }
     Ok(out)
 }
@@ -285,6 +290,10 @@ mod tests {
         sealed("runs/good/record.json", &record("good", FORMAT));
         put("samples/good.safetensors", &file_of("good"));
         put("features/any.safetensors", &file_of("its name says nothing"));
+        put(&format!("x/{MANIFEST}"), b"{}");
+        let damaged = verify(&store).unwrap();
+        assert!(damaged.read == 4 && damaged.findings[0].path == at(&format!("x/{MANIFEST}")), "{damaged:?}");
+        fs::remove_file(at(&format!("x/{MANIFEST}"))).unwrap();
         for name in ["claim-3", "history.jsonl", "config.yaml", "progress.json", "samples.png"] {
             put(&format!("runs/good/{name}"), b"x");
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The file in an experiment's folder.
-const FILE: &str = "experiment.json";
+pub const MANIFEST: &str = "experiment.json";
 
 /// An experiment with the names of its jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,12 +71,12 @@ impl Manifest {
 
     /// Leaves it in the experiment's folder.
     pub fn leave(&self, store: &Store) -> Result<()> {
-        sealed::write(&store.report(&self.experiment.name).join(FILE), self)
+        sealed::write(&store.report(&self.experiment.name).join(MANIFEST), self)
     }
 
     /// The one in `folder`; none where there is no such file. An error where it is damaged or of another version.
     pub fn read(folder: &Path) -> Result<Option<Manifest>> {
-        let path = folder.join(FILE);
+        let path = folder.join(MANIFEST);
         let Some(found) = sealed::read::<Manifest>(&path)? else { return Ok(None) };
         let whole = || {
             ensure!(found.format == FORMAT, "has format {}, this program reads and writes {FORMAT}", found.format);

@@ -18,6 +18,6 @@ pub mod submissions;
 
 pub use crate::experiment::FORMAT;
 pub use layout::{CHECKPOINTS, RECORD, Store, TRAINING_RECORD};
-pub use manifest::Manifest;
+pub use manifest::{MANIFEST, Manifest};
 pub use meta::CheckpointMeta;
 pub use record::{BoundBreakdown, Findings, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord};
