@@ -350,6 +350,13 @@ fn results_are_enough_where_the_images_are_not() {
         let output = run(&arguments);
         assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {}", stderr(&output));
     }
+    // Other images are not taken for those that a checkpoint is of.
+    let output = run(&["eval", &checkpoint, "--set", "data=fashion-mnist"]);
+    assert!(
+        output.status.code() == Some(5) && stderr(&output).contains("is for images of 8x8x1, these are 28x28x1"),
+        "{}",
+        stderr(&output)
+    );
     // What would compute something needs them, and so does a grid that asks for more than is known.
     for (command, more) in [("ablate", &[][..]), ("report", &["--set", "sampling.count=17"]), ("status", &["--set", "sampling.count=17"])] {
         let output = ask(command, "home", more);

@@ -41,7 +41,7 @@ fn names(ours: &str, levels: usize) -> [String; 2] {
     };
     let pieces: Vec<&str> = layer.split('.').collect();
     // Here levels are numbered from fine to coarse on both paths; diffusers numbers its up path from coarse to fine.
-    let transposed = |level: &str| levels - 1 - level.parse::<usize>().expect("a level's number");
+    let reversed = |level: &str| levels - 1 - level.parse::<usize>().expect("a level's number");
     let block = |prefix: String, rest: &[&str], number: &str| -> [String; 2] {
         match rest {
             ["attention", part] => {
@@ -68,9 +68,9 @@ fn names(ours: &str, levels: usize) -> [String; 2] {
         ["out", "norm"] => one("conv_norm_out"),
         ["out", "conv"] => one("conv_out"),
         ["down", level, "halve"] => one(&format!("down_blocks.{level}.downsamplers.0.conv")),
-        ["up", level, "double"] => one(&format!("up_blocks.{}.upsamplers.0.conv", transposed(level))),
+        ["up", level, "double"] => one(&format!("up_blocks.{}.upsamplers.0.conv", reversed(level))),
         ["down", level, number, rest @ ..] => block(format!("down_blocks.{level}"), rest, number),
-        ["up", level, number, rest @ ..] => block(format!("up_blocks.{}", transposed(level)), rest, number),
+        ["up", level, number, rest @ ..] => block(format!("up_blocks.{}", reversed(level)), rest, number),
         ["middle", "attention", part] => block("mid_block".into(), &["attention", part], "0"),
         ["middle", number, rest @ ..] => block("mid_block".into(), rest, number),
         _ => unreachable!("{ours}: a layer of a network that `check` has seen"),

@@ -5,7 +5,7 @@ use crate::base::device::Device;
 use crate::base::error::Meaning;
 use crate::experiment::{Config, paths};
 use crate::store::{CheckpointMeta, checkpoints};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use ddpm_model::network::ImageShape;
 use ddpm_model::train_state::TrainState;
 use ddpm_model::{Engine, checkpoint};
@@ -49,8 +49,10 @@ impl Opened {
     pub fn data(&self, path: &Path) -> Result<Dataset> {
         let data = self.meta.config.data.load()?;
         let (origin, found) = (path.display().to_string(), data.info.shape);
-        ensure!(found == self.shape, "{origin}: is for images of {}, these are {found}", self.shape);
-        self.meta.check_data(&data.info).with_context(|| origin.clone())?;
+        if found != self.shape {
+            return Err(anyhow!("{origin}: is for images of {}, these are {found}", self.shape)).needed();
+        }
+        self.meta.check_data(&data.info).with_context(|| origin.clone()).needed()?;
         self.meta.config.check_data(&origin, &data.info)?;
         Ok(data)
     }

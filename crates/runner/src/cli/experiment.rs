@@ -44,40 +44,36 @@ impl Loaded {
     pub fn leave(&self) -> Result<()> {
         Manifest::of(&self.experiment, &self.data, &self.jobs).leave(&self.store)
     }
-
-    /// As the store knows it.
-    fn of(experiment: Experiment, known: &Manifest, store: Store) -> Loaded {
-        Loaded { experiment, data: known.data.clone(), jobs: known.jobs(), store }
-    }
 }
 
 impl ExperimentArgs {
     /// With its images read and checked against every cell.
     pub fn load(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        self.name_jobs(experiment, store)
+        let (data, jobs) = self.name_jobs(&experiment)?;
+        Ok(Loaded { experiment, data, jobs, store })
     }
 
     /// Loads it from its manifest in the store; the images are read only if that is not enough.
     pub fn recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        match self.known(&experiment, &store) {
-            Some(manifest) => Ok(Loaded::of(experiment, &manifest, store)),
-            None => self.name_jobs(experiment, store),
-        }
+        let (data, jobs) = match self.known(&experiment, &store) {
+            Some(manifest) => manifest.into_named(),
+            None => self.name_jobs(&experiment)?,
+        };
+        Ok(Loaded { experiment, data, jobs, store })
     }
 
     /// Loads it with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
     pub fn load_or_recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        let known = self.known(&experiment, &store);
-        match (self.name_jobs(experiment.clone(), store.clone()), known) {
-            (Err(error), Some(manifest)) if matches!(RunError::of(&error), Some(RunError::Environment(_))) => {
-                eprintln!("{error:#}\n(taken from the store: the images as they were when this last ran)");
-                Ok(Loaded::of(experiment, &manifest, store))
-            }
-            (loaded, _) => loaded,
-        }
+        let (data, jobs) = self.name_jobs(&experiment).or_else(|error| {
+            let unavailable = matches!(RunError::of(&error), Some(RunError::Environment(_)));
+            let Some(manifest) = unavailable.then(|| self.known(&experiment, &store)).flatten() else { return Err(error) };
+            eprintln!("{error:#}\n(taken from the store: the images as they were when this last ran)");
+            Ok(manifest.into_named())
+        })?;
+        Ok(Loaded { experiment, data, jobs, store })
     }
 
     /// The experiment as it is asked for, and the store.
@@ -122,7 +118,7 @@ impl ExperimentArgs {
     }
 
     /// Reads the images, and names the jobs that they make.
-    fn name_jobs(&self, experiment: Experiment, store: Store) -> Result<Loaded> {
+    fn name_jobs(&self, experiment: &Experiment) -> Result<(DatasetInfo, Vec<(usize, Job)>)> {
         let source = &experiment.cells[0].config.data;
         if let Some(other) = experiment.cells.iter().find(|c| c.config.data != *source) {
             let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
@@ -132,8 +128,8 @@ impl ExperimentArgs {
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid.display().to_string(), &data).map_err(|error| self.locate(error, &cell.label()))?;
         }
-        let jobs = jobs(&experiment, data.shape, &data.digest)?;
-        Ok(Loaded { experiment, data, jobs, store })
+        let jobs = jobs(experiment, data.shape, &data.digest)?;
+        Ok((data, jobs))
     }
 
     /// Attributes an error found against the images to the flag that set the value, otherwise to the cell.

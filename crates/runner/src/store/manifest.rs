@@ -60,6 +60,12 @@ impl Manifest {
         self.jobs.iter().map(job).collect()
     }
 
+    /// The data set and the jobs.
+    pub fn into_named(self) -> (DatasetInfo, Vec<(usize, Job)>) {
+        let jobs = self.jobs();
+        (self.data, jobs)
+    }
+
     /// Whether `experiment` asks for the same jobs, whatever it says of how they are shown.
     pub fn asks_the_same(&self, experiment: &Experiment) -> bool {
         experiment.cells == self.experiment.cells && self.names_all_of(experiment)
