@@ -62,7 +62,8 @@ fn command(pinned: &Pinned, dir: &Path, what: &str) -> Command {
 /// Runs a grid in `dir` with kernels up to `isa`.
 fn ablate(pinned: &Pinned, dir: &Path, isa: &str, more: &[&str]) {
     draw(&dir.join(pinned.base), pinned.images);
-    let output = command(pinned, dir, "ablate").args(["--jobs", "2"]).args(more).env("DDPM_ISA", isa).output().unwrap();
+    let output =
+        command(pinned, dir, "ablate").args(["--jobs", "2"]).args(more).env("DDPM_ISA", isa).env("DDPM_CONV", "").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 

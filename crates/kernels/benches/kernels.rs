@@ -19,13 +19,20 @@ fn numbers(step: u64, n: usize) -> Vec<f32> {
 }
 
 /// (images, side, channels in, channels out, change of size).
-const CONVOLUTIONS: [(usize, usize, usize, usize, Resample); 6] = [
+const CONVOLUTIONS: [(usize, usize, usize, usize, Resample); 13] = [
     (8, 32, 128, 128, Resample::Same),
+    (8, 32, 256, 128, Resample::Same),
     (8, 16, 256, 256, Resample::Same),
+    (8, 16, 512, 256, Resample::Same),
+    (8, 8, 256, 256, Resample::Same),
     (8, 4, 256, 256, Resample::Same),
     (8, 32, 128, 128, Resample::Halve),
     (8, 16, 256, 256, Resample::Double),
     (32, 14, 32, 32, Resample::Same),
+    (32, 14, 64, 64, Resample::Same),
+    (32, 7, 64, 64, Resample::Same),
+    (32, 7, 64, 64, Resample::Double),
+    (32, 28, 16, 16, Resample::Same),
 ];
 
 fn convolutions<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, format: &str) {
@@ -36,13 +43,13 @@ fn convolutions<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, fo
         let (x, w, dy) = (numbers(0, batch * shape.input.numbers()), numbers(1, shape.weight_len()), numbers(2, batch * out.numbers()));
         let name = format!("{batch}x{side}x{side}x{c_in}-{c_out}-{resample:?}");
         group.throughput(Throughput::Elements((2 * batch * out.pixels() * 9 * c_in * c_out) as u64));
-        let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
+        let mut packed = vec![F::Element::default(); layer.forward_len()];
         layer.pack_forward(kernels(&[&w], c_in, c_out), &mut packed);
         let (mut y, bias) = (vec![0f32; dy.len()], vec![0f32; c_out]);
         group.bench_function(BenchmarkId::new("forward", &name), |b| {
             b.iter(|| conv::forward(&layer, &packed, Source::Plain(&x), &bias, false, &mut y));
         });
-        let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
+        let mut packed = vec![F::Element::default(); layer.input_gradient_len()];
         layer.pack_input_gradient(kernels(&[&w], c_in, c_out), &mut packed);
         let mut dx = vec![0f32; x.len()];
         group.bench_function(BenchmarkId::new("input-gradient", &name), |b| {
@@ -69,11 +76,11 @@ fn packings<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, format
         let shape = Shape { input: Frame { h: 8, w: 8, c: side }, c_out: side, k: 3, resample };
         let (layer, w) = (Layer::<F>::new(shape, OperandSplit::One), numbers(0, layers * shape.weight_len()));
         group.throughput(Throughput::Elements(w.len() as u64));
-        let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
+        let mut packed = vec![F::Element::default(); layer.forward_len()];
         group.bench_function(format!("forward-{resample:?}"), |b| {
             b.iter(|| w.chunks_exact(shape.weight_len()).for_each(|w| layer.pack_forward(kernels(&[w], side, side), &mut packed)));
         });
-        let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
+        let mut packed = vec![F::Element::default(); layer.input_gradient_len()];
         group.bench_function(format!("input-gradient-{resample:?}"), |b| {
             b.iter(|| w.chunks_exact(shape.weight_len()).for_each(|w| layer.pack_input_gradient(kernels(&[w], side, side), &mut packed)));
         });

@@ -3,6 +3,7 @@
 
 use super::geometry::Frame;
 use super::layer::Layer;
+use super::winograd::Onto;
 use crate::gemm::pack::Kernels;
 use crate::gemm::{Format, width};
 use crate::scratch::{self, Scratch};
@@ -27,9 +28,12 @@ pub enum Source<'a, T> {
     Made(&'a (dyn Fn(usize, &mut [T]) + Sync)),
 }
 
-/// Images per task: enough pixels, but few enough that every thread gets work.
-fn block(batch: usize, pixels: usize) -> usize {
-    PIXELS.div_ceil(pixels).min(batch.div_ceil(rayon::current_num_threads())).max(1)
+impl<F: Format> Layer<F> {
+    /// Images per task: enough pixels, but few enough that every thread gets work.
+    fn block(&self, batch: usize, pixels: usize) -> usize {
+        let images = self.winograd.map_or(PIXELS.div_ceil(pixels), |winograd| winograd.forward.images());
+        images.min(batch.div_ceil(rayon::current_num_threads())).max(1)
+    }
 }
 
 impl<T: Real + Scratch> Source<'_, T> {
@@ -56,11 +60,15 @@ pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(
 ) {
     let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.forward);
     let batch = y.len() / out.numbers();
-    let block = block(batch, out.pixels());
+    let block = layer.block(batch, out.pixels());
     let per_image = bias.len() > out.c;
     y.par_chunks_mut(block * out.numbers()).enumerate().for_each(|(at, y)| {
         let (first, n) = (at * block, y.len() / out.numbers());
         let bias = if per_image { &bias[first * out.c..(first + n) * out.c] } else { bias };
+        if let Some(winograd) = &layer.winograd {
+            let read = |i: usize, f: &mut dyn FnMut(&[F::Number])| source.with(first + i, input.numbers(), f);
+            return winograd.forward.run::<F>(packed, read, Onto { bias: Some(bias), accumulate }, y);
+        }
         if let (Source::Plain(all), true) = (source, ready.is_plain::<F>()) {
             let operands = &all[first * input.numbers()..(first + n) * input.numbers()];
             return ready.multiply::<F>(
@@ -92,16 +100,21 @@ pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>, S: Send>(
     let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.input_gradient);
     let batch = dy.len() / out.numbers();
     assert_eq!(sinks.len(), batch, "one sink for each image");
-    let block = block(batch, input.pixels());
+    let block = layer.block(batch, input.pixels());
     dy.par_chunks(block * out.numbers()).zip(sinks.par_chunks_mut(block)).enumerate().for_each(|(at, (dy, sinks))| {
         let n = dy.len() / out.numbers();
         scratch::with(n * input.numbers(), |dx: &mut [F::Number]| {
-            scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
-                for (dy, operand) in dy.chunks_exact(out.numbers()).zip(operands.chunks_exact_mut(ready.operand_len())) {
-                    ready.operand::<F>(dy, out, operand);
-                }
-                ready.multiply::<F>(operands, packed, None, false, dx);
-            });
+            if let Some(winograd) = &layer.winograd {
+                let read = |i: usize, f: &mut dyn FnMut(&[F::Number])| f(&dy[i * out.numbers()..][..out.numbers()]);
+                winograd.input_gradient.run::<F>(packed, read, Onto { bias: None, accumulate: false }, dx);
+            } else {
+                scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
+                    for (dy, operand) in dy.chunks_exact(out.numbers()).zip(operands.chunks_exact_mut(ready.operand_len())) {
+                        ready.operand::<F>(dy, out, operand);
+                    }
+                    ready.multiply::<F>(operands, packed, None, false, dx);
+                });
+            }
             for (i, (dx, to)) in dx.chunks_exact_mut(input.numbers()).zip(sinks).enumerate() {
                 sink(at * block + i, to, dx);
             }
@@ -117,6 +130,10 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     parts: &mut [&mut [F::Number]],
 ) {
     let (input, out, weighing) = (layer.shape.input, layer.shape.output(), &layer.weighing);
+    if let (Some(winograd), [dw]) = (&layer.winograd, &mut *parts) {
+        let read = |i: usize, f: &mut dyn FnMut(&[F::Number])| source.with(i, input.numbers(), f);
+        return winograd.weight_gradient::<F>(read, dy, dw);
+    }
     let (batch, width) = (dy.len() / out.numbers(), width::<F>(out.c));
     let panels = out.c.div_ceil(width);
     let bytes = size_of::<F::Element>() * (layer.channels_len() + weighing.phases * panels * layer.gradient_panel_len(1));

@@ -1,6 +1,8 @@
 //! A convolution made ready for a format: its passes as products, and the operands that they read.
 
+use super::algorithm::Algorithm;
 use super::geometry::{Frame, PassGeometry, Phase, Planes, Shape, WeightGradPlan};
+use super::winograd::Winograd;
 use crate::gemm::pack::{Kernels, OperandSplit, pixels, planes};
 use crate::gemm::transpose::{BLOCK, element, interleave, rounded};
 use crate::gemm::{Format, Products, RowOffsets, Segment, Storage, multiply, width};
@@ -34,6 +36,8 @@ pub struct Layer<F: Format> {
     pub input_gradient: PreparedPass,
     /// The plan of the weight gradient.
     pub weighing: WeightGradPlan,
+    /// The passes in tiles, where they are used instead.
+    pub winograd: Option<Winograd>,
     format: std::marker::PhantomData<F>,
 }
 
@@ -150,22 +154,56 @@ impl PreparedPass {
 }
 
 impl<F: Format> Layer<F> {
-    /// Prepares all passes of a convolution of `shape`.
+    /// Prepares all passes of a convolution of `shape`, by the active algorithm where it is the faster one.
     pub fn new(shape: Shape, split: OperandSplit) -> Layer<F> {
+        Layer::by(Algorithm::active().of::<F>(shape, split), shape, split)
+    }
+
+    /// The same by a given algorithm. Panics where it cannot compute such a convolution.
+    pub fn by(algorithm: Algorithm, shape: Shape, split: OperandSplit) -> Layer<F> {
+        let winograd = (algorithm == Algorithm::Winograd).then(|| Winograd::new(shape));
         let forward = PreparedPass::new::<F>(shape.forward::<F>(), shape.c_out, split);
         let input_gradient = PreparedPass::new::<F>(shape.input_gradient::<F>(), shape.input.c, split);
-        Layer { shape, split, forward, input_gradient, weighing: shape.weighing::<F>(), format: std::marker::PhantomData }
+        Layer { shape, split, forward, input_gradient, weighing: shape.weighing::<F>(), winograd, format: std::marker::PhantomData }
     }
 
-    /// The weights as the forward pass reads them: `forward.packed_len` elements.
+    /// Multiplications in the products of one image: of the forward pass, the input gradient and the weight gradient.
+    pub fn multiplications(&self) -> [u64; 3] {
+        if let Some(winograd) = self.winograd {
+            return [winograd.multiplications(); 3];
+        }
+        let pairs = self.shape.input.c * self.shape.c_out;
+        let windows = |pass: &PassGeometry| pass.phases.iter().map(|phase| phase.places.len() * phase.taps.len()).sum::<usize>();
+        let pixels = self.shape.output().pixels() / self.weighing.phases;
+        let sums = [windows(&self.forward.pass), windows(&self.input_gradient.pass), self.weighing.products.len() * pixels];
+        sums.map(|n| (n * pairs) as u64)
+    }
+
+    /// Elements of the weights as the forward pass reads them.
+    pub fn forward_len(&self) -> usize {
+        self.winograd.map_or_else(|| self.forward.packed_len::<F>(), |winograd| winograd.forward.packed_len::<F>())
+    }
+
+    /// Elements of the weights as the input gradient reads them.
+    pub fn input_gradient_len(&self) -> usize {
+        self.winograd.map_or_else(|| self.input_gradient.packed_len::<F>(), |winograd| winograd.input_gradient.packed_len::<F>())
+    }
+
+    /// The weights as the forward pass reads them: [`Layer::forward_len`] elements.
     pub fn pack_forward(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
-        self.forward.pack_forward::<F>(kernels, out);
+        match self.winograd {
+            Some(winograd) => winograd.forward.pack_forward::<F>(kernels, out),
+            None => self.forward.pack_forward::<F>(kernels, out),
+        }
     }
 
-    /// The weights as the input gradient reads them: `input_gradient.packed_len` elements.
+    /// The weights as the input gradient reads them: [`Layer::input_gradient_len`] elements.
     pub fn pack_input_gradient(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
         let split = self.split;
-        self.input_gradient.pack::<F>(out, |phase, panel, out| kernels.transposed_panel::<F>(&phase.taps, panel, split, out));
+        match self.winograd {
+            Some(winograd) => winograd.input_gradient.pack_input_gradient::<F>(kernels, out),
+            None => self.input_gradient.pack::<F>(out, |phase, panel, out| kernels.transposed_panel::<F>(&phase.taps, panel, split, out)),
+        }
     }
 
     /// Elements of one image's channels as the weight gradient reads them.

@@ -1,11 +1,13 @@
 //! 3x3 and 1x1 convolution on `[B, H, W, C]`, with zero padding, stride 1 or 2, optional nearest upsampling before it, and a bias that
 //! may differ between images (so that a time embedding is added for free).
 
+pub mod algorithm;
 pub mod cpu;
 pub mod geometry;
 pub mod layer;
 pub(crate) mod op;
 mod reference;
+pub(crate) mod winograd;
 
 pub use geometry::{Frame, Resample, Shape};
 

@@ -45,7 +45,7 @@ impl Plain for F64 {}
 fn forward<F: Plain>(shape: Shape, x: &[F::Number], w: &[F::Number], bias: &[F::Number]) -> Vec<F::Number> {
     let layer = Layer::<F>::new(shape, OperandSplit::One);
     let mut y = vec![F::Number::default(); x.len() / shape.input.numbers() * shape.output().numbers()];
-    scratch::with(layer.forward.packed_len::<F>(), |packed: &mut [F::Element]| {
+    scratch::with(layer.forward_len(), |packed: &mut [F::Element]| {
         layer.pack_forward(kernels(&[w], shape.input.c, shape.c_out), packed);
         cpu::forward(&layer, packed, Source::Plain(x), bias, false, &mut y);
     });
@@ -57,7 +57,7 @@ fn input_gradient<F: Plain>(shape: Shape, dy: &[F::Number], w: &[F::Number]) -> 
     let (len, batch) = (shape.input.numbers(), dy.len() / shape.output().numbers());
     let mut dx = vec![F::Number::default(); batch * len];
     let mut sinks: Vec<&mut [F::Number]> = dx.chunks_mut(len).collect();
-    scratch::with(layer.input_gradient.packed_len::<F>(), |packed: &mut [F::Element]| {
+    scratch::with(layer.input_gradient_len(), |packed: &mut [F::Element]| {
         layer.pack_input_gradient(kernels(&[w], shape.input.c, shape.c_out), packed);
         cpu::input_gradient(&layer, packed, dy, &mut sinks, |_, to, from| to.copy_from_slice(from));
     });

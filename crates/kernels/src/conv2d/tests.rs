@@ -124,10 +124,10 @@ fn in_format<F: Format<Number = f32, Element: Scratch>>(case: &Case, split: Oper
     let (w, dy) = (numbers(1, &[case.k, case.k, case.c_in, case.c_out]), numbers(3, &[case.batch, out.h, out.w, out.c]));
     // Poisoned: what is not written shows.
     let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
-    let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
+    let mut packed = vec![F::Element::default(); layer.forward_len()];
     layer.pack_forward(cpu::kernels(&[&w], case.c_in, case.c_out), &mut packed);
     cpu::forward(&layer, &packed, Source::Plain(&x), &numbers(2, &[1, case.c_out]), false, &mut y);
-    let mut packed = vec![F::Element::default(); layer.input_gradient.packed_len::<F>()];
+    let mut packed = vec![F::Element::default(); layer.input_gradient_len()];
     layer.pack_input_gradient(cpu::kernels(&[&w], case.c_in, case.c_out), &mut packed);
     let mut sinks: Vec<&mut [f32]> = dx.chunks_mut(shape.input.numbers()).collect();
     cpu::input_gradient(&layer, &packed, &dy, &mut sinks, |_, to, from| to.copy_from_slice(from));

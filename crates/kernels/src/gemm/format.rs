@@ -13,6 +13,9 @@ use crate::simd::x86::{F32x8, F32x16, F64x4, F64x8};
 
 /// A storage whose products there are kernels for.
 pub trait Format: Storage {
+    /// Whether its convolutions may be Winograd's: f64 is for checks, and bf16 would lose digits in the transforms.
+    const WINOGRAD: bool = false;
+
     /// Runs a product with an instruction set that is available.
     fn multiply(isa: Isa, products: Products<Self>);
 }
@@ -38,8 +41,10 @@ pub fn multiply_with<F: Format>(isa: Isa, products: Products<F>) {
 }
 
 macro_rules! plain {
-    ($f:ty, $portable:ty, $avx2:ident, $avx512:ident) => {
+    ($f:ty, $winograd:expr, $portable:ty, $avx2:ident, $avx512:ident) => {
         impl Format for $f {
+            const WINOGRAD: bool = $winograd;
+
             fn multiply(isa: Isa, products: Products<Self>) {
                 // Safety: `multiply` is called with an instruction set that is available.
                 #[cfg(target_arch = "x86_64")]
@@ -58,8 +63,8 @@ macro_rules! plain {
     };
 }
 
-plain!(F32, Wide<f32, 8>, F32x8, F32x16);
-plain!(F64, Wide<f64, 4>, F64x4, F64x8);
+plain!(F32, true, Wide<f32, 8>, F32x8, F32x16);
+plain!(F64, false, Wide<f64, 4>, F64x4, F64x8);
 
 impl Format for Bf16 {
     fn multiply(isa: Isa, products: Products<Self>) {

@@ -16,10 +16,10 @@ pub struct RowOffsets {
     pub bias: usize,
 }
 
-crate::scratch::scratch!(RowOffsets);
+crate::scratch::scratch!(RowOffsets, Segment);
 
 /// Part of the sum: `words` words, starting `from` elements into a row of `a`, against the rows of `b` starting at `row`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     /// Elements from the beginning of a row of `a` to the segment.
     pub from: usize,

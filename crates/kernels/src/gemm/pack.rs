@@ -57,6 +57,17 @@ impl<T: crate::simd::Real> Kernels<'_, T> {
         &self.parts[from / self.c_out][(tap * self.c_in + ci) * self.c_out + from % self.c_out..][..n]
     }
 
+    /// Copies outputs `from..` of an input channel, which may belong to several parts.
+    #[inline]
+    pub fn copy(&self, tap: usize, ci: usize, from: usize, to: &mut [T]) {
+        let mut at = 0;
+        while at < to.len() {
+            let n = (self.c_out - (from + at) % self.c_out).min(to.len() - at);
+            to[at..at + n].copy_from_slice(self.some(tap, ci, from + at, n));
+            at += n;
+        }
+    }
+
     /// Outputs `from..` of an input channel, summed over taps, rounded; zeros past the last output.
     #[inline(always)]
     fn line<F: Storage<Number = T>>(&self, copy: usize, taps: &[usize], ci: usize, from: usize) -> [F::Element; BLOCK] {

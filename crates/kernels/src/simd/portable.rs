@@ -33,4 +33,12 @@ unsafe impl<T: Real, const N: usize> Simd for Wide<T, N> {
     unsafe fn add(a: [T; N], b: [T; N]) -> [T; N] {
         std::array::from_fn(|i| a[i] + b[i])
     }
+    #[inline(always)]
+    unsafe fn sub(a: [T; N], b: [T; N]) -> [T; N] {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    unsafe fn mul(a: [T; N], b: [T; N]) -> [T; N] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
 }

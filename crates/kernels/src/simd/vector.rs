@@ -56,6 +56,16 @@ pub unsafe trait Simd: Copy {
     /// # Safety
     /// The instruction set must exist on this processor.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// a - b.
+    ///
+    /// # Safety
+    /// The instruction set must exist on this processor.
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// a * b.
+    ///
+    /// # Safety
+    /// The instruction set must exist on this processor.
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
 }
 
 /// A computation that is compiled once for each instruction set.

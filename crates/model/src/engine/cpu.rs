@@ -11,6 +11,7 @@ use super::time::{ParameterSlices, SavedTime};
 use crate::parameters::Parameter;
 use ddpm_kernels::attention::cpu as attention;
 use ddpm_kernels::conv2d::Shape;
+use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::conv2d::cpu::{self as conv, kernels};
 use ddpm_kernels::conv2d::layer::Layer;
 use ddpm_kernels::gemm::Format;
@@ -42,7 +43,7 @@ pub struct CpuBackend<F: Format> {
 type Open = (Vec<f32>, bool);
 
 impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
-    pub fn new(graph: Graph, parameters: &[Parameter], split: OperandSplit) -> CpuBackend<F> {
+    pub fn new(graph: Graph, parameters: &[Parameter], split: OperandSplit, algorithm: Algorithm) -> CpuBackend<F> {
         let mut offsets = vec![0];
         parameters.iter().for_each(|p| offsets.push(offsets[offsets.len() - 1] + p.len()));
         let layer = |node: &Node| match node {
@@ -50,7 +51,8 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
                 let first = &node.convs[0];
                 let input = first.from;
                 let c_out = graph.maps[node.out].c;
-                Some(Layer::new(Shape { input, c_out, k: first.k, resample: first.resample }, split))
+                let shape = Shape { input, c_out, k: first.k, resample: first.resample };
+                Some(Layer::by(algorithm.of::<F>(shape, split), shape, split))
             }
             Node::Attend { .. } => None,
         };
@@ -72,12 +74,25 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
         }
     }
 
+    /// Multiplications of one image that the convolutions leave out, of those that a convolution tap by tap takes: of the forward pass,
+    /// and of both gradients.
+    pub fn saved(&self) -> [u64; 2] {
+        let mut saved = [0; 2];
+        for layer in self.layers.iter().flatten() {
+            let (shape, [forward, input_gradient, weight_gradient]) = (layer.shape, layer.multiplications());
+            let all = (shape.output().pixels() * shape.weight_len()) as u64;
+            saved[0] += all - forward;
+            saved[1] += 2 * all - input_gradient - weight_gradient;
+        }
+        saved
+    }
+
     /// Packs weights that will be used many times.
     pub fn pack(&mut self, weights: &[f32]) {
         let numbers = ParameterSlices { all: weights, offsets: &self.offsets };
         let pack = |(node, layer): (&Node, &Option<Layer<F>>)| match (node, layer) {
             (Node::Conv(node), Some(layer)) => {
-                let mut packed = vec![F::Element::default(); layer.forward.packed_len::<F>()];
+                let mut packed = vec![F::Element::default(); layer.forward_len()];
                 pack_forward(layer, node, &numbers, &mut packed);
                 packed
             }
@@ -131,7 +146,7 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
                     if let (false, Some(packed)) = (keep, self.packed.get(at)) {
                         clock.time(Part::Forward, || conv::forward(layer, packed, operand.source(&make), &bias, accumulate, &mut y));
                     } else {
-                        scratch::with(layer.forward.packed_len::<F>(), |packed: &mut [F::Element]| {
+                        scratch::with(layer.forward_len(), |packed: &mut [F::Element]| {
                             clock.time(Part::Pack, || pack_forward(layer, node, &numbers, packed));
                             clock.time(Part::Forward, || conv::forward(layer, packed, operand.source(&make), &bias, accumulate, &mut y));
                         });
@@ -325,7 +340,7 @@ fn input_gradients<F: Format<Number = f32, Element: Scratch>>(
             let each = buffer.len() / batch;
             sinks.iter_mut().zip(buffer.chunks_mut(each)).for_each(|(sink, part)| sink.0.push(part));
         }
-        scratch::with(layer.input_gradient.packed_len::<F>(), |packed: &mut [F::Element]| {
+        scratch::with(layer.input_gradient_len(), |packed: &mut [F::Element]| {
             let weights: Vec<&[f32]> = node.convs.iter().map(|c| operand.numbers.of(c.weight)).collect();
             clock.time(Part::Pack, || layer.pack_input_gradient(kernels(&weights, c, node.convs[0].out), packed));
             let sink = |image: usize, (parts, partial): &mut (Vec<&mut [f32]>, &mut [f32]), dz: &mut [f32]| {

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::unet::UNet;
 use candle_core::{DType, Device, Tensor, Var};
 use cpu::CpuBackend;
+use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::device::Type;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::pack::OperandSplit;
@@ -117,11 +118,16 @@ impl Engine {
 
     /// The same with an explicit arithmetic instead of the machine's default.
     pub fn with_arithmetic(unet: &UNet, arithmetic: Arithmetic) -> Result<Engine> {
+        Engine::with_algorithm(unet, arithmetic, Algorithm::active())
+    }
+
+    /// The same with an explicit algorithm for the convolutions where it is the faster one.
+    pub fn with_algorithm(unet: &UNet, arithmetic: Arithmetic, algorithm: Algorithm) -> Result<Engine> {
         let (graph, parameters) = (Graph::new(unet)?, unet.parameters());
         let kind = match arithmetic {
-            Arithmetic::F32 => Backend::F32(CpuBackend::new(graph, parameters, OperandSplit::One)),
-            Arithmetic::Bf16 => Backend::Bf16(CpuBackend::new(graph, parameters, OperandSplit::One)),
-            Arithmetic::SplitBf16 => Backend::Bf16(CpuBackend::new(graph, parameters, OperandSplit::Two)),
+            Arithmetic::F32 => Backend::F32(CpuBackend::new(graph, parameters, OperandSplit::One, algorithm)),
+            Arithmetic::Bf16 => Backend::Bf16(CpuBackend::new(graph, parameters, OperandSplit::One, algorithm)),
+            Arithmetic::SplitBf16 => Backend::Bf16(CpuBackend::new(graph, parameters, OperandSplit::Two, algorithm)),
         };
         Ok(Engine { unet: unet.clone(), kind, weights: Vec::new() })
     }
@@ -148,6 +154,14 @@ impl Engine {
     /// The network.
     pub fn unet(&self) -> &UNet {
         &self.unet
+    }
+
+    /// Floating-point operations that this engine executes in one image's forward pass, and in its share of a training step: fewer than
+    /// [`UNet::forward_flops`] and [`UNet::training_flops`] where convolutions get by with fewer products. What the libraries of a GPU
+    /// leave out, they do not say.
+    pub fn executed_flops(&self) -> [f64; 2] {
+        let [forward, backward] = either!(&self.kind, machine => machine.saved(), _ => [0; 2]).map(|saved| 2.0 * saved as f64);
+        [self.unet.forward_flops() - forward, self.unet.training_flops() - forward - backward]
     }
 
     fn embedding(&self, t: &[usize]) -> Result<Vec<f32>> {

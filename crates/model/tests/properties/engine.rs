@@ -3,6 +3,7 @@
 use crate::common::*;
 use candle_core::{DType, Tensor};
 use ddpm_kernels::Kernel;
+use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::parameters::Weights;
@@ -11,11 +12,11 @@ use proptest::prelude::*;
 
 const T: [usize; 5] = [3, 17, 1, 50, 8];
 
-/// Networks with every kind of layer; widths that are no multiples of a tile.
+/// Networks with every kind of layer; widths that are no multiples of a tile, and some that Winograd's convolution can have.
 fn networks() -> impl Strategy<Value = Network> {
     let skips = prop_oneof![Just(Skips::All), Just(Skips::None), Just(Skips::Resolutions(vec![2])), Just(Skips::Resolutions(vec![1]))];
     let time = prop_oneof![Just(TimeEmbedding::EveryBlock), Just(TimeEmbedding::InputOnly), Just(TimeEmbedding::None)];
-    let widths = prop_oneof![Just((4, 2)), Just((6, 3)), Just((18, 3)), Just((34, 17))];
+    let widths = prop_oneof![Just((4, 2)), Just((6, 3)), Just((18, 3)), Just((34, 17)), Just((16, 4)), Just((32, 8))];
     (skips, time, 1usize..3, widths, any::<bool>(), prop::collection::vec(1usize..3, 2)).prop_map(
         |(skips, time_embedding, blocks, (channels, groups), drop, multipliers)| Network {
             skips,
@@ -163,6 +164,26 @@ proptest! {
         prop_assert_eq!(numbers(&plain), numbers(&again));
         let (kept, _) = gradient(&mut Engine::with_arithmetic(&unet, arithmetic).unwrap(), &weights, &x, &mix, None);
         prop_assert_eq!(numbers(&plain), kept);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Convolutions with fewer products are hardly less exact in a whole network, and there are fewer.
+    #[test]
+    fn winograd_is_as_exact_as_direct_convolutions(network in networks(), multiples in 1usize..4, seed: u64) {
+        let (network, image) = for_larger_images(Network { channels: 16 * multiples, groups: 8, ..network });
+        let unet = UNet::new(&network, image, 2).unwrap();
+        let of = |algorithm| {
+            let mut engine = Engine::with_algorithm(&unet, Arithmetic::F32, algorithm).unwrap();
+            (errors_of(&mut engine, &unet, seed, 2)[0], engine.executed_flops())
+        };
+        let ((direct, all), (winograd, executed)) = (of(Algorithm::Direct), of(Algorithm::Winograd));
+        prop_assert!(winograd.0 < 3e-6 + 4.0 * direct.0 && winograd.1 < 3e-6 + 4.0 * direct.1, "{winograd:?} {direct:?}");
+        prop_assert!(winograd != direct, "nothing was different");
+        prop_assert!(executed[0] < 0.8 * all[0] && executed[1] < 0.8 * all[1], "{executed:?} {all:?}");
+        prop_assert!(all[0] <= unet.forward_flops() && all[1] <= unet.training_flops());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::Meaning;
 use anyhow::{Result, anyhow, ensure};
+use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::device::Device as Programs;
 use ddpm_kernels::simd::Isa;
 use ddpm_model::{Engine, Precision, UNet};
@@ -106,7 +107,7 @@ impl Device {
     /// What it is called in records.
     pub fn description(self) -> String {
         match self {
-            Device::Cpu => format!("cpu {}", Isa::active().name()),
+            Device::Cpu => format!("cpu {} {}", Isa::active().name(), Algorithm::active().name()),
             #[cfg(feature = "emulation")]
             Device::Emulated => self.to_string(),
             Device::Cuda(number) => NAME.get_or_init(|| gpu_name(number)).clone(),

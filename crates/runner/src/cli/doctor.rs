@@ -8,6 +8,7 @@ use crate::base::text::print;
 use crate::metrics::features;
 use anyhow::Result;
 use clap::Args;
+use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::gemm;
 use ddpm_kernels::simd::Isa;
 use ddpm_model::{Arithmetic, Precision};
@@ -44,7 +45,12 @@ impl Doctor {
         if gemm::isa() != Isa::active() {
             print(&format!("            its matrix unit gives wrong products: {} is used for products\n", gemm::isa().name()));
         }
-        if let Err(problem) = Isa::limit() {
+        let convolutions = match Algorithm::active() {
+            Algorithm::Winograd => "winograd in f32 where it is faster (DDPM_CONV=direct: nowhere)",
+            Algorithm::Direct => "direct, as DDPM_CONV asks",
+        };
+        print(&format!("            convolutions: {convolutions}\n"));
+        for problem in [Isa::limit().err(), Algorithm::asked().err()].into_iter().flatten() {
             print(&format!("            {problem}; other commands do not run\n"));
         }
         let f32s = match Precision::F32.arithmetic() {

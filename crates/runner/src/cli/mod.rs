@@ -25,6 +25,7 @@ mod work;
 
 use crate::base::exit::Exit;
 use clap::{Parser, Subcommand};
+use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::simd::Isa;
 
 /// Runs ablations of denoising diffusion models: an experiment file in, tables and pictures out.
@@ -84,8 +85,8 @@ enum Command {
 
 /// Runs the command line; what went wrong is on stderr.
 pub fn main(cli: Cli) -> Exit {
-    // A typo in the requested instruction set must not silently select other kernels; `ddpm doctor` reports it.
-    if let Err(problem) = Isa::limit()
+    // A typo in what is asked for must not silently select other kernels; `ddpm doctor` reports it.
+    if let Err(problem) = Isa::limit().and(Algorithm::asked())
         && !matches!(cli.command, Command::Doctor(_))
     {
         eprintln!("error: {problem}");

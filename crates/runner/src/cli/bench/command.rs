@@ -166,9 +166,14 @@ fn say(m: BenchResult) {
     ));
     print(&format!("median     {:.4} s a step, {:.1} images/s (minimum {:.4} s, {} steps)\n", m.s_median, m.img_per_s, m.s_min, m.steps));
     let of_what = if m.device_mib.is_some() { "in one large product" } else { "in cache" };
-    let share =
-        m.peak_flop_per_s.map_or(String::new(), |peak| format!(", {:.0}% of {:.0} {of_what}", 100.0 * m.flop_per_s / peak, peak / 1e9));
-    print(&format!("speed      {:.0} GFLOP/s{share}\n", m.flop_per_s / 1e9));
+    let share = m
+        .peak_flop_per_s
+        .map_or(String::new(), |peak| format!(", {:.0}% of {:.0} {of_what}", 100.0 * m.executed_flop_per_s / peak, peak / 1e9));
+    let saved = match m.executed_flop_per_s < m.flop_per_s {
+        true => format!(", {:.0} of them executed", m.executed_flop_per_s / 1e9),
+        false => String::new(),
+    };
+    print(&format!("speed      {:.0} GFLOP/s{saved}{share}\n", m.flop_per_s / 1e9));
     if let Some(mib) = m.device_mib {
         print(&format!("memory     {mib:.0} MiB of the device's\n"));
     }

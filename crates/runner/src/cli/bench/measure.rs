@@ -6,6 +6,7 @@ use super::subject::{StepKind, Subject, optimiser};
 use crate::base::device::Device;
 use anyhow::Result;
 use ddpm_core::{Objective, ReverseVariance};
+use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::device::Device as Programs;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::{Bf16, F32, peak};
@@ -39,17 +40,23 @@ pub struct BenchResult {
     pub objective: Objective,
     pub variance: ReverseVariance,
     pub parameters: usize,
+    /// As a network is counted: every tap of every convolution.
     pub flops_per_image: f64,
+    /// As the engine computes it: convolutions may get by with fewer.
+    pub executed_flops_per_image: f64,
     pub device: String,
     pub kernels: &'static str,
+    pub convolutions: &'static str,
     pub threads: usize,
     pub steps: u32,
     pub s_median: f64,
     pub s_min: f64,
     pub img_per_s: f64,
     pub flop_per_s: f64,
+    pub executed_flop_per_s: f64,
     /// Of the same products with everything in the first-level cache; on a GPU of one product of large matrices.
     pub peak_flop_per_s: Option<f64>,
+    /// Of what is executed.
     pub share_of_peak: Option<f64>,
     /// Peak resident set of the whole process, where the system tells.
     pub peak_mib: Option<f64>,
@@ -73,6 +80,8 @@ struct Steps {
     parts: Vec<(String, f64)>,
     device_mib: Option<f64>,
     operations: Option<Vec<OperationTime>>,
+    /// Floating-point operations of an image, where the engine knows them.
+    executed: Option<f64>,
 }
 
 impl Steps {
@@ -94,11 +103,12 @@ impl Timing {
             (StepKind::TrainStep, None) => self.training(subject, &unet, diffusion)?,
             (StepKind::Forward, None) => self.forward(subject, &unet)?,
         };
-        let Steps { times, parts, .. } = &mut steps;
+        let Steps { times, parts, executed, .. } = &mut steps;
         times.sort_by(f64::total_cmp);
         let s_median = (times[(times.len() - 1) / 2] + times[times.len() / 2]) / 2.0;
         let flops_per_image = self.work.flops(&unet);
-        let flop_per_s = flops_per_image * batch as f64 / s_median;
+        let executed_flops = executed.unwrap_or(flops_per_image);
+        let per_s = |flops: f64| flops * batch as f64 / s_median;
         // Before the peak is measured: its matrices are not the network's memory.
         let peak_mib = peak_mib();
         let peak_flop_per_s = self.peak(precision)?;
@@ -114,16 +124,19 @@ impl Timing {
             variance: diffusion.setup.variance,
             parameters: unet.parameter_count(),
             flops_per_image,
+            executed_flops_per_image: executed_flops,
             device: self.device.description(),
             kernels: Isa::active().name(),
+            convolutions: Algorithm::active().name(),
             threads: rayon::current_num_threads(),
             steps: self.steps,
             s_median,
             s_min: times[0],
             img_per_s: batch as f64 / s_median,
-            flop_per_s,
+            flop_per_s: per_s(flops_per_image),
+            executed_flop_per_s: per_s(executed_flops),
             peak_flop_per_s,
-            share_of_peak: peak_flop_per_s.map(|peak| flop_per_s / peak),
+            share_of_peak: peak_flop_per_s.map(|peak| per_s(executed_flops) / peak),
             peak_mib,
             device_mib: steps.device_mib,
             breakdown: (self.breakdown && steps.operations.is_none()).then_some(steps.parts),
@@ -152,7 +165,7 @@ impl Timing {
         let (batch, x0) = (subject.batch, images(subject)?);
         let mut training = Training::new(unet.parameters(), optimiser(), 0, Stream::Init);
         let mut engine = Engine::new(unet, subject.precision)?;
-        let mut steps = Steps::default();
+        let mut steps = Steps { executed: Some(engine.executed_flops()[1]), ..Steps::default() };
         for step in 0..(self.warmup + self.steps) as u64 {
             engine.breakdown();
             let start = Instant::now();
@@ -184,7 +197,7 @@ impl Timing {
         let x0 = images(subject)?;
         let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).into_ema();
         let mut engine = Engine::with_weights(unet, subject.precision, weights)?;
-        let mut steps = Steps::default();
+        let mut steps = Steps { executed: Some(engine.executed_flops()[0]), ..Steps::default() };
         for step in 0..self.warmup + self.steps {
             engine.breakdown();
             let start = Instant::now();

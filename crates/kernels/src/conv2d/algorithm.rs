@@ -1,0 +1,55 @@
+//! Which algorithm a convolution is computed by.
+
+use super::geometry::Shape;
+use super::winograd::Winograd;
+use crate::gemm::Format;
+use crate::gemm::pack::OperandSplit;
+use std::sync::OnceLock;
+
+/// How a 3x3 convolution with stride 1 may be computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// A product for each tap.
+    Direct,
+    /// Winograd's, with a quarter of the products; rounded a little differently.
+    Winograd,
+}
+
+impl Algorithm {
+    /// Both.
+    pub const ALL: [Algorithm; 2] = [Algorithm::Direct, Algorithm::Winograd];
+
+    /// Its name, as `DDPM_CONV`, records and `ddpm doctor` spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Direct => "direct",
+            Algorithm::Winograd => "winograd",
+        }
+    }
+
+    /// The algorithm named by `DDPM_CONV`: none if it is unset or empty, an error if the name is unknown.
+    pub fn asked() -> Result<Option<Algorithm>, String> {
+        let name = match std::env::var_os("DDPM_CONV") {
+            Some(name) if !name.is_empty() => name,
+            _ => return Ok(None),
+        };
+        let found = Algorithm::ALL.into_iter().find(|algorithm| name == algorithm.name());
+        found
+            .map(Some)
+            .ok_or_else(|| format!("DDPM_CONV: expected one of {}, got {name:?}", Algorithm::ALL.map(Algorithm::name).join(", ")))
+    }
+
+    /// What convolutions use where it is the faster one: Winograd's, unless `DDPM_CONV` is `direct`. Decided at the first call.
+    pub fn active() -> Algorithm {
+        static ACTIVE: OnceLock<Algorithm> = OnceLock::new();
+        *ACTIVE.get_or_init(|| Algorithm::asked().ok().flatten().unwrap_or(Algorithm::Winograd))
+    }
+
+    /// What a convolution in format `F` uses where this is asked for: Winograd's only in f32, and only where it is faster.
+    pub fn of<F: Format>(self, shape: Shape, split: OperandSplit) -> Algorithm {
+        match F::WINOGRAD && split == OperandSplit::One && Winograd::can(shape) && Winograd::pays(shape) {
+            true => self,
+            false => Algorithm::Direct,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Convolutions in tiles against direct ones in f64, which stand against plain tensor code in the tests of `conv2d`.
+
+use crate::conv2d::algorithm::Algorithm;
+use crate::conv2d::cpu::{self, Source, kernels};
+use crate::conv2d::layer::Layer;
+use crate::conv2d::{Frame, Resample, Shape};
+use crate::gemm::pack::OperandSplit;
+use crate::gemm::{Bf16, F32, F64, Format};
+use crate::random::{Random, Stream};
+use crate::scratch::{self, Scratch};
+use crate::simd::Real;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+struct Case {
+    batch: usize,
+    h: usize,
+    w: usize,
+    c_in: usize,
+    c_out: usize,
+    resample: Resample,
+    bias_per_image: bool,
+    accumulate: bool,
+    seed: u64,
+}
+
+/// Channels in sixteens and maps that need not be whole tiles; large ones have few channels, so that a case takes no second.
+fn cases() -> impl Strategy<Value = Case> {
+    let sizes = prop_oneof![
+        12 => (1usize..6, 1usize..14, 1usize..14, 1usize..7, 1usize..7),
+        2 => (1usize..3, 15usize..66, 15usize..66, 1usize..4, 1usize..4),
+        1 => (1usize..4, 7usize..10, 7usize..10, 6usize..33, 6usize..33),
+    ];
+    let resample = prop_oneof![2 => Just(Resample::Same), 1 => Just(Resample::Double)];
+    (sizes, resample, any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
+        |((batch, h, w, c_in, c_out), resample, bias_per_image, accumulate, seed)| Case {
+            batch,
+            h,
+            w,
+            c_in: 16 * c_in,
+            c_out: 16 * c_out,
+            resample,
+            bias_per_image,
+            accumulate,
+            seed,
+        },
+    )
+}
+
+impl Case {
+    fn shape(&self) -> Shape {
+        Shape { input: Frame { h: self.h, w: self.w, c: self.c_in }, c_out: self.c_out, k: 3, resample: self.resample }
+    }
+}
+
+fn numbers<T: Real>(seed: u64, step: u64, n: usize) -> Vec<T> {
+    let mut numbers = vec![0f32; n];
+    Random::new(seed, Stream::Evaluation).normal_fill(step, 0, &mut numbers);
+    numbers.into_iter().map(|v| T::of(v as f64)).collect()
+}
+
+/// Buffers that come next hold what no one should read.
+fn poison<T: Real + Scratch>() {
+    rayon::broadcast(|_| {
+        scratch::with(1 << 20, |a: &mut [T]| scratch::with(1 << 20, |b: &mut [T]| (a.fill(T::of(f64::NAN)), b.fill(T::of(f64::NAN)))))
+    });
+}
+
+/// y, dx and dw.
+fn all<F: Format<Number: Scratch, Element: Scratch>>(algorithm: Algorithm, case: &Case) -> [Vec<f64>; 3] {
+    let shape = case.shape();
+    let (layer, out) = (Layer::<F>::by(algorithm, shape, OperandSplit::One), shape.output());
+    let numbers = |step, n| numbers::<F::Number>(case.seed, step, n);
+    let (x, w) = (numbers(0, case.batch * shape.input.numbers()), numbers(1, shape.weight_len()));
+    let (dy, bias) = (numbers(2, case.batch * out.numbers()), numbers(3, if case.bias_per_image { case.batch * out.c } else { out.c }));
+    poison::<F::Number>();
+    let nan = F::Number::of(f64::NAN);
+    let mut y = if case.accumulate { numbers(4, dy.len()) } else { vec![nan; dy.len()] };
+    let mut packed = vec![F::round(nan); layer.forward_len()];
+    layer.pack_forward(kernels(&[&w], case.c_in, case.c_out), &mut packed);
+    let make = |image: usize, to: &mut [F::Number]| to.copy_from_slice(&x[image * to.len()..][..to.len()]);
+    // Images made one by one, as a network's normalised ones are, or all there.
+    let source = if case.seed.is_multiple_of(2) { Source::Plain(&x[..]) } else { Source::Made(&make) };
+    cpu::forward(&layer, &packed, source, &bias, case.accumulate, &mut y);
+    let mut packed = vec![F::round(nan); layer.input_gradient_len()];
+    layer.pack_input_gradient(kernels(&[&w], case.c_in, case.c_out), &mut packed);
+    let mut dx = vec![nan; x.len()];
+    let mut sinks: Vec<&mut [F::Number]> = dx.chunks_mut(shape.input.numbers()).collect();
+    cpu::input_gradient(&layer, &packed, &dy, &mut sinks, |_, to, from| to.copy_from_slice(from));
+    let mut dw = vec![nan; w.len()];
+    cpu::weight_gradient(&layer, source, &dy, &mut [&mut dw]);
+    [y, dx, dw].map(|numbers| numbers.into_iter().map(Real::wide).collect())
+}
+
+const NAMES: [&str; 3] = ["y", "dx", "dw"];
+
+/// Relative L2 distance.
+fn distance(found: &[f64], exact: &[f64]) -> f64 {
+    assert_eq!(found.len(), exact.len());
+    let norm = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|v| v * v).sum::<f64>().sqrt();
+    norm(&mut found.iter().zip(exact).map(|(a, b)| a - b)) / norm(&mut exact.iter().copied())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn tiles_equal_the_direct_convolution(case in cases()) {
+        let exact = all::<F64>(Algorithm::Direct, &case);
+        for ((name, exact), found) in NAMES.iter().zip(&exact).zip(all::<F64>(Algorithm::Winograd, &case)) {
+            prop_assert!(distance(&found, exact) < 1e-14, "{name} in f64: {}", distance(&found, exact));
+        }
+        for ((name, exact), found) in NAMES.iter().zip(&exact).zip(all::<F32>(Algorithm::Winograd, &case)) {
+            prop_assert!(distance(&found, exact) < 3e-6, "{name} in f32: {}", distance(&found, exact));
+        }
+    }
+}
+
+/// Counted by hand: 8x8 pixels, 9 taps each, against 4 tiles of 36 products; doubled, 4 taps of 16x16 pixels against 16 tiles.
+#[test]
+fn products_are_counted() {
+    let shape = |resample| Shape { input: Frame { h: 8, w: 8, c: 32 }, c_out: 64, k: 3, resample };
+    let count = |algorithm, resample| Layer::<F32>::by(algorithm, shape(resample), OperandSplit::One).multiplications();
+    let pairs = 32 * 64;
+    assert_eq!(count(Algorithm::Direct, Resample::Same), [9 * 64 * pairs; 3]);
+    assert_eq!(count(Algorithm::Winograd, Resample::Same), [36 * 4 * pairs; 3]);
+    assert_eq!(count(Algorithm::Direct, Resample::Double), [4 * 256 * pairs, 16 * 64 * pairs, 16 * 64 * pairs]);
+    assert_eq!(count(Algorithm::Winograd, Resample::Double), [36 * 16 * pairs; 3]);
+    assert_eq!(count(Algorithm::Direct, Resample::Halve), [9 * 16 * pairs; 3]);
+}
+
+/// Shapes that have it and shapes that do not: the stem, few channels on maps that are no whole tiles, steps of two, other formats.
+#[test]
+fn tiles_are_used_where_they_are_faster() {
+    let of = |side, c, c_out, k, resample| Shape { input: Frame { h: side, w: side, c }, c_out, k, resample };
+    let one = OperandSplit::One;
+    for shape in [of(32, 128, 128, 3, Resample::Same), of(14, 32, 32, 3, Resample::Same), of(16, 256, 256, 3, Resample::Double)] {
+        assert_eq!(Algorithm::Winograd.of::<F32>(shape, one), Algorithm::Winograd, "{shape:?}");
+        assert_eq!(Algorithm::Direct.of::<F32>(shape, one), Algorithm::Direct);
+        assert_eq!(Algorithm::Winograd.of::<F64>(shape, one), Algorithm::Direct);
+        assert_eq!(Algorithm::Winograd.of::<Bf16>(shape, OperandSplit::Two), Algorithm::Direct);
+    }
+    let direct = [
+        of(32, 3, 128, 3, Resample::Same),
+        of(32, 128, 6, 3, Resample::Same),
+        of(32, 128, 128, 3, Resample::Halve),
+        of(32, 128, 128, 1, Resample::Same),
+        of(5, 32, 32, 3, Resample::Same),
+        of(7, 32, 32, 3, Resample::Double),
+    ];
+    for shape in direct {
+        assert_eq!(Algorithm::Winograd.of::<F32>(shape, one), Algorithm::Direct, "{shape:?}");
+    }
+}
+
+/// More images than a group of planes holds, and a last block that is not full.
+#[test]
+fn groups_of_images_add_up() {
+    for (resample, h, c_in, c_out) in [(Resample::Same, 32, 64, 48), (Resample::Double, 13, 32, 112)] {
+        let case = Case { batch: 37, h, w: 32, c_in, c_out, resample, bias_per_image: true, accumulate: true, seed: 3 };
+        for (found, exact) in all::<F64>(Algorithm::Winograd, &case).iter().zip(all::<F64>(Algorithm::Direct, &case)) {
+            assert!(distance(found, &exact) < 1e-14, "{}", distance(found, &exact));
+        }
+    }
+}
+
+/// However the work is split, the same sums are taken in the same order.
+#[test]
+fn bits_are_the_same_for_any_number_of_threads() {
+    for (h, w, c_in, c_out, resample) in
+        [(7, 7, 64, 32, Resample::Same), (16, 16, 32, 80, Resample::Same), (8, 9, 32, 32, Resample::Double)]
+    {
+        let case = Case { batch: 13, h, w, c_in, c_out, resample, bias_per_image: false, accumulate: false, seed: 5 };
+        let on = |threads| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| all::<F32>(Algorithm::Winograd, &case))
+        };
+        let one = on(1);
+        for threads in [2, 3, 16] {
+            assert!(on(threads) == one, "{threads} threads, {case:?}");
+        }
+    }
+}
