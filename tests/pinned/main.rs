@@ -116,6 +116,8 @@ fn findings(results: &Path) -> String {
     let mut all = serde_json::Map::new();
     for run in folders(&results.join("runs")) {
         let record: Value = serde_json::from_str(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap();
+        let device = record["machine"]["device"].as_str().unwrap();
+        assert!(device.starts_with("cpu ") && device.ends_with(" winograd"), "the convolutions' algorithm: {device}");
         let kept = ["training_id", "outcome", "progressive", "real", "findings"].map(|key| (key.to_string(), record[key].clone()));
         all.insert(name(&run).into(), Value::Object(kept.into_iter().filter(|(_, v)| !v.is_null()).collect()));
     }

@@ -117,6 +117,9 @@ impl<F: Storage> Products<'_, F> {
         let n = self.places.len();
         let waste = |rows: usize| n.div_ceil(rows) * rows - n;
         let wide = D::LANES == line::<F>();
+        // A row of a low tile takes an eighth longer than one of a high tile, as each line of `b` serves fewer rows.
+        let narrow =
+            [(6, 16), (5, 17), (4, 18)].into_iter().min_by_key(|(rows, time)| n.div_ceil(*rows) * rows * time).map_or(6, |(rows, _)| rows);
         // Safety (all): the caller's promise; a panel that is wider than a tile is processed in several passes.
         unsafe {
             match (registers, wide) {
@@ -125,9 +128,8 @@ impl<F: Storage> Products<'_, F> {
                 (_, true) if waste(7) < waste(8) => self.tiles::<D, 7, 2>(),
                 (_, true) => self.tiles::<D, 8, 2>(),
                 // 256-bit registers: 16 of them.
-                (2 | 4, _) if waste(5) < waste(6) && waste(5) < waste(4) => self.tiles::<D, 5, 2>(),
-                (2 | 4, _) if waste(4) < waste(6) => self.tiles::<D, 4, 2>(),
-                (2 | 4, _) => self.tiles::<D, 6, 2>(),
+                (2 | 4, _) if narrow == 6 => self.tiles::<D, 6, 2>(),
+                (2 | 4, _) if narrow == 5 => self.tiles::<D, 5, 2>(),
                 _ => self.tiles::<D, 4, 2>(),
             }
         }
