@@ -6,12 +6,12 @@ use crate::gemm::Format;
 use crate::gemm::pack::OperandSplit;
 use std::sync::OnceLock;
 
-/// How a 3x3 convolution with stride 1 may be computed.
+/// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// A product for each tap.
     Direct,
-    /// Winograd's, with a quarter of the products; rounded a little differently.
+    /// Winograd's, of 3x3 convolutions with stride 1 or after upsampling: fewer products, rounded a little differently.
     Winograd,
 }
 

@@ -122,7 +122,7 @@ pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>, S: Send>(
     });
 }
 
-/// dL/dw: for each part of the weights, \[taps, c_in, c_out of the part\], overwritten.
+/// dL/dw: for each part of the weights, \[taps, c_in, c_out of the part\], overwritten. Several parts are always weighed tap by tap.
 pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     layer: &Layer<F>,
     source: Source<F::Number>,

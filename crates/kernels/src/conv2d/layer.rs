@@ -159,8 +159,10 @@ impl<F: Format> Layer<F> {
         Layer::by(Algorithm::active().of::<F>(shape, split), shape, split)
     }
 
-    /// The same by a given algorithm. Panics where it cannot compute such a convolution.
+    /// The same by a given algorithm. Panics where it cannot compute such a convolution: Winograd's is for formats of one element a number.
     pub fn by(algorithm: Algorithm, shape: Shape, split: OperandSplit) -> Layer<F> {
+        let single = F::PER_WORD == 1 && split == OperandSplit::One;
+        assert!(single || algorithm == Algorithm::Direct, "Winograd's convolution multiplies numbers as they are");
         let winograd = (algorithm == Algorithm::Winograd).then(|| Winograd::new(shape));
         let forward = PreparedPass::new::<F>(shape.forward::<F>(), shape.c_out, split);
         let input_gradient = PreparedPass::new::<F>(shape.input_gradient::<F>(), shape.input.c, split);

@@ -156,9 +156,9 @@ impl Engine {
         &self.unet
     }
 
-    /// Floating-point operations that this engine executes in one image's forward pass, and in its share of a training step: fewer than
-    /// [`UNet::forward_flops`] and [`UNet::training_flops`] where convolutions get by with fewer products. What the libraries of a GPU
-    /// leave out, they do not say.
+    /// Floating-point operations in the products of one image's forward pass, and of its share of a training step, as this engine
+    /// computes them: fewer than [`UNet::forward_flops`] and [`UNet::training_flops`] where convolutions get by with fewer. Winograd's
+    /// transforms are not counted; what the libraries of a GPU leave out, they do not say.
     pub fn executed_flops(&self) -> [f64; 2] {
         let [forward, backward] = either!(&self.kind, machine => machine.saved(), _ => [0; 2]).map(|saved| 2.0 * saved as f64);
         [self.unet.forward_flops() - forward, self.unet.training_flops() - forward - backward]

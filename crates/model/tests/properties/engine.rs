@@ -184,6 +184,11 @@ proptest! {
         prop_assert!(winograd != direct, "nothing was different");
         prop_assert!(executed[0] < 0.8 * all[0] && executed[1] < 0.8 * all[1], "{executed:?} {all:?}");
         prop_assert!(all[0] <= unet.forward_flops() && all[1] <= unet.training_flops());
+        // Every pass of a convolution leaves out the same number.
+        for [forward, training] in [all, executed] {
+            let (one, three) = (unet.forward_flops() - forward, unet.training_flops() - training);
+            prop_assert!((three - 3.0 * one).abs() < 1e-9 * unet.training_flops(), "{three} {one}");
+        }
     }
 }
 

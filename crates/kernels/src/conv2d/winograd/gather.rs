@@ -17,7 +17,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Room for `tiles` of `c` channels in groups of `group`.
+    /// Room for `room` tiles of `c` channels in groups of `group`.
     pub fn new(c: usize, group: usize, room: usize) -> Layout {
         Layout { plane: (c * room).next_multiple_of(super::PAD) + super::PAD, group, room }
     }
@@ -67,7 +67,8 @@ impl<F: Storage> SimdKernel<F::Number> for Gather<'_, F> {
         let c = self.tiling.from.c;
         assert_eq!(self.image.len(), self.tiling.from.numbers(), "an image of {:?}", self.tiling.from);
         assert!(self.first + self.count <= self.tiling.count() && self.slot + self.count <= self.layout.room, "tiles that are not there");
-        assert!(self.out.len() >= self.layout.len() && c.is_multiple_of(S::LANES), "planes that are too short");
+        assert!(self.out.len() >= self.layout.len() && c * self.layout.room <= self.layout.plane, "planes that are too short");
+        assert!(c.is_multiple_of(S::LANES) && self.layout.group.is_multiple_of(S::LANES), "vectors that are cut");
         // Safety (all): the instruction set is the caller's promise; the asserts are what `tiles` asks for.
         unsafe {
             match (self.kind, self.tiling.doubles) {

@@ -1,14 +1,13 @@
 //! Weights at the points, in the panels that the products read.
 
-use super::transform::{POINTS, Planes, Strided, Weights, both};
+use super::transform::{POINTS, Planes, Strided, TAPS, Weights, both};
 use super::{Tiling, panel, panels};
 use crate::gemm::Storage;
 use crate::gemm::pack::Kernels;
 use crate::simd::{Simd, SimdKernel, bodies, compiled, run};
 use rayon::prelude::*;
 
-/// Taps on a side of a filter, and of all.
-const TAPS: usize = 3;
+/// Taps of a filter.
 const ALL: usize = TAPS * TAPS;
 
 /// Rows of a panel that are packed at a time: enough to read weights in long pieces, few enough for their nine taps to stay in a cache.
@@ -69,8 +68,8 @@ fn turned<F: Storage>((kernels, (first, columns), (from, rows), block): Fill<F>)
         for (column, line) in lines[..columns].iter_mut().enumerate() {
             kernels.copy(ALL - 1 - tap, first + column, from, &mut line[..rows]);
         }
-        for (row, to) in to.iter_mut().enumerate() {
-            for (to, line) in to.iter_mut().zip(&lines) {
+        for (row, to) in to[..rows].iter_mut().enumerate() {
+            for (to, line) in to[..columns].iter_mut().zip(&lines) {
                 *to = line[row];
             }
         }

@@ -8,7 +8,7 @@ use crate::gemm::{Format, Products, RowOffsets, Segment, multiply};
 use crate::scratch::{self, Scratch};
 use crate::simd::run;
 
-/// Tiles that are multiplied at a time: enough rows for weights that are read once for all of them, few enough for the L2 cache.
+/// Tiles that are multiplied at a time: enough rows for weights that are read once for all of them, few enough to stay near.
 const TILES: usize = 32;
 
 /// Columns that are multiplied before their sums become results.

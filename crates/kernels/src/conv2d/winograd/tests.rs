@@ -18,6 +18,8 @@ struct Case {
     w: usize,
     c_in: usize,
     c_out: usize,
+    /// Weights that stand side by side.
+    parts: usize,
     resample: Resample,
     bias_per_image: bool,
     accumulate: bool,
@@ -32,17 +34,12 @@ fn cases() -> impl Strategy<Value = Case> {
         1 => (1usize..4, 7usize..10, 7usize..10, 6usize..33, 6usize..33),
     ];
     let resample = prop_oneof![2 => Just(Resample::Same), 1 => Just(Resample::Double)];
-    (sizes, resample, any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
-        |((batch, h, w, c_in, c_out), resample, bias_per_image, accumulate, seed)| Case {
-            batch,
-            h,
-            w,
-            c_in: 16 * c_in,
-            c_out: 16 * c_out,
-            resample,
-            bias_per_image,
-            accumulate,
-            seed,
+    let parts = prop_oneof![3 => Just(1usize), 1 => 2usize..4];
+    (sizes, parts, resample, any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
+        |((batch, h, w, c_in, c_out), parts, resample, bias_per_image, accumulate, seed)| {
+            // Parts may have eight outputs; all of them together come in sixteens.
+            let c_out = 16 * if parts == 3 { c_out.next_multiple_of(3) } else { c_out };
+            Case { batch, h, w, c_in: 16 * c_in, c_out, parts, resample, bias_per_image, accumulate, seed }
         },
     )
 }
@@ -59,11 +56,18 @@ fn numbers<T: Real>(seed: u64, step: u64, n: usize) -> Vec<T> {
     numbers.into_iter().map(|v| T::of(v as f64)).collect()
 }
 
-/// Buffers that come next hold what no one should read.
+/// Buffers that come next hold what no one should read: those of the pool's threads and of the caller's, as many as are used at a time.
 fn poison<T: Real + Scratch>() {
-    rayon::broadcast(|_| {
-        scratch::with(1 << 20, |a: &mut [T]| scratch::with(1 << 20, |b: &mut [T]| (a.fill(T::of(f64::NAN)), b.fill(T::of(f64::NAN)))))
-    });
+    fn fill<T: Real + Scratch>(depth: usize) {
+        if depth > 0 {
+            scratch::with(1 << 19, |buffer: &mut [T]| {
+                buffer.fill(T::of(f64::NAN));
+                fill::<T>(depth - 1);
+            });
+        }
+    }
+    rayon::broadcast(|_| fill::<T>(4));
+    fill::<T>(4);
 }
 
 /// y, dx and dw.
@@ -73,22 +77,25 @@ fn all<F: Format<Number: Scratch, Element: Scratch>>(algorithm: Algorithm, case:
     let numbers = |step, n| numbers::<F::Number>(case.seed, step, n);
     let (x, w) = (numbers(0, case.batch * shape.input.numbers()), numbers(1, shape.weight_len()));
     let (dy, bias) = (numbers(2, case.batch * out.numbers()), numbers(3, if case.bias_per_image { case.batch * out.c } else { out.c }));
+    let parts: Vec<&[F::Number]> = w.chunks(w.len() / case.parts).collect();
+    let kernels = kernels(&parts, case.c_in, case.c_out / case.parts);
     poison::<F::Number>();
     let nan = F::Number::of(f64::NAN);
     let mut y = if case.accumulate { numbers(4, dy.len()) } else { vec![nan; dy.len()] };
     let mut packed = vec![F::round(nan); layer.forward_len()];
-    layer.pack_forward(kernels(&[&w], case.c_in, case.c_out), &mut packed);
+    layer.pack_forward(kernels, &mut packed);
     let make = |image: usize, to: &mut [F::Number]| to.copy_from_slice(&x[image * to.len()..][..to.len()]);
     // Images made one by one, as a network's normalised ones are, or all there.
     let source = if case.seed.is_multiple_of(2) { Source::Plain(&x[..]) } else { Source::Made(&make) };
     cpu::forward(&layer, &packed, source, &bias, case.accumulate, &mut y);
     let mut packed = vec![F::round(nan); layer.input_gradient_len()];
-    layer.pack_input_gradient(kernels(&[&w], case.c_in, case.c_out), &mut packed);
+    layer.pack_input_gradient(kernels, &mut packed);
     let mut dx = vec![nan; x.len()];
     let mut sinks: Vec<&mut [F::Number]> = dx.chunks_mut(shape.input.numbers()).collect();
     cpu::input_gradient(&layer, &packed, &dy, &mut sinks, |_, to, from| to.copy_from_slice(from));
     let mut dw = vec![nan; w.len()];
-    cpu::weight_gradient(&layer, source, &dy, &mut [&mut dw]);
+    let mut parts: Vec<&mut [F::Number]> = dw.chunks_mut(w.len() / case.parts).collect();
+    cpu::weight_gradient(&layer, source, &dy, &mut parts);
     [y, dx, dw].map(|numbers| numbers.into_iter().map(Real::wide).collect())
 }
 
@@ -156,8 +163,11 @@ fn tiles_are_used_where_they_are_faster() {
 /// More images than a group of planes holds, and a last block that is not full.
 #[test]
 fn groups_of_images_add_up() {
-    for (resample, h, c_in, c_out) in [(Resample::Same, 32, 64, 48), (Resample::Double, 13, 32, 112)] {
-        let case = Case { batch: 37, h, w: 32, c_in, c_out, resample, bias_per_image: true, accumulate: true, seed: 3 };
+    let (same, double) = (Resample::Same, Resample::Double);
+    // Blocks of one image, of one that is summed over in pieces, and of sixteen, the last of which has four.
+    let sizes = [(37, 32, 32, 64, 48, same), (37, 13, 32, 32, 112, double), (3, 64, 65, 32, 16, same), (100, 7, 7, 256, 256, same)];
+    for (batch, h, w, c_in, c_out, resample) in sizes {
+        let case = Case { batch, h, w, c_in, c_out, parts: 1, resample, bias_per_image: true, accumulate: true, seed: 3 };
         for (found, exact) in all::<F64>(Algorithm::Winograd, &case).iter().zip(all::<F64>(Algorithm::Direct, &case)) {
             assert!(distance(found, &exact) < 1e-14, "{}", distance(found, &exact));
         }
@@ -167,10 +177,10 @@ fn groups_of_images_add_up() {
 /// However the work is split, the same sums are taken in the same order.
 #[test]
 fn bits_are_the_same_for_any_number_of_threads() {
-    for (h, w, c_in, c_out, resample) in
-        [(7, 7, 64, 32, Resample::Same), (16, 16, 32, 80, Resample::Same), (8, 9, 32, 32, Resample::Double)]
-    {
-        let case = Case { batch: 13, h, w, c_in, c_out, resample, bias_per_image: false, accumulate: false, seed: 5 };
+    let (same, double) = (Resample::Same, Resample::Double);
+    let sizes = [(13, 7, 7, 64, 32, same), (13, 16, 16, 32, 80, same), (13, 8, 9, 32, 32, double), (110, 7, 7, 256, 256, same)];
+    for (batch, h, w, c_in, c_out, resample) in sizes {
+        let case = Case { batch, h, w, c_in, c_out, parts: 1, resample, bias_per_image: false, accumulate: false, seed: 5 };
         let on = |threads| {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| all::<F32>(Algorithm::Winograd, &case))
         };

@@ -1,8 +1,8 @@
 //! The transforms of F(4x4, 3x3): six points 0, ±√½, ±√2 and ∞, at which a product of polynomials is taken instead of a convolution.
 //!
 //! Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2015), equation 13: Y = Aᵀ \[(G g Gᵀ) ⊙ (Bᵀ d B)\] A. They take the
-//! points 0, ±1, ±2 and ∞; with √½ and √2, whose powers stay near 1, the error in f32 is half as large. The same six points give the
-//! weight gradient, in which 4x4 gradients are the filter and 3x3 numbers the result.
+//! points 0, ±1, ±2 and ∞; the powers of √½ and √2 stay nearer to 1, so that less is lost to rounding. The same six points give the weight
+//! gradient, in which 4x4 gradients are the filter and 3x3 numbers the result.
 
 use crate::gemm::Storage;
 use crate::simd::{Real, Simd};
@@ -12,6 +12,8 @@ use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 pub(super) const POINTS: usize = 6;
 /// Pixels on a side of a tile of results.
 pub(super) const SIDE: usize = 4;
+/// Taps on a side of a filter.
+pub(super) const TAPS: usize = 3;
 /// Products that a tile takes for each pair of channels.
 pub(super) const PLANES: usize = POINTS * POINTS;
 
@@ -35,7 +37,7 @@ unsafe fn mul<S: Simd>(a: S::V, k: f64) -> S::V {
     unsafe { S::mul(a, S::splat(S::T::of(k))) }
 }
 
-/// Bᵀ d: the data at the points, each divided by nothing.
+/// Bᵀ d: the data at the points.
 ///
 /// # Safety
 /// The instruction set of `S` must exist on this processor.
@@ -137,23 +139,23 @@ macro_rules! transform {
 }
 
 transform!(Data, POINTS, POINTS, data);
-transform!(Weights, 3, POINTS, filter, 3);
+transform!(Weights, TAPS, POINTS, filter, TAPS);
 transform!(Gradients, SIDE, POINTS, filter, SIDE);
 transform!(Results, POINTS, SIDE, results, SIDE);
 transform!(Folded, POINTS, SIDE / 2, pairs);
-transform!(WeightGradients, POINTS, 3, results, 3);
+transform!(WeightGradients, POINTS, TAPS, results, TAPS);
 
 /// Vectors by row and column: what a transform reads.
 pub(super) trait Load<S: Simd> {
     /// # Safety
-    /// The instruction set of `S` must exist on this processor; the vector must be readable.
+    /// The instruction set of `S` must exist on this processor; what is read for this row and column must be readable.
     unsafe fn load(&self, row: usize, column: usize) -> S::V;
 }
 
 /// Vectors by row and column: what a transform writes.
 pub(super) trait Store<S: Simd> {
     /// # Safety
-    /// The instruction set of `S` must exist on this processor; the vector must be writable.
+    /// The instruction set of `S` must exist on this processor; what is written for this row and column must be writable.
     unsafe fn store(&self, row: usize, column: usize, v: S::V);
 }
 
@@ -181,6 +183,7 @@ pub(super) struct Planes<F: Storage> {
 impl<S: Simd, F: Storage<Number = S::T>> Store<S> for Planes<F> {
     #[inline(always)]
     unsafe fn store(&self, row: usize, column: usize, v: S::V) {
+        const { assert!(S::LANES <= 16) };
         let mut numbers = [F::Number::default(); 16];
         // Safety: no vector has more than 16 lanes; the caller's promise.
         unsafe {
@@ -197,7 +200,8 @@ impl<S: Simd, F: Storage<Number = S::T>> Store<S> for Planes<F> {
 /// A transform of columns, then of rows.
 ///
 /// # Safety
-/// The instruction set of `S` must exist on this processor; `from` must be readable in `I` rows and columns, `to` writable in `O`.
+/// The instruction set of `S` must exist on this processor; what `from` reads in `I` rows and columns must be readable, what `to` writes in `O` of
+/// each writable.
 #[inline(always)]
 pub(super) unsafe fn both<S: Simd, T: Transform<S, I, O>, const I: usize, const O: usize>(from: &impl Load<S>, to: &impl Store<S>) {
     // Safety (all): the caller's promise.

@@ -1,7 +1,7 @@
 //! The weight gradient: tiles of x against tiles of dy, summed over all tiles at each point.
 
 use super::gather::{Gather, Kind, Layout};
-use super::transform::{PLANES, POINTS, Store, Strided, WeightGradients, both};
+use super::transform::{PLANES, POINTS, Store, Strided, TAPS, WeightGradients, both};
 use super::{PAD, Winograd, panel, panels};
 use crate::gemm::{Format, Products, RowOffsets, Segment, multiply};
 use crate::scratch::{self, Scratch};
@@ -12,22 +12,22 @@ use std::marker::PhantomData;
 /// Bytes of planes that are made before they are multiplied.
 const GROUP_BYTES: usize = 32 << 20;
 
-/// Tiles of a block at least: what a sum runs over in one piece.
+/// Tiles of a block at least, so that few sums begin and end.
 const TILES: usize = 64;
 
-/// Taps on a side of a filter.
-const TAPS: usize = 3;
+/// Tiles that a sum runs over in one piece: their factors stay in a cache for all rows of a task.
+const PIECE: usize = 128;
 
-/// Input channels whose tiles stand together: a cache line of f32.
-const CHANNELS: usize = 16;
-
-/// Input channels and outputs of a task: as many as share a cache, and fewer where there would be few tasks.
+/// Input channels and outputs of a task: as many as share a cache, fewer where threads would have nothing to do. No sum depends on it.
 fn task(c: usize, c_out: usize) -> (usize, usize) {
-    match c * c_out {
-        0..=1024 => (16, 32),
-        1025..16384 => (32, 32),
-        _ => (64, 64),
+    let (mut rows, mut columns) = (64, 64);
+    while c.div_ceil(rows) * c_out.div_ceil(columns) < 2 * rayon::current_num_threads() && rows > Winograd::CHANNELS {
+        match columns > 32 && columns >= rows {
+            true => columns /= 2,
+            false => rows /= 2,
+        }
     }
+    (rows, columns)
 }
 
 /// Blocks of images: what a group holds of each.
@@ -46,7 +46,7 @@ impl Winograd {
     fn blocks<F: Format>(&self, batch: usize) -> Blocks {
         let (c, c_out, per) = (self.forward.from.c, self.forward.to.c, self.forward.count());
         let images = TILES.div_ceil(per).min(batch);
-        let (x, dy) = (Layout::new(c, CHANNELS, images * per), Layout::new(c_out, panel::<F>(), images * per));
+        let (x, dy) = (Layout::new(c, Winograd::CHANNELS, images * per), Layout::new(c_out, panel::<F>(), images * per));
         let group = GROUP_BYTES / (size_of::<F::Element>() * (x.len() + dy.len()));
         Blocks { images, per, group: group.clamp(1, batch.div_ceil(images)), x, dy }
     }
@@ -60,7 +60,7 @@ impl Winograd {
     ) {
         assert_eq!(F::PER_WORD, 1, "sums run over tiles one by one");
         let (input, out) = (self.forward.from, self.forward.to);
-        assert_eq!(dw.len(), 9 * input.c * out.c, "the weights' length");
+        assert_eq!(dw.len(), TAPS * TAPS * input.c * out.c, "the weights' length");
         let batch = dy.len() / out.numbers();
         let blocks = self.blocks::<F>(batch);
         scratch::with(blocks.group * blocks.x.len(), |x_planes: &mut [F::Element]| {
@@ -106,7 +106,8 @@ impl Winograd {
         dw: &mut [F::Number],
     ) {
         let (c, c_out) = (self.forward.from.c, self.forward.to.c);
-        let weights = Weights { first: dw.as_mut_ptr(), len: dw.len(), borrowed: PhantomData };
+        // Safety: each task writes rows and columns that no other has.
+        let weights = unsafe { SharedWeights::new(dw) };
         let (most_rows, most_columns) = task(c, c_out);
         let across = c_out.div_ceil(most_columns);
         let tasks = c.div_ceil(most_rows) * across;
@@ -140,13 +141,19 @@ impl Winograd {
             for (i, place) in places.iter_mut().enumerate() {
                 *place = RowOffsets { from: blocks.x.place(self.forward.from.c, 0, first + i), to: i * stride, bias: 0 };
             }
-            scratch::with(tiles.div_ceil(room), |segments: &mut [Segment]| {
+            let pieces = room.div_ceil(PIECE);
+            scratch::with(tiles.div_ceil(room) * pieces, |segments: &mut [Segment]| {
                 for p in 0..PLANES {
-                    for (block, to) in segments.iter_mut().enumerate() {
-                        let row = (block * blocks.dy.len() + p * blocks.dy.plane + panel) / width;
-                        *to = Segment { from: block * blocks.x.len() + p * blocks.x.plane, row, words: room.min(tiles - block * room) };
+                    for (i, to) in segments.iter_mut().enumerate() {
+                        let (block, first) = (i / pieces, i % pieces * PIECE);
+                        let held = room.min(tiles - block * room);
+                        *to = Segment {
+                            from: block * blocks.x.len() + p * blocks.x.plane + first * Winograd::CHANNELS,
+                            row: (block * blocks.dy.len() + p * blocks.dy.plane + panel) / width + first,
+                            words: held.saturating_sub(first).min(PIECE),
+                        };
                     }
-                    let step = CHANNELS;
+                    let step = Winograd::CHANNELS;
                     let all = dy.len() / width;
                     let out = &mut sums[p * plane..][..(rows - 1) * stride + width];
                     let (b, bias) = (&dy[..all * width], None);
@@ -158,15 +165,23 @@ impl Winograd {
 }
 
 /// Weights that several tasks write, each its own rows and columns.
-struct Weights<'a, T> {
+struct SharedWeights<'a, T> {
     first: *mut T,
     len: usize,
     borrowed: PhantomData<&'a mut [T]>,
 }
 
-// Safety: what is shared is an address. It is written through in `Sums` alone, which every task makes for rows and columns that no other
-// has, and whose numbers may be sent between threads.
-unsafe impl<T: Send> Sync for Weights<'_, T> {}
+impl<'a, T> SharedWeights<'a, T> {
+    /// # Safety
+    /// What is written through it at the same time has no rows and columns in common.
+    unsafe fn new(weights: &'a mut [T]) -> SharedWeights<'a, T> {
+        SharedWeights { first: weights.as_mut_ptr(), len: weights.len(), borrowed: PhantomData }
+    }
+}
+
+// Safety: what is shared is an address. It is written through in `Sums` alone, at the same time only for different places by the promise
+// made to `new`, and numbers may be sent between threads.
+unsafe impl<T: Send> Sync for SharedWeights<'_, T> {}
 
 /// Transforms sums of 36 planes to nine taps of `rows` input channels and `columns` outputs, each given by the first and their number.
 struct Sums<'a, T> {
@@ -177,8 +192,7 @@ struct Sums<'a, T> {
     /// Input channels and outputs of all weights.
     size: (usize, usize),
     accumulate: bool,
-    /// No other has these rows and columns.
-    weights: &'a Weights<'a, T>,
+    weights: &'a SharedWeights<'a, T>,
 }
 
 impl<T: Real> SimdKernel<T> for Sums<'_, T> {
@@ -188,7 +202,7 @@ impl<T: Real> SimdKernel<T> for Sums<'_, T> {
     unsafe fn run<S: Simd<T = T>>(self) {
         let ((first, rows), (from, columns), (c, c_out)) = (self.rows, self.columns, self.size);
         assert!(first + rows <= c && from + columns <= c_out && columns.is_multiple_of(S::LANES), "weights that are not there");
-        assert_eq!(self.weights.len, 9 * c * c_out);
+        assert_eq!(self.weights.len, TAPS * TAPS * c * c_out);
         assert!(self.sums.len() >= (PLANES - 1) * self.plane + rows * columns, "sums that are not there");
         let (sums, weights) = (self.sums.as_ptr(), self.weights.first);
         for row in 0..rows {
