@@ -5,7 +5,7 @@ use super::geometry::{Frame, Shape};
 use super::layer::Layer;
 use super::*;
 use crate::gemm::pack::OperandSplit;
-use crate::gemm::{Bf16, F64, Format};
+use crate::gemm::{Bf16, F32, F64, Format};
 use crate::scratch::Scratch;
 use candle_core::{DType, Device, Var};
 use proptest::prelude::*;
@@ -99,8 +99,11 @@ proptest! {
 
     #[test]
     fn fused_in_f32_is_near_the_reference_in_f64(case in cases()) {
+        let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out: case.c_out, k: case.k, resample: case.resample };
+        let tiles = Layer::<F32>::new(shape, OperandSplit::One).winograd.is_some();
+        let bound = if tiles { 3e-6 } else { 1e-6 };
         for ((name, exact), fused) in NAMES.iter().zip(Exact::all(&case)).zip(all(&case, DType::F32, Kernel::Fused)) {
-            prop_assert!(exact.distance(&fused) < 1e-6, "{name}: {}", exact.distance(&fused));
+            prop_assert!(exact.distance(&fused) < bound, "{name}: {}", exact.distance(&fused));
         }
     }
 }
