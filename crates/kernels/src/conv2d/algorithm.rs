@@ -45,11 +45,11 @@ impl Algorithm {
         *ACTIVE.get_or_init(|| Algorithm::asked().ok().flatten().unwrap_or(Algorithm::Winograd))
     }
 
-    /// What a convolution in format `F` uses where this is asked for: Winograd's only in f32, and only where it is faster.
-    pub fn of<F: Format>(self, shape: Shape, split: OperandSplit) -> Algorithm {
-        match F::WINOGRAD && split == OperandSplit::One && Winograd::can(shape) && Winograd::pays(shape) {
-            true => self,
-            false => Algorithm::Direct,
+    /// The passes of a convolution in format `F` that are Winograd's where this is asked for: those that are faster.
+    pub fn of<F: Format>(self, shape: Shape, split: OperandSplit) -> Winograd {
+        match self {
+            Algorithm::Direct => Winograd::default(),
+            Algorithm::Winograd => Winograd::faster::<F>(shape, split),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::geometry::Frame;
 use super::layer::Layer;
-use super::winograd::Onto;
+use super::winograd::{Onto, Tiling};
 use crate::gemm::pack::Kernels;
 use crate::gemm::{Format, width};
 use crate::scratch::{self, Scratch};
@@ -28,12 +28,10 @@ pub enum Source<'a, T> {
     Made(&'a (dyn Fn(usize, &mut [T]) + Sync)),
 }
 
-impl<F: Format> Layer<F> {
-    /// Images per task: enough pixels, but few enough that every thread gets work.
-    fn block(&self, batch: usize, pixels: usize) -> usize {
-        let images = self.winograd.map_or(PIXELS.div_ceil(pixels), |winograd| winograd.forward.images());
-        images.min(batch.div_ceil(rayon::current_num_threads())).max(1)
-    }
+/// Images per task: enough pixels, but few enough that every thread gets work.
+fn block(tiling: Option<Tiling>, batch: usize, pixels: usize) -> usize {
+    let images = tiling.map_or(PIXELS.div_ceil(pixels), |tiling| tiling.images());
+    images.min(batch.div_ceil(rayon::current_num_threads())).max(1)
 }
 
 impl<T: Real + Scratch> Source<'_, T> {
@@ -60,14 +58,14 @@ pub fn forward<F: Format<Number: Scratch, Element: Scratch>>(
 ) {
     let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.forward);
     let batch = y.len() / out.numbers();
-    let block = layer.block(batch, out.pixels());
+    let block = block(layer.winograd.forward, batch, out.pixels());
     let per_image = bias.len() > out.c;
     y.par_chunks_mut(block * out.numbers()).enumerate().for_each(|(at, y)| {
         let (first, n) = (at * block, y.len() / out.numbers());
         let bias = if per_image { &bias[first * out.c..(first + n) * out.c] } else { bias };
-        if let Some(winograd) = &layer.winograd {
+        if let Some(tiling) = &layer.winograd.forward {
             let read = |i: usize, f: &mut dyn FnMut(&[F::Number])| source.with(first + i, input.numbers(), f);
-            return winograd.forward.run::<F>(packed, read, Onto { bias: Some(bias), accumulate }, y);
+            return tiling.run::<F>(packed, read, Onto { bias: Some(bias), accumulate }, y);
         }
         if let (Source::Plain(all), true) = (source, ready.is_plain::<F>()) {
             let operands = &all[first * input.numbers()..(first + n) * input.numbers()];
@@ -100,13 +98,13 @@ pub fn input_gradient<F: Format<Number: Scratch, Element: Scratch>, S: Send>(
     let (input, out, ready) = (layer.shape.input, layer.shape.output(), &layer.input_gradient);
     let batch = dy.len() / out.numbers();
     assert_eq!(sinks.len(), batch, "one sink for each image");
-    let block = layer.block(batch, input.pixels());
+    let block = block(layer.winograd.input_gradient, batch, input.pixels());
     dy.par_chunks(block * out.numbers()).zip(sinks.par_chunks_mut(block)).enumerate().for_each(|(at, (dy, sinks))| {
         let n = dy.len() / out.numbers();
         scratch::with(n * input.numbers(), |dx: &mut [F::Number]| {
-            if let Some(winograd) = &layer.winograd {
+            if let Some(tiling) = &layer.winograd.input_gradient {
                 let read = |i: usize, f: &mut dyn FnMut(&[F::Number])| f(&dy[i * out.numbers()..][..out.numbers()]);
-                winograd.input_gradient.run::<F>(packed, read, Onto { bias: None, accumulate: false }, dx);
+                tiling.run::<F>(packed, read, Onto { bias: None, accumulate: false }, dx);
             } else {
                 scratch::with(n * ready.operand_len(), |operands: &mut [F::Element]| {
                     for (dy, operand) in dy.chunks_exact(out.numbers()).zip(operands.chunks_exact_mut(ready.operand_len())) {
@@ -130,9 +128,9 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     parts: &mut [&mut [F::Number]],
 ) {
     let (input, out, weighing) = (layer.shape.input, layer.shape.output(), &layer.weighing);
-    if let (Some(winograd), [dw]) = (&layer.winograd, &mut *parts) {
+    if let (Some(gradient), [dw]) = (&layer.winograd.weight_gradient, &mut *parts) {
         let read = |i: usize, f: &mut dyn FnMut(&[F::Number])| source.with(i, input.numbers(), f);
-        return winograd.weight_gradient::<F>(read, dy, dw);
+        return gradient.run::<F::Numbers>(read, dy, dw);
     }
     let (batch, width) = (dy.len() / out.numbers(), width::<F>(out.c));
     let panels = out.c.div_ceil(width);

@@ -36,8 +36,8 @@ pub struct Layer<F: Format> {
     pub input_gradient: PreparedPass,
     /// The plan of the weight gradient.
     pub weighing: WeightGradPlan,
-    /// The passes in tiles, where they are used instead.
-    pub winograd: Option<Winograd>,
+    /// The passes that are computed in tiles instead.
+    pub winograd: Winograd,
     format: std::marker::PhantomData<F>,
 }
 
@@ -159,11 +159,8 @@ impl<F: Format> Layer<F> {
         Layer::by(Algorithm::active().of::<F>(shape, split), shape, split)
     }
 
-    /// The same by a given algorithm. Panics where it cannot compute such a convolution: Winograd's is for formats of one element a number.
-    pub fn by(algorithm: Algorithm, shape: Shape, split: OperandSplit) -> Layer<F> {
-        let single = F::PER_WORD == 1 && split == OperandSplit::One;
-        assert!(single || algorithm == Algorithm::Direct, "Winograd's convolution multiplies numbers as they are");
-        let winograd = (algorithm == Algorithm::Winograd).then(|| Winograd::new(shape));
+    /// The same with some passes in tiles, which are among those that are possible for it.
+    pub fn by(winograd: Winograd, shape: Shape, split: OperandSplit) -> Layer<F> {
         let forward = PreparedPass::new::<F>(shape.forward::<F>(), shape.c_out, split);
         let input_gradient = PreparedPass::new::<F>(shape.input_gradient::<F>(), shape.input.c, split);
         Layer { shape, split, forward, input_gradient, weighing: shape.weighing::<F>(), winograd, format: std::marker::PhantomData }
@@ -171,30 +168,29 @@ impl<F: Format> Layer<F> {
 
     /// Multiplications in the products of one image: of the forward pass, the input gradient and the weight gradient.
     pub fn multiplications(&self) -> [u64; 3] {
-        if let Some(winograd) = self.winograd {
-            return [winograd.multiplications(); 3];
-        }
         let pairs = self.shape.input.c * self.shape.c_out;
         let windows = |pass: &PassGeometry| pass.phases.iter().map(|phase| phase.places.len() * phase.taps.len()).sum::<usize>();
         let pixels = self.shape.output().pixels() / self.weighing.phases;
         let sums = [windows(&self.forward.pass), windows(&self.input_gradient.pass), self.weighing.products.len() * pixels];
-        sums.map(|n| (n * pairs) as u64)
+        let Winograd { forward, input_gradient, weight_gradient } = self.winograd;
+        let tilings = [forward, input_gradient, weight_gradient.map(|gradient| gradient.x)];
+        std::array::from_fn(|pass| tilings[pass].map_or((sums[pass] * pairs) as u64, |tiling| tiling.multiplications()))
     }
 
     /// Elements of the weights as the forward pass reads them.
     pub fn forward_len(&self) -> usize {
-        self.winograd.map_or_else(|| self.forward.packed_len::<F>(), |winograd| winograd.forward.packed_len::<F>())
+        self.winograd.forward.map_or_else(|| self.forward.packed_len::<F>(), |tiling| tiling.packed_len::<F>())
     }
 
     /// Elements of the weights as the input gradient reads them.
     pub fn input_gradient_len(&self) -> usize {
-        self.winograd.map_or_else(|| self.input_gradient.packed_len::<F>(), |winograd| winograd.input_gradient.packed_len::<F>())
+        self.winograd.input_gradient.map_or_else(|| self.input_gradient.packed_len::<F>(), |tiling| tiling.packed_len::<F>())
     }
 
     /// The weights as the forward pass reads them: [`Layer::forward_len`] elements.
     pub fn pack_forward(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
-        match self.winograd {
-            Some(winograd) => winograd.forward.pack_forward::<F>(kernels, out),
+        match self.winograd.forward {
+            Some(tiling) => tiling.pack_forward::<F>(kernels, out),
             None => self.forward.pack_forward::<F>(kernels, out),
         }
     }
@@ -202,8 +198,8 @@ impl<F: Format> Layer<F> {
     /// The weights as the input gradient reads them: [`Layer::input_gradient_len`] elements.
     pub fn pack_input_gradient(&self, kernels: Kernels<F::Number>, out: &mut [F::Element]) {
         let split = self.split;
-        match self.winograd {
-            Some(winograd) => winograd.input_gradient.pack_input_gradient::<F>(kernels, out),
+        match self.winograd.input_gradient {
+            Some(tiling) => tiling.pack_input_gradient::<F>(kernels, out),
             None => self.input_gradient.pack::<F>(out, |phase, panel, out| kernels.transposed_panel::<F>(&phase.taps, panel, split, out)),
         }
     }

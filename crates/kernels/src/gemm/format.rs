@@ -13,8 +13,12 @@ use crate::simd::x86::{F32x8, F32x16, F64x4, F64x8};
 
 /// A storage whose products there are kernels for.
 pub trait Format: Storage {
-    /// Whether its convolutions may be Winograd's: f64 is for checks, and bf16 would lose digits in the transforms.
-    const WINOGRAD: bool = false;
+    /// Whether its convolutions are Winograd's where that is faster: f64 is for checks.
+    const WINOGRAD: bool;
+    /// Pixels on a side of a tile of Winograd's convolutions: larger ones take fewer products, and lose more digits.
+    const TILE: usize;
+    /// The format in which its numbers are multiplied as they are.
+    type Numbers: Format<Number = Self::Number, Element = Self::Number>;
 
     /// Runs a product with an instruction set that is available.
     fn multiply(isa: Isa, products: Products<Self>);
@@ -44,6 +48,8 @@ macro_rules! plain {
     ($f:ty, $winograd:expr, $portable:ty, $avx2:ident, $avx512:ident) => {
         impl Format for $f {
             const WINOGRAD: bool = $winograd;
+            const TILE: usize = 4;
+            type Numbers = $f;
 
             fn multiply(isa: Isa, products: Products<Self>) {
                 // Safety: `multiply` is called with an instruction set that is available.
@@ -67,6 +73,10 @@ plain!(F32, true, Wide<f32, 8>, F32x8, F32x16);
 plain!(F64, false, Wide<f64, 4>, F64x4, F64x8);
 
 impl Format for Bf16 {
+    const WINOGRAD: bool = true;
+    const TILE: usize = 2;
+    type Numbers = F32;
+
     fn multiply(isa: Isa, products: Products<Self>) {
         // Safety: `multiply` is called with an instruction set that is available.
         #[cfg(target_arch = "x86_64")]

@@ -46,7 +46,7 @@ impl Doctor {
             print(&format!("            its matrix unit gives wrong products: {} is used for products\n", gemm::isa().name()));
         }
         let convolutions = match Algorithm::active() {
-            Algorithm::Winograd => "winograd in f32 where it is faster (DDPM_CONV=direct: nowhere)",
+            Algorithm::Winograd => "winograd where it is faster (DDPM_CONV=direct: nowhere)",
             Algorithm::Direct => "direct, as DDPM_CONV asks",
         };
         print(&format!("            convolutions: {convolutions}\n"));
@@ -57,7 +57,11 @@ impl Doctor {
             Arithmetic::SplitBf16 => "three products of bf16 parts",
             Arithmetic::F32 | Arithmetic::Bf16 => "plain f32",
         };
-        print(&format!("precision   f32 as {f32s}, bf16; feature maps and sums in f32\n"));
+        let bf16 = match gemm::isa() {
+            Isa::Avx512Bf16 | Isa::AmxBf16 => "bf16",
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 => "bf16 (without instructions for it: slower)",
+        };
+        print(&format!("precision   f32 as {f32s}, {bf16}; feature maps and sums in f32\n"));
         print(&format!("devices     {}\n", device::found()));
         print(&format!("report      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
         let data = DataSource::FashionMnist {}.load()?;

@@ -1,7 +1,8 @@
 //! Tiles of an image, transformed, in the planes of a product's factor.
 
-use super::Tiling;
-use super::transform::{Data, Gradients, Load, PLANES, POINTS, Planes, SIDE, Transform, both};
+use super::tiling::{PAD, Tiling};
+use super::transform::{Load, Planes, Transform, both};
+use super::{four, six};
 use crate::gemm::Storage;
 use crate::simd::{Simd, SimdKernel};
 
@@ -14,17 +15,20 @@ pub(super) struct Layout {
     pub group: usize,
     /// Tiles that there is room for.
     pub room: usize,
+    /// Number of planes.
+    planes: usize,
 }
 
 impl Layout {
-    /// Room for `room` tiles of `c` channels in groups of `group`.
-    pub fn new(c: usize, group: usize, room: usize) -> Layout {
-        Layout { plane: (c * room).next_multiple_of(super::PAD) + super::PAD, group, room }
+    /// Room for `room` tiles of what a pass reads, in groups of `group` channels.
+    pub fn new(tiling: &Tiling, group: usize, room: usize) -> Layout {
+        let plane = (tiling.from.c * room).next_multiple_of(PAD) + PAD;
+        Layout { plane, group, room, planes: tiling.planes() }
     }
 
     /// Elements of all planes.
     pub fn len(&self) -> usize {
-        PLANES * self.plane
+        self.planes * self.plane
     }
 
     /// Elements before a tile's `channel` of `c`, which begins a vector.
@@ -38,7 +42,7 @@ impl Layout {
 /// What a tile is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// 6x6 pixels, one before the results' and one behind them on each side.
+    /// Pixels of the results, and one before and one behind them on each side.
     Data,
     /// 4x4 gradients of results, which are the weight gradient's filter.
     Filter,
@@ -71,22 +75,29 @@ impl<F: Storage> SimdKernel<F::Number> for Gather<'_, F> {
         assert!(c.is_multiple_of(S::LANES) && self.layout.group.is_multiple_of(S::LANES), "vectors that are cut");
         // Safety (all): the instruction set is the caller's promise; the asserts are what `tiles` asks for.
         unsafe {
-            match (self.kind, self.tiling.doubles) {
-                (Kind::Data, false) => self.tiles::<S, Data, POINTS>(SIDE, 1, [0, 1, 2, 3, 4, 5]),
-                (Kind::Data, true) => self.tiles::<S, Data, POINTS>(SIDE / 2, 1, [0, 1, 1, 2, 2, 3]),
-                (Kind::Filter, _) => self.tiles::<S, Gradients, SIDE>(SIDE, 0, [0, 1, 2, 3]),
+            match (self.kind, self.tiling.side, self.tiling.doubles) {
+                (Kind::Data, six::SIDE, false) => self.tiles::<S, six::Data, _, { six::POINTS }>(six::SIDE, 1, [0, 1, 2, 3, 4, 5]),
+                (Kind::Data, six::SIDE, true) => self.tiles::<S, six::Data, _, { six::POINTS }>(six::SIDE / 2, 1, [0, 1, 1, 2, 2, 3]),
+                (Kind::Filter, six::SIDE, _) => self.tiles::<S, six::Gradients, _, { six::POINTS }>(six::SIDE, 0, [0, 1, 2, 3]),
+                (Kind::Data, four::SIDE, false) => self.tiles::<S, four::Data, _, { four::POINTS }>(four::SIDE, 1, [0, 1, 2, 3]),
+                (kind, side, doubles) => unreachable!("{kind:?} of tiles of {side}, doubled: {doubles}"),
             }
         }
     }
 }
 
 impl<F: Storage> Gather<'_, F> {
-    /// All tiles: the first pixel of a tile is `step` times its number less `before`, the others lie at `steps` from it.
+    /// All tiles, to `P` x `P` planes: the first pixel of a tile is `step` times its number less `before`, the others lie at `steps` from it.
     ///
     /// # Safety
     /// The instruction set of `S`; an image of `from`, tiles of it, slots of the layout, and channels that are whole vectors.
     #[inline(always)]
-    unsafe fn tiles<S: Simd<T = F::Number>, T: Transform<S, I, POINTS>, const I: usize>(self, step: usize, before: isize, steps: Steps<I>) {
+    unsafe fn tiles<S: Simd<T = F::Number>, T: Transform<S, I, P>, const I: usize, const P: usize>(
+        self,
+        step: usize,
+        before: isize,
+        steps: Steps<I>,
+    ) {
         let (frame, columns, out) = (self.tiling.from, self.tiling.tiles.1, self.out.as_mut_ptr());
         for tile in 0..self.count {
             let at = self.first + tile;
@@ -102,11 +113,11 @@ impl<F: Storage> Gather<'_, F> {
                 // Safety: what is read lies in the image, by `inside`; what is written in the layout's planes.
                 unsafe {
                     let first = out.add(self.layout.place(frame.c, self.slot + tile, channel));
-                    let to = Planes::<F> { first, plane: self.layout.plane };
+                    let to = Planes::<F, P> { first, plane: self.layout.plane };
                     if whole {
-                        both::<S, T, I, POINTS>(&Whole(&window), &to);
+                        both::<S, T, I, P>(&Whole(&window), &to);
                     } else {
-                        both::<S, T, I, POINTS>(&window, &to);
+                        both::<S, T, I, P>(&window, &to);
                     }
                 }
                 window.corner = window.corner.wrapping_add(S::LANES);

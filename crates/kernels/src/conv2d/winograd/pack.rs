@@ -1,11 +1,13 @@
 //! Weights at the points, in the panels that the products read.
 
-use super::transform::{POINTS, Planes, Strided, TAPS, Weights, both};
-use super::{Tiling, panel, panels};
+use super::tiling::{Tiling, panel, panels};
+use super::transform::{Planes, Store, Strided, TAPS, Transform, both};
+use super::{four, six};
 use crate::gemm::Storage;
 use crate::gemm::pack::Kernels;
 use crate::simd::{Simd, SimdKernel, bodies, compiled, run};
 use rayon::prelude::*;
+use std::cell::Cell;
 
 /// Taps of a filter.
 const ALL: usize = TAPS * TAPS;
@@ -44,7 +46,7 @@ impl Tiling {
             for from in (0..rows).step_by(ROWS) {
                 let n = ROWS.min(rows - from);
                 taps((first, columns), (from, n), &mut block);
-                run(AtPoints::<F> { block: &block, rows: n, columns, plane, out: &mut out[from * columns..] });
+                run(AtPoints::<F> { side: self.side, block: &block, rows: n, columns, plane, out: &mut out[from * columns..] });
             }
         });
     }
@@ -82,8 +84,9 @@ bodies! {
     Turned = turned(Fill);
 }
 
-/// Transforms a block of filters to rows of 36 planes.
+/// Transforms a block of filters to rows of planes.
 struct AtPoints<'a, F: Storage> {
+    side: usize,
     block: &'a Block<F::Number>,
     rows: usize,
     columns: usize,
@@ -96,22 +99,78 @@ impl<F: Storage> SimdKernel<F::Number> for AtPoints<'_, F> {
 
     #[inline(always)]
     unsafe fn run<S: Simd<T = F::Number>>(self) {
-        assert!(self.rows <= ROWS && self.columns <= COLUMNS && self.columns.is_multiple_of(S::LANES));
-        assert!(self.out.len() >= (POINTS * POINTS - 1) * self.plane + self.rows * self.columns, "planes that are too short");
-        let out = self.out.as_mut_ptr();
-        for row in 0..self.rows {
-            for column in (0..self.columns).step_by(S::LANES) {
-                // Safety: the instruction set is the caller's promise; rows and columns lie in the block and, by the assert, in the planes.
+        // Safety (all): the instruction set is the caller's promise.
+        unsafe {
+            match self.side {
+                six::SIDE => self.planes::<S, six::Weights, { six::POINTS }>(),
+                four::SIDE => self.planes::<S, four::Weights, { four::POINTS }>(),
+                side => unreachable!("tiles of {side}"),
+            }
+        }
+    }
+}
+
+impl<F: Storage> AtPoints<'_, F> {
+    /// To `P` x `P` planes.
+    ///
+    /// # Safety
+    /// The instruction set of `S` must exist on this processor.
+    #[inline(always)]
+    unsafe fn planes<S: Simd<T = F::Number>, T: Transform<S, TAPS, P>, const P: usize>(self) {
+        let AtPoints { block, rows, columns, plane, out, .. } = self;
+        assert!(rows <= ROWS && columns <= COLUMNS && columns.is_multiple_of(S::LANES) && rows.is_multiple_of(F::PER_WORD));
+        assert!(out.len() >= (P * P - 1) * plane + rows * columns, "planes that are too short");
+        let first = block.as_ptr().cast::<F::Number>();
+        for row in (0..rows).step_by(F::PER_WORD) {
+            for column in (0..columns).step_by(S::LANES) {
+                // Safety: the instruction set is the caller's promise; rows and columns lie in the block and, by the asserts, in the planes.
                 unsafe {
-                    let from = Strided {
-                        first: self.block.as_ptr().cast::<F::Number>().add(row * COLUMNS + column),
-                        row: TAPS * TAP,
-                        column: TAP,
-                    };
-                    let to = Planes::<F> { first: out.add(row * self.columns + column), plane: self.plane };
-                    both::<S, Weights, TAPS, POINTS>(&from, &to);
+                    let of = |row: usize| Strided { first: first.add(row * COLUMNS + column), row: TAPS * TAP, column: TAP };
+                    let to = Planes::<F, P> { first: out.as_mut_ptr().add(row * columns + column * F::PER_WORD), plane };
+                    if F::PER_WORD == 1 {
+                        both::<S, T, TAPS, P>(&of(row), &to);
+                        continue;
+                    }
+                    let second = Kept::<S, P>(Cell::new([[S::splat(S::T::default()); P]; P]));
+                    both::<S, T, TAPS, P>(&of(row + 1), &second);
+                    both::<S, T, TAPS, P>(&of(row), &Words { to, second: second.0.get() });
                 }
             }
+        }
+    }
+}
+
+/// Vectors that wait for those which they share words with.
+struct Kept<S: Simd, const P: usize>(Cell<[[S::V; P]; P]>);
+
+impl<S: Simd, const P: usize> Store<S> for Kept<S, P> {
+    #[inline(always)]
+    unsafe fn store(&self, row: usize, column: usize, v: S::V) {
+        let mut all = self.0.get();
+        all[row][column] = v;
+        self.0.set(all);
+    }
+}
+
+/// Words of two elements: of what is stored, and of a vector that was kept.
+struct Words<S: Simd, F: Storage, const P: usize> {
+    to: Planes<F, P>,
+    second: [[S::V; P]; P],
+}
+
+impl<S: Simd, F: Storage<Number = S::T>, const P: usize> Store<S> for Words<S, F, P> {
+    #[inline(always)]
+    unsafe fn store(&self, row: usize, column: usize, v: S::V) {
+        const { assert!(S::LANES <= 16) };
+        let mut numbers = [[F::Number::default(); 16]; 2];
+        // Safety: no vector has more than 16 lanes; the caller's promise for as many words.
+        unsafe {
+            S::store(numbers[0].as_mut_ptr(), v);
+            S::store(numbers[1].as_mut_ptr(), self.second[row][column]);
+            let mut words = [[F::Element::default(); 2]; 16];
+            F::pairs(&numbers[0].map(F::round), &numbers[1].map(F::round), &mut words);
+            let to = self.to.first.add((row * P + column) * self.to.plane);
+            to.copy_from_nonoverlapping(words.as_ptr().cast(), 2 * S::LANES);
         }
     }
 }

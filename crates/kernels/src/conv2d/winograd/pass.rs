@@ -2,14 +2,11 @@
 
 use super::gather::{Gather, Kind, Layout};
 use super::scatter::Scatter;
-use super::transform::PLANES;
-use super::{PAD, Tiling, panel, panels};
+use super::six;
+use super::tiling::{PAD, Tiling, panel, panels};
 use crate::gemm::{Format, Products, RowOffsets, Segment, multiply};
 use crate::scratch::{self, Scratch};
 use crate::simd::run;
-
-/// Tiles that are multiplied at a time: enough rows for weights that are read once for all of them, few enough to stay near.
-const TILES: usize = 32;
 
 /// Columns that are multiplied before their sums become results.
 const COLUMNS: usize = 64;
@@ -23,9 +20,14 @@ pub struct Onto<'a, T> {
 }
 
 impl Tiling {
+    /// Tiles that are multiplied at a time: enough rows for weights that are read once for all of them, few enough to stay near.
+    fn block(&self) -> usize {
+        if self.side == six::SIDE { 32 } else { 64 }
+    }
+
     /// Images of a task: enough tiles for a product.
     pub fn images(&self) -> usize {
-        TILES.div_ceil(self.count())
+        self.block().div_ceil(self.count())
     }
 
     /// The pass for the images whose results are `out`, one after another. `read` calls its second argument with the image of that
@@ -38,10 +40,10 @@ impl Tiling {
         out: &mut [F::Number],
     ) {
         let (images, per) = (out.len() / self.to.numbers(), self.count());
-        let room = TILES.min(images * per);
-        let (layout, sums_plane) = (Layout::new(self.from.c, self.from.c, room), room * COLUMNS.min(self.to.c) + PAD);
+        let room = self.block().min(images * per);
+        let (layout, sums_plane) = (Layout::new(self, self.from.c, room), room * COLUMNS.min(self.to.c) + PAD);
         scratch::with(layout.len(), |planes: &mut [F::Element]| {
-            scratch::with(PLANES * sums_plane, |sums: &mut [F::Number]| {
+            scratch::with(self.planes() * sums_plane, |sums: &mut [F::Number]| {
                 // Tiles that are in the planes, and how many were multiplied before them.
                 let (mut held, mut done) = (0, 0);
                 for image in 0..images {
@@ -89,7 +91,7 @@ impl Tiling {
                 for (tile, place) in places.iter_mut().enumerate() {
                     *place = RowOffsets { from: tile * c, to: tile * n, bias: 0 };
                 }
-                for p in 0..PLANES {
+                for p in 0..self.planes() {
                     for ((from, columns), weights) in panels::<F>(n).zip(weights.chunks_exact(len)) {
                         multiply(Products::<F> {
                             a: &planes[p * layout.plane..][..held * c],

@@ -1,13 +1,14 @@
 //! Sums in planes, as results in an image.
 
-use super::Tiling;
-use super::transform::{Folded, POINTS, Results, SIDE, Store, Strided, Transform, both};
+use super::tiling::Tiling;
+use super::transform::{Store, Strided, Transform, both};
+use super::{four, six};
 use crate::simd::{Real, Simd, SimdKernel};
 
 /// Transforms `count` tiles' sums to results of an image, from tile `first` on.
 pub(super) struct Scatter<'a, T> {
     pub tiling: &'a Tiling,
-    /// Sums of the first of these tiles in the first plane: \[36\]\[tiles\]\[columns\].
+    /// Sums of the first of these tiles in the first plane: \[planes\]\[tiles\]\[columns\].
     pub sums: &'a [T],
     /// Numbers from a plane to the next.
     pub plane: usize,
@@ -34,26 +35,28 @@ impl<T: Real> SimdKernel<T> for Scatter<'_, T> {
             "results that are not there"
         );
         assert!(self.bias.is_none_or(|bias| bias.len() == to.c), "a bias for {} channels", to.c);
-        assert!(self.sums.len() >= (POINTS * POINTS - 1) * self.plane + self.count * n, "sums that are not there");
+        assert!(self.sums.len() >= (self.tiling.planes() - 1) * self.plane + self.count * n, "sums that are not there");
         // Safety: the instruction set is the caller's promise; the asserts are what `tiles` asks for.
         unsafe {
-            match (self.tiling.folds, self.accumulate) {
-                (false, false) => self.tiles::<S, Results, SIDE, false>(),
-                (false, true) => self.tiles::<S, Results, SIDE, true>(),
-                (true, false) => self.tiles::<S, Folded, { SIDE / 2 }, false>(),
-                (true, true) => unreachable!("an input gradient is written, not added"),
+            match (self.tiling.side, self.tiling.folds, self.accumulate) {
+                (six::SIDE, false, false) => self.tiles::<S, six::Results, { six::POINTS }, _, false>(),
+                (six::SIDE, false, true) => self.tiles::<S, six::Results, { six::POINTS }, _, true>(),
+                (six::SIDE, true, false) => self.tiles::<S, six::Folded, { six::POINTS }, _, false>(),
+                (four::SIDE, false, false) => self.tiles::<S, four::Results, { four::POINTS }, _, false>(),
+                (four::SIDE, false, true) => self.tiles::<S, four::Results, { four::POINTS }, _, true>(),
+                (side, folds, adds) => unreachable!("results of tiles of {side}, folded: {folds}, added: {adds}"),
             }
         }
     }
 }
 
 impl<T: Real> Scatter<'_, T> {
-    /// All tiles, each of `O` x `O` pixels of the image.
+    /// All tiles, from sums in `P` x `P` planes to `O` x `O` pixels of the image each.
     ///
     /// # Safety
     /// The instruction set of `S`; an image of `to`, tiles and channels of it, sums and bias as long as [`Scatter`] says, whole vectors.
     #[inline(always)]
-    unsafe fn tiles<S: Simd<T = T>, R: Transform<S, POINTS, O>, const O: usize, const ADD: bool>(self) {
+    unsafe fn tiles<S: Simd<T = T>, R: Transform<S, P, O>, const P: usize, const O: usize, const ADD: bool>(self) {
         let (to, columns, (from, n)) = (self.tiling.to, self.tiling.tiles.1, self.columns);
         let image = self.image.as_mut_ptr();
         for tile in 0..self.count {
@@ -65,13 +68,13 @@ impl<T: Real> Scatter<'_, T> {
                 // Safety: `h` and `w` keep what is written inside the image.
                 unsafe {
                     let bias = self.bias.map_or(S::splat(T::default()), |bias| S::load(bias.as_ptr().add(from + column)));
-                    let sums = Strided { first: self.sums.as_ptr().add(tile * n + column), row: POINTS * self.plane, column: self.plane };
+                    let sums = Strided { first: self.sums.as_ptr().add(tile * n + column), row: P * self.plane, column: self.plane };
                     let first = image.wrapping_add((y * to.w + x) * to.c + from + column);
                     let tile = Tile::<S, ADD> { first, row: to.w * to.c, column: to.c, bias };
                     if (h, w) == (O, O) {
-                        both::<S, R, POINTS, O>(&sums, &tile);
+                        both::<S, R, P, O>(&sums, &tile);
                     } else {
-                        both::<S, R, POINTS, O>(&sums, &Cut { tile, h, w });
+                        both::<S, R, P, O>(&sums, &Cut { tile, h, w });
                     }
                 }
             }

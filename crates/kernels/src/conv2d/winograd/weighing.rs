@@ -1,8 +1,10 @@
 //! The weight gradient: tiles of x against tiles of dy, summed over all tiles at each point.
 
 use super::gather::{Gather, Kind, Layout};
-use super::transform::{PLANES, POINTS, Store, Strided, TAPS, WeightGradients, both};
-use super::{PAD, Winograd, panel, panels};
+use super::six::{self, POINTS, WeightGradients};
+use super::tiling::{CHANNELS, PAD, Tiling, panel, panels};
+use super::transform::{Store, Strided, TAPS, both};
+use crate::conv2d::geometry::Shape;
 use crate::gemm::{Format, Products, RowOffsets, Segment, multiply};
 use crate::scratch::{self, Scratch};
 use crate::simd::{Real, Simd, SimdKernel, run};
@@ -13,7 +15,10 @@ use std::marker::PhantomData;
 const GROUP_BYTES: usize = 32 << 20;
 
 /// Tiles of a block at least, so that few sums begin and end.
-const TILES: usize = 64;
+const BLOCK: usize = 64;
+
+/// Products that a tile takes for each pair of channels.
+const PLANES: usize = POINTS * POINTS;
 
 /// Tiles that a sum runs over in one piece: their factors stay in a cache for all rows of a task.
 const PIECE: usize = 128;
@@ -21,7 +26,7 @@ const PIECE: usize = 128;
 /// Input channels and outputs of a task: as many as share a cache, fewer where threads would have nothing to do. No sum depends on it.
 fn task(c: usize, c_out: usize) -> (usize, usize) {
     let (mut rows, mut columns) = (64, 64);
-    while c.div_ceil(rows) * c_out.div_ceil(columns) < 2 * rayon::current_num_threads() && rows > Winograd::CHANNELS {
+    while c.div_ceil(rows) * c_out.div_ceil(columns) < 2 * rayon::current_num_threads() && rows > CHANNELS {
         match columns > 32 && columns >= rows {
             true => columns /= 2,
             false => rows /= 2,
@@ -42,24 +47,39 @@ struct Blocks {
     dy: Layout,
 }
 
-impl Winograd {
+/// The weight gradient of a convolution: always of tiles of 4x4, and in numbers as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightGradient {
+    /// The tiles of x.
+    pub x: Tiling,
+    /// The tiles of dy.
+    pub dy: Tiling,
+}
+
+impl WeightGradient {
+    /// Of a convolution that can be cut into tiles.
+    pub fn new(shape: Shape) -> WeightGradient {
+        let [x, dy] = Tiling::both(shape, six::SIDE);
+        WeightGradient { x, dy }
+    }
+
     fn blocks<F: Format>(&self, batch: usize) -> Blocks {
-        let (c, c_out, per) = (self.forward.from.c, self.forward.to.c, self.forward.count());
-        let images = TILES.div_ceil(per).min(batch);
-        let (x, dy) = (Layout::new(c, Winograd::CHANNELS, images * per), Layout::new(c_out, panel::<F>(), images * per));
+        let per = self.x.count();
+        let images = BLOCK.div_ceil(per).min(batch);
+        let (x, dy) = (Layout::new(&self.x, CHANNELS, images * per), Layout::new(&self.dy, panel::<F>(), images * per));
         let group = GROUP_BYTES / (size_of::<F::Element>() * (x.len() + dy.len()));
         Blocks { images, per, group: group.clamp(1, batch.div_ceil(images)), x, dy }
     }
 
     /// dL/dw, \[3, 3, c_in, c_out\], overwritten. `read` calls its second argument with the image of that number.
-    pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
+    pub fn run<F: Format<Number: Scratch, Element: Scratch>>(
         &self,
         read: impl Fn(usize, &mut dyn FnMut(&[F::Number])) + Sync,
         dy: &[F::Number],
         dw: &mut [F::Number],
     ) {
         assert_eq!(F::PER_WORD, 1, "sums run over tiles one by one");
-        let (input, out) = (self.forward.from, self.forward.to);
+        let (input, out) = (self.x.from, self.dy.from);
         assert_eq!(dw.len(), TAPS * TAPS * input.c * out.c, "the weights' length");
         let batch = dy.len() / out.numbers();
         let blocks = self.blocks::<F>(batch);
@@ -69,7 +89,7 @@ impl Winograd {
                     let end = batch.min(first + blocks.group * blocks.images);
                     let of = |block: usize| (first + block * blocks.images..end).take(blocks.images).enumerate();
                     let gather = |image: usize, kind, numbers: &[F::Number], layout, out: &mut [F::Element]| {
-                        let tiling = if kind == Kind::Data { &self.forward } else { &self.input_gradient };
+                        let tiling = if kind == Kind::Data { &self.x } else { &self.dy };
                         run(Gather::<F> {
                             tiling,
                             kind,
@@ -105,7 +125,7 @@ impl Winograd {
         accumulate: bool,
         dw: &mut [F::Number],
     ) {
-        let (c, c_out) = (self.forward.from.c, self.forward.to.c);
+        let (c, c_out) = (self.x.from.c, self.dy.from.c);
         // Safety: each task writes rows and columns that no other has.
         let weights = unsafe { SharedWeights::new(dw) };
         let (most_rows, most_columns) = task(c, c_out);
@@ -139,7 +159,7 @@ impl Winograd {
         let (tiles, panel) = (images * blocks.per, column * room);
         scratch::with(rows, |places: &mut [RowOffsets]| {
             for (i, place) in places.iter_mut().enumerate() {
-                *place = RowOffsets { from: blocks.x.place(self.forward.from.c, 0, first + i), to: i * stride, bias: 0 };
+                *place = RowOffsets { from: blocks.x.place(self.x.from.c, 0, first + i), to: i * stride, bias: 0 };
             }
             let pieces = room.div_ceil(PIECE);
             scratch::with(tiles.div_ceil(room) * pieces, |segments: &mut [Segment]| {
@@ -148,12 +168,12 @@ impl Winograd {
                         let (block, first) = (i / pieces, i % pieces * PIECE);
                         let held = room.min(tiles - block * room);
                         *to = Segment {
-                            from: block * blocks.x.len() + p * blocks.x.plane + first * Winograd::CHANNELS,
+                            from: block * blocks.x.len() + p * blocks.x.plane + first * CHANNELS,
                             row: (block * blocks.dy.len() + p * blocks.dy.plane + panel) / width + first,
                             words: held.saturating_sub(first).min(PIECE),
                         };
                     }
-                    let step = Winograd::CHANNELS;
+                    let step = CHANNELS;
                     let all = dy.len() / width;
                     let out = &mut sums[p * plane..][..(rows - 1) * stride + width];
                     let (b, bias) = (&dy[..all * width], None);
