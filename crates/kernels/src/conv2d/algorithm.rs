@@ -2,8 +2,9 @@
 
 use super::geometry::Shape;
 use super::winograd::Winograd;
-use crate::gemm::Format;
 use crate::gemm::pack::OperandSplit;
+use crate::gemm::{Format, isa};
+use crate::simd::Isa;
 use std::sync::OnceLock;
 
 /// How a convolution is computed.
@@ -11,7 +12,8 @@ use std::sync::OnceLock;
 pub enum Algorithm {
     /// A product for each tap.
     Direct,
-    /// Winograd's, of 3x3 convolutions with stride 1 or after upsampling: fewer products, rounded a little differently.
+    /// Winograd's, of 3x3 convolutions with stride 1 or after upsampling: fewer products, rounded a little differently. In bf16 only the
+    /// weight gradient after upsampling.
     Winograd,
 }
 
@@ -39,10 +41,15 @@ impl Algorithm {
             .ok_or_else(|| format!("DDPM_CONV: expected one of {}, got {name:?}", Algorithm::ALL.map(Algorithm::name).join(", ")))
     }
 
-    /// What convolutions use where it is the faster one: Winograd's, unless `DDPM_CONV` is `direct`. Decided at the first call.
+    /// What convolutions use where it is the faster one: what `DDPM_CONV` asks for, or else Winograd's, but direct ones on a matrix unit, which
+    /// is taken to multiply faster than tiles are made (not measured yet). Decided at the first call.
     pub fn active() -> Algorithm {
         static ACTIVE: OnceLock<Algorithm> = OnceLock::new();
-        *ACTIVE.get_or_init(|| Algorithm::asked().ok().flatten().unwrap_or(Algorithm::Winograd))
+        *ACTIVE.get_or_init(|| match (Algorithm::asked(), isa()) {
+            (Ok(Some(asked)), _) => asked,
+            (_, Isa::AmxBf16) => Algorithm::Direct,
+            _ => Algorithm::Winograd,
+        })
     }
 
     /// The passes of a convolution in format `F` that are Winograd's where this is asked for: those that are faster.

@@ -159,8 +159,12 @@ impl<F: Format> Layer<F> {
         Layer::by(Algorithm::active().of::<F>(shape, split), shape, split)
     }
 
-    /// The same with some passes in tiles, which are among those that are possible for it.
+    /// The same with some passes in tiles. Panics where they are not among those that are possible for it.
     pub fn by(winograd: Winograd, shape: Shape, split: OperandSplit) -> Layer<F> {
+        let Winograd { forward, input_gradient, weight_gradient } = Winograd::possible::<F>(shape, split);
+        assert!(winograd.forward.is_none_or(|tiling| Some(tiling) == forward), "{shape:?} has no such forward pass");
+        assert!(winograd.input_gradient.is_none_or(|tiling| Some(tiling) == input_gradient), "{shape:?} has no such input gradient");
+        assert!(winograd.weight_gradient.is_none_or(|tiling| Some(tiling) == weight_gradient), "{shape:?} has no such weight gradient");
         let forward = PreparedPass::new::<F>(shape.forward::<F>(), shape.c_out, split);
         let input_gradient = PreparedPass::new::<F>(shape.input_gradient::<F>(), shape.input.c, split);
         Layer { shape, split, forward, input_gradient, weighing: shape.weighing::<F>(), winograd, format: std::marker::PhantomData }

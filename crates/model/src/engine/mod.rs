@@ -32,8 +32,8 @@ pub enum Precision {
     F32,
     /// GPU only: operands of convolutions and attention rounded to a 10-bit mantissa, as its matrix units read f32.
     Tf32,
-    /// At least bf16: factors of convolutions and attention rounded to it, as in PyTorch's autocast, those of Winograd's convolutions after
-    /// their transform, or not at all, as in their weight gradients; on a GPU feature maps too.
+    /// Factors of convolutions and attention rounded to bf16, as in PyTorch's autocast: in Winograd's convolutions what is multiplied, after the
+    /// transform, and in their weight gradients nothing; on a GPU feature maps too.
     Bf16,
 }
 

@@ -45,9 +45,10 @@ impl Doctor {
         if gemm::isa() != Isa::active() {
             print(&format!("            its matrix unit gives wrong products: {} is used for products\n", gemm::isa().name()));
         }
-        let convolutions = match Algorithm::active() {
-            Algorithm::Winograd => "winograd where it is faster (DDPM_CONV=direct: nowhere)",
-            Algorithm::Direct => "direct, as DDPM_CONV asks",
+        let convolutions = match (Algorithm::active(), Algorithm::asked()) {
+            (Algorithm::Winograd, _) => "winograd where it is faster (DDPM_CONV=direct: nowhere)",
+            (Algorithm::Direct, Ok(Some(_))) => "direct, as DDPM_CONV asks",
+            (Algorithm::Direct, _) => "direct, as there is a matrix unit",
         };
         print(&format!("            convolutions: {convolutions}\n"));
         for problem in [Isa::limit().err(), Algorithm::asked().err()].into_iter().flatten() {

@@ -1,5 +1,5 @@
-//! The transforms of F(2x2, 3x3): four points 0, 1, -1 and ∞. 16 products for 4 results where a direct convolution takes 36; the data's
-//! transform only adds, so that hardly more is lost to rounding its numbers to bf16 than to rounding the data.
+//! The transforms of F(2x2, 3x3): four points 0, 1, -1 and ∞. 16 products for 4 results where a direct convolution takes 36; with
+//! transforms that only add and halve, rounding to bf16 behind them loses half as much again as rounding the data does.
 
 use super::transform::{TAPS, Transform, fma, mul, transform};
 use crate::simd::Simd;

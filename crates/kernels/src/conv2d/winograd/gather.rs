@@ -70,6 +70,7 @@ impl<F: Storage> SimdKernel<F::Number> for Gather<'_, F> {
     unsafe fn run<S: Simd<T = F::Number>>(self) {
         let c = self.tiling.from.c;
         assert_eq!(self.image.len(), self.tiling.from.numbers(), "an image of {:?}", self.tiling.from);
+        assert_eq!(self.layout.planes, self.tiling.planes(), "planes of other tiles");
         assert!(self.first + self.count <= self.tiling.count() && self.slot + self.count <= self.layout.room, "tiles that are not there");
         assert!(self.out.len() >= self.layout.len() && c * self.layout.room <= self.layout.plane, "planes that are too short");
         assert!(c.is_multiple_of(S::LANES) && self.layout.group.is_multiple_of(S::LANES), "vectors that are cut");

@@ -5,7 +5,7 @@
 //! convolution is the oracle, and remains where a map has few pixels or channels.
 //!
 //! Factors of f32 have tiles of 4x4 results. Their transforms would lose too much of bf16's eight bits: factors of bf16 have 2x2, and their
-//! weight gradients are computed in f32.
+//! weight gradients are computed in f32. After upsampling tiles of 2x2 save nothing, so those passes stay direct in bf16.
 //!
 //! A convolution after nearest upsampling reads a tile from pixels that stand twice; its input gradient adds up 2x2 results. Work is
 //! split by images and channels only, so the result is bit-identical for any number of threads.
@@ -21,9 +21,8 @@ mod transform;
 mod weighing;
 
 use super::geometry::{Resample, Shape};
+use crate::gemm::Format;
 use crate::gemm::pack::OperandSplit;
-use crate::gemm::{Format, isa};
-use crate::simd::Isa;
 pub use pass::Onto;
 use tiling::CHANNELS;
 pub use tiling::Tiling;
@@ -48,24 +47,26 @@ impl Winograd {
         if shape.k != TAPS || shape.resample == Resample::Halve || !sixteens || split != OperandSplit::One {
             return Winograd::default();
         }
-        // Nearest upsampling adds up taps beforehand: 4 of 9 are left, which are the 16 products of a tile of 2x2.
+        // Nearest upsampling adds up taps beforehand: 4 of 9 are left, 16 products for 2x2 results, as many as a tile takes.
         let few = shape.resample == Resample::Double && F::TILE == four::SIDE;
         let [forward, input_gradient] = Tiling::both(shape, F::TILE).map(|tiling| (!few).then_some(tiling));
         Winograd { forward, input_gradient, weight_gradient: Some(WeightGradient::new(shape)) }
     }
 
-    /// Those of them that are faster than direct ones; none on a matrix unit, which multiplies faster than tiles are made. Weight gradients
-    /// of bf16 that are possible always are, and more exact.
+    /// Those of them that are faster than direct ones. Weight gradients of bf16 are where they take fewer products at all, as direct ones
+    /// have to make words of pixels, and lose digits.
     pub fn faster<F: Format>(shape: Shape, split: OperandSplit) -> Winograd {
-        let unit = F::PER_WORD > 1 && isa() == Isa::AmxBf16;
-        if !F::WINOGRAD || unit {
+        if !F::WINOGRAD {
             return Winograd::default();
         }
         let all = Winograd::possible::<F>(shape, split);
         Winograd {
             forward: all.forward.filter(|tiling| tiling.pays(shape)),
             input_gradient: all.input_gradient.filter(|tiling| tiling.pays(shape)),
-            weight_gradient: all.weight_gradient.filter(|gradient| F::PER_WORD > 1 || gradient.x.pays(shape)),
+            weight_gradient: all.weight_gradient.filter(|gradient| match F::PER_WORD {
+                1 => gradient.x.pays(shape),
+                _ => gradient.x.saves(shape),
+            }),
         }
     }
 }

@@ -6,10 +6,10 @@ use crate::conv2d::layer::Layer;
 use crate::conv2d::winograd::Winograd;
 use crate::conv2d::{Frame, Resample, Shape};
 use crate::gemm::pack::OperandSplit;
-use crate::gemm::{Bf16, F32, F64, Format, isa};
+use crate::gemm::{Bf16, F32, F64, Format};
 use crate::random::{Random, Stream};
 use crate::scratch::{self, Scratch};
-use crate::simd::{Isa, Real};
+use crate::simd::Real;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -150,14 +150,15 @@ proptest! {
         }
     }
 
-    /// Eight bits of each factor, after the transform: y and dx are off by about 4e-3; dw is computed in f32.
+    /// Eight bits of each factor, after the transform: y and dx are off by 3.5e-3 on average, by more where few results are by chance small;
+    /// dw is computed in f32.
     #[test]
     fn tiles_of_bf16_keep_its_digits(case in cases()) {
         let exact = all::<F64>(By::Taps, &case);
         let found = all::<Bf16>(By::Tiles, &case);
-        for ((name, exact), (found, bound)) in NAMES.iter().zip(&exact).zip(found.iter().zip([6e-3, 6e-3, 3e-6])) {
+        for ((name, exact), (found, rounded)) in NAMES.iter().zip(&exact).zip(found.iter().zip([true, true, case.parts > 1])) {
             // Parts are weighed tap by tap.
-            let bound = if *name == "dw" && case.parts > 1 { 6e-3 } else { bound };
+            let bound = if rounded { 5e-3 * (1.0 + 4.0 / (exact.len() as f64).sqrt()) } else { 3e-6 };
             prop_assert!(distance(found, exact) < bound, "{name}: {}", distance(found, exact));
         }
     }
@@ -166,6 +167,7 @@ proptest! {
     /// transform divides by four; sums of less than 2^24.
     #[test]
     fn tiles_of_bf16_are_exact_where_nothing_is_rounded(case in cases()) {
+        let case = Case { resample: Resample::Same, ..case };
         let small = |step: u64, n| -> Vec<f32> {
             let scale = if step == 1 { 4.0 } else { 1.0 };
             numbers::<f32>(case.seed, step, n).into_iter().map(|v| scale * v.round().clamp(-3.0, 3.0)).collect()
@@ -203,15 +205,13 @@ fn tiles_are_used_where_they_are_faster() {
         [forward.is_some(), input_gradient.is_some(), weight_gradient.is_some()]
     }
     let (one, all, none) = (OperandSplit::One, [true; 3], [false; 3]);
-    // On a matrix unit bf16 has none.
-    let bf16 = isa() != Isa::AmxBf16;
     for shape in [of(32, 128, 128, 3, Resample::Same), of(14, 32, 32, 3, Resample::Same), of(16, 256, 256, 3, Resample::Double)] {
         assert_eq!(passes::<F32>(Algorithm::Winograd, shape, one), all, "{shape:?}");
         assert_eq!(passes::<F32>(Algorithm::Direct, shape, one), none);
         assert_eq!(passes::<F64>(Algorithm::Winograd, shape, one), none);
         // Tiles of 2x2 take as many products as four taps, and their transforms too long for 32 channels.
         let few = if shape.input.c == 128 { all } else { [false, false, true] };
-        assert_eq!(passes::<Bf16>(Algorithm::Winograd, shape, one), if bf16 { few } else { none }, "{shape:?}");
+        assert_eq!(passes::<Bf16>(Algorithm::Winograd, shape, one), few, "{shape:?}");
         assert_eq!(passes::<Bf16>(Algorithm::Winograd, shape, OperandSplit::Two), none);
     }
     let direct = [
@@ -224,7 +224,12 @@ fn tiles_are_used_where_they_are_faster() {
     ];
     for shape in direct {
         assert_eq!(passes::<F32>(Algorithm::Winograd, shape, one), none, "{shape:?}");
+        // In bf16 weight gradients are where 5x5 pixels take 225 products in taps and 144 in tiles, or 14x14 doubled ones 784 and 576.
+        let weights = shape.input.h < 8;
+        assert_eq!(passes::<Bf16>(Algorithm::Winograd, shape, one), [false, false, weights], "{shape:?}");
     }
+    // A pixel takes nine products, a tile 36.
+    assert_eq!(passes::<Bf16>(Algorithm::Winograd, of(1, 64, 64, 3, Resample::Same), one), none);
 }
 
 /// More images than a group of planes holds, and a last block that is not full.

@@ -46,13 +46,17 @@ impl Tiling {
     /// Whether a pass is faster in tiles: by the products that both algorithms take for a tile and a pair of channels, and the transforms,
     /// which are shared by all pairs of a channel. The constant of 4x4 was fitted to timings of both with AVX2, over 16 to 512 channels, sides of
     /// 3 to 32 and batches of 8 to 128. The same timings of bf16 ask for 150; twice as much, as there are processors that multiply bf16
-    /// faster than AVX2 can, and the rule is to be one: an instruction set changes no more of a result than the order of its sums.
+    /// faster than AVX2 can, and the rule is to be one for all of them.
     pub fn pays(&self, shape: Shape) -> bool {
         // What the transform of a tile of one channel costs, in products.
         let transform = if self.side == six::SIDE { 600.0 } else { 300.0 };
-        let taps = if shape.resample == Resample::Double { 4.0 } else { 9.0 };
         let transforms = transform * (1.0 / shape.input.c as f64 + 1.0 / shape.c_out as f64);
-        taps * shape.output().pixels() as f64 > GAIN * self.count() as f64 * (self.planes() as f64 + transforms)
+        products(shape) as f64 > GAIN * self.count() as f64 * (self.planes() as f64 + transforms)
+    }
+
+    /// Whether a pass takes fewer products in tiles.
+    pub fn saves(&self, shape: Shape) -> bool {
+        products(shape) > self.count() * self.planes()
     }
 
     /// Multiplications in the products of one image.
@@ -84,6 +88,12 @@ impl Tiling {
     pub fn plane_len<F: Storage>(&self) -> usize {
         self.from.c * panel::<F>().min(self.to.c) + PAD
     }
+}
+
+/// Products that a direct convolution takes for each pair of channels.
+fn products(shape: Shape) -> usize {
+    let taps = if shape.resample == Resample::Double { 4 } else { TAPS * TAPS };
+    taps * shape.output().pixels()
 }
 
 /// Columns of a panel of weights or gradients.

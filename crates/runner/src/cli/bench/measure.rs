@@ -54,9 +54,9 @@ pub struct BenchResult {
     pub img_per_s: f64,
     pub flop_per_s: f64,
     pub executed_flop_per_s: f64,
-    /// Of the same products with everything in the first-level cache; on a GPU of one product of large matrices.
+    /// Of products in this precision with everything in the first-level cache; on a GPU of one product of large matrices.
     pub peak_flop_per_s: Option<f64>,
-    /// Of what is executed.
+    /// Of what is executed, in bf16 on a CPU with the weight gradients that are computed in f32.
     pub share_of_peak: Option<f64>,
     /// Peak resident set of the whole process, where the system tells.
     pub peak_mib: Option<f64>,
