@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 pub enum Algorithm {
     /// A product for each tap.
     Direct,
-    /// Winograd's, of 3x3 convolutions with stride 1 or after upsampling: fewer products, rounded a little differently. In bf16 only the
-    /// weight gradient after upsampling.
+    /// Winograd's, of 3x3 convolutions with stride 1 or after upsampling: fewer products, rounded a little differently. In bf16
+    /// only the weight gradient has it after upsampling.
     Winograd,
 }
 
