@@ -54,7 +54,7 @@ pub mod tensor {
 
 pub use diffusion::Diffusion;
 pub use eager::PassOptions;
-pub use engine::{Arithmetic, Engine, Precision};
+pub use engine::{Arithmetic, Engine, Precision, SPLIT_CHANNELS};
 pub use error::Error;
 pub use network::Network;
 pub use unet::UNet;

@@ -189,6 +189,11 @@ impl UNet {
         })
     }
 
+    /// Its description.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The parameters in their fixed order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

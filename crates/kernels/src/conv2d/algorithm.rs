@@ -3,8 +3,7 @@
 use super::geometry::Shape;
 use super::winograd::Winograd;
 use crate::gemm::pack::OperandSplit;
-use crate::gemm::{Format, isa};
-use crate::simd::Isa;
+use crate::gemm::{Format, on_matrix_unit};
 use std::sync::OnceLock;
 
 /// How a convolution is computed.
@@ -41,15 +40,16 @@ impl Algorithm {
             .ok_or_else(|| format!("DDPM_CONV: expected one of {}, got {name:?}", Algorithm::ALL.map(Algorithm::name).join(", ")))
     }
 
-    /// What convolutions use where it is the faster one: what `DDPM_CONV` asks for, or else Winograd's, but direct ones on a matrix unit, which
-    /// is taken to multiply faster than tiles are made (not measured yet). Decided at the first call.
-    pub fn active() -> Algorithm {
-        static ACTIVE: OnceLock<Algorithm> = OnceLock::new();
-        *ACTIVE.get_or_init(|| match (Algorithm::asked(), isa()) {
-            (Ok(Some(asked)), _) => asked,
-            (_, Isa::AmxBf16) => Algorithm::Direct,
-            _ => Algorithm::Winograd,
-        })
+    /// What convolutions in format `F` use where it is the faster one: what `DDPM_CONV` asks for (read at the first call), or else
+    /// Winograd's, but direct ones of bf16 on a matrix unit, which multiplies faster than tiles are made (`ddpm bench train-step
+    /// --precision bf16` and DDPM_CONV=winograd before it).
+    pub fn active<F: Format>() -> Algorithm {
+        static ASKED: OnceLock<Option<Algorithm>> = OnceLock::new();
+        match ASKED.get_or_init(|| Algorithm::asked().ok().flatten()) {
+            Some(asked) => *asked,
+            None if on_matrix_unit::<F>() => Algorithm::Direct,
+            None => Algorithm::Winograd,
+        }
     }
 
     /// The passes of a convolution in format `F` that are Winograd's where this is asked for: those that are faster.

@@ -10,8 +10,11 @@ use crate::scratch::{self, Scratch};
 use crate::simd::Real;
 use rayon::prelude::*;
 
-/// Bytes of channels and panels that a weight gradient works on at a time.
-const GROUP_BYTES: usize = 8 << 20;
+/// Bytes of channels and panels that are made before they are multiplied; few in tests, so that small batches have several groups.
+const GROUP_BYTES: usize = if cfg!(test) { 64 << 10 } else { 32 << 20 };
+
+/// Bytes of them that are multiplied by all taps before the next are: they stay in a core's cache.
+const PART_BYTES: usize = if cfg!(test) { 16 << 10 } else { 3 << 20 };
 
 /// Input channels of a tap whose weight gradient is one task.
 const ROWS: usize = 64;
@@ -135,7 +138,7 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     let (batch, width) = (dy.len() / out.numbers(), width::<F>(out.c));
     let panels = out.c.div_ceil(width);
     let bytes = size_of::<F::Element>() * (layer.channels_len() + weighing.phases * panels * layer.gradient_panel_len(1));
-    let group = (GROUP_BYTES / bytes).clamp(1, batch);
+    let (group, part) = ((GROUP_BYTES / bytes).clamp(1, batch), (PART_BYTES / bytes).clamp(1, batch));
     // If each tap is one product of a single part, results are written directly; otherwise they are summed from panels.
     let direct = parts.len() == 1 && weighing.phases == 1;
     let each = input.c * width;
@@ -144,29 +147,40 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
         scratch::with(group * layer.channels_len(), |channels: &mut [F::Element]| {
             scratch::with(weighing.phases * panels * layer.gradient_panel_len(group), |packed: &mut [F::Element]| {
                 for (g, dy) in dy.chunks(group * out.numbers()).enumerate() {
-                    let (n, later) = (dy.len() / out.numbers(), g > 0);
+                    let n = dy.len() / out.numbers();
                     let channels = &mut channels[..n * layer.channels_len()];
                     channels.par_chunks_mut(layer.channels_len()).enumerate().for_each(|(i, channels)| {
                         source.with(g * group + i, input.numbers(), |image| layer.channels(image, channels));
                     });
-                    let len = layer.gradient_panel_len(n);
-                    let packed = &mut packed[..weighing.phases * panels * len];
-                    packed.par_chunks_mut(len).enumerate().for_each(|(i, packed)| layer.gradient_panel(dy, i / panels, i % panels, packed));
-                    if direct {
-                        let taps = parts[0].chunks_mut(input.c * out.c).enumerate();
-                        let tasks =
-                            taps.flat_map(|(tap, dw)| dw.chunks_mut(ROWS * out.c).enumerate().map(move |(block, dw)| (tap, block, dw)));
-                        let tasks: Vec<(usize, usize, &mut [F::Number])> = tasks.collect();
-                        tasks.into_par_iter().for_each(|(tap, block, dw)| {
-                            layer.weigh(tap, block * ROWS, (channels, packed, n), out.c, later, dw);
-                        });
-                        continue;
-                    }
-                    sums.par_chunks_mut(each).enumerate().for_each(|(i, sums)| {
-                        let (product, panel) = (i / panels, i % panels);
-                        let packed = &packed[(weighing.products[product].1 * panels + panel) * len..][..len];
-                        layer.weigh(product, 0, (channels, packed, n), width, later, sums);
+                    // [part][phase][panel]
+                    let (whole, of) = (part * out.numbers(), |images: usize| weighing.phases * panels * layer.gradient_panel_len(images));
+                    let packed = &mut packed[..of(n)];
+                    let panel = |at: usize, dy: &[F::Number], packed: &mut [F::Element]| {
+                        layer.gradient_panel(dy, at / panels, at % panels, packed);
+                    };
+                    packed.par_chunks_mut(of(part)).zip(dy.par_chunks(whole)).for_each(|(packed, dy)| {
+                        let len = layer.gradient_panel_len(dy.len() / out.numbers());
+                        packed.par_chunks_mut(len).enumerate().for_each(|(at, packed)| panel(at, dy, packed));
                     });
+                    for (p, (channels, packed)) in channels.chunks(part * layer.channels_len()).zip(packed.chunks(of(part))).enumerate() {
+                        let (n, later) = (channels.len() / layer.channels_len(), g > 0 || p > 0);
+                        if direct {
+                            let taps = parts[0].chunks_mut(input.c * out.c).enumerate();
+                            let tasks =
+                                taps.flat_map(|(tap, dw)| dw.chunks_mut(ROWS * out.c).enumerate().map(move |(block, dw)| (tap, block, dw)));
+                            let tasks: Vec<(usize, usize, &mut [F::Number])> = tasks.collect();
+                            tasks.into_par_iter().for_each(|(tap, block, dw)| {
+                                layer.weigh(tap, block * ROWS, (channels, packed, n), out.c, later, dw);
+                            });
+                            continue;
+                        }
+                        let len = layer.gradient_panel_len(n);
+                        sums.par_chunks_mut(each).enumerate().for_each(|(i, sums)| {
+                            let (product, panel) = (i / panels, i % panels);
+                            let packed = &packed[(weighing.products[product].1 * panels + panel) * len..][..len];
+                            layer.weigh(product, 0, (channels, packed, n), width, later, sums);
+                        });
+                    }
                 }
             });
         });

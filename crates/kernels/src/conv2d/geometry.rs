@@ -244,17 +244,24 @@ pub struct WeightGradPlan {
     pub products: Vec<(usize, usize, Taps)>,
 }
 
-/// Channels as planes with zeros around them: one each, or the image's four phases of 2x2 where the stride is 2.
+/// Channels as planes, with zeros where windows leave the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Planes {
-    /// Height of a plane in pixels, zeros included.
-    pub h: usize,
-    /// Width of a plane in pixels, zeros included.
-    pub w: usize,
-    /// Planes per channel: 1, or 4 where the stride is 2.
-    pub phases: usize,
-    /// Rows and columns of zeros before the image: 0 or 1.
-    pub margin: usize,
+pub enum Planes {
+    /// One for each column of the window, the image moved by so many pixels, with rows of zeros above and below it. Pixels of all rows lie
+    /// in one piece, so that sums run over them without gaps, and rows of 32 pixels begin at whole cache lines.
+    Moved {
+        /// Columns, and rows, of the window: 1 or 3.
+        moves: usize,
+        /// Elements from a plane to the next.
+        plane: usize,
+    },
+    /// The image's four phases of 2x2, with zeros at the bottom and the right: stride 2.
+    Phases {
+        /// Height of a plane in pixels, zeros included.
+        h: usize,
+        /// Width of a plane in pixels, zeros included.
+        w: usize,
+    },
 }
 
 impl Shape {
@@ -294,26 +301,27 @@ impl Shape {
                 products: self.products().into_iter().map(at).collect(),
             };
         }
-        let planes = match (self.k, self.resample) {
-            (1, _) => Planes { h, w, phases: 1, margin: 0 },
-            (_, Resample::Halve) => Planes { h: h + 1, w: w + 1, phases: 4, margin: 0 },
-            _ => Planes { h: h + 2, w: w + 2, phases: 1, margin: 1 },
+        // Sums are filled up to whole tiles of the matrix unit: what is read past the end meets zeros of dy.
+        let whole = |pixels: usize| pixels.next_multiple_of(32);
+        let (planes, row) = match self.resample {
+            Resample::Halve => (Planes::Phases { h: h + 1, w: w + 1 }, w + 1),
+            _ => (Planes::Moved { moves: self.k, plane: whole((self.k - 1) * w + whole(h * w)) }, w),
         };
-        let at = |(y, x, phase, taps): (usize, usize, usize, Taps)| match halves {
-            true => (((y % 2) * 2 + x % 2) * planes.h * planes.w + y / 2 * planes.w + x / 2, phase, taps),
-            false => (y * planes.w + x, phase, taps),
+        let at = |(y, x, phase, taps): (usize, usize, usize, Taps)| match planes {
+            Planes::Moved { plane, .. } => (x * plane + y * w, phase, taps),
+            Planes::Phases { h, w } => (((y % 2) * 2 + x % 2) * h * w + y / 2 * w + x / 2, phase, taps),
         };
         let products: Vec<_> = self.products().into_iter().map(at).collect();
-        // Row by row if a row consists of whole tiles of the matrix unit, otherwise across the margins, where dy is zero.
-        let (segments, row, words) = if w.is_multiple_of(32) {
-            (rows(planes.w, w / F::PER_WORD), w, h * w / F::PER_WORD)
-        } else {
-            let words = (h * planes.w).next_multiple_of(32) / F::PER_WORD;
-            (vec![Segment { from: 0, row: 0, words }], planes.w, words)
+        // Across the margins, where dy is zero.
+        let words = whole(h * row) / F::PER_WORD;
+        let channel = match planes {
+            Planes::Moved { moves, plane } => moves * plane,
+            Planes::Phases { h, w } => {
+                let reach = products.iter().map(|p| p.0).max().unwrap_or(0) + words * F::PER_WORD;
+                reach.max(PHASES.len() * h * w)
+            }
         };
-        let end = segments.iter().map(|s| s.from + s.words * F::PER_WORD).max().unwrap_or(0);
-        let reach = products.iter().map(|p| p.0).max().unwrap_or(0) + end;
-        let channel = reach.max(planes.phases * planes.h * planes.w);
+        let segments = vec![Segment { from: 0, row: 0, words }];
         WeightGradPlan { planes: Some(planes), channel, step: F::PER_WORD, segments, phases, row, words, products }
     }
 }

@@ -3,8 +3,9 @@
 use super::algorithm::Algorithm;
 use super::geometry::{Frame, PassGeometry, Phase, Planes, Shape, WeightGradPlan};
 use super::winograd::Winograd;
-use crate::gemm::pack::{Kernels, OperandSplit, pixels, planes};
-use crate::gemm::transpose::{BLOCK, element, interleave, rounded};
+use crate::gemm::lines::{element, interleave, rounded};
+use crate::gemm::moves::BLOCK;
+use crate::gemm::pack::{Kernels, OperandSplit, moved, phases, pixels};
 use crate::gemm::{Format, Products, RowOffsets, Segment, Storage, multiply, width};
 use crate::scratch;
 use crate::simd::{bodies, compiled};
@@ -156,7 +157,7 @@ impl PreparedPass {
 impl<F: Format> Layer<F> {
     /// Prepares all passes of a convolution of `shape`, by the active algorithm where it is the faster one.
     pub fn new(shape: Shape, split: OperandSplit) -> Layer<F> {
-        Layer::by(Algorithm::active().of::<F>(shape, split), shape, split)
+        Layer::by(Algorithm::active::<F>().of::<F>(shape, split), shape, split)
     }
 
     /// The same with some passes in tiles. Panics where they are not among those that are possible for it.
@@ -220,17 +221,18 @@ impl<F: Format> Layer<F> {
     pub fn channels(&self, image: &[F::Number], out: &mut [F::Element]) {
         let frame = self.shape.input;
         assert_eq!((image.len(), out.len()), (frame.numbers(), self.channels_len()));
-        let Some(Planes { h, w, phases, margin }) = self.weighing.planes else {
+        let Some(planes) = self.weighing.planes else {
             return self.forward.operand::<F>(image, frame, out);
         };
         let channel = self.weighing.channel;
-        out.fill(F::Element::default());
         for (copy, out) in out.chunks_exact_mut(frame.c * channel).enumerate() {
-            for (y, row) in image.chunks_exact(frame.w * frame.c).enumerate() {
-                if phases == 4 {
-                    planes::<F>(row, frame.c, 2, copy, channel, ((y % 2) * 2 * h + y / 2) * w, h * w, out);
-                } else {
-                    planes::<F>(row, frame.c, 1, copy, channel, (y + margin) * w + margin, 0, out);
+            match planes {
+                Planes::Moved { moves, plane } => moved::<F>(image, (frame.c, frame.w), copy, (moves, plane), out),
+                Planes::Phases { h, w } => {
+                    out.fill(F::Element::default());
+                    for (y, row) in image.chunks_exact(frame.w * frame.c).enumerate() {
+                        phases::<F>(row, frame.c, copy, channel, (y % 2 * 2 * h + y / 2) * w, h * w, out);
+                    }
                 }
             }
         }
@@ -286,25 +288,29 @@ fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
     let step = if weighing.phases == 4 { 2 } else { 1 };
     let first = panel * width;
     let n = width.min(frame.c - first);
-    let (words, pixels) = (images * weighing.words, (frame.h / step, frame.w / step));
+    let (words, mut pixels) = (images * weighing.words, (frame.h / step, frame.w / step));
     // Columns past the last and pixels past a row's end stay 0.
     if n < width || weighing.words * F::PER_WORD > pixels.0 * pixels.1 {
         out.fill(F::Element::default());
     }
+    // Rows without gaps between them are one.
+    if step == 1 && weighing.row == pixels.1 {
+        pixels = (1, pixels.0 * pixels.1);
+    }
     let [dy_at, dx_at] = [phase / 2 % 2, phase % 2];
     // Words of two pixels that never come from two rows.
-    let whole = pixels.1.is_multiple_of(F::PER_WORD) && weighing.row.is_multiple_of(F::PER_WORD);
+    let whole = pixels.0 == 1 || pixels.1.is_multiple_of(F::PER_WORD) && weighing.row.is_multiple_of(F::PER_WORD);
     for (copy, out) in out.chunks_exact_mut(words * width * F::PER_WORD).enumerate() {
         for (dy, out) in dy.chunks_exact(frame.numbers()).zip(out.chunks_exact_mut(weighing.words * width * F::PER_WORD)) {
+            let line = |y: usize, x: usize| &dy[((y * step + dy_at) * frame.w + x * step + dx_at) * frame.c + first..][..n];
             for y in 0..pixels.0 {
                 let row = &mut out[y * weighing.row / F::PER_WORD * width * F::PER_WORD..];
                 if whole {
                     for x in (0..pixels.1).step_by(F::PER_WORD) {
-                        let a = rounded::<F>(copy, &dy[((y * step + dy_at) * frame.w + x * step + dx_at) * frame.c + first..][..n]);
-                        let b = if F::PER_WORD > 1 {
-                            rounded::<F>(copy, &dy[((y * step + dy_at) * frame.w + (x + 1) * step + dx_at) * frame.c + first..][..n])
-                        } else {
-                            [F::Element::default(); BLOCK]
+                        let a = rounded::<F>(copy, line(y, x));
+                        let b = match F::PER_WORD > 1 && x + 1 < pixels.1 {
+                            true => rounded::<F>(copy, line(y, x + 1)),
+                            false => [F::Element::default(); BLOCK],
                         };
                         interleave::<F>(&a, &b, &mut row[x * width..][..width * F::PER_WORD]);
                     }
@@ -313,10 +319,7 @@ fn gradient_panel<F: Format>((layer, dy, phase, panel, out): PanelOf<F>) {
                 for x in 0..pixels.1 {
                     let p = y * weighing.row + x;
                     let to = &mut out[p / F::PER_WORD * width * F::PER_WORD..][..width * F::PER_WORD];
-                    for (word, v) in to
-                        .chunks_exact_mut(F::PER_WORD)
-                        .zip(&dy[((y * step + dy_at) * frame.w + x * step + dx_at) * frame.c + first..][..n])
-                    {
+                    for (word, v) in to.chunks_exact_mut(F::PER_WORD).zip(line(y, x)) {
                         word[p % F::PER_WORD] = element::<F>(copy, *v);
                     }
                 }

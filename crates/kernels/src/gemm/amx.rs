@@ -1,6 +1,6 @@
 //! The matrix unit of Sapphire Rapids and later processors (AMX), in inline assembly: its intrinsics are not stable in Rust.
 
-use super::tiles::Unit;
+use super::tiles::{Rows, Unit};
 use std::arch::asm;
 use std::sync::OnceLock;
 
@@ -41,6 +41,16 @@ fn multiplies() -> bool {
     })
 }
 
+/// Instructions that change tiles, all of which are named as changed.
+macro_rules! tiles {
+    ($($line:literal),*; $memory:ident; $($operands:tt)*) => {
+        asm!(
+            $($line,)* $($operands)* out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _, options(nostack, preserves_flags, $memory)
+        )
+    };
+}
+
 /// The processor's unit. A thread's tiles are its own.
 pub struct Amx;
 
@@ -63,7 +73,6 @@ static SHAPE: TileConfig = TileConfig {
 };
 
 // Safety: every instruction works on tiles, which Rust's own code never uses, and on the memory that the trait's callers promise.
-// Tiles are named as clobbered so that the compiler knows that they change.
 unsafe impl Unit for Amx {
     #[inline(always)]
     unsafe fn configure() {
@@ -78,51 +87,37 @@ unsafe impl Unit for Amx {
     #[inline(always)]
     unsafe fn zero() {
         // Safety: the caller has configured the unit.
-        unsafe {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                options(nostack, preserves_flags, nomem)
-            );
-        }
+        unsafe { tiles!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3"; nomem;) };
     }
     #[inline(always)]
-    unsafe fn load_a(second: bool, p: *const u16, stride: usize) {
-        // Safety: the caller promises 16 rows of 64 bytes, `stride` elements apart.
+    unsafe fn add<const ROWS: usize, const COLUMNS: usize>(a: [Rows; 2], b: *const u16) {
+        let [one, two] = a.map(|rows| (rows.first, 2 * rows.stride));
+        // Safety: the caller promises 16 rows of 64 bytes of each tile.
         unsafe {
-            if second {
-                asm!("tileloadd tmm5, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm5") _, options(nostack, preserves_flags, readonly));
-            } else {
-                asm!("tileloadd tmm4, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm4") _, options(nostack, preserves_flags, readonly));
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn load_b(second: bool, p: *const u16, stride: usize) {
-        // Safety: the caller promises 16 rows of 64 bytes, `stride` elements apart.
-        unsafe {
-            if second {
-                asm!("tileloadd tmm7, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm7") _, options(nostack, preserves_flags, readonly));
-            } else {
-                asm!("tileloadd tmm6, [{} + {}*1]", in(reg) p, in(reg) 2 * stride, out("tmm6") _, options(nostack, preserves_flags, readonly));
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn dot(narrow: bool) {
-        // Safety: the caller has configured the unit.
-        unsafe {
-            if narrow {
-                asm!(
-                    "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm2, tmm5, tmm6",
-                    out("tmm0") _, out("tmm2") _, options(nostack, preserves_flags, nomem)
-                );
-            } else {
-                asm!(
-                    "tdpbf16ps tmm0, tmm4, tmm6", "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7",
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _, options(nostack, preserves_flags, nomem)
-                );
+            match (ROWS, COLUMNS) {
+                (2, 2) => tiles!(
+                    "tileloadd tmm4, [{one} + {one_stride}*1]", "tileloadd tmm6, [{b} + {words}*1]", "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {words}*1 + 64]", "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{two} + {two_stride}*1]", "tdpbf16ps tmm2, tmm5, tmm6", "tdpbf16ps tmm3, tmm5, tmm7";
+                    readonly; one = in(reg) one.0, one_stride = in(reg) one.1, two = in(reg) two.0, two_stride = in(reg) two.1,
+                    b = in(reg) b, words = in(reg) 128usize,
+                ),
+                (2, 1) => tiles!(
+                    "tileloadd tmm4, [{one} + {one_stride}*1]", "tileloadd tmm6, [{b} + {words}*1]", "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{two} + {two_stride}*1]", "tdpbf16ps tmm2, tmm5, tmm6";
+                    readonly; one = in(reg) one.0, one_stride = in(reg) one.1, two = in(reg) two.0, two_stride = in(reg) two.1,
+                    b = in(reg) b, words = in(reg) 64usize,
+                ),
+                (1, 2) => tiles!(
+                    "tileloadd tmm4, [{one} + {one_stride}*1]", "tileloadd tmm6, [{b} + {words}*1]", "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b} + {words}*1 + 64]", "tdpbf16ps tmm1, tmm4, tmm7";
+                    readonly; one = in(reg) one.0, one_stride = in(reg) one.1, b = in(reg) b, words = in(reg) 128usize,
+                ),
+                (1, 1) => tiles!(
+                    "tileloadd tmm4, [{one} + {one_stride}*1]", "tileloadd tmm6, [{b} + {words}*1]", "tdpbf16ps tmm0, tmm4, tmm6";
+                    readonly; one = in(reg) one.0, one_stride = in(reg) one.1, b = in(reg) b, words = in(reg) 64usize,
+                ),
+                _ => unreachable!("one or two tiles of each factor"),
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Formats: the product for each storage type, compiled for each instruction set.
 
-use super::kernel::Products;
 #[cfg(target_arch = "x86_64")]
-use super::storage::x86::{Native512, Pairs256, Pairs512};
-use super::storage::{Bf16, Dot, F32, F64, Pairs, Storage};
+use super::dot::x86::{Native512, Pairs256, Pairs512};
+use super::dot::{Dot, Pairs};
+use super::kernel::Products;
+use super::storage::{Bf16, F32, F64, Storage};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, tiles};
 use crate::simd::Isa;
@@ -31,6 +32,11 @@ pub fn isa() -> Isa {
         Isa::AmxBf16 if !amx::is_right() => Isa::Avx512Bf16,
         isa => isa,
     }
+}
+
+/// Whether the products of a format are computed by a matrix unit.
+pub fn on_matrix_unit<F: Format>() -> bool {
+    F::PER_WORD == Bf16::PER_WORD && isa() == Isa::AmxBf16
 }
 
 /// Runs a product with the best instruction set.
@@ -84,7 +90,7 @@ impl Format for Bf16 {
             Isa::Portable => {}
             Isa::Avx2 => return unsafe { avx2::<Bf16, Pairs256>(products) },
             Isa::Avx512 => return unsafe { avx512::<Bf16, Pairs512>(products) },
-            Isa::AmxBf16 if tiles::fits(&products) => return unsafe { tiles::run::<amx::Amx>(products) },
+            Isa::AmxBf16 if tiles::fits(&products) => return unsafe { matrix_unit(products) },
             Isa::Avx512Bf16 | Isa::AmxBf16 => return unsafe { avx512_bf16(products) },
         }
         let _ = isa;
@@ -124,4 +130,15 @@ unsafe fn avx512<F: Storage, D: Dot<F>>(products: Products<F>) {
 unsafe fn avx512_bf16(products: Products<Bf16>) {
     // Safety: the caller's promise.
     unsafe { products.run::<Native512>() }
+}
+
+/// Compiles the product for the matrix unit, and what is around it for AVX-512.
+///
+/// # Safety
+/// As [`avx512`], and the unit; [`tiles::fits`] must hold.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn matrix_unit(products: Products<Bf16>) {
+    // Safety: the caller's promise.
+    unsafe { tiles::run::<amx::Amx>(products) }
 }

@@ -3,7 +3,8 @@
 //! `a` need not be a regular matrix: each row starts at its own offset and continues in segments, so that a window of a padded image is a
 //! row without being copied. `b` is packed into panels of a few columns. A tile of the result is accumulated in registers.
 
-use super::storage::{Dot, Storage};
+use super::dot::Dot;
+use super::storage::Storage;
 
 /// Where a row begins in `a`, where its result goes in `out`, and where its bias begins. In elements and numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

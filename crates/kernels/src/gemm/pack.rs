@@ -1,8 +1,9 @@
 //! Packs operands in the order in which the product reads them: panels of columns, rows of words.
 
 use super::kernel::{Segment, width};
+use super::lines::{element, interleave, rounded};
+use super::moves::{BLOCK, COLUMNS};
 use super::storage::Storage;
-use super::transpose::{BLOCK, element, interleave, rounded, transpose};
 use crate::simd::{bodies, compiled};
 
 /// How many elements represent a number, and thus how accurate a format's product is.
@@ -159,7 +160,7 @@ fn transposed_panel<F: Storage>((kernels, groups, panel, split, out): PanelOf<F>
                     let from = first + i * BLOCK;
                     let n = (kernels.outputs() - from).min(BLOCK).div_ceil(F::PER_WORD);
                     let row = copy * rows + g * words + from / F::PER_WORD;
-                    transpose::<F>(block, n, width, width * F::PER_WORD, &mut out[row * width * F::PER_WORD..]);
+                    F::transposed(block, n, width, width * F::PER_WORD, &mut out[row * width * F::PER_WORD..]);
                 }
             }
         }
@@ -200,7 +201,7 @@ fn matrix_rows<F: Storage>((m, rows, columns, split, out): MatrixOf<F>) {
         }
         if !m.transposed {
             for (out, row) in out.chunks_exact_mut(row_len).zip(m.data.chunks(m.stride)) {
-                out.iter_mut().zip(&row[..columns]).for_each(|(to, v)| *to = element::<F>(copy, *v));
+                F::elements(copy > 0, &row[..columns], out);
             }
             continue;
         }
@@ -247,7 +248,7 @@ fn matrix_panels<F: Storage>((m, rows, columns, split, out): MatrixOf<F>) {
                     *line = rounded::<F>(copy, &m.data[(first + j) * m.stride + from..][..some]);
                 }
                 let to = &mut out[from / F::PER_WORD * width * F::PER_WORD..];
-                transpose::<F>(&block, some.div_ceil(F::PER_WORD), width, width * F::PER_WORD, to);
+                F::transposed(&block, some.div_ceil(F::PER_WORD), width, width * F::PER_WORD, to);
             }
         }
     }
@@ -263,65 +264,76 @@ type PixelsOf<'a, F> = (&'a [<F as Storage>::Number], usize, usize, usize, &'a m
 #[inline(always)]
 fn copy_pixels<F: Storage>((row, c, copy, pixel, out): PixelsOf<F>) {
     if pixel == c {
-        out[..row.len()].iter_mut().zip(row).for_each(|(to, v)| *to = element::<F>(copy, *v));
+        F::elements(copy > 0, row, &mut out[..row.len()]);
         return;
     }
     for (x, from) in row.chunks_exact(c).enumerate() {
-        out[x * pixel..][..c].iter_mut().zip(from).for_each(|(to, v)| *to = element::<F>(copy, *v));
+        F::elements(copy > 0, from, &mut out[x * pixel..][..c]);
     }
 }
 
-/// Copies a row of pixels, \[n, c\], to per-channel planes that are `stride` elements apart: pixel x of channel i goes to
-/// i `stride` + `at` + x / `phases`, plus `other` if x is not a multiple of `phases`.
-#[allow(clippy::too_many_arguments)]
-pub fn planes<F: Storage>(
-    row: &[F::Number],
-    c: usize,
-    phases: usize,
-    copy: usize,
-    stride: usize,
-    at: usize,
-    other: usize,
-    out: &mut [F::Element],
-) {
-    compiled::<_, CopyPlanes<F>>((row, c, [phases, copy, stride, other], &mut out[at..]));
+/// Copies an image of `(c, w)` channels and columns to planes, \[c\]\[moves\]\[`plane`\]: the pixels of a channel, row by row in one piece.
+/// With one move, they begin the plane; with three, they follow a row of zeros, and are those to the left, at the place itself, and to
+/// the right, with zeros where the image ends. Zeros fill up the plane.
+pub fn moved<F: Storage>(image: &[F::Number], (c, w): (usize, usize), copy: usize, (moves, plane): (usize, usize), out: &mut [F::Element]) {
+    compiled::<_, MovedPlanes<F>>((image, [c, w, copy, moves, plane], out));
 }
 
-type PlanesOf<'a, F> = (&'a [<F as Storage>::Number], usize, [usize; 4], &'a mut [<F as Storage>::Element]);
-
-/// Pixels and channels of a block that is transposed in registers or the nearest cache.
-const BLOCK_SIDE: usize = 16;
+type MovedOf<'a, F> = (&'a [<F as Storage>::Number], [usize; 5], &'a mut [<F as Storage>::Element]);
 
 #[inline(always)]
-fn copy_planes<F: Storage>((row, c, [phases, copy, stride, other], out): PlanesOf<F>) {
-    let pixels = row.len() / c;
-    for first in (0..c).step_by(BLOCK_SIDE) {
-        let n = (c - first).min(BLOCK_SIDE);
-        let mut x = 0;
-        while x < pixels {
-            let m = if phases == 1 { (pixels - x).min(BLOCK_SIDE) } else { 1 };
-            if (n, m) == (BLOCK_SIDE, BLOCK_SIDE) {
-                let mut block = [[F::Element::default(); BLOCK_SIDE]; BLOCK_SIDE];
-                for (i, pixel) in row[x * c..].chunks(c).take(BLOCK_SIDE).enumerate() {
-                    let pixel: &[F::Number; BLOCK_SIDE] = pixel[first..first + BLOCK_SIDE].try_into().expect("a whole block");
-                    let mut line = [F::Element::default(); BLOCK_SIDE];
-                    line.iter_mut().zip(pixel).for_each(|(to, v)| *to = element::<F>(copy, *v));
-                    for j in 0..BLOCK_SIDE {
-                        block[j][i] = line[j];
-                    }
-                }
-                for (j, line) in block.iter().enumerate() {
-                    out[(first + j) * stride + x..][..BLOCK_SIDE].copy_from_slice(line);
-                }
-            } else {
-                for i in 0..m {
-                    let to = (x + i) / phases + (x + i) % phases * other;
-                    for (j, v) in row[(x + i) * c + first..][..n].iter().enumerate() {
-                        out[(first + j) * stride + to] = element::<F>(copy, *v);
-                    }
+fn moved_planes<F: Storage>((image, [c, w, copy, moves, plane], out): MovedOf<F>) {
+    let (pixels, above, zero) = (image.len() / c, moves / 2 * w, F::Element::default());
+    // Channels whose planes stay in the nearest cache.
+    for (group, out) in out.chunks_mut(COLUMNS * moves * plane).enumerate() {
+        let first = group * COLUMNS;
+        let n = out.len() / (moves * plane);
+        for from in (0..pixels).step_by(BLOCK) {
+            let m = (pixels - from).min(BLOCK);
+            let mut lines = [[F::Element::default(); COLUMNS]; BLOCK];
+            for (line, pixel) in lines.iter_mut().zip(image[from * c..].chunks_exact(c)) {
+                F::elements(copy > 0, &pixel[first..first + n], line);
+            }
+            let columns = F::columns(&lines);
+            for (channel, column) in out.chunks_exact_mut(moves * plane).zip(&columns) {
+                let to = &mut channel[moves / 2 * plane + above + from..][..m];
+                match <&mut [F::Element; BLOCK]>::try_from(&mut *to) {
+                    Ok(to) => *to = *column,
+                    Err(_) => to.copy_from_slice(&column[..m]),
                 }
             }
-            x += m;
+        }
+        for channel in out.chunks_exact_mut(moves * plane) {
+            if moves > 1 {
+                let (left, rest) = channel.split_at_mut(plane);
+                let (middle, right) = rest.split_at_mut(plane);
+                let [left, middle, right] = [left, middle, right].map(|plane| &mut plane[above..above + pixels]);
+                left[1..].copy_from_slice(&middle[..pixels - 1]);
+                right[..pixels - 1].copy_from_slice(&middle[1..]);
+                left.iter_mut().step_by(w).for_each(|v| *v = zero);
+                right[w - 1..].iter_mut().step_by(w).for_each(|v| *v = zero);
+            }
+            for plane in channel.chunks_exact_mut(plane) {
+                plane[..above].fill(zero);
+                plane[above + pixels..].fill(zero);
+            }
+        }
+    }
+}
+
+/// Copies a row of pixels, \[n, c\], to two planes for each channel, `stride` elements from those of the channel before: those at even
+/// places from `at` on, those at odd ones `other` further.
+pub fn phases<F: Storage>(row: &[F::Number], c: usize, copy: usize, stride: usize, at: usize, other: usize, out: &mut [F::Element]) {
+    compiled::<_, Phases<F>>((row, c, [copy, stride, other], &mut out[at..]));
+}
+
+type PhasesOf<'a, F> = (&'a [<F as Storage>::Number], usize, [usize; 3], &'a mut [<F as Storage>::Element]);
+
+#[inline(always)]
+fn phase_planes<F: Storage>((row, c, [copy, stride, other], out): PhasesOf<F>) {
+    for (x, pixel) in row.chunks_exact(c).enumerate() {
+        for (channel, v) in pixel.iter().enumerate() {
+            out[channel * stride + x / 2 + x % 2 * other] = element::<F>(copy, *v);
         }
     }
 }
@@ -333,5 +345,6 @@ bodies! {
     MatrixRows = matrix_rows(MatrixOf);
     MatrixPanels = matrix_panels(MatrixOf);
     CopyPixels = copy_pixels(PixelsOf);
-    CopyPlanes = copy_planes(PlanesOf);
+    MovedPlanes = moved_planes(MovedOf);
+    Phases = phase_planes(PhasesOf);
 }

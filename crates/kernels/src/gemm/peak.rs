@@ -24,7 +24,7 @@ impl<F: Format> Ones<F> {
         let one = F::round(F::Number::of(1.0));
         Ones {
             a: vec![one; (WORDS + 16 * ROWS) * F::PER_WORD],
-            places: (0..ROWS).map(|row| RowOffsets { from: row * F::PER_WORD, to: row * COLUMNS, bias: 0 }).collect(),
+            places: (0..ROWS).map(|row| RowOffsets { from: row * 16 * F::PER_WORD, to: row * COLUMNS, bias: 0 }).collect(),
             b: vec![one; panels_len::<F>(WORDS, COLUMNS)],
             out: vec![F::Number::default(); ROWS * COLUMNS],
         }

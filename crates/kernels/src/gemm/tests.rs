@@ -1,5 +1,6 @@
 //! The product in every format, on every instruction set and on the emulated matrix unit, against sums in f64.
 
+use super::moves::{BLOCK, COLUMNS};
 use super::pack::{Matrix, OperandSplit};
 use super::*;
 use crate::random::{Random, Stream};
@@ -14,18 +15,60 @@ struct Case {
     segments: Vec<usize>,
     /// Elements between the words of a row.
     spread: usize,
+    /// Where rows of `a` begin.
+    layout: Layout,
     bias: bool,
     accumulate: bool,
     seed: u64,
 }
 
+/// Where rows begin.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    /// At uneven distances.
+    Uneven,
+    /// In lines of so many rows, with as many places that are nobody's after each: windows of an image.
+    Lines(usize, usize),
+    /// All in one place.
+    Same,
+    /// From the last to the first.
+    Backwards,
+}
+
+fn layouts() -> impl Strategy<Value = Layout> {
+    let lines = (1usize..40, 0usize..20).prop_map(|(rows, gap)| Layout::Lines(rows, gap));
+    prop_oneof![1 => Just(Layout::Uneven), 3 => lines, 1 => Just(Layout::Same), 1 => Just(Layout::Backwards)]
+}
+
+impl Layout {
+    /// Where row `row` of `rows` begins.
+    fn begin(self, row: usize, rows: usize, random: &Random) -> usize {
+        4 * match self {
+            Layout::Uneven => row + usize::from(random.word(9, row as u64) & 1 == 1),
+            Layout::Lines(n, gap) => row / n * (n + gap) + row % n,
+            Layout::Same => 3,
+            Layout::Backwards => rows - row,
+        }
+    }
+}
+
 fn cases(words: impl Strategy<Value = usize>) -> impl Strategy<Value = Case> {
-    (1usize..40, 1usize..80, prop::collection::vec(words, 1..4), 0usize..4, any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
-        |(rows, columns, segments, spread, bias, accumulate, seed)| Case { rows, columns, segments, spread, bias, accumulate, seed },
+    let sizes = (1usize..100, 1usize..80, prop::collection::vec(words, 1..4));
+    (sizes, 0usize..4, layouts(), any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
+        |((rows, columns, segments), spread, layout, bias, accumulate, seed)| Case {
+            rows,
+            columns,
+            segments,
+            spread,
+            layout,
+            bias,
+            accumulate,
+            seed,
+        },
     )
 }
 
-/// Factors and places of a case; rows of `a` overlap and lie at uneven distances, segments leave gaps.
+/// Factors and places of a case; rows of `a` overlap, segments leave gaps, and `a` ends with the last row.
 struct Made<F: Format> {
     a: Vec<F::Element>,
     b: Vec<F::Element>,
@@ -46,9 +89,9 @@ fn made<F: Format>(case: &Case) -> Made<F> {
         |step: u64, n: usize| -> Vec<F::Number> { (0..n).map(|i| F::Number::of(2.0 * random.uniform(step, i as u64) - 1.0)).collect() };
     let k: usize = case.segments.iter().sum();
     let step = F::PER_WORD + case.spread;
-    let reach = (k + GAP * case.segments.len()) * step;
-    let froms: Vec<usize> = (0..case.rows).map(|row| row * 4 + usize::from(random.word(9, row as u64) & 1 == 1)).collect();
-    let a: Vec<F::Element> = numbers(0, reach + 4 * case.rows + 2).into_iter().map(F::round).collect();
+    let reach = (k + GAP * (case.segments.len() - 1) - 1) * step + F::PER_WORD;
+    let froms: Vec<usize> = (0..case.rows).map(|row| case.layout.begin(row, case.rows, &random)).collect();
+    let a: Vec<F::Element> = numbers(0, reach + froms.iter().max().unwrap()).into_iter().map(F::round).collect();
     let matrix = numbers(1, k * F::PER_WORD * case.columns);
     let mut b = vec![F::Element::default(); panels_len::<F>(k, case.columns)];
     Matrix { data: &matrix, stride: case.columns, transposed: false }.panels::<F>(k * F::PER_WORD, case.columns, OperandSplit::One, &mut b);
@@ -139,9 +182,44 @@ proptest! {
 
     #[test]
     fn tiles_multiply_bf16(case in cases((1usize..4).prop_map(|n| 16 * n))) {
+        let case = Case { spread: 0, ..case };
         // Safety: the emulated unit exists everywhere.
-        let error = error::<Bf16>(&Case { spread: 0, ..case }, |p| unsafe { tiles::run::<tiles::emulated::EmulatedTiles>(p) });
-        prop_assert!(error < 1e-4, "{error}");
+        let emulated = error::<Bf16>(&case, |p| unsafe { tiles::run::<tiles::emulated::EmulatedTiles>(p) });
+        prop_assert!(emulated < 1e-4, "{emulated}");
+        for isa in here() {
+            let error = error::<Bf16>(&case, |p| multiply_with(isa, p));
+            prop_assert!(error < 1e-4, "{}: {error}", isa.name());
+        }
+    }
+
+    /// Rounded, paired and transposed as many at a time as there are: the same as one at a time.
+    #[test]
+    fn lines_of_bf16_are_moved_as_their_elements(bits in prop::collection::vec(any::<u32>(), 0..100), seed: u64) {
+        let numbers: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        for (rest, one) in [(false, Bf16::round as fn(f32) -> u16), (true, Bf16::rest)] {
+            let mut found = vec![0x7777; numbers.len() + 1];
+            Bf16::elements(rest, &numbers, &mut found);
+            let exact: Vec<u16> = numbers.iter().map(|v| one(*v)).chain([0x7777]).collect();
+            // A NaN's bits are whatever the subtraction makes of them.
+            let nan = |e: u16| if Bf16::widen(e).is_nan() { u16::MAX } else { e };
+            let [found, exact] = [found, exact].map(|all| all.into_iter().map(nan).collect::<Vec<_>>());
+            prop_assert_eq!(found, exact);
+        }
+        let random = Random::new(seed, Stream::Evaluation);
+        let word = |i: usize, j: usize| random.word(i as u64, j as u64) as u16;
+        let block: [[u16; BLOCK]; BLOCK] = std::array::from_fn(|i| std::array::from_fn(|j| word(i, j)));
+        let mut pairs = [[0; 2]; BLOCK];
+        Bf16::pairs(&block[0], &block[1], &mut pairs);
+        prop_assert_eq!(pairs, std::array::from_fn(|j| [block[0][j], block[1][j]]));
+        let lines = block.map(|line| *line.first_chunk::<COLUMNS>().unwrap());
+        prop_assert_eq!(Bf16::columns(&lines), std::array::from_fn(|j| std::array::from_fn(|i| lines[i][j])));
+        let stride = 2 * BLOCK + 6;
+        let mut rows = vec![0x7777; (COLUMNS - 1) * stride + 2 * BLOCK];
+        Bf16::transposed(&block, COLUMNS, BLOCK, stride, &mut rows);
+        for (at, found) in rows.iter().enumerate() {
+            let (word, column) = (at / stride, at % stride);
+            prop_assert_eq!(*found, if column < 2 * BLOCK { block[column / 2][2 * word + column % 2] } else { 0x7777 });
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use ddpm_kernels::conv2d::layer::Layer;
 use ddpm_kernels::gemm::Format;
 use ddpm_kernels::gemm::pack::OperandSplit;
 use ddpm_kernels::group_norm::cpu as norm;
-use ddpm_kernels::scratch::{self, Scratch};
+use ddpm_kernels::scratch::{self, Buffer, Scratch};
 use rayon::prelude::*;
 use std::sync::Mutex;
 
@@ -29,7 +29,7 @@ pub struct CpuBackend<F: Format> {
     layers: Vec<Option<Layer<F>>>,
     split: OperandSplit,
     /// Weights as the forward pass reads them, where they are used many times.
-    packed: Vec<Vec<F::Element>>,
+    packed: Vec<Buffer<F::Element>>,
     batch: usize,
     values: Vec<Vec<f32>>,
     /// For each step that normalises, the statistics of each image.
@@ -92,11 +92,11 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
         let numbers = ParameterSlices { all: weights, offsets: &self.offsets };
         let pack = |(node, layer): (&Node, &Option<Layer<F>>)| match (node, layer) {
             (Node::Conv(node), Some(layer)) => {
-                let mut packed = vec![F::Element::default(); layer.forward_len()];
+                let mut packed = Buffer::new(layer.forward_len());
                 pack_forward(layer, node, &numbers, &mut packed);
                 packed
             }
-            _ => Vec::new(),
+            _ => Buffer::new(0),
         };
         self.packed = self.graph.nodes.iter().zip(&self.layers).map(pack).collect();
     }

@@ -4,6 +4,7 @@ use super::error::Meaning;
 use anyhow::{Result, anyhow, ensure};
 use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::device::Device as Programs;
+use ddpm_kernels::gemm::F32;
 use ddpm_kernels::simd::Isa;
 use ddpm_model::{Engine, Precision, UNet};
 use std::fmt;
@@ -107,7 +108,7 @@ impl Device {
     /// What it is called in records.
     pub fn description(self) -> String {
         match self {
-            Device::Cpu => format!("cpu {} {}", Isa::active().name(), Algorithm::active().name()),
+            Device::Cpu => format!("cpu {} {}", Isa::active().name(), Algorithm::active::<F32>().name()),
             #[cfg(feature = "emulation")]
             Device::Emulated => self.to_string(),
             Device::Cuda(number) => NAME.get_or_init(|| gpu_name(number)).clone(),

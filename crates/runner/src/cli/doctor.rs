@@ -11,7 +11,7 @@ use clap::Args;
 use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::gemm;
 use ddpm_kernels::simd::Isa;
-use ddpm_model::{Arithmetic, Precision};
+use ddpm_model::{Arithmetic, SPLIT_CHANNELS};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -45,18 +45,18 @@ impl Doctor {
         if gemm::isa() != Isa::active() {
             print(&format!("            its matrix unit gives wrong products: {} is used for products\n", gemm::isa().name()));
         }
-        let convolutions = match (Algorithm::active(), Algorithm::asked()) {
-            (Algorithm::Winograd, _) => "winograd where it is faster (DDPM_CONV=direct: nowhere)",
-            (Algorithm::Direct, Ok(Some(_))) => "direct, as DDPM_CONV asks",
-            (Algorithm::Direct, _) => "direct, as there is a matrix unit",
+        let convolutions = match [Arithmetic::F32, Arithmetic::Bf16].map(Arithmetic::algorithm) {
+            [Algorithm::Winograd, Algorithm::Winograd] => "winograd where it is faster (DDPM_CONV=direct: nowhere)",
+            [Algorithm::Winograd, Algorithm::Direct] => "winograd where it is faster, direct on the matrix unit",
+            [Algorithm::Direct, _] => "direct, as DDPM_CONV asks",
         };
         print(&format!("            convolutions: {convolutions}\n"));
         for problem in [Isa::limit().err(), Algorithm::asked().err()].into_iter().flatten() {
             print(&format!("            {problem}; other commands do not run\n"));
         }
-        let f32s = match Precision::F32.arithmetic() {
-            Arithmetic::SplitBf16 => "three products of bf16 parts",
-            Arithmetic::F32 | Arithmetic::Bf16 => "plain f32",
+        let f32s = match gemm::isa() {
+            Isa::AmxBf16 => format!("three products of bf16 parts from {SPLIT_CHANNELS} channels on"),
+            _ => "plain f32".into(),
         };
         let bf16 = match gemm::isa() {
             Isa::Avx512Bf16 | Isa::AmxBf16 => "bf16",

@@ -6,7 +6,6 @@ use super::subject::{StepKind, Subject, optimiser};
 use crate::base::device::Device;
 use anyhow::Result;
 use ddpm_core::{Objective, ReverseVariance};
-use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::device::Device as Programs;
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::gemm::{Bf16, F32, peak};
@@ -14,7 +13,7 @@ use ddpm_kernels::random::{Random, Stream};
 use ddpm_kernels::simd::Isa;
 use ddpm_model::optimiser::Training;
 use ddpm_model::tensor::{self, Tensor};
-use ddpm_model::{Diffusion, Engine, Precision, UNet};
+use ddpm_model::{Arithmetic, Diffusion, Engine, Precision, UNet};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -111,7 +110,8 @@ impl Timing {
         let per_s = |flops: f64| flops * batch as f64 / s_median;
         // Before the peak is measured: its matrices are not the network's memory.
         let peak_mib = peak_mib();
-        let peak_flop_per_s = self.peak(precision)?;
+        let arithmetic = precision.arithmetic(unet.network());
+        let peak_flop_per_s = self.peak(precision, arithmetic)?;
         parts.iter_mut().for_each(|part| part.1 /= self.steps as f64);
         parts.retain(|part| part.1 > 0.0);
         Ok(BenchResult {
@@ -127,7 +127,7 @@ impl Timing {
             executed_flops_per_image: executed_flops,
             device: self.device.description(),
             kernels: Isa::active().name(),
-            convolutions: Algorithm::active().name(),
+            convolutions: arithmetic.algorithm().name(),
             threads: rayon::current_num_threads(),
             steps: self.steps,
             s_median,
@@ -211,10 +211,14 @@ impl Timing {
     }
 
     /// Peak performance of the device; none if it is emulated.
-    fn peak(&self, precision: Precision) -> Result<Option<f64>> {
+    fn peak(&self, precision: Precision, arithmetic: Arithmetic) -> Result<Option<f64>> {
         Ok(match (self.device, precision) {
-            (Device::Cpu, Precision::Bf16) => Some(peak::<Bf16>()),
-            (Device::Cpu, _) => Some(peak::<F32>()),
+            (Device::Cpu, _) => Some(match arithmetic {
+                Arithmetic::F32 => peak::<F32>(),
+                Arithmetic::Bf16 => peak::<Bf16>(),
+                // Three products for one.
+                Arithmetic::SplitBf16 => peak::<Bf16>() / 3.0,
+            }),
             (Device::Cuda(_), _) => self.device.open()?.map(|device| device::peak(device, precision.numbers())).transpose()?,
             #[cfg(feature = "emulation")]
             (Device::Emulated, _) => None,

@@ -1,10 +1,8 @@
-//! Rounding and transposing blocks of numbers, the building blocks of all packing. Everything is inlined into functions that are compiled
-//! for the processor's instruction set.
+//! Rounded lines of numbers, the building blocks of all packing. Everything is inlined into functions that are compiled for the processor's
+//! instruction set.
 
+use super::moves::BLOCK;
 use super::storage::Storage;
-
-/// Numbers of a line, and lines of a block, that are transposed in the nearest cache.
-pub const BLOCK: usize = 32;
 
 /// A line of elements.
 pub type Line<F> = [<F as Storage>::Element; BLOCK];
@@ -19,10 +17,7 @@ pub fn element<F: Storage>(copy: usize, v: F::Number) -> F::Element {
 #[inline(always)]
 pub fn rounded<F: Storage>(copy: usize, from: &[F::Number]) -> Line<F> {
     let mut line = [F::Element::default(); BLOCK];
-    match <&[F::Number; BLOCK]>::try_from(from) {
-        Ok(from) => line.iter_mut().zip(from).for_each(|(to, v)| *to = element::<F>(copy, *v)),
-        Err(_) => line.iter_mut().zip(from).for_each(|(to, v)| *to = element::<F>(copy, *v)),
-    }
+    F::elements(copy > 0, from, &mut line);
     line
 }
 
@@ -39,15 +34,4 @@ pub fn interleave<F: Storage>(first: &Line<F>, second: &Line<F>, to: &mut [F::El
         return;
     }
     words.iter_mut().enumerate().for_each(|(j, word)| *word = [first[j], second[j]]);
-}
-
-/// The first `words` words of each line, as rows of `width` words `stride` elements apart: line j becomes column j.
-#[inline(always)]
-pub fn transpose<F: Storage>(block: &[Line<F>; BLOCK], words: usize, width: usize, stride: usize, to: &mut [F::Element]) {
-    for word in 0..words {
-        let row = &mut to[word * stride..][..width * F::PER_WORD];
-        for (to, line) in row.chunks_exact_mut(F::PER_WORD).zip(block) {
-            to.copy_from_slice(&line[word * F::PER_WORD..][..F::PER_WORD]);
-        }
-    }
 }
