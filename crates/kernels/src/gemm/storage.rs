@@ -3,7 +3,9 @@
 #[cfg(target_arch = "x86_64")]
 use super::moves::x86;
 use super::moves::{BLOCK, COLUMNS};
-use crate::simd::{Isa, Real};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Isa;
+use crate::simd::Real;
 
 /// How an operand is stored. Sums are accumulated in [`Storage::Number`], which is also the type of images.
 pub trait Storage: Copy + Send + Sync + std::fmt::Debug + 'static {

@@ -238,6 +238,24 @@ proptest! {
     }
 }
 
+/// Sums that are taken in several parts have their bias, and what was there before, once.
+#[test]
+fn long_sums_begin_once() {
+    fn holds(name: &str, error: f64) {
+        assert!(error < 1e-3, "{name}: {error}");
+    }
+    for accumulate in [false, true] {
+        let case =
+            Case { rows: 21, columns: 40, segments: vec![800; 3], spread: 0, layout: Layout::Lines(7, 2), bias: true, accumulate, seed: 4 };
+        for isa in here() {
+            holds(isa.name(), error::<F32>(&case, |p| multiply_with(isa, p)));
+            holds(isa.name(), error::<Bf16>(&case, |p| multiply_with(isa, p)));
+        }
+        // Safety: the emulated unit exists everywhere.
+        holds("emulated", error::<Bf16>(&case, |p| unsafe { tiles::run::<tiles::emulated::EmulatedTiles>(p) }));
+    }
+}
+
 #[test]
 #[should_panic(expected = "rows reach")]
 fn rows_that_leave_the_factor_are_refused() {

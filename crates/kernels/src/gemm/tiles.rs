@@ -371,3 +371,30 @@ pub mod emulated {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Windows have all rows in their order, each where it begins, and none of their 16 is read past the end, even where nobody's.
+        #[test]
+        fn windows_hold_their_rows_and_stay_inside(steps in prop::collection::vec(0usize..4, 1..60), scale in 1usize..5, reach in 1usize..40, room in 0usize..40) {
+            let begin = |steps: &[usize]| steps.iter().sum::<usize>() * scale;
+            let places: Vec<RowOffsets> = (0..steps.len()).map(|row| RowOffsets { from: begin(&steps[..=row]), to: 0, bias: 0 }).collect();
+            let len = begin(&steps) + reach + room;
+            let mut row = 0;
+            while row < places.len() {
+                let window = Window::new(&places, row, reach, len);
+                prop_assert!(window.rows.0 == row && (1..=SIDE).contains(&window.rows.1), "{window:?}");
+                prop_assert!(window.from + (SIDE - 1) * window.stride + reach <= len, "{window:?} of {len}");
+                for (place, at) in places[row..row + window.rows.1].iter().zip(window.places) {
+                    prop_assert!(usize::from(at) < SIDE);
+                    prop_assert_eq!(window.from + usize::from(at) * window.stride, place.from);
+                }
+                row += window.rows.1;
+            }
+        }
+    }
+}
