@@ -48,15 +48,15 @@ pub mod x86 {
         _mm512_mask_mov_epi32(nearest, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), kept)
     }
 
-    /// [`crate::gemm::Storage::pairs`] of bf16, whose number is a multiple of 16.
+    /// [`crate::gemm::Storage::pairs`] of bf16.
     ///
     /// # Safety
-    /// The processor must have AVX-512 F, VL, BW and DQ.
+    /// The processor must have AVX-512 F, VL, BW and DQ; `N` must be a multiple of 16.
     #[inline]
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
     pub unsafe fn pairs<const N: usize>(first: &[u16; N], second: &[u16; N], to: &mut [[u16; 2]; N]) {
         for at in (0..N).step_by(16) {
-            // Safety: 16 elements of each line, and as many words.
+            // Safety: 16 elements of each line, and as many words, as `N` is a multiple of 16.
             unsafe {
                 let [a, b] = [first, second].map(|line| _mm512_cvtepu16_epi32(_mm256_loadu_si256(line.as_ptr().add(at).cast())));
                 _mm512_storeu_si512(to.as_mut_ptr().add(at).cast(), _mm512_or_si512(a, _mm512_slli_epi32(b, 16)));

@@ -122,7 +122,7 @@ impl Storage for Bf16 {
     fn pairs<const N: usize>(first: &[u16; N], second: &[u16; N], to: &mut [[u16; 2]; N]) {
         #[cfg(target_arch = "x86_64")]
         if N.is_multiple_of(16) && Isa::active() >= Isa::Avx512 {
-            // Safety: the active instruction set is available.
+            // Safety: the active instruction set is available, and `N` as it asks.
             return unsafe { x86::pairs(first, second, to) };
         }
         // Written as whole words, the inverse of `halves`: compilers do not always vectorise two interleaved stores.
