@@ -7,11 +7,11 @@ use crate::error::{Error, Result};
 use crate::parameters::{Parameter, Weights};
 use crate::train_state::{ROWS, TrainState};
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{TensorView, View};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::tensor::{Metadata, TensorInfo, TensorView, View};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::io::Write;
 
 /// The rows of a [`TrainState`] by their prefix in a file.
 const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", "ema"];
@@ -114,10 +114,27 @@ pub fn plain_bytes(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(named(&entries(tensors)?), Some(HashMap::from([("format".to_string(), "pt".to_string())])))?)
 }
 
-/// Writes a training's rows, in the parameters' shapes, and a description into the file `path`, without a copy of them in memory.
-pub fn write_state(path: &Path, parameters: &[Parameter], state: &TrainState, description: &str) -> Result<()> {
-    let entries = state_entries(parameters, state);
-    Ok(safetensors::serialize_to_file(named(&entries), Some(metadata(description, &entries)), path)?)
+/// Writes a training's rows, in the parameters' shapes, and a description into `file`, without a copy of them in memory.
+///
+/// `safetensors::serialize_to_file` writes a file of its own and renames it over the path that it is given, so that a caller cannot sync what
+/// it has written. The header is the library's here too; this puts it and the tensors where the caller says.
+pub fn write_state(file: &mut impl Write, parameters: &[Parameter], state: &TrainState, description: &str) -> Result<()> {
+    let mut entries = state_entries(parameters, state);
+    let metadata = metadata(description, &entries);
+    // The format's order where all have one type: that of the names.
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut end = 0;
+    let infos = entries.iter().map(|entry| {
+        let begin = end;
+        end += entry.bytes.len();
+        (entry.name.clone(), TensorInfo { dtype: entry.dtype, shape: entry.shape.clone(), data_offsets: (begin, end) })
+    });
+    let header = Metadata::new(Some(metadata), infos.collect())?;
+    let mut header = serde_json::to_vec(&header).map_err(SafeTensorError::from)?;
+    header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    entries.iter().try_for_each(|entry| Ok(file.write_all(&entry.bytes)?))
 }
 
 /// The description in a file's bytes; none if the file is not one of ours. Fails if any of its contents differ from what was written.
@@ -171,15 +188,20 @@ fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-/// The numbers of the f32 tensor of this name.
+/// The numbers of the tensor of this name, which may be of any floating-point type, in f32.
 pub fn read_f32(bytes: &[u8], name: &str) -> Result<Vec<f32>> {
     let file = SafeTensors::deserialize(bytes)?;
     let problem = |problem: String| Error::Checkpoint { problem };
     let view = file.tensor(name).map_err(|_| problem(format!("tensor {name} is missing")))?;
-    if view.dtype() != Dtype::F32 {
-        return Err(problem(format!("tensor {name}: expected F32, got {:?}", view.dtype())));
-    }
-    Ok(numbers(view.data()).collect())
+    let dtype = match view.dtype() {
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        other => return Err(problem(format!("tensor {name}: expected floating-point numbers, got {other:?}"))),
+    };
+    let tensor = Tensor::from_raw_buffer(view.data(), dtype, view.shape(), &Device::Cpu)?;
+    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 /// The shape and the numbers of the 8-bit tensor of this name.

@@ -59,6 +59,9 @@ pub enum Error {
     /// A tensor operation that failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    /// A file that cannot be written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// A file in safetensors format that is damaged.
     #[error("safetensors: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),

@@ -6,6 +6,7 @@ use ddpm_model::checkpoint::*;
 use ddpm_model::optimiser::Training;
 use ddpm_model::train_state::TrainState;
 use proptest::prelude::*;
+use safetensors::SafeTensors;
 
 fn saved() -> (UNet, Training, Vec<u8>) {
     let unet = UNet::new(&tiny(), IMAGE, 2).unwrap();
@@ -14,9 +15,18 @@ fn saved() -> (UNet, Training, Vec<u8>) {
     let row = |factor: f32| start.weights().iter().map(|w| factor * w + factor).collect();
     let state = TrainState { theta: row(1.0), m: row(2.0), v: row(3.0), ema: row(4.0) };
     let training = Training::resume(unet.parameters(), optimiser(), state, 7);
-    let file = tempfile::NamedTempFile::new().unwrap();
-    write_state(file.path(), unet.parameters(), training.state(), "{\"step\": 7}").unwrap();
-    (unet, training, std::fs::read(file.path()).unwrap())
+    let mut bytes = Vec::new();
+    write_state(&mut bytes, unet.parameters(), training.state(), "{\"step\": 7}").unwrap();
+    (unet, training, bytes)
+}
+
+/// The file is the one that the format's own library writes of the same tensors.
+#[test]
+fn a_state_is_written_as_the_library_would() {
+    let (_, _, bytes) = saved();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(safetensors::serialize(file.tensors(), header.metadata().clone()).unwrap(), bytes);
 }
 
 #[test]
@@ -34,6 +44,28 @@ fn rows_stand_under_their_names() {
     for (prefix, row) in ["weight", "adam_m", "adam_v", "ema"].iter().zip(training.state().rows()) {
         assert_eq!(ddpm_model::checkpoint::read_f32(&bytes, &format!("{prefix}.{}", first.name)).unwrap(), row[..first.len()], "{prefix}");
     }
+}
+
+/// Other programs store features and noise in other types.
+#[test]
+fn numbers_of_every_floating_point_type_are_read() {
+    use candle_core::{Device, Tensor};
+    use safetensors::tensor::{Dtype, TensorView};
+    let numbers = [1.5f32, -0.25, 1024.0];
+    let tensor = Tensor::new(&numbers, &Device::Cpu).unwrap();
+    let view = |dtype, bytes: &[u8]| {
+        let views = [("x", TensorView::new(dtype, vec![3], bytes).unwrap())];
+        ddpm_model::checkpoint::read_f32(&safetensors::serialize(views, None).unwrap(), "x")
+    };
+    let two = |bits: Vec<u16>| bits.iter().flat_map(|b| b.to_le_bytes()).collect::<Vec<u8>>();
+    let half = |dtype| tensor.to_dtype(dtype).unwrap();
+    let f16 = half(DType::F16).to_vec1::<half::f16>().unwrap().iter().map(|v| v.to_bits()).collect();
+    let bf16 = half(DType::BF16).to_vec1::<half::bf16>().unwrap().iter().map(|v| v.to_bits()).collect();
+    let f64s: Vec<u8> = numbers.iter().flat_map(|v| (*v as f64).to_le_bytes()).collect();
+    assert_eq!(view(Dtype::F16, &two(f16)).unwrap(), numbers);
+    assert_eq!(view(Dtype::BF16, &two(bf16)).unwrap(), numbers);
+    assert_eq!(view(Dtype::F64, &f64s).unwrap(), numbers);
+    assert!(view(Dtype::I32, &[0; 12]).unwrap_err().to_string().contains("x: expected floating-point numbers, got I32"));
 }
 
 #[test]

@@ -167,21 +167,31 @@ pub fn removable(store: &Store, samples: bool) -> Result<Vec<Removable>> {
             }
         }
     }
-    for kind in ["samples", "features"] {
-        for path in entries(&store.root().join(kind))? {
-            let old = fs::metadata(&path)?.modified()?.elapsed().is_ok_and(|age| age > FORGOTTEN);
-            if is_part(&path) && old {
-                add(&path, "unfinished")?;
-            } else if samples && kind == "samples" && !is_part(&path) {
-                add(&path, "can be made again")?;
+    for dir in shared(store)? {
+        let old = |path: &Path| Ok::<_, std::io::Error>(fs::metadata(path)?.modified()?.elapsed().is_ok_and(|age| age > FORGOTTEN));
+        for path in entries(&dir)?.iter().filter(|path| is_part(path)) {
+            if old(path)? {
+                add(path, "unfinished")?;
             }
         }
+    }
+    for path in entries(&store.root().join("samples"))?.iter().filter(|path| samples && !is_part(path)) {
+        add(path, "can be made again")?;
     }
     for folder in submissions::submissions(store)? {
         let jobs = submissions::plan(&folder.join(PLAN))?;
         if jobs.iter().flatten().all(|job| matches!(store.done(&job.id), Ok(Some(_)))) {
             add(&folder, "all its jobs are done")?;
         }
+    }
+    Ok(found)
+}
+
+/// The folders into which any process may be writing: samples, features, reports and their figures.
+fn shared(store: &Store) -> Result<Vec<PathBuf>> {
+    let mut found = ["samples", "features"].map(|kind| store.root().join(kind)).to_vec();
+    for report in entries(store.root())?.into_iter().filter(|folder| folder.join(MANIFEST).exists()) {
+        found.extend([report.clone(), report.join("figures")]);
     }
     Ok(found)
 }
@@ -227,12 +237,17 @@ fn stem(path: &Path) -> String {
 }
 
 fn is_part(path: &Path) -> bool {
-    file_name(path).starts_with(atomic::PART)
+    is_unfinished(&file_name(path))
+}
+
+/// Whether a file's name is one that is given while it is written: by this program, or by what earlier versions wrote checkpoints with.
+fn is_unfinished(name: &str) -> bool {
+    name.starts_with(atomic::PART) || name.starts_with(".tmp")
 }
 
 /// Claims, histories and unfinished files: they belong to processes, not to results.
 fn is_bookkeeping(name: &str) -> bool {
-    claim::is_claim(name) || history::is_history(name) || name.starts_with(atomic::PART)
+    claim::is_claim(name) || history::is_history(name) || is_unfinished(name)
 }
 
 #[cfg(test)]
@@ -260,6 +275,10 @@ mod tests {
         fs::write(training.join(format!("{}checkpoint", atomic::PART)), b"x").unwrap();
         assert_eq!(names(&store, true), [format!("training/t/{}checkpoint", atomic::PART), "samples/s.safetensors".into()]);
         assert_eq!(names(&store, false).len(), 1);
+        // What a killed process of an earlier version left of a checkpoint.
+        fs::write(training.join(".tmpIcr7Qh"), b"x").unwrap();
+        assert_eq!(names(&store, false).len(), 2);
+        fs::remove_file(training.join(".tmpIcr7Qh")).unwrap();
         let claim = Claim::attempt(&training).unwrap().ok().unwrap();
         assert!(names(&store, false).is_empty());
         drop(claim);
@@ -353,7 +372,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path());
         let old = |kind: &str| format!("{kind}/{}old", atomic::PART);
-        for kind in ["samples", "features"] {
+        for kind in ["samples", "features", "a-report", "a-report/figures"] {
             fs::create_dir_all(dir.path().join(kind)).unwrap();
             fs::write(dir.path().join(kind).join("whole.safetensors"), b"x").unwrap();
             for (name, age) in [("new", FORGOTTEN / 2), ("old", FORGOTTEN * 2)] {
@@ -362,7 +381,10 @@ mod tests {
             }
         }
         assert_eq!(names(&store, false), [old("samples"), old("features")]);
-        assert_eq!(names(&store, true), [old("samples"), "samples/whole.safetensors".into(), old("features")]);
+        fs::write(dir.path().join("a-report").join(MANIFEST), b"x").unwrap();
+        let parts = ["samples", "features", "a-report", "a-report/figures"].map(old);
+        assert_eq!(names(&store, false), parts);
+        assert_eq!(names(&store, true), [&parts[..], &["samples/whole.safetensors".into()]].concat());
     }
 
     /// The plan of an array is kept until the last of its jobs is done.

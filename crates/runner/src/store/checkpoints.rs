@@ -88,7 +88,7 @@ impl Store {
         let text = serde_json::to_string(meta)?;
         atomic::write_before(
             &newest,
-            |part| Ok(checkpoint::write_state(part, parameters, state, &text)?),
+            |file| Ok(checkpoint::write_state(file, parameters, state, &text)?),
             // A crash between the two renamings leaves the older one alone, which is enough.
             || if newest.exists() { fs::rename(&newest, &previous) } else { Ok(()) },
         )

@@ -2,6 +2,7 @@
 //! digest has been verified.
 
 use super::images::hex;
+use crate::base::atomic;
 use crate::base::error::Meaning;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -102,7 +103,7 @@ fn bring(known: &Known, path: &Path, mut tell: impl FnMut(u64)) -> Result<()> {
         fs::remove_file(&part)?;
         bail!("{}: sent another file: expected SHA-256 {}; nothing is kept", known.url, known.sha256);
     }
-    fs::rename(&part, path).with_context(|| format!("{}: cannot be written", path.display()))
+    atomic::rename(&part, path).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 #[cfg(test)]
