@@ -63,7 +63,7 @@ fn numbers(t: &Tensor) -> Vec<f64> {
 #[test]
 fn the_unet_is_diffusers() {
     let golden = &golden()["unet"];
-    let (network, image, out) = theirs::network(&golden["config"], "golden").unwrap();
+    let theirs::Found { network, image, out_channels: out, .. } = theirs::network(&golden["config"], "golden").unwrap();
     let unet = UNet::new(&network, image, out).unwrap();
     let theirs = diffusers::export(&network, unet.parameters(), &vec![0.0; unet.parameter_count()]).unwrap();
     let filled = theirs.iter().map(|(name, t)| {

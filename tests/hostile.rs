@@ -2,7 +2,7 @@
 
 mod support;
 
-use ddpm_model::interop::{Tensors, read_npz};
+use ddpm_model::interop::Tensors;
 use ddpm_model::tensor::{Device, Tensor};
 use ddpm_runner::base::data::DataSource;
 use ddpm_runner::experiment::{Experiment, yaml};
@@ -218,7 +218,7 @@ fn oversized_headers_are_refused() {
     let mut bytes = good.clone();
     bytes[at..end].copy_from_slice(format!("{header:long$}").as_bytes());
     fs::write(&path, bytes).unwrap();
-    let error = read_npz(&path).unwrap_err().to_string();
+    let error = format!("{:#}", statistics::read(&path).err().unwrap());
     assert!(error.contains("cannot hold"), "{error}");
     // And in safetensors: the header's own length, and a tensor beyond the file's end.
     let path = dir.path().join("x.safetensors");

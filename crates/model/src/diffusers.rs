@@ -16,17 +16,22 @@ const ATTENTION: [(&str, &str, &str); 5] = [
     ("out", "to_out.0", "proj_attn"),
 ];
 
-/// Whether diffusers can express this network; the error names the key that it does not support.
+/// Whether diffusers has a word for this network; the error names the key that it has none for, and the value that it has.
 pub fn check(network: &Network) -> Result<()> {
-    let error = |key, expected: &str, got: String| Err(Error::InvalidKey { key, expected: expected.into(), got });
+    let wrong = |key: &str, value: &str, got: String| {
+        Err(Error::Foreign {
+            problem: format!("diffusers has no word for network.{key}: {got}; expected a network of network.{key}: {value}"),
+        })
+    };
     if network.block_size != 1 {
-        return error("block_size", "1, which is all that diffusers has", network.block_size.to_string());
+        return wrong("block_size", "1", network.block_size.to_string());
     }
     if network.skips != Skips::All {
-        return error("skips", "all, which is all that diffusers has", format!("{:?}", network.skips));
+        return wrong("skips", "all", format!("{:?}", network.skips).to_lowercase());
     }
     if network.time_embedding != TimeEmbedding::EveryBlock {
-        return error("time_embedding", "every-block, which is all that diffusers has", format!("{:?}", network.time_embedding));
+        let got = if network.time_embedding == TimeEmbedding::None { "none" } else { "input-only" };
+        return wrong("time_embedding", "every-block", got.into());
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Tensors that other programs wrote, read strictly: by name, with a known shape, each once.
 
 use crate::error::{Error, Result};
-use candle_core::npy::NpzTensors;
 use candle_core::{DType, Device, Tensor, pickle, safetensors};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,12 +19,15 @@ impl Tensors {
     /// Reads a `.safetensors` file or one written by `torch.save` (`.pth`, `.bin`), told apart by their first bytes. Only the tensors of
     /// a pickle are read; nothing in it is executed.
     pub fn read(path: &Path) -> Result<Tensors> {
-        let mut start = [0u8; 2];
-        let found = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        let mut start = Vec::new();
+        let found = File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
         if let Err(e) = found {
             return problem(format!("{}: cannot be read: {e}", path.display()));
         }
-        if &start != b"PK" {
+        if let Some(what) = foreign(&start) {
+            return problem(format!("{}: {what}", path.display()));
+        }
+        if !start.starts_with(b"PK") {
             return match safetensors::load(path, &Device::Cpu) {
                 Ok(tensors) => Ok(Tensors(tensors.into_iter().collect())),
                 Err(e) => problem(format!("{}: is neither safetensors nor a file of torch.save: {e}", path.display())),
@@ -70,6 +72,17 @@ impl Tensors {
         }
     }
 
+    /// Adds those of another file. Errors where a name stands in both.
+    pub fn merge(&mut self, other: Tensors) -> Result<()> {
+        for (name, tensor) in other.0 {
+            if self.0.contains_key(&name) {
+                return problem(format!("tensor {name} stands in two files"));
+            }
+            self.0.insert(name, tensor);
+        }
+        Ok(())
+    }
+
     /// Discards a tensor, if it is present.
     pub fn drop(&mut self, name: &str) {
         self.0.remove(name);
@@ -84,26 +97,26 @@ impl Tensors {
     }
 }
 
-/// The arrays of a NumPy `.npz` file, by name.
-pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>> {
-    let read = guarded(|| {
-        let file = NpzTensors::new(path)?;
-        let mut names: Vec<String> = file.names().into_iter().cloned().collect();
-        names.sort();
-        let mut arrays = Vec::new();
-        for name in names {
-            let (shape, dtype) = file.get_shape_and_dtype(&name)?;
-            fits(path, &name, shape.dims(), dtype)?;
-            arrays.extend(file.get(&name)?.map(|tensor| (name, tensor)));
+/// What a file is that begins like this, where it is nothing that is read here but is often found in its place; and what to do.
+pub fn foreign(start: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
+    match start {
+        [] => Some("is empty: it has not been fetched"),
+        _ if text.starts_with("version https://git-lfs") => {
+            Some("is a Git LFS pointer, not the file that it stands for; run `git lfs pull`")
         }
-        Ok(arrays)
-    });
-    match read {
-        Some(Ok(arrays)) => Ok(arrays),
-        Some(Err(e)) => problem(format!("is not an .npz file of NumPy arrays: {e}")),
-        None => problem("is damaged: its headers do not describe arrays".into()),
+        _ if text.starts_with("<!doctype html") || text.starts_with("<html") => Some("is a web page, not the file; fetch it again"),
+        _ if start.starts_with(LEGACY) => Some(
+            "is a file of torch.save from before PyTorch 1.6, which is not read; in Python, torch.save(torch.load(FILE), FILE) makes it a newer one",
+        ),
+        // The length of a safetensors header may begin so too, with zeros behind it.
+        [0x80, 2..=5, rest @ ..] if !rest.starts_with(&[0; 4]) => Some("is a Python pickle, not a file of torch.save"),
+        _ => None,
     }
 }
+
+/// How files of `torch.save` began before PyTorch 1.6: a pickle of its magic number.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// The highest compression ratio that deflate can reach.
 const DENSEST: u64 = 1032;
@@ -126,6 +139,24 @@ fn guarded<T>(read: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is found in a file's place is called by its name; what is read here is not.
+    #[test]
+    fn stand_ins_are_called_by_their_names() {
+        for (start, words) in [
+            (&b""[..], "is empty"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+            (b"\n<!DOCTYPE html><html>", "web page"),
+            (b"<HTML>", "web page"),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M", "before PyTorch 1.6"),
+            (b"\x80\x04\x95", "Python pickle"),
+        ] {
+            assert!(foreign(start).is_some_and(|what| what.contains(words)), "{words}: {:?}", foreign(start));
+        }
+        for start in [&b"PK\x03\x04"[..], b"\x80\0\0\0\0\0\0\0{\"a\"", b"\x80\x02\0\0\0\0\0\0{\"a\"", b"\x89PNG", b"\xff\xd8\xff"] {
+            assert_eq!(foreign(start), None, "{start:?}");
+        }
+    }
 
     /// Ten bytes can hold 10,320 and no more.
     #[test]

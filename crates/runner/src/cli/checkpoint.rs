@@ -47,13 +47,19 @@ pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
 impl Opened {
     /// The images that it was trained on, where it says which; else those that its configuration names.
     pub fn data(&self, path: &Path) -> Result<Dataset> {
-        let data = self.meta.config.data.load()?;
-        let (origin, found) = (path.display().to_string(), data.info.shape);
+        let origin = path.display().to_string();
+        let advice = "name its images with --set data='{kind: folder, path: FOLDER, held_out: NUMBER}'";
+        let data = match self.meta.config.data.load() {
+            // Weights from elsewhere come without a data set: the configuration's is only a base's.
+            Err(error) if self.meta.data.is_none() => return Err(error.context(format!("{origin}: needs images; {advice}"))),
+            data => data?,
+        };
+        let (name, found) = (&data.info.name, data.info.shape);
         if found != self.shape {
-            return Err(anyhow!("{origin}: is for images of {}, these are {found}", self.shape)).needed();
+            return Err(anyhow!("{origin}: is for images of {}, those of {name} are {found}; {advice}", self.shape)).needed();
         }
         self.meta.check_data(&data.info).with_context(|| origin.clone()).needed()?;
-        self.meta.config.check_data(&origin, &data.info)?;
+        self.meta.config.check_shape(&origin, self.shape)?;
         Ok(data)
     }
 }

@@ -3,19 +3,22 @@
 use crate::base::data::sha256;
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
-use crate::base::text::print;
+use crate::base::text::{print, unmarked, wrapped};
 use crate::base::{atomic, json};
 use crate::experiment::{Config, RawConfig, base_file, yaml};
 use crate::interop::diffusers::{self as theirs, WEIGHTS};
 use crate::store::{CheckpointMeta, FORMAT};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use ddpm_model::interop::Tensors;
+use ddpm_core::Sampler;
 use ddpm_model::train_state::TrainState;
 use ddpm_model::{checkpoint, diffusers};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// What a folder does not say where no base is named: that of the paper's settings.
+const PAPER: &str = include_str!("../../../../experiments/bases/cifar10-paper.yaml");
 
 #[derive(Debug, Args)]
 pub struct Import {
@@ -25,16 +28,16 @@ pub struct Import {
 
 #[derive(Debug, Subcommand)]
 enum From {
-    /// A folder with config.json and diffusion_pytorch_model.safetensors (or .bin) of UNet2DModel
+    /// A folder with config.json and diffusion_pytorch_model.safetensors (or .bin) of UNet2DModel, or a pipeline's folder
     Diffusers {
         /// The folder
         dir: PathBuf,
         /// The checkpoint to write
         #[arg(long, short, default_value = "imported.safetensors")]
         out: PathBuf,
-        /// The base that gives what the folder does not say: data set, sampler, evaluation
-        #[arg(long, default_value = "cifar10-paper")]
-        base: String,
+        /// The base that gives what the folder does not say: data set, training, evaluation [default: the paper's settings]
+        #[arg(long)]
+        base: Option<String>,
     },
 }
 
@@ -60,44 +63,54 @@ enum To {
 
 fn read(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display())).needed()?;
-    Ok(serde_json::from_str(&text).map_err(|e| ConfigError::new(&path.display().to_string(), "", format!("is not JSON: {e}")))?)
+    Ok(serde_json::from_str(unmarked(&text)).map_err(|e| ConfigError::new(&path.display().to_string(), "", format!("is not JSON: {e}")))?)
+}
+
+/// The folder of the network itself, which in a pipeline's folder is `unet`.
+fn network_folder(dir: &Path) -> Result<PathBuf> {
+    let places = [dir.to_path_buf(), dir.join("unet")];
+    match places.iter().find(|place| place.join("config.json").exists()) {
+        Some(place) => Ok(place.clone()),
+        None => bail!("{}: expected config.json, or unet/config.json in a pipeline's folder, found neither", dir.display()),
+    }
 }
 
 impl Import {
     pub fn run(self) -> Result<Exit> {
         let From::Diffusers { dir, out, base } = self.from;
+        let dir = network_folder(&dir).needed()?;
         let origin = dir.join("config.json");
-        let (network, image, out_channels) = theirs::network(&read(&origin)?, &origin.display().to_string())?;
-        let base = base_file(&base, Path::new("experiments/grids"))?;
-        let mut typed = RawConfig::typed(&yaml::read(&base)?, &base.display().to_string())?;
-        typed.network = network;
-        for place in ["scheduler_config.json", "scheduler/scheduler_config.json", "../scheduler/scheduler_config.json"] {
-            let path = dir.join(place);
-            if path.exists() {
-                typed.diffusion = theirs::scheduler(&read(&path)?, &path.display().to_string(), &typed.diffusion)?;
-                break;
+        let theirs::Found { network, image, out_channels, idle } = theirs::network(&read(&origin)?, &origin.display().to_string())?;
+        let (tree, base) = match base {
+            Some(name) => {
+                let file = base_file(&name, Path::new("experiments/grids"))?;
+                (yaml::read(&file)?, file.display().to_string())
             }
+            None => (yaml::parse(PAPER, "the paper's settings")?, "the paper's settings".to_string()),
+        };
+        let mut typed = RawConfig::typed(&tree, &base)?;
+        typed.network = network;
+        let mut notes = if idle.is_empty() { Vec::new() } else { vec![format!("{}: passed over: {}", origin.display(), idle.join(", "))] };
+        let places = ["scheduler_config.json", "scheduler/scheduler_config.json", "../scheduler/scheduler_config.json"];
+        match places.iter().map(|place| dir.join(place)).find(|path| path.exists()) {
+            Some(path) => {
+                let place = path.display().to_string();
+                let found = theirs::scheduler(&read(&path)?, &place, &typed.diffusion)?;
+                notes.extend(found.notes.iter().map(|note| format!("{place}: {note}")));
+                (typed.diffusion, typed.sampling.sampler) = (found.setup, found.sampler);
+            }
+            None => notes.push(format!("{}: no scheduler_config.json: diffusion and sampler are those of {base}", dir.display())),
         }
-        // A learned variance must be one that the objective could have trained.
         let config = Config::new(typed, &dir.display().to_string())?;
         let expected = config.diffusion().out_channels(image.channels);
-        let wrong = |key, problem: String| ConfigError::new(&origin.display().to_string(), key, problem);
         if out_channels != expected {
             let problem = format!("expected {expected} with variance {:?}, got {out_channels}", config.diffusion.variance);
-            return Err(wrong("out_channels", problem).into());
-        }
-        // A folder of images is compared when they are needed.
-        if let Some(there) = config.data.shape()
-            && there != image
-        {
-            return Err(wrong("sample_size", format!("is for images of {image}, the base's data set has {there}")).into());
+            return Err(ConfigError::new(&origin.display().to_string(), "out_channels", problem).into());
         }
         let unet = config.unet(image);
-        let weights = WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.exists());
-        let weights = weights.with_context(|| format!("{}: holds neither {} nor {}", dir.display(), WEIGHTS[0], WEIGHTS[1])).needed()?;
-        let tensors = Tensors::read(&weights).needed()?;
-        let numbers =
-            diffusers::import(&config.network, unet.parameters(), tensors).with_context(|| weights.display().to_string()).needed()?;
+        let (tensors, files) = theirs::weights(&dir).needed()?;
+        let named = || files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+        let numbers = diffusers::import(&config.network, unet.parameters(), tensors).with_context(named).needed()?;
         let digest = sha256(&numbers.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
         let state = TrainState::new(numbers);
         let meta = CheckpointMeta {
@@ -113,8 +126,9 @@ impl Import {
             wall_s: 0.0,
         };
         let text = serde_json::to_string(&meta)?;
-        atomic::write_with(&out, |part| Ok(checkpoint::write_state(part, unet.parameters(), &state, &text)?))?;
-        print(&format!("{}: {} parameters, {}\n", out.display(), unet.parameter_count(), meta.training_id));
+        atomic::write_with(&out, |file| Ok(checkpoint::write_state(file, unet.parameters(), &state, &text)?))?;
+        notes.iter().for_each(|note| eprint!("{}", wrapped(note)));
+        print(&format!("{}: {} parameters from {}, {}\n", out.display(), unet.parameter_count(), named(), meta.training_id));
         Ok(Exit::Ok)
     }
 }
@@ -124,15 +138,9 @@ impl Export {
         let To::Diffusers { checkpoint: path, dir, raw } = self.to;
         let (meta, shape, state) = super::checkpoint::read(&path, &[])?;
         let (config, unet) = (&meta.config, meta.config.unet(shape));
-        ensure!(
-            shape.height == shape.width,
-            "{}: diffusers has square images only, these are {}x{}",
-            path.display(),
-            shape.height,
-            shape.width
-        );
         let tensors = diffusers::export(&config.network, unet.parameters(), if raw { &state.theta } else { &state.ema })
-            .with_context(|| path.display().to_string())?;
+            .with_context(|| path.display().to_string())
+            .needed()?;
         fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display())).stored()?;
         let out_channels = config.diffusion().out_channels(shape.channels);
         json::write(&dir.join("config.json"), &theirs::config(&config.network, shape, out_channels))?;
@@ -140,7 +148,10 @@ impl Export {
             Some(scheduler) => json::write(&dir.join("scheduler_config.json"), &scheduler)?,
             None => eprintln!("no scheduler_config.json: diffusers cannot express this diffusion"),
         }
-        atomic::write(&dir.join(WEIGHTS[0]), &checkpoint::plain_bytes(&tensors)?)?;
+        if !matches!(config.sampling.sampler, Sampler::Ancestral { steps: None, .. }) {
+            eprintln!("scheduler_config.json is DDPMScheduler's: the checkpoint's own sampler is not carried over");
+        }
+        atomic::write(&dir.join(WEIGHTS), &checkpoint::plain_bytes(&tensors)?)?;
         print(&format!("{}: {} tensors, {} parameters\n", dir.display(), tensors.len(), unet.parameter_count()));
         Ok(Exit::Ok)
     }

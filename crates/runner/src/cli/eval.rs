@@ -25,7 +25,7 @@ pub struct Eval {
     /// The checkpoint of a training
     #[arg(required = true)]
     checkpoint: Option<PathBuf>,
-    /// How many images; as many as the checkpoint's evaluation says where absent
+    /// How many images; as many as the checkpoint's evaluation says, or there are, where absent
     #[arg(long)]
     images: Option<usize>,
     /// Measure training images instead of held-out ones
@@ -76,10 +76,12 @@ impl Eval {
         let (images, split) = if self.train { (&data.train, "train") } else { (&data.held_out, "held-out") };
         let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
         let evaluation = &config.evaluation;
-        let n = self.images.unwrap_or(if self.train { evaluation.train } else { evaluation.held_out });
         let there = images.len();
+        let asked = if self.train { evaluation.train } else { evaluation.held_out };
+        let n = self.images.unwrap_or(asked.min(there));
         if n == 0 || n > there {
-            return Err(ConfigError::new("--images", "", format!("expected 1 to {there}, got {n}")).into());
+            let problem = format!("expected 1 to the {there} {split} images of {}, got {n}", data.info.name);
+            return Err(ConfigError::new("--images", "", problem).into());
         }
         let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
         let mut reporter = Reporter::silent();

@@ -5,7 +5,8 @@ use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::text::{number, print};
 use crate::experiment::SamplingConfig;
-use crate::interop::{features, statistics};
+use crate::interop::npz::Npz;
+use crate::interop::{features, samples, statistics};
 use crate::metrics::Metric;
 use crate::metrics::features::{FeatureNet, FeatureSource, Features, INCEPTION_PATH};
 use crate::metrics::frechet::Gaussian;
@@ -14,7 +15,7 @@ use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
 use crate::metrics::score::{Effort, scores};
 use crate::stages;
 use crate::store::progress::Reporter;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use ddpm_model::inception::Resize;
 use ddpm_model::network::ImageShape;
@@ -23,8 +24,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct Fid {
-    /// Samples: a folder of images, a checkpoint (which then makes them), statistics (.npz), or features (.safetensors with a tensor
-    /// `features` [n, d], and `probabilities` [n, classes] for the inception score)
+    /// Samples: a folder of images, a checkpoint (which then makes them), statistics (.npz with `mu` and `sigma`), images of
+    /// guided-diffusion (.npz with `arr_0` [n, H, W, C]), or features (.safetensors with a tensor `features` [n, d], and `probabilities`
+    /// [n, classes] for the inception score)
     a: PathBuf,
     /// Reference: the same kinds
     b: PathBuf,
@@ -59,6 +61,11 @@ enum Net {
     Own,
 }
 
+/// A file's extension in small letters; nothing where it has none.
+fn extension(path: &Path) -> String {
+    path.extension().map_or_else(String::new, |e| e.to_string_lossy().to_lowercase())
+}
+
 fn resize(name: &str) -> Result<Resize, String> {
     let all = [Resize::TensorFlow1, Resize::PyTorch];
     all.into_iter().find(|r| r.name() == name).ok_or_else(|| "expected tensorflow1 or pytorch".into())
@@ -83,11 +90,16 @@ impl Fid {
         }
         let net = a.net.clone().or(b.net.clone()).unwrap_or_else(|| "unnamed".into());
         if let Some(path) = &self.save {
-            match (path.extension().and_then(|e| e.to_str()), &a.features) {
-                (Some("npz"), _) => statistics::write(path, &a.moments, &net)?,
-                (Some("safetensors"), Some(features)) => features::write_features(path, &net, features)?,
+            match (extension(path).as_str(), &a.features) {
+                ("npz", _) => statistics::write(path, &a.moments, &net)?,
+                ("safetensors", Some(features)) => features::write_features(path, &net, features)?,
                 _ => bail!("--save {}: expected .npz, or .safetensors where A's features are known", path.display()),
             }
+        }
+        let [d, other] = [&a, &b].map(|side| side.moments.mean().len());
+        if d != other {
+            let (a, b) = (self.a.display(), self.b.display());
+            return Err(anyhow!("{a} has {d} features, {b} has {other}: they cannot be compared")).needed();
         }
         let gaussian = Gaussian::of(&b.moments)?;
         let fid = gaussian.distance(&a.moments)?;
@@ -133,18 +145,28 @@ impl Fid {
     }
 
     fn side(&self, path: &Path) -> Result<Side> {
+        let named = || path.display().to_string();
+        ensure!(path.exists(), "{}: is not there", path.display());
         if path.is_dir() {
             let data = folder::load(path, 0)?;
-            return self.of_images(&data.train.pixels, data.info.shape);
+            if !data.left_out.is_empty() {
+                eprintln!("{}: left out: {}", path.display(), data.left_out.join(", "));
+            }
+            return self.of_images(&data.train.pixels, data.info.shape).with_context(named);
         }
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        match extension {
+        match extension(path).as_str() {
             "npz" => {
-                let stored = statistics::read(path)?;
-                Ok(Side { moments: stored.moments, features: None, net: stored.features, n: stored.n })
+                if let Some(stored) = statistics::read(path)? {
+                    return Ok(Side { moments: stored.moments, features: None, net: stored.features, n: stored.n });
+                }
+                let images = samples::read(path)?.with_context(|| {
+                    let found = Npz::open(path).map_or_else(|_| Vec::new(), |npz| npz.names()).join(", ");
+                    format!("{}: expected arrays mu and sigma (statistics) or arr_0 (images), found {found}", path.display())
+                })?;
+                self.of_images(&images.pixels, images.shape).with_context(named)
             }
             "safetensors" => match features::read_features(path)? {
-                Some((features, net)) => self.of_features(features, net, &path.display().to_string()),
+                Some((features, net)) => self.of_features(features, net).with_context(named),
                 None => {
                     let mut opened = super::checkpoint::open(path, &[])?;
                     let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
@@ -153,10 +175,9 @@ impl Fid {
                     if let Some(problem) = made.problem() {
                         bail!("{}: {problem}", path.display());
                     }
-                    self.of_images(&made.bytes, opened.shape)
+                    self.of_images(&made.bytes, opened.shape).with_context(named)
                 }
             },
-            _ if !path.exists() => bail!("{}: is not there", path.display()),
             _ => bail!("{}: expected a folder, .npz or .safetensors", path.display()),
         }
     }
@@ -169,12 +190,12 @@ impl Fid {
             Ok(())
         })?;
         eprintln!();
-        self.of_features(features, Some(net.name), "images")
+        self.of_features(features, Some(net.name))
     }
 
-    fn of_features(&self, features: Features, net: Option<String>, origin: &str) -> Result<Side> {
-        ensure!(features.are_finite(), "{origin}: features are not finite");
-        ensure!(features.n() > 1, "{origin}: expected at least 2 images, got {}", features.n());
+    fn of_features(&self, features: Features, net: Option<String>) -> Result<Side> {
+        ensure!(features.are_finite(), "features are not finite");
+        ensure!(features.n() > 1, "expected at least 2 images, got {}", features.n());
         let moments = Moments::of(features.dim, features.iter());
         let n = Some(features.n());
         Ok(Side { moments, features: Some(features).filter(|_| self.all || self.save.is_some()), net, n })

@@ -237,6 +237,12 @@ impl Config {
         })
     }
 
+    /// Whether the network and the features that samples are scored with fit images of `image`.
+    pub fn check_shape(&self, origin: &str, image: ImageShape) -> Result<(), ConfigError> {
+        self.evaluation.features.check(origin, image)?;
+        self.check_network(origin, image)
+    }
+
     /// Whether the network fits the data set's images, and the evaluation their number.
     pub fn check_data(&self, origin: &str, data: &DatasetInfo) -> Result<(), ConfigError> {
         self.check_images(origin, data.shape, data.train, data.held_out)
@@ -244,8 +250,7 @@ impl Config {
 
     /// The same for `train` and `held_out` images of `image`.
     pub fn check_images(&self, origin: &str, image: ImageShape, train: usize, held_out: usize) -> Result<(), ConfigError> {
-        self.evaluation.features.check(origin, image)?;
-        self.check_network(origin, image)?;
+        self.check_shape(origin, image)?;
         for (path, asked, there) in [
             ("evaluation.held_out", self.evaluation.held_out, held_out),
             ("evaluation.train", self.evaluation.train, train),

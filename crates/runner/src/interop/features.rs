@@ -2,8 +2,9 @@
 
 use crate::base::atomic;
 use crate::metrics::features::Features;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::checkpoint;
+use ddpm_model::interop::foreign;
 use ddpm_model::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -49,6 +50,9 @@ pub fn read_keyed(path: &Path, key: &str) -> Result<Features> {
 /// file says it. None where the file holds no such tensor.
 pub fn read_features(path: &Path) -> Result<Option<(Features, Option<String>)>> {
     let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    if let Some(what) = foreign(&bytes) {
+        bail!("{}: {what}", path.display());
+    }
     let shapes = checkpoint::shapes(&bytes).with_context(|| format!("{}: is not a safetensors file", path.display()))?;
     let of = |name: &str| shapes.iter().find(|(n, _)| n == name).map(|(_, shape)| shape.clone());
     let Some(shape) = of("features") else { return Ok(None) };

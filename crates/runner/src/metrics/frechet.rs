@@ -52,7 +52,9 @@ impl Gaussian {
         let cross: f64 = eigenvalues.iter().filter(|v| **v > least).map(|v| v.sqrt()).sum();
         let means: f64 = self.mean.iter().zip(other.mean()).map(|(x, y)| (x - y).powi(2)).sum();
         let trace: f64 = (0..dim).map(|i| s[(i, i)]).sum();
-        Ok(means + self.trace + trace - 2.0 * cross)
+        let squared = means + self.trace + trace - 2.0 * cross;
+        // A distance is not negative: what is below 0 is rounding.
+        Ok(if squared < 0.0 { 0.0 } else { squared })
     }
 }
 

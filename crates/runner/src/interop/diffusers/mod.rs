@@ -1,13 +1,14 @@
-//! Folders of the Python library diffusers: `config.json`, `diffusion_pytorch_model.safetensors` (or `.bin`), `scheduler_config.json`.
+//! Folders of the Python library diffusers: `config.json`, the weights, `scheduler_config.json`.
 //!
-//! Their configuration has many keys; those that make another network than the authors' are errors, with what was expected.
+//! Their configurations have many keys; [`contract`] says what each means here, and what makes another network or another diffusion is an
+//! error, with what was expected.
 
+pub mod contract;
 mod network;
 mod reader;
 mod scheduler;
+mod weights;
 
-pub use network::{config, network};
-pub use scheduler::{scheduler, scheduler_config};
-
-/// Files of a folder, in the order in which they are looked for.
-pub const WEIGHTS: [&str; 2] = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"];
+pub use network::{Found, config, network};
+pub use scheduler::{Scheduler, scheduler, scheduler_config};
+pub use weights::{WEIGHTS, weights};

@@ -3,28 +3,66 @@
 use crate::base::error::ConfigError;
 use serde_json::{Map, Value};
 
-/// Reads keys of one JSON object, and complains with their names.
+/// Reads keys of one JSON object, and complains with their names. A key that is absent or null has the default that is given with it.
 pub struct Reader<'a> {
     pub origin: &'a str,
     pub map: &'a Map<String, Value>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// Of `config`, which must be an object.
+    pub fn of(config: &'a Value, origin: &'a str) -> Result<Reader<'a>, ConfigError> {
+        match config.as_object() {
+            Some(map) => Ok(Reader { origin, map }),
+            None => Err(ConfigError::new(origin, "", "expected an object")),
+        }
+    }
+
     pub fn wrong<T>(&self, key: &str, problem: String) -> Result<T, ConfigError> {
         Err(ConfigError::new(self.origin, key, problem))
     }
 
-    pub fn count(&self, key: &str) -> Result<usize, ConfigError> {
-        match self.map.get(key).map(|v| (v, v.as_u64())) {
-            Some((_, Some(n))) if n > 0 && n <= 1 << 20 => Ok(n as usize),
-            other => self.wrong(key, format!("expected a positive number, got {}", other.map_or("nothing".into(), |o| o.0.to_string()))),
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// A value of a type, by what JSON says of it.
+    fn typed<T>(&self, key: &str, default: T, expected: &str, of: impl Fn(&'a Value) -> Option<T>) -> Result<T, ConfigError> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => of(value).map_or_else(|| self.wrong(key, format!("expected {expected}, got {value}")), Ok),
         }
     }
 
-    pub fn list(&self, key: &str) -> Result<&Vec<Value>, ConfigError> {
+    pub fn number(&self, key: &str, default: f64) -> Result<f64, ConfigError> {
+        self.typed(key, default, "a number", Value::as_f64)
+    }
+
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
+        self.typed(key, default, "true or false", Value::as_bool)
+    }
+
+    pub fn word(&self, key: &str, default: &'a str) -> Result<&'a str, ConfigError> {
+        self.typed(key, default, "a word in quotes", Value::as_str)
+    }
+
+    pub fn count(&self, key: &str, default: Option<usize>) -> Result<usize, ConfigError> {
+        match (self.get(key), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => self.wrong(key, "expected a positive number, got nothing".into()),
+            (Some(value), _) => counted(value).map_or_else(|| self.wrong(key, format!("expected a positive number, got {value}")), Ok),
+        }
+    }
+
+    pub fn list(&self, key: &str) -> Result<&'a Vec<Value>, ConfigError> {
         match self.map.get(key).and_then(Value::as_array) {
             Some(list) if !list.is_empty() => Ok(list),
             _ => self.wrong(key, "expected a list".into()),
         }
     }
+}
+
+/// A positive number of something that is counted.
+pub fn counted(value: &Value) -> Option<usize> {
+    value.as_u64().filter(|n| *n > 0 && *n <= 1 << 20).map(|n| n as usize)
 }

@@ -1,9 +1,10 @@
 //! `scheduler_config.json`: the diffusion.
 
+use super::contract;
 use super::reader::Reader;
 use crate::base::error::ConfigError;
 use ddpm_core::schedule::BetaScale;
-use ddpm_core::{Prediction, ReverseVariance, Schedule, Setup};
+use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler, Schedule, Setup};
 use serde_json::{Value, json};
 
 /// Their words for the choices of a set-up that they have words for.
@@ -14,33 +15,67 @@ const VARIANCES: [(ReverseVariance, &str); 3] = [
     (ReverseVariance::LearnedRange, "learned_range"),
 ];
 
-/// `setup` with what a `scheduler_config.json` says in its place.
-pub fn scheduler(config: &Value, origin: &str, setup: &Setup) -> Result<Setup, ConfigError> {
-    let Some(map) = config.as_object() else { return Err(ConfigError::new(origin, "", "expected an object")) };
-    let reader = Reader { origin, map };
-    let word = |key: &str, default: &str| map.get(key).and_then(Value::as_str).unwrap_or(default).to_string();
-    let number = |key: &str, default: f64| map.get(key).and_then(Value::as_f64).unwrap_or(default);
-    let (beta_start, beta_end) = (number("beta_start", 1e-4), number("beta_end", 0.02));
-    let schedule = match word("beta_schedule", "linear").as_str() {
+/// The steps in which diffusers' pipeline samples with DDIM where nothing else is said.
+const DDIM_STEPS: usize = 50;
+
+/// How a `DDIMScheduler` samples otherwise than our DDIM.
+const DDIM_DIFFERS: &str = "DDIMScheduler: samples are made by ddim in 50 steps, as diffusers' pipeline does where nothing else is said; its \
+    steps are spread over 1 to T with both ends, and eps is taken again from the clipped x_0, as diffusers does with \
+    use_clipped_model_output";
+
+/// What a `scheduler_config.json` describes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheduler {
+    /// The diffusion.
+    pub setup: Setup,
+    /// How it is sampled.
+    pub sampler: Sampler,
+    /// What a person should know: keys that were passed over, what differs.
+    pub notes: Vec<String>,
+}
+
+/// What a `scheduler_config.json` describes; its objective, of which it says nothing, is that of `setup`, or the hybrid where the variance is
+/// learned and that objective could not have taught it.
+pub fn scheduler(config: &Value, origin: &str, setup: &Setup) -> Result<Scheduler, ConfigError> {
+    let reader = Reader::of(config, origin)?;
+    let (ddpm, ddim) = (contract::ddpm(), contract::ddim());
+    let class = reader.word("_class_name", ddpm.class)?;
+    let Some(contract) = [&ddpm, &ddim].into_iter().find(|contract| contract.class == class) else {
+        return reader.wrong("_class_name", format!("expected {} or {}, got {class}", ddpm.class, ddim.class));
+    };
+    let idle = contract.check(&reader)?;
+    let mut notes: Vec<String> = if idle.is_empty() { vec![] } else { vec![format!("passed over: {}", idle.join(", "))] };
+    let (beta_start, beta_end) = (reader.number("beta_start", 1e-4)?, reader.number("beta_end", 0.02)?);
+    let schedule = match reader.word("beta_schedule", "linear")? {
         "linear" => Schedule::Linear { beta_start, beta_end },
         "scaled_linear" => Schedule::Quad { beta_start, beta_end },
         "squaredcos_cap_v2" => Schedule::Cosine { s: 0.008, max_beta: 0.999 },
         other => return reader.wrong("beta_schedule", format!("expected linear, scaled_linear or squaredcos_cap_v2, got {other}")),
     };
-    if map.get("trained_betas").is_some_and(|b| !b.is_null()) {
-        return reader.wrong("trained_betas", "is not understood".into());
-    }
-    let prediction = word("prediction_type", "epsilon");
+    let prediction = reader.word("prediction_type", "epsilon")?;
     let Some((prediction, _)) = PREDICTIONS.iter().find(|(_, w)| *w == prediction) else {
         return reader.wrong("prediction_type", format!("expected epsilon, sample or v_prediction, got {prediction}"));
     };
-    // The suffix `_log` is about how they compute it, not what it means.
-    let variance = word("variance_type", "fixed_small");
-    let Some((variance, _)) = VARIANCES.iter().find(|(_, w)| *w == variance.trim_end_matches("_log")) else {
+    // The suffix `_log` is about how they compute it, not what it means. DDIM has no word for it: its noise at eta = 1 is the posterior's.
+    let variance = reader.word("variance_type", "fixed_small")?;
+    let Some((variance, _)) = VARIANCES.iter().find(|(_, w)| *w == variance.strip_suffix("_log").unwrap_or(variance)) else {
         return reader.wrong("variance_type", format!("expected fixed_small, fixed_large or learned_range, got {variance}"));
     };
-    let timesteps = if map.contains_key("num_train_timesteps") { reader.count("num_train_timesteps")? } else { 1000 };
-    Ok(Setup { timesteps, schedule, beta_scale: BetaScale::AsGiven, prediction: *prediction, variance: *variance, ..setup.clone() })
+    let spacing = reader.word("timestep_spacing", "leading")?;
+    if !["leading", "trailing", "linspace"].contains(&spacing) {
+        return reader.wrong("timestep_spacing", format!("expected leading, trailing or linspace, got {spacing}"));
+    }
+    let (timesteps, clip) = (reader.count("num_train_timesteps", Some(1000))?, reader.flag("clip_sample", true)?);
+    let sampler = if class == ddim.class {
+        notes.push(DDIM_DIFFERS.into());
+        Sampler::Ddim { eta: 0.0, clip, steps: Some(DDIM_STEPS).filter(|steps| *steps < timesteps) }
+    } else {
+        Sampler::Ancestral { clip, steps: None }
+    };
+    let untaught = variance.is_learned() && setup.objective == Objective::Simple {};
+    let objective = if untaught { Objective::hybrid() } else { setup.objective };
+    let setup = Setup { timesteps, schedule, beta_scale: BetaScale::AsGiven, prediction: *prediction, variance: *variance, objective };
+    Ok(Scheduler { setup, sampler, notes })
 }
 
 /// The `scheduler_config.json` of a set-up, where they have words for it.
@@ -95,7 +130,8 @@ mod tests {
             variance: ReverseVariance::FixedSmall,
             ..other.clone()
         };
-        assert_eq!(scheduler(&json!({"trained_betas": null}), "s", &other).unwrap(), theirs);
+        let found = scheduler(&json!({"trained_betas": null}), "s", &other).unwrap();
+        assert_eq!(found, Scheduler { setup: theirs.clone(), sampler: Sampler::Ancestral { clip: true, steps: None }, notes: vec![] });
         let more = json!({"num_train_timesteps": 4, "beta_start": 0.25, "variance_type": "fixed_large_log"});
         let started = Setup {
             timesteps: 4,
@@ -103,7 +139,7 @@ mod tests {
             variance: ReverseVariance::FixedLarge,
             ..theirs
         };
-        assert_eq!(scheduler(&more, "s", &other).unwrap(), started);
+        assert_eq!(scheduler(&more, "s", &other).unwrap().setup, started);
         assert_eq!(scheduler(&json!([]), "s", &other).unwrap_err().path, "");
         for count in [json!(0), json!(-1), json!(1_048_577), json!(2.5)] {
             assert_eq!(scheduler(&json!({"num_train_timesteps": count}), "s", &other).unwrap_err().path, "num_train_timesteps", "{count}");
@@ -126,7 +162,7 @@ mod tests {
         };
         let written = scheduler_config(&setup, true).unwrap();
         let other = Setup { prediction: Prediction::V, variance: ReverseVariance::FixedSmall, timesteps: 7, ..setup.clone() };
-        assert_eq!(scheduler(&written, "s", &other).unwrap(), setup);
+        assert_eq!(scheduler(&written, "s", &other).unwrap().setup, setup);
         assert_eq!(scheduler_config(&Setup { prediction: Prediction::Mu, ..setup.clone() }, true), None);
         let wrong = |key: &str| {
             let mut config = written.clone();
@@ -172,11 +208,65 @@ mod tests {
             // And back, over another.
             let back =
                 scheduler(&scheduler_config(&written, true).unwrap(), "s", &plain(Prediction::V, ReverseVariance::FixedLarge)).unwrap();
-            assert_eq!(back, written);
+            assert_eq!(back.setup, written);
         }
         let scaled = setup(linear, Prediction::Eps, ReverseVariance::FixedSmall, 100, BetaScale::Per1000Steps);
         let (start, end) = (said(&scaled, "beta_start").as_f64().unwrap(), said(&scaled, "beta_end").as_f64().unwrap());
         assert!((start - 1e-3).abs() < 1e-15 && (end - 0.2).abs() < 1e-12);
         assert_eq!(said(&scaled, "clip_sample"), false);
+    }
+
+    fn plain() -> Setup {
+        let (prediction, variance, objective) = (Prediction::Eps, ReverseVariance::FixedLarge, Objective::Simple {});
+        let schedule = Schedule::Linear { beta_start: 1e-4, beta_end: 0.02 };
+        Setup { timesteps: 1000, schedule, beta_scale: BetaScale::AsGiven, prediction, variance, objective }
+    }
+
+    /// Clipping is kept, and so is the class: DDPM walks all steps, DDIM as many as diffusers' pipeline does, and says what differs.
+    #[test]
+    fn the_sampler_is_theirs() {
+        let of = |config: Value| scheduler(&config, "s", &plain()).unwrap();
+        for clip in [true, false] {
+            let ddpm = of(json!({"clip_sample": clip, "timestep_spacing": "trailing"}));
+            assert_eq!(ddpm.sampler, Sampler::Ancestral { clip, steps: None });
+            assert_eq!(ddpm.notes, ["passed over: timestep_spacing (of sampling in fewer steps)"]);
+            let ddim = of(json!({"_class_name": "DDIMScheduler", "clip_sample": clip, "set_alpha_to_one": true}));
+            assert_eq!(ddim.sampler, Sampler::Ddim { eta: 0.0, clip, steps: Some(50) });
+            assert!(ddim.notes.len() == 1 && ddim.notes[0].contains("use_clipped_model_output"), "{:?}", ddim.notes);
+            assert_eq!(scheduler(&scheduler_config(&plain(), clip).unwrap(), "s", &plain()).unwrap().sampler, ddpm.sampler);
+        }
+        let few = of(json!({"_class_name": "DDIMScheduler", "num_train_timesteps": 10}));
+        assert_eq!(few.sampler, Sampler::Ddim { eta: 0.0, clip: true, steps: None });
+    }
+
+    /// A learned variance was taught by an objective that sees it.
+    #[test]
+    fn a_learned_variance_has_an_objective() {
+        let learned = json!({"variance_type": "learned_range"});
+        let of = |objective| scheduler(&learned, "s", &Setup { objective, ..plain() }).unwrap().setup.objective;
+        assert_eq!((of(Objective::Simple {}), of(Objective::Vlb {})), (Objective::hybrid(), Objective::Vlb {}));
+    }
+
+    /// What is of another type, another sampler's, or not understood is refused with its key.
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let refused = |config: Value| scheduler(&config, "s", &plain()).unwrap_err().path;
+        assert_eq!(refused(json!({"beta_start": "0.0001"})), "beta_start");
+        assert_eq!(refused(json!({"beta_end": [0.02]})), "beta_end");
+        assert_eq!(refused(json!({"clip_sample": "false"})), "clip_sample");
+        assert_eq!(refused(json!({"clip_sample": 0})), "clip_sample");
+        assert_eq!(refused(json!({"beta_schedule": 1})), "beta_schedule");
+        assert_eq!(refused(json!({"beta_schedule": "sigmoid"})), "beta_schedule");
+        assert_eq!(refused(json!({"beta_shedule": "linear"})), "beta_shedule");
+        assert_eq!(refused(json!({"rescale_betas_zero_snr": true})), "rescale_betas_zero_snr");
+        assert_eq!(refused(json!({"thresholding": true})), "thresholding");
+        assert_eq!(refused(json!({"clip_sample_range": 2.0})), "clip_sample_range");
+        assert_eq!(refused(json!({"steps_offset": 1})), "steps_offset");
+        assert_eq!(refused(json!({"predict_epsilon": false})), "predict_epsilon");
+        assert_eq!(refused(json!({"timestep_spacing": "karras"})), "timestep_spacing");
+        assert_eq!(refused(json!({"variance_type": "fixed_small_log_log"})), "variance_type");
+        assert_eq!(refused(json!({"_class_name": "EulerDiscreteScheduler"})), "_class_name");
+        assert_eq!(refused(json!({"_class_name": "DDIMScheduler", "set_alpha_to_one": false})), "set_alpha_to_one");
+        assert_eq!(refused(json!({"_class_name": "DDPMScheduler", "set_alpha_to_one": true})), "set_alpha_to_one");
     }
 }
