@@ -5,6 +5,7 @@ use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::Tensor;
 use image::{ImageFormat, Rgb, RgbImage};
 use std::io::Cursor;
+use std::path::PathBuf;
 
 /// Rounds `[B, H, W, C]` in [-1, 1] to bytes, clipping what is outside. Numbers that are not finite become 0.
 pub fn to_bytes(images: &Tensor) -> ddpm_model::tensor::Result<Vec<u8>> {
@@ -41,6 +42,15 @@ pub fn grid(bytes: &[u8], shape: ImageShape, columns: usize, scale: usize) -> Rg
         }
     }
     picture
+}
+
+/// The path of a picture to write, from a command line: one that is said to be of another kind would not be what its name says.
+pub fn png_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().map(|e| e.to_string_lossy().to_lowercase()).as_deref() {
+        Some("png") => Ok(path),
+        _ => Err("expected a name that ends in .png, in which pixels are kept as they are".into()),
+    }
 }
 
 /// A picture as a PNG file's bytes.

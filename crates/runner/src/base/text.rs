@@ -19,6 +19,11 @@ pub fn wrapped(paragraph: &str) -> String {
     text + "\n"
 }
 
+/// A text without the byte order mark that some editors put before it.
+pub fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// A number of bytes, human-readable.
 pub fn size(bytes: u64) -> String {
     match bytes {

@@ -15,7 +15,7 @@ pub struct Data {
     #[command(subcommand)]
     source: Source,
     /// Also write a PNG of the first 100 training images
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, value_parser = picture::png_path)]
     out: Option<PathBuf>,
 }
 
@@ -34,11 +34,11 @@ enum Source {
         #[arg(default_value = INCEPTION_PATH)]
         path: PathBuf,
     },
-    /// A folder of PNG or JPEG images
+    /// A folder of PNG, JPEG, WebP or BMP images
     Folder {
         /// The folder
         path: PathBuf,
-        /// Images held out, the last ones by name
+        /// Images held out: from each class in proportion, the last ones by name
         #[arg(long, default_value_t = 0)]
         held_out: usize,
     },
@@ -55,9 +55,13 @@ impl Data {
         let data = source.load()?;
         let DatasetInfo { name, shape, train, held_out, classes, digest } = &data.info;
         print(&format!("{name}: {}x{}, {} channels\n", shape.height, shape.width, shape.channels));
-        print(&format!("  {train} training images, {held_out} held out, digest {}\n", &digest[..16]));
+        let images = if *train == 1 { "image" } else { "images" };
+        print(&format!("  {train} training {images}, {held_out} held out, digest {}\n", &digest[..16]));
         if !classes.is_empty() {
             print(&format!("  classes: {}\n", classes.join(", ")));
+        }
+        if !data.left_out.is_empty() {
+            print(&format!("  left out: {}\n", data.left_out.join(", ")));
         }
         if let Some(out) = self.out {
             let shown = &data.train.pixels[..data.train.pixels.len().min(100 * shape.len())];

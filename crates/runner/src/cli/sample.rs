@@ -37,7 +37,7 @@ pub struct Sample {
     #[arg(long, default_value = "cpu")]
     device: Device,
     /// The PNG to write
-    #[arg(long, short, default_value = "samples.png")]
+    #[arg(long, short, default_value = "samples.png", value_parser = picture::png_path)]
     out: PathBuf,
 }
 

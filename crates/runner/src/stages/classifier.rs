@@ -165,7 +165,7 @@ mod tests {
             pixels: images.pixels[..n * images.shape.len()].to_vec(),
             labels: images.labels[..n].to_vec(),
         };
-        Dataset { train: first(&data.train, n), held_out: first(&data.held_out, held_out), info: data.info }
+        Dataset { train: first(&data.train, n), held_out: first(&data.held_out, held_out), ..data }
     }
 
     /// The losses of the recipe's first epochs as this program had them when the test was written: other shifts, mirrors, rates or masks

@@ -43,6 +43,8 @@ pub struct Dataset {
     pub train: Images,
     /// Images never trained on.
     pub held_out: Images,
+    /// What lies beside the images and is not read: how many of which kind, for a person.
+    pub left_out: Vec<String>,
 }
 
 impl Dataset {
@@ -55,7 +57,7 @@ impl Dataset {
         hash.update(&held_out.pixels);
         let digest = hex(&hash.finalize());
         let info = DatasetInfo { name: name.into(), shape, train: train.len(), held_out: held_out.len(), classes, digest };
-        Dataset { info, train, held_out }
+        Dataset { info, train, held_out, left_out: Vec::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Data sets: 8-bit images of one shape, split into those that are trained on and those that are held out.
 
 mod cifar10;
+pub mod decode;
 mod fashion;
 pub mod fetch;
 pub mod folder;

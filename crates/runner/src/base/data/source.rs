@@ -20,11 +20,11 @@ pub enum DataSource {
         /// The folder that holds `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
         path: PathBuf,
     },
-    /// Any folder of PNG or JPEG images of one size.
+    /// Any folder of PNG, JPEG, WebP or BMP images of one size; where all lie in subfolders, these are the classes.
     Folder {
-        /// The folder; its files are taken in the order of their names.
+        /// The folder; its images are taken in the order of their paths.
         path: PathBuf,
-        /// Images held out, the last ones by name.
+        /// Images held out: from each class in proportion, the last ones by name.
         held_out: usize,
     },
 }
