@@ -89,7 +89,7 @@ impl Question {
     }
 
     fn results(&self) -> PathBuf {
-        self.dir.path().join("results")
+        self.dir.path().join("re %j \"s'ults")
     }
 
     fn tables(&self, results: &Path) -> Vec<(String, Vec<u8>)> {

@@ -9,20 +9,24 @@ mod script;
 pub use queue::{Element, is_there};
 pub use script::{Allocation, Places, text};
 
+use script::can_hold_output;
+
 use super::executor::{Executor, JobGroup, groups};
 use crate::base::data::DatasetInfo;
+use crate::base::error::Meaning;
 use crate::base::{atomic, stop};
 use crate::experiment::Job;
 use crate::store::claim::Claim;
 use crate::store::submissions::{FOLDER, PLAN, plan, submissions};
 use crate::store::{Store, history};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use queue::Submitted;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Most elements of an array; Slurm's usual limit is 1001.
+/// Elements of an array where neither the allocation nor the cluster gives a limit.
 const MOST: usize = 1000;
 
 /// How often a cluster is asked while one waits for it.
@@ -52,9 +56,7 @@ impl Executor for Slurm<'_> {
             let missing: Vec<Job> = jobs.iter().filter(free).cloned().collect();
             let groups = groups(&missing, self.data);
             eprintln!("{} jobs are in Slurm's hands, {} to submit", jobs.len() - missing.len(), missing.len());
-            for part in groups.chunks(MOST) {
-                self.submit(part)?;
-            }
+            self.submit_all(&groups)?;
         }
         if self.wait {
             await_all(self.store, jobs)?;
@@ -76,20 +78,54 @@ fn await_all(store: &Store, jobs: &[Job]) -> Result<()> {
 }
 
 impl Slurm<'_> {
-    fn submit(&self, groups: &[JobGroup]) -> Result<()> {
+    /// Submits the groups as arrays that the cluster takes; where it does not say how large that is, ever smaller ones are tried.
+    fn submit_all(&self, groups: &[JobGroup]) -> Result<()> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut most = self.allocation.array_size.map(|n| n as usize).or_else(queue::largest_array).unwrap_or(MOST);
+        let mut rest = groups;
+        while !rest.is_empty() {
+            let (part, later) = rest.split_at(most.min(rest.len()));
+            if self.submit(part)? {
+                rest = later;
+            } else if part.len() > 1 {
+                most = part.len() / 2;
+            } else {
+                bail!("sbatch: the cluster takes no job array, not even of one element (MaxArraySize in its configuration)");
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits one array; whether the cluster takes one of this size.
+    fn submit(&self, groups: &[JobGroup]) -> Result<bool> {
         let root = fs::canonicalize(self.store.root()).with_context(|| self.store.root().display().to_string())?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let digest = blake3::hash(format!("{since} {} {}", std::process::id(), groups[0][0].id).as_bytes()).to_hex();
         let name = format!("ddpm-{}", &digest[..10]);
         let folder = root.join(FOLDER).join(&name);
+        if !can_hold_output(&folder) || self.program.to_str().is_none() {
+            let problem = "Slurm cannot be told of a path with a backslash, a line break, or characters that are no UTF-8; choose another";
+            return Err(anyhow!("{}: {problem}", folder.display())).needed();
+        }
         let lines: Vec<String> = groups.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         atomic::write(&folder.join(PLAN), (lines.join("\n") + "\n").as_bytes())?;
         let at = Places { program: &self.program, results: &root, folder: &folder };
-        let path = folder.join("script.sh");
-        atomic::write(&path, text(&name, groups.len(), self.allocation, at).as_bytes())?;
-        let id = queue::submit(&path).inspect_err(|_| drop(fs::remove_dir_all(&folder)))?;
-        eprintln!("submitted {} elements as job {id}; their output is in {}", groups.len(), folder.display());
-        Ok(())
+        let script = folder.join("script.sh");
+        atomic::write(&script, text(&name, groups.len(), self.allocation, at).as_bytes())?;
+        let forget = || drop(fs::remove_dir_all(&folder));
+        match queue::submit(&script).inspect_err(|_| forget())? {
+            Submitted::Yes(number) => {
+                let array = number.map_or_else(|| format!("the array {name}"), |number| format!("job {number}"));
+                eprintln!("submitted {} elements as {array}; their output is in {}", groups.len(), folder.display());
+                Ok(true)
+            }
+            Submitted::TooLarge => {
+                forget();
+                Ok(false)
+            }
+        }
     }
 }
 
@@ -104,7 +140,9 @@ pub fn known(store: &Store) -> Result<BTreeMap<String, Element>> {
         if groups.iter().flatten().all(|job| matches!(store.done(&job.id), Ok(Some(_)))) {
             continue;
         }
-        let elements = queue::elements(&name)?;
+        let made = fs::metadata(folder.join(PLAN)).and_then(|m| m.modified());
+        let ago = made.ok().and_then(|made| made.elapsed().ok()).unwrap_or_default();
+        let elements = queue::elements(&name, ago)?;
         for (index, element) in elements {
             ensure!(index < groups.len(), "{}: Slurm knows an element {index}, the plan has {}", folder.display(), groups.len());
             for job in &groups[index] {

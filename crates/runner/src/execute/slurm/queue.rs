@@ -3,6 +3,7 @@
 use crate::base::error::Meaning;
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -63,12 +64,14 @@ impl Element {
     }
 }
 
-/// The elements of the arrays called `name`, by index; a controller that is being restarted is waited for.
-pub fn elements(name: &str) -> Result<BTreeMap<usize, Element>> {
+/// The elements of the arrays called `name`, submitted `ago`, by index; a controller that is being restarted is waited for.
+pub fn elements(name: &str, ago: Duration) -> Result<BTreeMap<usize, Element>> {
+    // Accounting tells of today alone where it is not asked since when. An hour more: clocks differ.
+    let since = format!("now-{}hours", ago.as_secs() / 3600 + 2);
+    let asked = ["-n", "-X", "-P", "--duplicates", "-S", &since, "--name", name, "-o", "JobID,State"];
     // Without accounting there is none.
-    let ended = said("sacct", &["-n", "-X", "-P", "--duplicates", "--name", name, "-o", "JobID,State"]).unwrap_or_default();
-    let format = "%F|%K|%T|%r";
-    let waiting = patiently(|| said("squeue", &["-h", "-r", "-t", "all", "-n", name, "-o", format]))?;
+    let ended = said("sacct", &asked).unwrap_or_default();
+    let waiting = patiently(|| said("squeue", &["-h", "-r", "-t", "all", "-n", name, "-o", "%F|%K|%T|%r"]))?;
     Ok(merged(&ended, &waiting))
 }
 
@@ -79,11 +82,41 @@ fn merged(sacct: &str, squeue: &str) -> BTreeMap<usize, Element> {
     found
 }
 
-/// Submits a script; the array's number.
-pub fn submit(script: &std::path::Path) -> Result<String> {
-    let path = script.display().to_string();
-    let id = patiently(|| said("sbatch", &["--parsable", &path]))?;
-    Ok(id.trim().split(';').next().unwrap_or_default().to_string())
+/// What came of submitting a script.
+pub enum Submitted {
+    /// It is in Slurm's hands; the array's number, where Slurm's answer has one.
+    Yes(Option<String>),
+    /// The cluster does not take an array of this size.
+    TooLarge,
+}
+
+/// Submits a script.
+pub fn submit(script: &Path) -> Result<Submitted> {
+    match patiently(|| said("sbatch", &["--parsable", &script.display().to_string()])) {
+        Ok(answer) => Ok(Submitted::Yes(number(&answer))),
+        Err(why) if format!("{why:#}").contains("Invalid job array specification") => Ok(Submitted::TooLarge),
+        Err(why) => Err(why),
+    }
+}
+
+/// The array's number in an answer of `sbatch --parsable`, `NUMBER` or `NUMBER;CLUSTER`; what a site says around it is not.
+fn number(answer: &str) -> Option<String> {
+    let number = |line: &str| {
+        let number = line.trim().split(';').next()?;
+        (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then(|| number.to_string())
+    };
+    answer.lines().rev().find_map(number)
+}
+
+/// Maximum number of elements of an array, where the cluster says it.
+pub fn largest_array() -> Option<usize> {
+    configured(&said("scontrol", &["show", "config"]).ok()?)
+}
+
+/// `MaxArraySize` in what `scontrol show config` says: one more than the highest index, and indices begin at 0.
+fn configured(config: &str) -> Option<usize> {
+    let line = config.lines().find_map(|line| line.trim().strip_prefix("MaxArraySize"))?;
+    line.trim_start().strip_prefix('=')?.trim().parse().ok().filter(|n| *n > 0)
 }
 
 /// Whether Slurm's commands are there.
@@ -113,8 +146,26 @@ fn patiently(mut ask: impl FnMut() -> Result<String>) -> Result<String> {
 const PASSING: [&str; 5] =
     ["Unable to contact slurm controller", "Socket timed out", "Connection refused", "Zero Bytes were transmitted", "temporarily"];
 
+/// Settings of `sbatch` in the environment that come before what a script says of itself.
+const OVERRIDES: [&str; 8] = [
+    "SBATCH_ARRAY_INX",
+    "SBATCH_JOB_NAME",
+    "SBATCH_OUTPUT",
+    "SBATCH_OPEN_MODE",
+    "SBATCH_REQUEUE",
+    "SBATCH_NO_REQUEUE",
+    "SBATCH_SIGNAL",
+    "SBATCH_WAIT",
+];
+
 fn said(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output();
+    let mut command = Command::new(program);
+    // A person's own settings would show other columns or fewer jobs, or make another array of the script.
+    let ours = |name: &str| ["SQUEUE_", "SACCT_"].iter().any(|prefix| name.starts_with(prefix)) || OVERRIDES.contains(&name);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+        command.env_remove(name);
+    }
+    let output = command.args(arguments).output();
     let output = output.with_context(|| format!("{program}: cannot be run; is Slurm installed?")).needed()?;
     if !output.status.success() {
         return Err(anyhow!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())).needed();
@@ -122,24 +173,31 @@ fn said(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// `ARRAY|INDEX|STATE|REASON`; other lines are a site's own.
 fn queued(text: &str) -> BTreeMap<usize, Element> {
     let line = |line: &str| {
-        let [array, index, state, reason] = line.split('|').collect::<Vec<_>>()[..] else { return None };
-        let index: usize = index.parse().ok()?;
-        Some((index, Element { id: format!("{array}_{index}"), state: state.into(), reason: reason.into() }))
+        let [array, index, state, reason] = line.splitn(4, '|').collect::<Vec<_>>()[..] else { return None };
+        element(array, index, state, reason)
     };
     text.lines().filter_map(line).collect()
 }
 
+/// `ARRAY_INDEX|STATE`, where `CANCELLED by 1000` says more than is asked.
 fn accounted(text: &str) -> BTreeMap<usize, Element> {
     let line = |line: &str| {
         let (id, state) = line.split_once('|')?;
-        let index: usize = id.split_once('_')?.1.parse().ok()?;
-        // `CANCELLED by 1000` says more than is asked.
-        let state = state.split(' ').next()?.to_string();
-        Some((index, Element { id: id.into(), state, reason: String::new() }))
+        let (array, index) = id.split_once('_')?;
+        element(array, index, state.split(' ').next()?, "")
     };
     text.lines().filter_map(line).collect()
+}
+
+fn element(array: &str, index: &str, state: &str, reason: &str) -> Option<(usize, Element)> {
+    let is_state = !state.is_empty() && state.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    if array.parse::<u64>().is_err() || !is_state {
+        return None;
+    }
+    Some((index.parse().ok()?, Element { id: format!("{array}_{index}"), state: state.into(), reason: reason.into() }))
 }
 
 #[cfg(test)]
@@ -148,18 +206,36 @@ mod tests {
 
     #[test]
     fn what_slurm_says_is_read() {
-        let found = queued("12|0|PENDING|Resources\n12|1|RUNNING|None\n12|2|PENDING|JobHeldUser\nnot a line\n12|N/A|PENDING|x\n");
+        let text = "-- maintenance | on | SUNDAY | 0 --\n12|0|PENDING|Resources\n12|1|RUNNING|None\n12|2|PENDING|JobHeldUser\n";
+        let found = queued(&format!("{text}not a line\n12|N/A|PENDING|x\n12|3|2 nodes|x\nx|4|RUNNING|x\n"));
         assert_eq!(found.len(), 3);
         assert!(found.values().all(Element::is_in_hand));
         assert_eq!(found[&0].description(), "waits in Slurm (Resources) as 12_0");
         assert_eq!(found[&2].description(), "held by Slurm (JobHeldUser): scontrol release 12_2");
-        let ended = accounted("12_3|CANCELLED by 0\n12_4|NODE_FAIL\n12_[5-9]|PENDING\n");
+        let ended = accounted("12_3|CANCELLED by 0\n12_4|NODE_FAIL\n12_[5-9]|PENDING\na_6|FAILED\n12_7|welcome\n");
         assert_eq!(ended.len(), 2);
         assert!(!ended.values().any(Element::is_in_hand));
         assert_eq!(
             (ended[&3].description(), ended[&4].description()),
             ("cancelled in Slurm as 12_3".into(), "its node was lost in Slurm as 12_4".into())
         );
+    }
+
+    /// The number alone, that of a cluster among several, one after a banner; where there is none, none is made up.
+    #[test]
+    fn an_arrays_number_is_a_line_of_its_own() {
+        for answer in ["4242\n", "4242;north\n", "-----\n  Notice: 2 nodes are down until 2027\n-----\n--> job name: OK\n4242\n"] {
+            assert_eq!(number(answer).as_deref(), Some("4242"), "{answer}");
+        }
+        assert_eq!([number(""), number("Submitted batch job 4242\n"), number(";north\n")], [None, None, None]);
+    }
+
+    #[test]
+    fn the_largest_array_is_the_clusters() {
+        let config =
+            "Configuration data as of 2026-11-29T12:00:00\nMaxArraySize            = 1001\nMaxArraySizeOther = 7\nMaxJobCount = 10000\n";
+        assert_eq!(configured(config), Some(1001));
+        assert_eq!([configured(""), configured("scontrol show config"), configured("MaxArraySize = 0")], [None, None, None]);
     }
 
     #[test]
