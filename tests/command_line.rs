@@ -312,7 +312,7 @@ evaluation: {{held_out: 12, train: 12, batch: 8}}
         dir.join("images").display()
     );
     std::fs::write(dir.join("base.yaml"), base).unwrap();
-    std::fs::write(dir.join("grid.yaml"), "{question: Which?, grid: {variance: [fixed-small, fixed-large]}}").unwrap();
+    std::fs::write(dir.join("grid.yaml"), "{question: 'Which | of <two>?', grid: {variance: [fixed-small, fixed-large]}}").unwrap();
     (dir.join("grid.yaml"), dir.join("base.yaml"))
 }
 
@@ -332,6 +332,7 @@ fn results_are_enough_where_the_images_are_not() {
         let folder = dir.path().join(results).join("grid-base");
         ["README.md", "metrics.csv", "terms.csv"].map(|name| std::fs::read(folder.join(name)).unwrap())
     };
+    assert!(String::from_utf8_lossy(&report("there")[0]).contains("\nWhich \\| of &lt;two>?\n"));
     let (before, states) = (report("there"), stdout(&ask("status", "there", &["--json"])));
     assert!(states.contains(r#""state": "done""#), "{states}");
     let planned = stdout(&ask("plan", "there", &[]));
@@ -345,6 +346,18 @@ fn results_are_enough_where_the_images_are_not() {
     let again = ask("plan", "home", &[]);
     assert_eq!((again.status.code(), stdout(&again)), (Some(0), planned));
     assert!(stderr(&again).contains("images: cannot be listed") && stderr(&again).contains("taken from the store"), "{}", stderr(&again));
+    // Where nothing can be written the table is shown all the same.
+    let table = stdout(&drawn);
+    let table = &table[..table.rfind("\n\n").unwrap_or(table.len())];
+    std::fs::rename(at("home/grid-base/experiment.json"), at("experiment.json")).unwrap();
+    std::fs::create_dir(at("home/grid-base/experiment.json")).unwrap();
+    std::fs::rename(at("away"), at("images")).unwrap();
+    let shown = ask("report", "home", &[]);
+    std::fs::rename(at("images"), at("away")).unwrap();
+    std::fs::remove_dir(at("home/grid-base/experiment.json")).unwrap();
+    std::fs::rename(at("experiment.json"), at("home/grid-base/experiment.json")).unwrap();
+    assert!(shown.status.code() == Some(0) && stderr(&shown).contains("only the table is shown"), "{}", stderr(&shown));
+    assert!(table.starts_with(stdout(&shown).trim_end()), "{table}\n{}", stdout(&shown));
     // The folder says what it is a report of, whatever it is called.
     std::fs::rename(at("home/grid-base"), at("home/mine")).unwrap();
     std::fs::remove_file(dir.path().join("home/mine/metrics.csv")).unwrap();
@@ -366,7 +379,7 @@ fn results_are_enough_where_the_images_are_not() {
     // Other images are not taken for those that a checkpoint is of.
     let output = run(&["eval", &checkpoint, "--set", "data=fashion-mnist"]);
     assert!(
-        output.status.code() == Some(5) && stderr(&output).contains("is for images of 8x8x1, these are 28x28x1"),
+        output.status.code() == Some(5) && stderr(&output).contains("is for images of 8x8x1, those of fashion-mnist are 28x28x1"),
         "{}",
         stderr(&output)
     );
@@ -391,4 +404,18 @@ fn results_are_enough_where_the_images_are_not() {
     assert_eq!(code(&run(&["report", &at("home/grid-base")])).0, Some(5));
     std::fs::rename(at("away"), at("images")).unwrap();
     assert_eq!(stdout(&ask("status", "home", &["--json"])), states);
+}
+
+/// A value that cannot be one is told as that, and a picture's name as what it would not be.
+#[test]
+fn wrong_values_are_named() {
+    for (arguments, words) in [
+        (&["sample", "x.safetensors", "--seed", "-1"][..], "invalid value '-1' for '--seed"),
+        (&["eval", "x.safetensors", "--images", "-5"], "invalid value '-5' for '--images"),
+        (&["sample", "x.safetensors", "-o", "s.jpg"], "expected a name that ends in .png"),
+        (&["data", "fashion-mnist", "-o", "s"], "expected a name that ends in .png"),
+    ] {
+        let output = run(arguments);
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
+    }
 }

@@ -292,3 +292,38 @@ fn shipped_files_are_what_the_schemas_describe() {
         }
     }
 }
+
+/// What editors and people leave: a byte order mark is none of the text; an empty file, one value where a list stands, and names that make
+/// too long a folder's are told in a sentence with their place; what is rarely meant is told before anything runs.
+#[test]
+fn files_are_read_as_people_leave_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = |name: &str, text: &str, base: &str| {
+        let path = dir.path().join(format!("{name}.yaml"));
+        std::fs::write(&path, text).unwrap();
+        support::run(&["plan", path.to_str().unwrap(), "--base", base, "--results", support::NOWHERE])
+    };
+    let good = "question: q\ngrid: {steps: [100]}\n";
+    let marked = dir.path().join("base.yaml");
+    let base = std::fs::read_to_string(support::root().join("experiments/bases/fashion-smoke.yaml")).unwrap();
+    std::fs::write(&marked, format!("\u{feff}{base}")).unwrap();
+    for (text, base) in [(good.to_string(), "fashion-smoke"), (format!("\u{feff}{good}"), marked.to_str().unwrap())] {
+        let output = plan("good", &text, base);
+        assert!(output.status.success() && !support::stderr(&output).contains("warning"), "{}", support::stderr(&output));
+    }
+    let long = "x".repeat(255 - "-fashion-smoke".len());
+    assert!(plan(&long[..200], good, "fashion-smoke").status.success());
+    for (name, text, words) in [
+        ("empty", "", "empty.yaml: expected keys and values, found nothing"),
+        ("comments", "# later\n", "comments.yaml: expected keys and values, found nothing"),
+        ("seeds", "question: q\ngrid: {steps: [1]}\nseeds: 3\n", "seeds.yaml: seeds: expected a list, got 3; a list of one is written [3]"),
+        (&format!("{}y", &long[..241]), good, "together at most 255 bytes long, got 256"),
+    ] {
+        let output = plan(name, text, "fashion-smoke");
+        assert!(output.status.code() == Some(4) && support::stderr(&output).contains(words), "{words}: {}", support::stderr(&output));
+    }
+    let doubtful = "question: q\nset: {training.optimiser.warmup_steps: 5000}\ngrid: {ema_decay: [0.9, 0.9999]}\n";
+    let told = support::stderr(&plan("doubtful", doubtful, "fashion-smoke")).replace("\n   ", "");
+    assert!(told.contains("warning: training.optimiser.ema_decay: after 40 steps an average with decay 0.9999 is still 100%"), "{told}");
+    assert!(told.contains("(in the cells 0.9999)") && told.contains("a warm-up of 5000 steps does not end in 40"), "{told}");
+}

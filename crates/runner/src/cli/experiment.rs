@@ -2,7 +2,8 @@
 
 use crate::base::data::DatasetInfo;
 use crate::base::error::{ConfigError, Meaning, RunError};
-use crate::experiment::{Experiment, Job, jobs, paths};
+use crate::base::text::wrapped;
+use crate::experiment::{Experiment, Job, doubts, jobs, paths};
 use crate::store::{Manifest, Store};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -119,12 +120,17 @@ impl ExperimentArgs {
 
     /// Reads the images, and names the jobs that they make.
     fn name_jobs(&self, experiment: &Experiment) -> Result<(DatasetInfo, Vec<(usize, Job)>)> {
+        doubts(experiment).iter().for_each(|doubt| eprint!("{}", wrapped(&format!("warning: {doubt}"))));
         let source = &experiment.cells[0].config.data;
         if let Some(other) = experiment.cells.iter().find(|c| c.config.data != *source) {
             let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
             return Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into());
         }
-        let data = source.load()?.info;
+        let dataset = source.load()?;
+        if !dataset.left_out.is_empty() {
+            eprintln!("data set {}: left out: {}", dataset.info.name, dataset.left_out.join(", "));
+        }
+        let data = dataset.info;
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid.display().to_string(), &data).map_err(|error| self.locate(error, &cell.label()))?;
         }

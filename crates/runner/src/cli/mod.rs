@@ -24,7 +24,7 @@ mod store;
 mod work;
 
 use crate::base::exit::Exit;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use ddpm_kernels::conv2d::algorithm::Algorithm;
 use ddpm_kernels::simd::Isa;
 
@@ -81,6 +81,22 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Train the feature network for FID and IS
     Classifier(classifier::ClassifierArgs),
+}
+
+impl Cli {
+    /// The command line of this process; one that cannot be read ends it.
+    pub fn read() -> Cli {
+        let matches = with_negative_numbers(Cli::command()).get_matches();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Takes `-1` for a value that may be wrong, and not for a flag that nobody knows.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes_value = |arg: &clap::Arg| arg.get_action().takes_values();
+    let command = command.mut_args(|arg| if takes_value(&arg) { arg.allow_negative_numbers(true) } else { arg });
+    let inner: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_string()).collect();
+    inner.iter().fold(command, |command, name| command.mut_subcommand(name, with_negative_numbers))
 }
 
 /// Runs the command line; what went wrong is on stderr.

@@ -9,7 +9,7 @@ use crate::store::submissions::submissions;
 use anyhow::Result;
 use std::collections::BTreeMap;
 #[cfg(feature = "report")]
-use {super::experiment::ExperimentArgs, crate::base::text::print, crate::report, clap::Args};
+use {super::experiment::ExperimentArgs, crate::base::error::RunError, crate::base::text::print, crate::report, clap::Args};
 
 #[cfg(feature = "report")]
 #[derive(Debug, Args)]
@@ -22,8 +22,17 @@ pub struct Report {
 impl Report {
     pub fn run(self) -> Result<Exit> {
         let loaded = self.experiment.recall()?;
-        loaded.leave()?;
-        finish(&loaded)
+        let Loaded { experiment, jobs, store, data } = &loaded;
+        match loaded.leave().and_then(|()| report::write(experiment, jobs, store, data)) {
+            Ok(text) => print(&text),
+            // Results may belong to someone else: they can be read all the same.
+            Err(error) if matches!(RunError::of(&error), Some(RunError::Storage(_))) => {
+                eprintln!("{error:#}; only the table is shown");
+                print(&report::table(experiment, jobs, store)?);
+            }
+            Err(error) => return Err(error),
+        }
+        outcome(&loaded)
     }
 }
 
@@ -31,6 +40,11 @@ impl Report {
 pub fn finish(loaded: &Loaded) -> Result<Exit> {
     #[cfg(feature = "report")]
     print(&report::write(&loaded.experiment, &loaded.jobs, &loaded.store, &loaded.data)?);
+    outcome(loaded)
+}
+
+/// Whether all jobs are there; on stderr those that are not.
+fn outcome(loaded: &Loaded) -> Result<Exit> {
     let mut failed = Vec::new();
     let in_slurm =
         if !submissions(&loaded.store)?.is_empty() && slurm::is_there() { slurm::known(&loaded.store)? } else { BTreeMap::new() };

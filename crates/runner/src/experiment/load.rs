@@ -19,6 +19,9 @@ pub struct Experiment {
     pub cells: Vec<Cell>,
 }
 
+/// The longest name of a folder on the file systems that are in use.
+const LONGEST: usize = 255;
+
 /// The file of a base: a file as it is, else a name in the folder `bases` beside `grids`, else one in `experiments/bases`.
 pub fn base_file(name: &str, grids: &Path) -> Result<PathBuf, ConfigError> {
     if name.ends_with(".yaml") || name.ends_with(".yml") {
@@ -53,6 +56,11 @@ impl Experiment {
         if !sets.is_empty() {
             let digest = blake3::hash(sets.join("\n").as_bytes()).to_hex();
             name = format!("{name}-{}", &digest[..8]);
+        }
+        if name.len() > LONGEST {
+            let problem =
+                format!("expected a grid and a base whose names are together at most {LONGEST} bytes long, got {}: {name}", name.len());
+            return Err(ConfigError::new(&origin, "", problem));
         }
         let cells = expand(&file, tree, &origin, &path.display().to_string(), sets)?;
         Ok(Experiment { name, file, cells })

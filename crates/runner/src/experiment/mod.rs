@@ -1,6 +1,7 @@
 //! What is asked: a grid file over a base becomes checked configurations, and these jobs.
 
 mod config;
+mod doubts;
 mod expand;
 mod grid;
 mod job;
@@ -13,6 +14,7 @@ mod suggest;
 pub mod yaml;
 
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
+pub use doubts::doubts;
 pub use expand::{Cell, MAX_JOBS, agrees_with, brief, published, studies};
 pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]

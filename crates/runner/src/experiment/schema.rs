@@ -195,8 +195,10 @@ fn kind(schema: &Value, value: &Value, path: &str) -> Result<(), Complaint> {
         "array" => "a list",
         _ => "a map",
     };
-    let expected = kinds.iter().find(|kind| **kind != "null").map_or("nothing", words);
-    Err(wrong(expected, value, path))
+    let expected: Vec<&str> = kinds.iter().filter(|kind| **kind != "null").map(words).collect();
+    let (path, problem) = wrong(&expected.join(" or "), value, path);
+    let alone = kinds.contains(&"array") && !value.is_null() && !value.is_object();
+    Err((path, if alone { format!("{problem}; a list of one is written [{value}]") } else { problem }))
 }
 
 #[cfg(test)]
@@ -260,7 +262,7 @@ mod tests {
             ("/colour", json!("rad"), "colour", "unknown name rad (did you mean red?)"),
             ("/colour", json!({ "mix": [] }), "colour.mix", "unknown name (did you mean mixed?)"),
             ("/colour/mixed", json!(["x"]), "colour.mixed[0]", "expected a number, got \"x\""),
-            ("/weights", json!(1), "weights", "expected a list, got 1"),
+            ("/weights", json!(1), "weights", "expected a list, got 1; a list of one is written [1]"),
             ("/weights", json!([1, true]), "weights[1]", "expected a whole number, got true"),
             ("/names", json!({ "a": 1 }), "names.a", "expected true or false, got 1"),
             ("", json!(null), "", "expected a map, got null"),

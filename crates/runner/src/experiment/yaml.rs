@@ -1,6 +1,7 @@
 //! YAML in and out. The only file that knows the YAML library.
 
 use crate::base::error::ConfigError;
+use crate::base::text::unmarked;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -10,6 +11,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// A YAML text as a tree. `origin` names it in errors.
 pub fn parse(text: &str, origin: &str) -> Result<Value, ConfigError> {
+    let text = unmarked(text);
     if text.len() > MAX_BYTES {
         return Err(ConfigError::new(origin, "", format!("expected at most {MAX_BYTES} bytes of YAML, got {}", text.len())));
     }
@@ -56,7 +58,10 @@ fn finite(tree: &serde_yaml::Value) -> bool {
 pub fn read(path: &Path) -> Result<Value, ConfigError> {
     let origin = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| ConfigError::new(&origin, "", format!("cannot be read: {e}")))?;
-    parse(&text, &origin)
+    match parse(&text, &origin)? {
+        Value::Null => Err(ConfigError::new(&origin, "", "expected keys and values, found nothing: the file is empty")),
+        tree => Ok(tree),
+    }
 }
 
 /// A tree as YAML text.

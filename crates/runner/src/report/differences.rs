@@ -1,5 +1,6 @@
 //! What several seeds say of the differences between cells. Cells share data order, t and noise, so seeds are compared in pairs.
 
+use super::markdown;
 use super::tables::Frames;
 use crate::experiment::Experiment;
 use crate::metrics::Metric;
@@ -67,10 +68,9 @@ pub fn section(experiment: &Experiment, frames: &Frames) -> Result<String> {
     if unsupported {
         text += " **≈ marks a difference that the seeds do not support.**";
     }
-    text += "\n\n| cell |";
-    file.metrics.iter().for_each(|m| text += &format!(" {} |", m.heading()));
-    text += &format!("\n| --- |{}\n", " ---: |".repeat(file.metrics.len()));
-    rows.iter().for_each(|row| text += &format!("| {} |\n", row.join(" | ")));
+    let headings: Vec<&str> = std::iter::once("cell").chain(file.metrics.iter().map(|m| m.heading())).collect();
+    text += &format!("\n\n{}", markdown::head(&headings, 1));
+    rows.iter().for_each(|row| text += &markdown::row(row));
     Ok(text)
 }
 

@@ -3,6 +3,7 @@
 mod differences;
 mod entry;
 mod figures;
+mod markdown;
 mod page;
 mod plot;
 mod published;
@@ -17,19 +18,31 @@ use crate::store::Store;
 use anyhow::Result;
 use entry::Entry;
 
-/// Writes tables, figures and page of an experiment into `ROOT/NAME/`; returns the table as text for a terminal.
-pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data: &DatasetInfo) -> Result<String> {
-    let dir = store.report(&experiment.name);
+/// The table as text for a terminal; nothing is written.
+pub fn table(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store) -> Result<String> {
+    let (_, entries) = entries(experiment, jobs, store)?;
+    let frames = tables::Frames::of(experiment, &entries)?;
+    Ok(tables::terminal(&tables::summary(experiment, &entries, &frames)?))
+}
+
+/// What is stored of an experiment: of its studies, and of its cells.
+fn entries<'a>(experiment: &'a Experiment, jobs: &'a [(usize, Job)], store: &Store) -> Result<(Vec<Entry<'a>>, Vec<Entry<'a>>)> {
     let mut entries = Vec::new();
     for (cell_index, job, record) in records(store, jobs)? {
         let training = store.training_record(&record.training_id)?;
         entries.push(Entry { cell: &experiment.cells[cell_index], cell_index, job, record, training });
     }
-    let (studies, entries): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|e| e.record.findings.is_some());
+    Ok(entries.into_iter().partition(|e| e.record.findings.is_some()))
+}
+
+/// Writes tables, figures and page of an experiment into `ROOT/NAME/`; returns the table as text for a terminal.
+pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data: &DatasetInfo) -> Result<String> {
+    let dir = store.report(&experiment.name);
+    let (studies, entries) = entries(experiment, jobs, store)?;
     let frames = tables::Frames::of(experiment, &entries)?;
     frames.write(&dir)?;
     let summary = tables::summary(experiment, &entries, &frames)?;
-    atomic::write(&dir.join("table.md"), tables::markdown(&summary).as_bytes())?;
+    atomic::write(&dir.join("table.md"), tables::page(&summary).as_bytes())?;
     let mut drawn = Vec::new();
     for figure in &experiment.file.figures {
         let made = match figure {

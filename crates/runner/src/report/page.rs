@@ -2,7 +2,8 @@
 
 use super::entry::Entry;
 use super::figures::Drawn;
-use super::tables::{Summary, markdown};
+use super::markdown;
+use super::tables::{self, Summary};
 use crate::base::data::DatasetInfo;
 use crate::base::text::{duration, number};
 use crate::experiment::{Experiment, Study};
@@ -28,15 +29,15 @@ pub struct Page<'a> {
 impl Page<'_> {
     pub fn text(&self) -> String {
         let file = &self.experiment.file;
-        let mut text = format!("# {}\n\n{}\n\n", self.experiment.name, file.question);
+        let mut text = format!("# {}\n\n{}\n\n", markdown::text(&self.experiment.name), markdown::text(&file.question));
         if self.entries.len() < self.scored {
             text += &format!("**{} of {} jobs have left a record so far.**\n\n", self.entries.len(), self.scored);
         }
-        text += &markdown(self.summary);
+        text += &tables::page(self.summary);
         if let Some(paper) = &file.paper {
             text += &format!(
                 "\nPaper: {}. Its numbers were measured on other data, with another budget and other features: compare orders, not values.\n",
-                paper.source
+                markdown::text(&paper.source)
             );
         }
         text += &self.differences;

@@ -1,6 +1,7 @@
 //! Published tables with the numbers of this experiment beside their rows.
 
 use super::entry::Entry;
+use super::markdown::{self, head, row};
 use super::tables::Frames;
 use crate::base::text::number;
 use crate::experiment::{Coding, Experiment, Published, agrees_with};
@@ -24,24 +25,15 @@ fn index_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize>
     experiment.cells.iter().position(|c| agrees_with(c, cell))
 }
 
-fn row(cells: &[String]) -> String {
-    format!("| {} |\n", cells.join(" | "))
-}
-
-/// A heading, and the rule under a first column of names.
-fn head(cells: &[String]) -> String {
-    format!("{}| --- |{}\n", row(cells), " ---: |".repeat(cells.len() - 1))
-}
-
 fn published(table: &Published, experiment: &Experiment, frames: &Frames) -> Result<String> {
     let ours = table.rows.iter().any(|row| row.cell.is_some());
-    let mut text = format!("\n## {}\n\n{}.\n\n", table.title, table.source);
+    let mut text = format!("\n## {}\n\n{}.\n\n", markdown::text(&table.title), markdown::text(&table.source));
     let mut headings = vec!["".to_string()];
     headings.extend(table.metrics.iter().map(|m| m.heading().to_string()));
     if ours {
         headings.extend(table.metrics.iter().map(|m| format!("here: {}", m.heading())));
     }
-    text += &head(&headings);
+    text += &head(&headings, 1);
     for line in &table.rows {
         let mut cells = vec![line.name.clone()];
         cells.extend(table.metrics.iter().map(|m| line.says.get(m).cloned().unwrap_or_default()));
@@ -64,10 +56,10 @@ fn published(table: &Published, experiment: &Experiment, frames: &Frames) -> Res
 fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) -> String {
     let mut text = format!(
         "\n## Progressive lossy coding (Table 4)\n\n{}. Here: held-out images, the root taken after the mean over images, and before it in brackets.\n\n",
-        coding.source
+        markdown::text(&coding.source)
     );
     let headings = ["received, T − t + 1", "rate, bits/dim", "RMSE (0-255)", "here: rate", "here: RMSE"].map(String::from);
-    text += &head(&headings);
+    text += &head(&headings, 1);
     let cell_index = index_of(experiment, &coding.cell);
     let ours = entries.iter().find(|e| Some(e.cell_index) == cell_index && !e.terms().is_empty());
     for line in &coding.rows {

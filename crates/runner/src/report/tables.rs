@@ -1,6 +1,7 @@
 //! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
 
 use super::entry::{Entry, coding};
+use super::markdown;
 use crate::base::atomic;
 use crate::base::text::{number, wrapped};
 use crate::experiment::{Experiment, GridFile};
@@ -283,13 +284,12 @@ fn blank(notes: &mut Vec<String>, entries: &[Entry], cell_index: usize, metric: 
     format!("– [{}]", mark + 1)
 }
 
-pub fn markdown(summary: &Summary) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let rule: Vec<String> = (0..summary.headings.len()).map(|i| if i < summary.axes { "---".into() } else { "---:".into() }).collect();
-    let rows: String = summary.rows.iter().map(|row| line(row)).collect();
+/// The table in Markdown, with the notes and protocols under it.
+pub fn page(summary: &Summary) -> String {
+    let rows: String = summary.rows.iter().map(|row| markdown::row(row)).collect();
     let notes: String = summary.notes.iter().enumerate().map(|(i, note)| format!("\n[{}] {note}\n", i + 1)).collect();
     let protocols: String = summary.protocols.iter().map(|p| format!("- {p}\n")).collect();
-    format!("{}{}{rows}{notes}\n{protocols}", line(&summary.headings), line(&rule))
+    format!("{}{rows}{notes}\n{protocols}", markdown::head(&summary.headings, summary.axes))
 }
 
 /// For a terminal of 80 columns: columns from the right are left out, and named, until it fits.
