@@ -10,6 +10,7 @@ mod cluster;
 mod damage;
 mod disk;
 mod kills;
+mod power;
 mod runners;
 
 use serde_json::Value;
@@ -42,11 +43,12 @@ pub enum Found {
 
 type Fault = (&'static str, &'static str, fn(Effort) -> Found);
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     ("kills", "kill -9 of a job, of the parent, of both", kills::kills),
     ("stop", "Ctrl-C once, twice", kills::stops),
     ("disk", "disk full", disk::full),
     ("damage", "flipped bits, cut and foreign files", damage::damage),
+    ("power", "power cuts, at every call of an ablation", power::power),
     ("runners", "two runners, one store", runners::two),
     ("causes", "no memory, lost device, divergence", causes::causes),
     ("slurm", "drained node, cancelled, time limit, requeued, controller killed", cluster::slurm),

@@ -11,7 +11,7 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView, View};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 /// The rows of a [`TrainState`] by their prefix in a file.
 const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", "ema"];
@@ -130,11 +130,13 @@ pub fn write_state(file: &mut impl Write, parameters: &[Parameter], state: &Trai
         (entry.name.clone(), TensorInfo { dtype: entry.dtype, shape: entry.shape.clone(), data_offsets: (begin, end) })
     });
     let header = Metadata::new(Some(metadata), infos.collect())?;
+    let mut file = BufWriter::with_capacity(1 << 20, file);
     let mut header = serde_json::to_vec(&header).map_err(SafeTensorError::from)?;
     header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
-    entries.iter().try_for_each(|entry| Ok(file.write_all(&entry.bytes)?))
+    entries.iter().try_for_each(|entry| file.write_all(&entry.bytes))?;
+    Ok(file.flush()?)
 }
 
 /// The description in a file's bytes; none if the file is not one of ours. Fails if any of its contents differ from what was written.

@@ -2,9 +2,11 @@
 
 use super::error::Meaning;
 use anyhow::{Context, Result};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// How unfinished files begin. They are left behind by crashes only.
 pub const PART: &str = ".part-";
@@ -46,16 +48,28 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a folder and those above it. A file is no safer than the names that lead to it, so each is synced in the one above.
-fn make_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
+/// Makes a folder and those above it. A file is no safer than the names that lead to it, so each of them is on the disk afterwards, whoever
+/// made it: another process may have made one a moment ago and not have synced it yet.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    static SETTLED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    let settled = || SETTLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_there = dir.is_dir();
+    if dir == folder(dir) || dir == Path::new("/") || is_there && settled().contains(dir) {
         return Ok(());
     }
     make_dir(folder(dir))?;
-    match fs::create_dir(dir) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => Err(e),
-        _ => sync_dir(folder(dir)),
+    if !is_there {
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(e),
+            _ => {}
+        }
     }
+    // Folders that were there, and far above, may not be ours to open.
+    match sync_dir(folder(dir)) {
+        Err(e) if !is_there => return Err(e),
+        _ => settled().insert(dir.into()),
+    };
+    Ok(())
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

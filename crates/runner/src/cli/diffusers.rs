@@ -141,7 +141,7 @@ impl Export {
         let tensors = diffusers::export(&config.network, unet.parameters(), if raw { &state.theta } else { &state.ema })
             .with_context(|| path.display().to_string())
             .needed()?;
-        fs::create_dir_all(&dir).with_context(|| format!("{}: cannot be made", dir.display())).stored()?;
+        atomic::make_dir(&dir).with_context(|| format!("{}: cannot be made", dir.display())).stored()?;
         let out_channels = config.diffusion().out_channels(shape.channels);
         json::write(&dir.join("config.json"), &theirs::config(&config.network, shape, out_channels))?;
         match theirs::scheduler_config(&config.diffusion, config.sampling.sampler.clips()) {

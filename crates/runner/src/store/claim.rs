@@ -8,6 +8,7 @@
 //! A process on this machine is dead if its PID no longer runs or the machine has rebooted since. One elsewhere is considered dead if the
 //! modification time of its claim, which a live one renews every few seconds, has not changed for [`LOST`] by the observer's clock.
 
+use crate::base::atomic;
 use crate::base::error::Meaning;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, test_kill_process};
@@ -25,6 +26,10 @@ const BEAT: Duration = Duration::from_secs(5);
 /// A process on another machine without a heartbeat for this long is considered dead. Longer than network file systems cache a file's
 /// attributes.
 pub const LOST: Duration = Duration::from_secs(90);
+
+/// A claim that still says nothing after this long was begun by a process that is gone, or that will find itself overtaken: it looks once
+/// more when it has written it.
+const UNWRITTEN: Duration = Duration::from_secs(10);
 
 // Several heartbeats may be missed before their sender is considered dead, and a waiting process sees every one of them.
 const _: () = assert!(BEAT.as_secs() * 4 <= LOST.as_secs() && LOOK.as_millis() < BEAT.as_millis());
@@ -111,7 +116,7 @@ impl Claim {
     /// Claims the folder `dir`, creating it if needed, or returns who holds it. Takes up to [`LOST`] if that may be another machine.
     pub fn attempt(dir: &Path) -> Result<std::result::Result<Claim, Holder>> {
         let attempt = || -> Result<_> {
-            fs::create_dir_all(dir)?;
+            atomic::make_dir(dir)?;
             let me = Holder::here();
             loop {
                 let number = match highest(dir)? {
@@ -128,6 +133,8 @@ impl Claim {
                     Err(e) => return Err(e.into()),
                 };
                 file.write_all(serde_json::to_string(&me)?.as_bytes())?;
+                // Half a claim would be waited for after a power cut.
+                file.sync_all()?;
                 if highest(dir)? != Some(number) {
                     // Stale information: others have come and gone in the meantime, and may have deleted this file along with theirs.
                     match fs::remove_file(&path) {
@@ -174,10 +181,15 @@ impl Drop for Claim {
             drop(sender);
             let _ = thread.join();
         }
-        // Where this fails, the end of the process says the same.
+        // Where this fails, the end of the process says the same. Synced, since half a claim in its place would be waited for.
+        let written = |path: &Path, text: String| {
+            let mut file = File::create(path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
         let (path, part) = (name(&self.dir, self.number), self.dir.join(format!(".part-claim-{}-{}", self.number, self.me.pid)));
         if let Ok(text) = serde_json::to_string(&Holder { released: true, ..self.me.clone() })
-            && fs::write(&part, text).is_ok()
+            && written(&part, text).is_ok()
         {
             let _ = fs::rename(&part, &path);
         }
@@ -230,7 +242,6 @@ fn read(path: &Path) -> std::io::Result<(Option<Holder>, SystemTime)> {
 
 /// The live holder of a claim; none if it was released or its process is dead.
 fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
-    let unknown = || Holder { host: "another machine".into(), boot: String::new(), pid: 0, began: String::new(), released: false };
     let started = Instant::now();
     let mut first = None;
     loop {
@@ -245,11 +256,11 @@ fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
             Some((_, Liveness::Yes)) => return Ok(holder),
             Some((_, Liveness::Unknown)) | None => {}
         }
-        if first.is_some_and(|first| first != sign) && holder.is_some() {
-            return Ok(Some(holder.unwrap_or_else(unknown)));
+        if holder.is_some() && first.is_some_and(|first| first != sign) {
+            return Ok(holder);
         }
         first.get_or_insert(sign);
-        if started.elapsed() >= LOST {
+        if started.elapsed() >= if holder.is_some() { LOST } else { UNWRITTEN } {
             return Ok(None);
         }
         crate::base::stop::check()?;

@@ -4,7 +4,7 @@ use crate::base::error::Meaning;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,7 +49,18 @@ pub fn add(dir: &Path, event: Event) -> Result<()> {
     let entry = HistoryLine { at, event, pid: std::process::id(), host, slurm: std::env::var("SLURM_JOB_ID").ok() };
     let path = dir.join(FILE);
     let line = format!("{}\n", serde_json::to_string(&entry)?);
-    let append = || File::options().create(true).append(true).open(&path)?.write_all(line.as_bytes());
+    let append = || -> std::io::Result<()> {
+        let mut file = File::options().create(true).append(true).read(true).open(&path)?;
+        // After a power cut the last line may be half a line, which must not take this one with it.
+        let mut last = [b'\n'];
+        if file.metadata()?.len() > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        let line = if last == [b'\n'] { line.clone() } else { format!("\n{line}") };
+        file.write_all(line.as_bytes())?;
+        file.sync_data()
+    };
     append().with_context(|| format!("{}: cannot be written", path.display())).stored()
 }
 
@@ -62,4 +73,22 @@ pub fn of(dir: &Path) -> Vec<HistoryLine> {
 /// Whether a file is a history.
 pub fn is_history(file: &str) -> bool {
     file == FILE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a power cut left of a line takes no other line with it.
+    #[test]
+    fn a_torn_line_is_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        add(dir.path(), Event::Begun).unwrap();
+        let whole = fs::read(dir.path().join(FILE)).unwrap();
+        fs::write(dir.path().join(FILE), [&whole[..], &whole[..20]].concat()).unwrap();
+        add(dir.path(), Event::Failed).unwrap();
+        add(dir.path(), Event::Ended).unwrap();
+        let events: Vec<Event> = of(dir.path()).into_iter().map(|line| line.event).collect();
+        assert_eq!(events, [Event::Begun, Event::Failed, Event::Ended]);
+    }
 }

@@ -11,6 +11,9 @@ use std::path::Path;
 /// The kinds of images that are read, for a person.
 pub const KINDS: &str = "PNG, JPEG, WebP or BMP";
 
+/// Most pixels of an image: far above what is trained on, far below what a few bytes of a header can ask of memory.
+const MOST_PIXELS: u64 = 1 << 26;
+
 const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib"];
 
 /// Whether a file's name says that it is an image of a kind that is read.
@@ -37,6 +40,9 @@ fn oriented(bytes: &[u8]) -> Result<DynamicImage> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().with_context(what)?;
     ensure!(reader.format() != Some(ImageFormat::Jpeg) || is_whole(bytes), "is cut short: it has no end");
     let mut decoder = reader.into_decoder().with_context(what)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    ensure!(pixels <= MOST_PIXELS, "expected at most {MOST_PIXELS} pixels, got {height}x{width}");
     let orientation = decoder.orientation().with_context(what)?;
     let mut picture = DynamicImage::from_decoder(decoder).with_context(what)?;
     picture.apply_orientation(orientation);
@@ -157,6 +163,12 @@ mod tests {
             let why = format!("{:#}", decode(&path).unwrap_err());
             assert!(why.contains("b.png: is not a PNG, JPEG, WebP or BMP image, or is damaged"), "{why}");
         }
+        // A few bytes that ask for 10 GB.
+        let mut bomb = encoded(ImageFormat::Bmp, 3, 2);
+        bomb[18..26].copy_from_slice(&[0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0]);
+        fs::write(&path, bomb).unwrap();
+        let why = format!("{:#}", decode(&path).unwrap_err());
+        assert!(why.contains("b.png: expected at most 67108864 pixels, got 60000x60000"), "{why}");
         fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();
         assert!(format!("{:#}", decode(&path).unwrap_err()).contains("b.png: is a Git LFS pointer"));
         assert!(

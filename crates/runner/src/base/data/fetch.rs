@@ -56,7 +56,7 @@ fn bring(known: &Known, path: &Path, mut tell: impl FnMut(u64)) -> Result<()> {
     };
     let part = part(path);
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
+        atomic::make_dir(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
     }
     let mut there = fs::metadata(&part).map_or(0, |m| m.len());
     if there > known.bytes {
