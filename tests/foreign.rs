@@ -72,7 +72,7 @@ fn folder(dir: &Path) {
     let tensors = diffusers::export(&network, unet.parameters(), &weights(unet.parameter_count())).unwrap();
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("config.json"), theirs::config(&network, image(8, 8, 3), 3).to_string()).unwrap();
-    fs::write(dir.join("scheduler_config.json"), theirs::scheduler_config(&setup, true).unwrap().to_string()).unwrap();
+    fs::write(dir.join("scheduler_config.json"), theirs::scheduler_config(&setup, &Sampler::ancestral()).unwrap().to_string()).unwrap();
     fs::write(dir.join(theirs::WEIGHTS), plain_bytes(&tensors).unwrap()).unwrap();
 }
 
@@ -112,7 +112,7 @@ proptest! {
         (schedule, scaled) in (0usize..3, any::<bool>()),
         prediction in prop::sample::select(vec![Prediction::Eps, Prediction::X0, Prediction::V]),
         variance in prop::sample::select(vec![ReverseVariance::FixedSmall, ReverseVariance::FixedLarge, ReverseVariance::LearnedRange]),
-        clip in any::<bool>(),
+        (clip, ddim) in (any::<bool>(), any::<bool>()),
     ) {
         let multipliers = [vec![1], multipliers].concat();
         let levels = multipliers.len();
@@ -127,14 +127,16 @@ proptest! {
         let beta_scale = if scaled { BetaScale::Per1000Steps } else { BetaScale::AsGiven };
         let objective = if variance == ReverseVariance::LearnedRange { Objective::hybrid() } else { Objective::Simple {} };
         let setup = Setup { timesteps, schedule, beta_scale, prediction, variance, objective };
-        let config = config(network, setup, Sampler::Ancestral { clip, steps: None });
+        let ddim = ddim && !setup.variance.is_learned();
+        let sampler = if ddim { Sampler::Ddim { eta: 0.0, clip, steps: None } } else { Sampler::Ancestral { clip, steps: None } };
+        let config = config(network, setup, sampler);
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         checkpoint(&at("a.safetensors"), &config, image);
         let output = run(&["export", "diffusers", text(&at("a.safetensors")), text(&at("exported"))]);
         prop_assert!(output.status.success(), "{}", stderr(&output));
         let output = import(&at("exported"), &at("b.safetensors"));
-        prop_assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+        prop_assert_eq!((output.status.code(), stderr(&output).contains("DDIMScheduler")), (Some(0), ddim), "{}", stderr(&output));
         prop_assert_eq!(samples(&at("a.safetensors"), &at("a.png")), samples(&at("b.safetensors"), &at("b.png")));
     }
 }
@@ -148,7 +150,8 @@ fn folders_are_read_as_they_are_found() {
     let output = import(&at("plain"), &at("plain.safetensors"));
     assert!(output.status.success(), "{}", stderr(&output));
     // Like any other file of one's own.
-    assert_eq!(fs::metadata(at("plain.safetensors")).unwrap().permissions().mode() & 0o777, 0o644);
+    let mode = |name: &str| fs::metadata(at(name)).unwrap().permissions().mode();
+    assert_eq!(mode("plain.safetensors"), mode("plain/config.json"));
     let expected = samples(&at("plain.safetensors"), &at("plain.png"));
     let same = |name: &str, told: &str, change: &dyn Fn(&Path)| {
         folder(&at(name));
@@ -224,10 +227,15 @@ fn folders_of_something_else_are_refused() {
     refused(4, "beta_start: expected a number, got \"0.0001\"", &scheduler("beta_start", json!("0.0001")));
     refused(4, "expected DDPMScheduler or DDIMScheduler, got Euler", &scheduler("_class_name", json!("EulerDiscreteScheduler")));
     refused(4, "trained_betas: expected null, got [0.1", &scheduler("trained_betas", json!([0.1, 0.2])));
-    refused(4, "out_channels: expected 6 with variance", &scheduler("variance_type", json!("learned_range")));
+    refused(
+        4,
+        "out_channels: expected 6 where the variance is \"learned-range\", got 3",
+        &scheduler("variance_type", json!("learned_range")),
+    );
     refused(4, "is not JSON", &put("config.json", b"{"));
+    refused(5, "is a web page", &put("config.json", b"<!DOCTYPE html>\n<html>"));
     refused(5, "is a Git LFS pointer", &put(theirs::WEIGHTS, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"));
-    refused(5, "is empty: it has not been fetched", &put(theirs::WEIGHTS, b""));
+    refused(5, ": is empty", &put(theirs::WEIGHTS, b""));
     refused(5, "neither safetensors nor", &put(theirs::WEIGHTS, b"../good/diffusion_pytorch_model.safetensors"));
     refused(5, "from before PyTorch 1.6", &|dir| {
         fs::remove_file(dir.join(theirs::WEIGHTS)).unwrap();

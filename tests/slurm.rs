@@ -24,14 +24,15 @@ impl Site {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         };
         // Whoever asks without `-S` is told of today only, as by Slurm's own.
-        command("sacct", &format!("case \" $* \" in *\" -S \"*) {sacct};; esac"));
+        let asked = site.at("asked").display().to_string();
+        command("sacct", &format!("echo \"$*\" >> {asked}; case \" $* \" in *\" -S \"*) {sacct};; esac"));
         command("scontrol", scontrol);
         command("squeue", &format!("[ \"$1\" = --version ] || [ -z \"$SQUEUE_PARTITION\" ] || exit 3\n{banner}\nexit 0"));
         let log = site.at("log").display().to_string();
         let sbatch = format!(
             "{banner}\nscript=\"${{@: -1}}\"\ntop=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' \"$script\")
 if [ \"$top\" -ge {most} ]; then echo 'sbatch: error: Batch job submission failed: Invalid job array specification' >&2; exit 1; fi
-[ -z \"$SBATCH_ARRAY_INX\" ] || exit 3
+[ -z \"$SBATCH_ARRAY_INX$SBATCH_TIMELIMIT\" ] || exit 3
 echo \"$top $*\" >> {log}\necho 4242"
         );
         command("sbatch", &sbatch);
@@ -44,11 +45,20 @@ echo \"$top $*\" >> {log}\necho 4242"
     }
 
     fn ask(&self, command: &str, results: &Path, more: &[&str]) -> Output {
+        self.ask_with(&[], command, results, more)
+    }
+
+    fn ask_with(&self, variables: &[(&str, &str)], command: &str, results: &Path, more: &[&str]) -> Output {
         let path = format!("{}:{}", self.dir.path().display(), std::env::var("PATH").unwrap());
         let grid = self.at("grid.yaml");
         let mut ddpm = ddpm();
         ddpm.args([command, grid.to_str().unwrap(), "--base", "fashion-smoke", "--results"]).arg(results).args(more);
-        ddpm.env("PATH", path).env("SQUEUE_PARTITION", "other").env("SBATCH_ARRAY_INX", "0-1").output().unwrap()
+        ddpm.envs(variables.iter().copied())
+            .env("PATH", path)
+            .env("SQUEUE_PARTITION", "other")
+            .env("SBATCH_ARRAY_INX", "0-1")
+            .output()
+            .unwrap()
     }
 
     fn submit(&self, results: &Path, more: &[&str]) -> String {
@@ -81,7 +91,6 @@ fn arrays_fit_the_cluster() {
     let site = Site::new(5, "", SILENT, says);
     fs::write(site.at("a.yaml"), "{array_size: 4, at_a_time: 2, time: 90, memory: 2000}").unwrap();
     site.submit(&site.at("r"), &["--allocation", site.at("a.yaml").to_str().unwrap()]);
-    assert_eq!(elements(&site), [4, 3]);
     let folders = fs::read_dir(site.at("r/slurm")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
     for script in folders.map(|folder| fs::read_to_string(folder.join("script.sh")).unwrap()) {
         for line in ["#SBATCH --time=90\n", "#SBATCH --mem=2000\n", "%2\n"] {
@@ -91,7 +100,20 @@ fn arrays_fit_the_cluster() {
     let site = Site::new(0, "", SILENT, SILENT);
     let output = site.ask("ablate", &site.at("r"), &["--executor", "slurm"]);
     let said = stderr(&output);
-    assert!(!output.status.success() && said.contains("takes no job array") && said.contains("MaxArraySize"), "{said}");
+    assert!(output.status.code() == Some(5) && said.contains("takes no job array") && said.contains("MaxArraySize"), "{said}");
+}
+
+/// What the allocation says is not overridden by the environment; what it leaves open is a person's own.
+#[test]
+fn the_allocation_comes_first() {
+    let site = Site::new(100, "", SILENT, SILENT);
+    let allocation = site.at("a.yaml");
+    for (text, code) in [("cpus: 1", 5), ("time: 90", 0)] {
+        fs::write(&allocation, text).unwrap();
+        let more = ["--executor", "slurm", "--allocation", allocation.to_str().unwrap()];
+        let output = site.ask_with(&[("SBATCH_TIMELIMIT", "10")], "ablate", &site.at("r"), &more);
+        assert_eq!(output.status.code(), Some(code), "{text}: {}", stderr(&output));
+    }
 }
 
 /// A site's banner is not the array's number, and a number's absence is no failure: the array has a name.
@@ -109,10 +131,15 @@ fn a_banner_is_no_answer() {
 fn what_died_yesterday_is_told() {
     let site = Site::new(100, "", "echo 'Welcome to | accounting'; echo '4242_0|OUT_OF_MEMORY'; echo '4242_1|CANCELLED by 1000'", SILENT);
     site.submit(&site.at("r"), &[]);
+    let folder = fs::read_dir(site.at("r/slurm")).unwrap().map(|e| e.unwrap().path()).find(|p| p.is_dir()).unwrap();
+    let plan = fs::File::options().write(true).open(folder.join("plan.jsonl")).unwrap();
+    plan.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 24 * 3600)).unwrap();
     let status = stdout(&site.ask("status", &site.at("r"), &[]));
     for words in ["killed for lack of memory in Slurm as 4242_0", "cancelled in Slurm as 4242_1", "cancelled there, or lost"] {
         assert!(status.contains(words), "{words}: {status}");
     }
+    let asked = fs::read_to_string(site.at("asked")).unwrap();
+    assert!(asked.lines().last().unwrap().contains(" -S now-74hours "), "{asked}");
 }
 
 /// Characters that mean something to a shell or in a pattern of Slurm's are characters in a path.

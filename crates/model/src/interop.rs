@@ -99,9 +99,10 @@ impl Tensors {
 
 /// What a file is that begins like this, where it is nothing that is read here but is often found in its place; and what to do.
 pub fn foreign(start: &[u8]) -> Option<&'static str> {
+    let start = &start[..start.len().min(64)];
     let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
     match start {
-        [] => Some("is empty: it has not been fetched"),
+        [] => Some("is empty"),
         _ if text.starts_with("version https://git-lfs") => {
             Some("is a Git LFS pointer, not the file that it stands for; run `git lfs pull`")
         }
@@ -109,8 +110,8 @@ pub fn foreign(start: &[u8]) -> Option<&'static str> {
         _ if start.starts_with(LEGACY) => Some(
             "is a file of torch.save from before PyTorch 1.6, which is not read; in Python, torch.save(torch.load(FILE), FILE) makes it a newer one",
         ),
-        // The length of a safetensors header may begin so too, with zeros behind it.
-        [0x80, 2..=5, rest @ ..] if !rest.starts_with(&[0; 4]) => Some("is a Python pickle, not a file of torch.save"),
+        // The length of a safetensors header may begin so too; the header follows it.
+        [0x80, 2..=5, ..] if start.get(8) != Some(&b'{') => Some("is a Python pickle, not a file of torch.save"),
         _ => None,
     }
 }
@@ -119,7 +120,7 @@ pub fn foreign(start: &[u8]) -> Option<&'static str> {
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// The highest compression ratio that deflate can reach.
-const DENSEST: u64 = 1032;
+pub const DENSEST: u64 = 1032;
 
 /// An error where a file of this size cannot hold a tensor of this shape: the reader would ask for the memory before it reads.
 fn fits(path: &Path, name: &str, dims: &[usize], dtype: DType) -> Result<()> {
@@ -150,10 +151,11 @@ mod tests {
             (b"<HTML>", "web page"),
             (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M", "before PyTorch 1.6"),
             (b"\x80\x04\x95", "Python pickle"),
+            (b"\x80\x04\x95\x05\0\0\0\0\0\0\0}", "Python pickle"),
         ] {
             assert!(foreign(start).is_some_and(|what| what.contains(words)), "{words}: {:?}", foreign(start));
         }
-        for start in [&b"PK\x03\x04"[..], b"\x80\0\0\0\0\0\0\0{\"a\"", b"\x80\x02\0\0\0\0\0\0{\"a\"", b"\x89PNG", b"\xff\xd8\xff"] {
+        for start in [&b"PK\x03\x04"[..], b"\x80\0\0\0\0\0\0\0{\"a\"", b"\x80\x02\x01\0\0\0\0\0{\"a\"", b"\x89PNG", b"\xff\xd8\xff"] {
             assert_eq!(foreign(start), None, "{start:?}");
         }
     }

@@ -194,7 +194,7 @@ pub fn power(effort: Effort) -> Found {
     let mut chance = Chance::by_the_clock();
     let (mut states, mut again, mut essences) = (0, 0, BTreeSet::new());
     let disk = cuts(&calls, &results, |disk, state, told| {
-        let goes_on = if effort.full { essences.insert(essence(state)) || chance.below(100) == 0 } else { chance.below(500) == 0 };
+        let goes_on = if effort.full { essences.insert(essence(state)) || chance.below(10) == 0 } else { chance.below(500) == 0 };
         if !effort.full && !goes_on && chance.below(10) > 0 {
             return false;
         }
@@ -228,8 +228,11 @@ pub fn power(effort: Effort) -> Found {
     ))
 }
 
+/// Whether a sync of this path is forgotten.
+type Forgotten = fn(&Path) -> bool;
+
 /// Syncs that a program may have forgotten: of files' contents, of folders' names, of the names of jobs' folders, of checkpoints.
-const PLANTED: [(&str, fn(&Path) -> bool); 4] = [
+const PLANTED: [(&str, Forgotten); 4] = [
     ("contents", |path| is_part(path)),
     ("names", |path| !is_part(path)),
     ("jobs", |path| path.ends_with("results/runs")),

@@ -76,11 +76,11 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Results are for everyone to read, where temporary files by default are not.
+/// Results are files like any other, of which the user's mask says who may read them; temporary files by default are for their owner alone.
 #[cfg(unix)]
 fn readable<'a, 'b>(builder: &'a mut tempfile::Builder<'b, 'b>) -> &'a mut tempfile::Builder<'b, 'b> {
     use std::os::unix::fs::PermissionsExt;
-    builder.permissions(fs::Permissions::from_mode(0o644))
+    builder.permissions(fs::Permissions::from_mode(0o666))
 }
 
 #[cfg(not(unix))]
@@ -105,7 +105,9 @@ mod tests {
         };
         write_with(&path, make).unwrap();
         let is = fs::metadata(&path).unwrap();
-        assert_eq!((is.ino(), is.permissions().mode() & 0o777, fs::read(&path).unwrap()), (filled, 0o644, b"whole".to_vec()));
+        File::create(dir.path().join("another")).unwrap();
+        let another = fs::metadata(dir.path().join("another")).unwrap().permissions().mode();
+        assert_eq!((is.ino(), is.permissions().mode(), fs::read(&path).unwrap()), (filled, another, b"whole".to_vec()));
         let fails = |file: &mut File| {
             file.write_all(b"half")?;
             anyhow::bail!("no more")

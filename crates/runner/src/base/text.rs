@@ -19,6 +19,17 @@ pub fn wrapped(paragraph: &str) -> String {
     text + "\n"
 }
 
+/// A name of at most `longest` bytes for a file, from words that may be too long for one or hold a `/`; what was cut is stood for by a digest.
+pub fn file_name(words: &str, longest: usize) -> String {
+    let name: String = words.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
+    if name.len() <= longest {
+        return name;
+    }
+    let digest = blake3::hash(words.as_bytes()).to_hex();
+    let end = (0..=longest - 9).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}-{}", &name[..end], &digest[..8])
+}
+
 /// A text without the byte order mark that some editors put before it.
 pub fn unmarked(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
@@ -68,6 +79,14 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80) && text.lines().count() > 4, "{text}");
         assert_eq!(text.split_whitespace().collect::<Vec<_>>(), words.split_whitespace().collect::<Vec<_>>());
         assert_eq!(wrapped("short"), "short\n");
+    }
+
+    #[test]
+    fn names_fit_into_a_folder() {
+        assert_eq!(file_name("eps, {kind: x}", 14), "eps, {kind: x}");
+        assert_eq!(file_name("a/b\nc", 9), "a-b-c");
+        let [one, other] = ["ä".repeat(200) + "1", "ä".repeat(200) + "2"].map(|words| file_name(&words, 100));
+        assert!(one != other && one.len() <= 100 && one.len() > 95 && one.starts_with('ä'), "{one} {other}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::base::error::Meaning;
 use crate::experiment::{Config, paths};
 use crate::store::{CheckpointMeta, checkpoints};
 use anyhow::{Context, Result, anyhow};
+use ddpm_model::interop::foreign;
 use ddpm_model::network::ImageShape;
 use ddpm_model::train_state::TrainState;
 use ddpm_model::{Engine, checkpoint};
@@ -23,6 +24,9 @@ pub struct Opened {
 pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape, TrainState)> {
     let origin = path.display().to_string();
     let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).needed()?;
+    if let Some(what) = foreign(&bytes) {
+        return Err(anyhow!("{origin}: {what}")).needed();
+    }
     let mut meta = checkpoints::describe(&bytes).context(origin.clone()).needed()?;
     let mut tree = serde_json::to_value(&meta.config)?;
     for flag in sets {

@@ -8,9 +8,9 @@ use crate::base::{atomic, json};
 use crate::experiment::{Config, RawConfig, base_file, yaml};
 use crate::interop::diffusers::{self as theirs, WEIGHTS};
 use crate::store::{CheckpointMeta, FORMAT};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
-use ddpm_core::Sampler;
+use ddpm_model::interop::foreign;
 use ddpm_model::train_state::TrainState;
 use ddpm_model::{checkpoint, diffusers};
 use serde_json::Value;
@@ -63,6 +63,9 @@ enum To {
 
 fn read(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display())).needed()?;
+    if let Some(what) = foreign(text.as_bytes()) {
+        return Err(anyhow!("{}: {what}", path.display())).needed();
+    }
     Ok(serde_json::from_str(unmarked(&text)).map_err(|e| ConfigError::new(&path.display().to_string(), "", format!("is not JSON: {e}")))?)
 }
 
@@ -104,7 +107,8 @@ impl Import {
         let config = Config::new(typed, &dir.display().to_string())?;
         let expected = config.diffusion().out_channels(image.channels);
         if out_channels != expected {
-            let problem = format!("expected {expected} with variance {:?}, got {out_channels}", config.diffusion.variance);
+            let variance = serde_json::to_value(config.diffusion.variance)?;
+            let problem = format!("expected {expected} where the variance is {variance}, got {out_channels}");
             return Err(ConfigError::new(&origin.display().to_string(), "out_channels", problem).into());
         }
         let unet = config.unet(image);
@@ -144,12 +148,16 @@ impl Export {
         atomic::make_dir(&dir).with_context(|| format!("{}: cannot be made", dir.display())).stored()?;
         let out_channels = config.diffusion().out_channels(shape.channels);
         json::write(&dir.join("config.json"), &theirs::config(&config.network, shape, out_channels))?;
-        match theirs::scheduler_config(&config.diffusion, config.sampling.sampler.clips()) {
-            Some(scheduler) => json::write(&dir.join("scheduler_config.json"), &scheduler)?,
+        let sampler = &config.sampling.sampler;
+        match theirs::scheduler_config(&config.diffusion, sampler) {
+            Some(scheduler) => {
+                json::write(&dir.join("scheduler_config.json"), &scheduler)?;
+                let found = theirs::scheduler(&scheduler, "scheduler_config.json", &config.diffusion)?;
+                if found.sampler != *sampler {
+                    eprintln!("scheduler_config.json is {}'s: diffusers has no word for this sampler", scheduler["_class_name"]);
+                }
+            }
             None => eprintln!("no scheduler_config.json: diffusers cannot express this diffusion"),
-        }
-        if !matches!(config.sampling.sampler, Sampler::Ancestral { steps: None, .. }) {
-            eprintln!("scheduler_config.json is DDPMScheduler's: the checkpoint's own sampler is not carried over");
         }
         atomic::write(&dir.join(WEIGHTS), &checkpoint::plain_bytes(&tensors)?)?;
         print(&format!("{}: {} tensors, {} parameters\n", dir.display(), tensors.len(), unet.parameter_count()));

@@ -80,7 +80,14 @@ impl Eval {
         let asked = if self.train { evaluation.train } else { evaluation.held_out };
         let n = self.images.unwrap_or(asked.min(there));
         if n == 0 || n > there {
-            let problem = format!("expected 1 to the {there} {split} images of {}, got {n}", data.info.name);
+            let name = &data.info.name;
+            let problem = match there {
+                0 => format!(
+                    "{name} has no {split} images; name a data set that has, or {}",
+                    if self.train { "leave out --train" } else { "give --train" }
+                ),
+                _ => format!("expected 1 to the {there} {split} images of {name}, got {n}"),
+            };
             return Err(ConfigError::new("--images", "", problem).into());
         }
         let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };

@@ -1,7 +1,7 @@
 //! `ddpm fid`: scores between two sets of images, whatever they come as.
 
 use crate::base::data::folder;
-use crate::base::error::Meaning;
+use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::text::{number, print};
 use crate::experiment::SamplingConfig;
@@ -84,31 +84,43 @@ struct Side {
 
 impl Fid {
     pub fn run(self) -> Result<Exit> {
+        if let Some(path) = self.save.as_ref().filter(|path| !["npz", "safetensors"].contains(&extension(path).as_str())) {
+            let problem = format!("expected a name that ends in .npz or .safetensors, got {}", path.display());
+            return Err(ConfigError::new("--save", "", problem).into());
+        }
         let (a, b) = (self.side(&self.a).needed()?, self.side(&self.b).needed()?);
-        if let (Some(one), Some(other)) = (&a.net, &b.net) {
-            ensure!(one == other, "{} is in {one} features, {} in {other}: they cannot be compared", self.a.display(), self.b.display());
+        let (name_a, name_b) = (self.a.display(), self.b.display());
+        let refused = |problem: String| Err(anyhow!(problem)).needed();
+        if let (Some(one), Some(other)) = (&a.net, &b.net)
+            && one != other
+        {
+            return refused(format!("{name_a} is in {one} features, {name_b} in {other}: they cannot be compared"));
+        }
+        let [d, other] = [&a, &b].map(|side| side.moments.mean().len());
+        if d != other {
+            return refused(format!("{name_a} has {d} features, {name_b} has {other}: they cannot be compared"));
         }
         let net = a.net.clone().or(b.net.clone()).unwrap_or_else(|| "unnamed".into());
         if let Some(path) = &self.save {
             match (extension(path).as_str(), &a.features) {
                 ("npz", _) => statistics::write(path, &a.moments, &net)?,
-                ("safetensors", Some(features)) => features::write_features(path, &net, features)?,
-                _ => bail!("--save {}: expected .npz, or .safetensors where A's features are known", path.display()),
+                (_, Some(features)) => features::write_features(path, &net, features)?,
+                _ => return refused(format!("--save {}: {name_a} holds statistics, of which there are no features", path.display())),
             }
         }
-        let [d, other] = [&a, &b].map(|side| side.moments.mean().len());
-        if d != other {
-            let (a, b) = (self.a.display(), self.b.display());
-            return Err(anyhow!("{a} has {d} features, {b} has {other}: they cannot be compared")).needed();
-        }
-        let gaussian = Gaussian::of(&b.moments)?;
-        let fid = gaussian.distance(&a.moments)?;
+        let gaussian = Gaussian::of(&b.moments).with_context(|| name_b.to_string()).needed()?;
+        let fid = gaussian.distance(&a.moments).with_context(|| format!("{name_a} and {name_b}")).needed()?;
         let mut found = Vec::new();
         if self.all {
-            let (Some(samples), Some(real)) = (a.features, b.features) else {
-                bail!("--all needs features on both sides: a file of statistics holds none");
-            };
-            ensure!(samples.n().min(real.n()) >= FEWEST, "expected at least {FEWEST} images on each side");
+            for (name, side) in [(&name_a, &a), (&name_b, &b)] {
+                let n = side.features.as_ref().map(Features::n);
+                match n {
+                    None => return refused(format!("--all needs features on both sides: {name} holds statistics")),
+                    Some(n) if n < FEWEST => return refused(format!("{name}: expected at least {FEWEST} images for --all, got {n}")),
+                    Some(_) => {}
+                }
+            }
+            let (samples, real) = (a.features.context("looked at")?, b.features.context("looked at")?);
             let what = format!("{net} features; {} images", samples.n());
             // There is one reference here: it stands for both splits, and is shown once.
             let reference = Reference {
@@ -156,14 +168,17 @@ impl Fid {
         }
         match extension(path).as_str() {
             "npz" => {
-                if let Some(stored) = statistics::read(path)? {
+                let mut file = Npz::open(path).with_context(named)?;
+                if statistics::are_in(&file) {
+                    let stored = statistics::stored(&mut file).with_context(named)?;
                     return Ok(Side { moments: stored.moments, features: None, net: stored.features, n: stored.n });
                 }
-                let images = samples::read(path)?.with_context(|| {
-                    let found = Npz::open(path).map_or_else(|_| Vec::new(), |npz| npz.names()).join(", ");
-                    format!("{}: expected arrays mu and sigma (statistics) or arr_0 (images), found {found}", path.display())
-                })?;
-                self.of_images(&images.pixels, images.shape).with_context(named)
+                if samples::are_in(&file) {
+                    let images = samples::images(&mut file).with_context(named)?;
+                    return self.of_images(&images.pixels, images.shape).with_context(named);
+                }
+                let found = file.names().join(", ");
+                bail!("{}: expected arrays mu and sigma (statistics) or arr_0 (images), found {found}", path.display())
             }
             "safetensors" => match features::read_features(path)? {
                 Some((features, net)) => self.of_features(features, net).with_context(named),

@@ -9,7 +9,10 @@ use crate::store::submissions::submissions;
 use anyhow::Result;
 use std::collections::BTreeMap;
 #[cfg(feature = "report")]
-use {super::experiment::ExperimentArgs, crate::base::error::RunError, crate::base::text::print, crate::report, clap::Args};
+use {
+    super::experiment::ExperimentArgs, crate::base::error::RunError, crate::base::text::print, crate::report, clap::Args,
+    std::io::ErrorKind,
+};
 
 #[cfg(feature = "report")]
 #[derive(Debug, Args)]
@@ -26,7 +29,7 @@ impl Report {
         match loaded.leave().and_then(|()| report::write(experiment, jobs, store, data)) {
             Ok(text) => print(&text),
             // Results may belong to someone else: they can be read all the same.
-            Err(error) if matches!(RunError::of(&error), Some(RunError::Storage(_))) => {
+            Err(error) if is_for_others(&error) => {
                 eprintln!("{error:#}; only the table is shown");
                 print(&report::table(experiment, jobs, store)?);
             }
@@ -34,6 +37,14 @@ impl Report {
         }
         outcome(&loaded)
     }
+}
+
+/// Whether something could not be written because it is not this user's to write.
+#[cfg(feature = "report")]
+fn is_for_others(error: &anyhow::Error) -> bool {
+    let kinds = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem];
+    matches!(RunError::of(error), Some(RunError::Storage(inner))
+        if inner.chain().any(|part| part.downcast_ref::<std::io::Error>().is_some_and(|e| kinds.contains(&e.kind()))))
 }
 
 /// The report, and whether all jobs are there.
@@ -70,4 +81,20 @@ fn say(failed: &[(&Job, String)]) -> Exit {
         eprintln!("  {}: {reason}", job.id);
     }
     Exit::SomeJobsFailed
+}
+
+#[cfg(all(test, feature = "report"))]
+mod tests {
+    use super::*;
+
+    use crate::base::error::Meaning;
+    use anyhow::Context;
+
+    /// A full disk is no reason to leave an old page beside new results without a word.
+    #[test]
+    fn only_what_belongs_to_others_is_forgiven() {
+        let of = |kind: ErrorKind| Err::<(), _>(std::io::Error::from(kind)).context("x: cannot be written").stored().unwrap_err();
+        assert!(is_for_others(&of(ErrorKind::PermissionDenied)) && is_for_others(&of(ErrorKind::ReadOnlyFilesystem)));
+        assert!(!is_for_others(&of(ErrorKind::StorageFull)) && !is_for_others(&anyhow::anyhow!("x")));
+    }
 }

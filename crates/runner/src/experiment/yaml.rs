@@ -59,7 +59,7 @@ pub fn read(path: &Path) -> Result<Value, ConfigError> {
     let origin = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| ConfigError::new(&origin, "", format!("cannot be read: {e}")))?;
     match parse(&text, &origin)? {
-        Value::Null => Err(ConfigError::new(&origin, "", "expected keys and values, found nothing: the file is empty")),
+        Value::Null => Err(ConfigError::new(&origin, "", "expected keys and values, found nothing")),
         tree => Ok(tree),
     }
 }

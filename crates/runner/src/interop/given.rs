@@ -2,13 +2,16 @@
 
 use crate::base::atomic;
 use crate::base::error::Meaning;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ddpm_model::Engine;
 use ddpm_model::checkpoint::plain_bytes;
+use ddpm_model::interop::foreign;
 use ddpm_model::network::ImageShape;
 use ddpm_model::sampling::Walk;
 use ddpm_model::tensor::{DType, Device, Tensor, load};
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// Tensors of a safetensors file.
@@ -20,6 +23,12 @@ pub struct Given<'a> {
 impl<'a> Given<'a> {
     /// Reads all tensors of the safetensors file at `path`.
     pub fn read(path: &'a Path) -> Result<Given<'a>> {
+        let mut start = Vec::new();
+        let mut read = || File::open(path)?.take(64).read_to_end(&mut start);
+        read().with_context(|| format!("{}: cannot be read", path.display())).needed()?;
+        if let Some(what) = foreign(&start) {
+            return Err(anyhow!("{}: {what}", path.display())).needed();
+        }
         let tensors = load(path, &Device::Cpu).with_context(|| format!("{}: is not a safetensors file", path.display())).needed()?;
         Ok(Given { path, tensors })
     }

@@ -2,16 +2,13 @@
 //! beside them.
 
 use anyhow::{Context, Result, bail, ensure};
-use ddpm_model::interop::foreign;
+use ddpm_model::interop::{DENSEST, foreign};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
-
-/// The highest compression ratio that deflate can reach.
-const DENSEST: u64 = 1032;
 
 /// An archive that is open for reading.
 pub struct Npz {
@@ -83,12 +80,11 @@ impl Npz {
         name: &str,
         read: impl FnOnce(NpyFile<&mut dyn Read>, TypeChar, u64) -> Result<Vec<T>>,
     ) -> Result<Array<T>> {
-        let found = self.names().join(", ");
-        let mut member =
-            self.archive.by_name(&format!("{name}.npy")).with_context(|| format!("expected an array {name}, found {found}"))?;
-        // What the member can hold at most: its own word for it may be wrong.
-        let most = member.size().min(member.compressed_size().saturating_mul(DENSEST));
+        ensure!(self.has(name), "expected an array {name}, found {}", self.names().join(", "));
         let attempt = || -> Result<Array<T>> {
+            let mut member = self.archive.by_name(&format!("{name}.npy"))?;
+            // What the member can hold at most: its own word for it may be wrong.
+            let most = member.size().min(member.compressed_size().saturating_mul(DENSEST));
             let npy = NpyFile::new(&mut member as &mut dyn Read).context("is not a NumPy array")?;
             let DType::Plain(kind) = npy.dtype() else { bail!("expected numbers, got records: {}", npy.dtype().descr()) };
             let bytes = npy.shape().iter().try_fold(kind.size_field(), |n, d| n.checked_mul(*d));
@@ -96,6 +92,8 @@ impl Npz {
             ensure!(bytes.is_some_and(|n| n <= most), "has a shape of {shape:?}, which a file of this size cannot hold");
             let order = npy.order();
             let numbers = read(npy, kind.type_char(), kind.size_field())?;
+            // A member's checksum is compared where its end is read.
+            std::io::copy(&mut member, &mut std::io::sink()).context("is damaged")?;
             Ok(Array { numbers: if order == Order::Fortran { turned(&numbers, &shape) } else { numbers }, shape })
         };
         attempt().with_context(|| name.to_string())
@@ -198,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Every kind of number that NumPy has, in both byte orders; text and records are not numbers.
+    /// Whole numbers and floating-point numbers of every size that is in use, in both byte orders; text and complex numbers are refused.
     #[test]
     fn every_kind_of_number_is_read() {
         let dir = tempfile::tempdir().unwrap();
@@ -231,6 +229,27 @@ mod tests {
         assert!(format!("{:#}", other.bytes("a").unwrap_err()).contains("expected bytes (uint8), got"));
         let why = format!("{:#}", other.numbers("b").unwrap_err());
         assert!(why.contains("expected an array b, found a") && other.has("a") && !other.has("b"), "{why}");
+    }
+
+    /// A flipped bit anywhere in an array's numbers is found.
+    #[test]
+    fn damage_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let numbers: Vec<u8> = (0..100).collect();
+        archive(dir.path(), "a.npy", &npy("|u1", false, "(100,)", &numbers));
+        let path = dir.path().join("a.npz");
+        let good = std::fs::read(&path).unwrap();
+        assert_eq!(Npz::open(&path).unwrap().bytes("a").unwrap().numbers, numbers);
+        let stored = npy("|u1", false, "(100,)", &numbers);
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        writer.start_file("a.npy", SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored)).unwrap();
+        writer.write_all(&stored).unwrap();
+        let mut bytes = writer.finish().unwrap().into_inner();
+        let place = bytes.windows(4).position(|four| four == [50, 51, 52, 53]).unwrap();
+        bytes[place] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let why = format!("{:#}", Npz::open(&path).unwrap().bytes("a").unwrap_err());
+        assert!(why.starts_with("a: is damaged") && good != bytes, "{why}");
     }
 
     /// A header that promises more than any memory is refused before anything is asked for; a cut array is an error.

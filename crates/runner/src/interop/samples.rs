@@ -2,24 +2,19 @@
 
 use super::npz::Npz;
 use crate::base::data::Images;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use ddpm_model::network::ImageShape;
-use std::path::Path;
 
 /// The name that NumPy gives to an array without one.
 const ARRAY: &str = "arr_0";
 
-/// Reads the images of such a file; none where it holds no `arr_0`. Errors name the file and what is wrong with it.
-pub fn read(path: &Path) -> Result<Option<Images>> {
-    let named = || path.display().to_string();
-    let mut file = Npz::open(path).with_context(named)?;
-    if !file.has(ARRAY) {
-        return Ok(None);
-    }
-    images(&mut file).with_context(named).map(Some)
+/// Whether a file holds such images.
+pub fn are_in(file: &Npz) -> bool {
+    file.has(ARRAY)
 }
 
-fn images(file: &mut Npz) -> Result<Images> {
+/// Those of an open file. Errors name what is wrong.
+pub fn images(file: &mut Npz) -> Result<Images> {
     let array = file.bytes(ARRAY)?;
     let [n, height, width, channels] = array.shape[..] else { bail!("{ARRAY}: expected images [n, H, W, C], got {:?}", array.shape) };
     ensure!(
@@ -51,17 +46,18 @@ mod tests {
             atomic::write_with(&path, write).unwrap();
         };
         put(ARRAY, &[2, 2, 3, 1]);
-        let images = read(&path).unwrap().unwrap();
+        let read = || images(&mut Npz::open(&path).unwrap());
+        let images = read().unwrap();
         assert_eq!(
             (images.len(), images.shape, images.image(1)),
             (2, ImageShape { height: 2, width: 3, channels: 1 }, &[6, 7, 8, 9, 10, 11][..])
         );
         put("other", &[2, 2, 3, 1]);
-        assert!(read(&path).unwrap().is_none());
+        assert!(!are_in(&Npz::open(&path).unwrap()));
         for shape in [&[12][..], &[0, 2, 2, 3], &[1, 3, 2, 2], &[1, 2, 3, 1, 2]] {
             put(ARRAY, shape);
-            let why = format!("{:#}", read(&path).unwrap_err());
-            assert!(why.contains("samples_2x2x3x1.npz: arr_0: expected images"), "{why}");
+            let why = format!("{:#}", read().unwrap_err());
+            assert!(why.contains("arr_0: expected images"), "{why}");
         }
     }
 }

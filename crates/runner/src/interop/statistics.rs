@@ -1,7 +1,7 @@
 //! Means and covariances in NumPy's `.npz`, as pytorch-fid writes and reads them: arrays `mu` and `sigma`, and of our own the number of
 //! images and the protocol.
 
-use super::npz::{Npz, Writer};
+use super::npz::{Array, Npz, Writer};
 use crate::base::atomic;
 use crate::metrics::moments::Moments;
 use anyhow::{Context, Result, bail, ensure};
@@ -31,17 +31,19 @@ pub fn write(path: &Path, moments: &Moments, features: &str) -> Result<()> {
     })
 }
 
-/// Reads a file of pytorch-fid's layout; none where it holds no mean and covariance. Errors name the file and what is wrong with it.
-pub fn read(path: &Path) -> Result<Option<Stored>> {
+/// Reads a file of pytorch-fid's layout. Errors name the file and what is wrong with it.
+pub fn read(path: &Path) -> Result<Stored> {
     let named = || path.display().to_string();
-    let mut file = Npz::open(path).with_context(named)?;
-    if !file.has("mu") || !file.has("sigma") {
-        return Ok(None);
-    }
-    stored(&mut file).with_context(named).map(Some)
+    stored(&mut Npz::open(path).with_context(named)?).with_context(named)
 }
 
-fn stored(file: &mut Npz) -> Result<Stored> {
+/// Whether a file holds a mean and a covariance.
+pub fn are_in(file: &Npz) -> bool {
+    file.has("mu") && file.has("sigma")
+}
+
+/// Those of an open file. Errors name what is wrong.
+pub fn stored(file: &mut Npz) -> Result<Stored> {
     let (mu, sigma) = (file.numbers("mu")?, file.numbers("sigma")?);
     let dim = mu.numbers.len();
     ensure!(
@@ -61,8 +63,10 @@ fn stored(file: &mut Npz) -> Result<Stored> {
         }
     }
     // Other programs may have arrays of these names that mean something else: then nothing is known.
-    let n = file.numbers("n").ok().and_then(|n| n.numbers.first().map(|n| *n as usize)).filter(|n| *n > 1);
-    let features = file.bytes("features").ok().and_then(|text| String::from_utf8(text.numbers).ok());
+    let one = |array: Array<f64>| if let [n] = array.numbers[..] { Some(n) } else { None };
+    let n = file.numbers("n").ok().and_then(one).filter(|n| *n > 1.0 && n.fract() == 0.0).map(|n| n as usize);
+    let text = file.bytes("features").ok().filter(|text| text.shape.len() == 1).and_then(|text| String::from_utf8(text.numbers).ok());
+    let features = text.filter(|text| !text.is_empty() && !text.contains(char::is_control));
     Ok(Stored { moments: Moments::from_parts(n.unwrap_or(1 << 30), mean, sigma), n, features })
 }
 
@@ -77,7 +81,7 @@ mod tests {
         let rows: Vec<f32> = (0..60).map(|i| ((i * 37) % 11) as f32).collect();
         let moments = Moments::of(5, rows.chunks(5));
         write(&path, &moments, "some net").unwrap();
-        let stored = read(&path).unwrap().unwrap();
+        let stored = read(&path).unwrap();
         assert_eq!((stored.n, stored.features.as_deref()), (Some(12), Some("some net")));
         for i in 0..5 {
             assert_eq!(stored.moments.mean()[i], moments.mean()[i]);
@@ -102,7 +106,7 @@ mod tests {
             .unwrap();
         };
         put(&[("mu", &[2], &[0.0, 1.0])]);
-        assert!(read(&path).unwrap().is_none());
+        assert!(error().contains("expected an array sigma, found mu") && !are_in(&Npz::open(&path).unwrap()), "{}", error());
         put(&[("mu", &[2], &[0.0, 1.0]), ("sigma", &[3], &[1.0; 3])]);
         assert!(error().contains("a.npz: expected mu [d] and sigma [d, d]"), "{}", error());
         put(&[("mu", &[2], &[0.0, f64::NAN]), ("sigma", &[2, 2], &[1.0; 4])]);
@@ -111,8 +115,10 @@ mod tests {
         assert!(error().contains("not symmetric at [1, 0]"), "{}", error());
         // What `n` and `features` mean to others says nothing here.
         let sigma: (&str, &[usize], &[f64]) = ("sigma", &[2, 2], &[1.0, 0.5, 0.5, 1.0]);
-        put(&[("mu", &[2], &[0.0, 1.0]), sigma, ("n", &[1], &[-1.0]), ("features", &[1], &[2.5])]);
-        let stored = read(&path).unwrap().unwrap();
-        assert_eq!((stored.n, stored.features), (None, None));
+        for n in [&[-1.0][..], &[2.5], &[300.0, 5000.0]] {
+            put(&[("mu", &[2], &[0.0, 1.0]), sigma, ("n", &[n.len()], n), ("features", &[1], &[2.5])]);
+            let stored = read(&path).unwrap();
+            assert_eq!((stored.n, stored.features), (None, None), "{n:?}");
+        }
     }
 }

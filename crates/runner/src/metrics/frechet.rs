@@ -53,7 +53,9 @@ impl Gaussian {
         let means: f64 = self.mean.iter().zip(other.mean()).map(|(x, y)| (x - y).powi(2)).sum();
         let trace: f64 = (0..dim).map(|i| s[(i, i)]).sum();
         let squared = means + self.trace + trace - 2.0 * cross;
-        // A distance is not negative: what is below 0 is rounding.
+        // A distance is not negative: what is a little below 0 is rounding, and what is further was no covariance.
+        let size = means + self.trace.abs() + trace.abs();
+        ensure!(squared >= -1e-6 * size, "Fréchet distance: a covariance has negative variances: the distance would be {squared}");
         Ok(if squared < 0.0 { 0.0 } else { squared })
     }
 }

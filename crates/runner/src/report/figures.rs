@@ -4,6 +4,7 @@ use super::entry::Entry;
 use super::plot::{Axis, Bars, Chart, Line, Panel, both, shortened};
 use super::tables::Frames;
 use crate::base::atomic;
+use crate::base::text::file_name;
 use crate::experiment::Experiment;
 use crate::metrics::Metric;
 use crate::store::Store;
@@ -106,7 +107,7 @@ pub fn studies(dir: &Path, studies: &[Entry], store: &Store) -> Result<Drawn> {
             let from = store.run(&entry.record.id).join(&shown.file);
             // A picture that is gone is left out, as on the contact sheets.
             let Ok(bytes) = fs::read(&from) else { continue };
-            let path = format!("figures/{}-{}", entry.cell.label().replace(", ", "-").replace(' ', "-"), shown.file);
+            let path = format!("figures/{}-{}", file_name(&entry.cell.label().replace(", ", "-").replace(' ', "-"), 150), shown.file);
             atomic::write(&dir.join(&path), &bytes)?;
             drawn.push((path, format!("{}: {}", entry.cell.label(), shown.caption)));
         }

@@ -1,25 +1,42 @@
 //! Text in Markdown: what people wrote stands there as they wrote it.
 
-/// A text in a paragraph or in a table's cell: characters that would make a column, a tag, code or emphasis of it are escaped.
+/// A text in a paragraph: characters that would make a tag, code, emphasis or a link of it are escaped.
 pub fn text(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
+    let mut before: Option<char> = None;
     let mut rest = words.chars().peekable();
     while let Some(c) = rest.next() {
         match c {
-            '\\' | '|' | '*' | '`' => out.extend(['\\', c]),
+            '\\' | '*' | '`' | '~' => out.extend(['\\', c]),
+            // Behind a letter it begins nothing.
+            '_' if !before.is_some_and(char::is_alphanumeric) => out += "\\_",
+            // Only where a link could begin: `[1, 2]` reads well as it is.
+            '(' if before == Some(']') => out += "\\(",
             '<' => out += "&lt;",
             // Only where an entity could begin.
             '&' if rest.peek().is_some_and(|next| next.is_alphanumeric() || *next == '#') => out += "&amp;",
             '\n' | '\r' => out.push(' '),
             c => out.push(c),
         }
+        before = Some(c);
     }
     out
 }
 
-/// A line of a table.
+/// A picture under its caption.
+pub fn picture(caption: &str, path: &str) -> String {
+    let caption = text(caption);
+    let hidden = caption.replace('[', "\\[").replace(']', "\\]");
+    let encoded = |c: char| match c {
+        ' ' | '(' | ')' | '<' | '>' | '%' | '\\' | '#' | '?' | '"' => format!("%{:02X}", c as u32),
+        c => c.to_string(),
+    };
+    format!("\n{caption}\n\n![{hidden}]({})\n", path.chars().map(encoded).collect::<String>())
+}
+
+/// A line of a table, in whose cells a bar would end one.
 pub fn row<S: AsRef<str>>(cells: &[S]) -> String {
-    let cells: Vec<String> = cells.iter().map(|cell| text(cell.as_ref())).collect();
+    let cells: Vec<String> = cells.iter().map(|cell| text(cell.as_ref()).replace('|', "\\|")).collect();
     format!("| {} |\n", cells.join(" | "))
 }
 
@@ -35,9 +52,11 @@ mod tests {
 
     #[test]
     fn what_people_write_stands_as_they_wrote_it() {
-        assert_eq!(text("a < b & c > \"d\" | e"), "a &lt; b & c > \"d\" \\| e");
+        assert_eq!(text("a < b & c > \"d\" | e"), "a &lt; b & c > \"d\" | e");
         assert_eq!(text("&lt; &#60; *x* `y` \\\nz"), "&amp;lt; &amp;#60; \\*x\\* \\`y\\` \\\\ z");
         assert_eq!(text("1.26 ± 0.06, –, [0, 1], fixed_large"), "1.26 ± 0.06, –, [0, 1], fixed_large");
+        assert_eq!(text("_ours_ ~~x~~ [a](b) a_b [1](2"), "\\_ours_ \\~\\~x\\~\\~ [a]\\(b) a_b [1]\\(2");
+        assert_eq!(picture("a [b] <c>", "figures/a (b) #1.png"), "\na [b] &lt;c>\n\n![a \\[b\\] &lt;c>](figures/a%20%28b%29%20%231.png)\n");
         assert_eq!(row(&["a|b", "1"]), "| a\\|b | 1 |\n");
         assert_eq!(head(&["x", "FID ↓"], 1), "| x | FID ↓ |\n| --- | ---: |\n");
     }

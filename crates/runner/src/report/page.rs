@@ -52,7 +52,7 @@ impl Page<'_> {
         text += &self.effort();
         text += &self.blanks();
         text += "\nTables: `metrics`, `bounds`, `terms` and `curves` beside this page, as CSV and Parquet.\n\n## Pictures\n";
-        text.extend(self.drawn.iter().map(|(path, caption)| format!("\n{caption}\n\n![{caption}]({path})\n")));
+        text.extend(self.drawn.iter().map(|(path, caption)| markdown::picture(caption, path)));
         text
     }
 
@@ -60,6 +60,7 @@ impl Page<'_> {
     fn budget(&self) -> String {
         let configs = || self.experiment.cells.iter().map(|cell| &cell.config);
         let DatasetInfo { name, shape, train, .. } = self.data;
+        let name = markdown::text(name);
         format!(
             "- {train} training images of {name} ({}x{}, {} channels), {} steps of {} images, T = {}.\n",
             shape.height,
@@ -107,7 +108,7 @@ impl Page<'_> {
         let blank = |entry: &Entry| {
             let reason = entry.record.findings.as_ref().and_then(|f| f.blank.as_ref())?;
             let name = entry.job.study.as_ref().map_or("a study", Study::name);
-            Some(format!("- {name} of {}: a part is blank: {reason}.\n", entry.cell.label()))
+            Some(markdown::text(&format!("- {name} of {}: a part is blank: {reason}.", entry.cell.label())) + "\n")
         };
         self.studies.iter().filter_map(blank).collect()
     }

@@ -287,8 +287,8 @@ fn blank(notes: &mut Vec<String>, entries: &[Entry], cell_index: usize, metric: 
 /// The table in Markdown, with the notes and protocols under it.
 pub fn page(summary: &Summary) -> String {
     let rows: String = summary.rows.iter().map(|row| markdown::row(row)).collect();
-    let notes: String = summary.notes.iter().enumerate().map(|(i, note)| format!("\n[{}] {note}\n", i + 1)).collect();
-    let protocols: String = summary.protocols.iter().map(|p| format!("- {p}\n")).collect();
+    let notes: String = summary.notes.iter().enumerate().map(|(i, note)| format!("\n[{}] {}\n", i + 1, markdown::text(note))).collect();
+    let protocols: String = summary.protocols.iter().map(|p| format!("- {}\n", markdown::text(p))).collect();
     format!("{}{rows}{notes}\n{protocols}", markdown::head(&summary.headings, summary.axes))
 }
 

@@ -1,6 +1,7 @@
 //! Features of real images, kept in the store: they depend on the data set and the network, on no job.
 
 use crate::base::data::{Dataset, Images, sha256};
+use crate::base::text::file_name;
 use crate::interop::features::{read_keyed, write_keyed};
 use crate::metrics::features::FeatureNet;
 use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
@@ -17,7 +18,9 @@ pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &
     }
     let mut split = |name: &'static str, images: &Images| -> Result<SplitFeatures> {
         let key = sha256(format!("{} {name} {}", data.info.digest, net.name).as_bytes());
-        let path = store.map(|store| store.root().join("features").join(format!("{}-{name}-{}.safetensors", data.info.name, &key[..8])));
+        let path = store.map(|store| {
+            store.root().join("features").join(format!("{}-{name}-{}.safetensors", file_name(&data.info.name, 200), &key[..8]))
+        });
         if let Some(path) = path.as_ref().filter(|path| path.exists()) {
             match read_keyed(path, &key) {
                 Ok(features) => return SplitFeatures::of(name, features),

@@ -22,7 +22,7 @@ pub fn is_image(path: &Path) -> bool {
 }
 
 /// The image's shape and its pixels `[H, W, C]`, turned as its EXIF data say that it is to be seen. Grey images have one channel, all others
-/// three; transparency is dropped, and of 16 bits the upper 8 are kept. Errors name the file.
+/// three; transparency is dropped, and 16 bits are rounded to 8. Errors name the file.
 pub fn decode(path: &Path) -> Result<(ImageShape, Vec<u8>)> {
     let named = || path.display().to_string();
     let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;

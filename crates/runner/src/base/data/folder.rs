@@ -12,17 +12,17 @@ use std::path::{Path, PathBuf};
 /// How deep folders may lie in each other; one that leads back to itself by a link is deeper.
 const DEEPEST: usize = 16;
 
-/// More classes than labels can tell apart are none.
+/// Most classes: labels are bytes.
 const CLASSES: usize = 256;
 
 /// Loads the images of a folder and of those in it, in the order of their paths. Where all lie in subfolders, those of the first level are
-/// classes. `held_out` of them are held out, from each class in proportion, the last ones by name.
+/// classes, of which there may be 256; of more, none is kept, which is said. `held_out` of them are held out, from each class in proportion, the last ones by name.
 pub fn load(path: &Path, held_out: usize) -> Result<Dataset> {
     let mut found = Found::default();
     found.look(path, 0)?;
     let Found { mut images, left_out } = found;
     images.sort();
-    let left_out: Vec<String> = left_out.into_iter().map(|(what, n)| format!("{n} {what}")).collect();
+    let mut left_out: Vec<String> = left_out.into_iter().map(|(what, n)| format!("{n} {what}")).collect();
     if images.is_empty() {
         let beside = if left_out.is_empty() { String::new() } else { format!(" (there are: {})", left_out.join(", ")) };
         bail!("{}: expected {KINDS} images, found none{beside}", path.display());
@@ -35,6 +35,10 @@ pub fn load(path: &Path, held_out: usize) -> Result<Dataset> {
         bail!("{}: expected {shape}, as {} has, got {}", images[other].display(), images[0].display(), decoded[other].0);
     }
     let (classes, labels) = classes(path, &images);
+    let subfolders = labels.iter().max().map_or(0, |last| last + 1);
+    if subfolders > CLASSES {
+        left_out.push(format!("the names of {subfolders} subfolders, of which at most {CLASSES} can be classes"));
+    }
     let held = held(&labels, n, held_out);
     let split = |wanted: bool| {
         let of = || (0..n).filter(|i| held[*i] == wanted);
@@ -161,6 +165,15 @@ mod tests {
         let data = load(dir.path(), 3).unwrap();
         assert!(data.info.classes.is_empty() && data.train.labels.is_empty());
         assert_eq!((values(&data.train), values(&data.held_out)), (vec![7, 3, 4, 1], vec![2, 5, 6]));
+        // One class more than labels have room for.
+        let many = tempfile::tempdir().unwrap();
+        (0..=CLASSES).for_each(|class| picture(many.path(), &format!("{class:03}/0.png"), 3, class as u8));
+        let data = load(many.path(), 0).unwrap();
+        assert!(data.info.classes.is_empty() && data.train.labels.is_empty() && data.train.len() == 257);
+        assert_eq!(data.left_out, ["the names of 257 subfolders, of which at most 256 can be classes"]);
+        std::fs::remove_dir_all(many.path().join("256")).unwrap();
+        let data = load(many.path(), 0).unwrap();
+        assert_eq!((data.info.classes.len(), data.train.labels[255], data.left_out.len()), (256, 255, 0));
         std::os::unix::fs::symlink(dir.path(), dir.path().join("cat/back")).unwrap();
         assert!(load(dir.path(), 3).unwrap_err().to_string().contains("does a link lead back?"));
     }

@@ -9,7 +9,7 @@ mod script;
 pub use queue::{Element, is_there};
 pub use script::{Allocation, Places, text};
 
-use script::can_hold_output;
+use script::can_be_written;
 
 use super::executor::{Executor, JobGroup, groups};
 use crate::base::data::DatasetInfo;
@@ -19,7 +19,7 @@ use crate::experiment::Job;
 use crate::store::claim::Claim;
 use crate::store::submissions::{FOLDER, PLAN, plan, submissions};
 use crate::store::{Store, history};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use queue::Submitted;
 use std::collections::BTreeMap;
 use std::fs;
@@ -92,7 +92,8 @@ impl Slurm<'_> {
             } else if part.len() > 1 {
                 most = part.len() / 2;
             } else {
-                bail!("sbatch: the cluster takes no job array, not even of one element (MaxArraySize in its configuration)");
+                let problem = "sbatch: the cluster takes no job array, not even of one element (MaxArraySize in its configuration)";
+                return Err(anyhow!(problem)).needed();
             }
         }
         Ok(())
@@ -105,9 +106,9 @@ impl Slurm<'_> {
         let digest = blake3::hash(format!("{since} {} {}", std::process::id(), groups[0][0].id).as_bytes()).to_hex();
         let name = format!("ddpm-{}", &digest[..10]);
         let folder = root.join(FOLDER).join(&name);
-        if !can_hold_output(&folder) || self.program.to_str().is_none() {
+        if let Some(path) = [&folder, &self.program].into_iter().find(|path| !can_be_written(path)) {
             let problem = "Slurm cannot be told of a path with a backslash, a line break, or characters that are no UTF-8; choose another";
-            return Err(anyhow!("{}: {problem}", folder.display())).needed();
+            return Err(anyhow!("{}: {problem}", path.display())).needed();
         }
         let lines: Vec<String> = groups.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         atomic::write(&folder.join(PLAN), (lines.join("\n") + "\n").as_bytes())?;
@@ -115,7 +116,7 @@ impl Slurm<'_> {
         let script = folder.join("script.sh");
         atomic::write(&script, text(&name, groups.len(), self.allocation, at).as_bytes())?;
         let forget = || drop(fs::remove_dir_all(&folder));
-        match queue::submit(&script).inspect_err(|_| forget())? {
+        match queue::submit(&script, &self.allocation.overridden_by()).inspect_err(|_| forget())? {
             Submitted::Yes(number) => {
                 let array = number.map_or_else(|| format!("the array {name}"), |number| format!("job {number}"));
                 eprintln!("submitted {} elements as {array}; their output is in {}", groups.len(), folder.display());

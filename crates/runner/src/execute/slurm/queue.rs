@@ -90,9 +90,9 @@ pub enum Submitted {
     TooLarge,
 }
 
-/// Submits a script.
-pub fn submit(script: &Path) -> Result<Submitted> {
-    match patiently(|| said("sbatch", &["--parsable", &script.display().to_string()])) {
+/// Submits a script; variables of the environment that would override it are left out.
+pub fn submit(script: &Path, overriding: &[&str]) -> Result<Submitted> {
+    match patiently(|| said_without(overriding, "sbatch", &["--parsable", &script.display().to_string()])) {
         Ok(answer) => Ok(Submitted::Yes(number(&answer))),
         Err(why) if format!("{why:#}").contains("Invalid job array specification") => Ok(Submitted::TooLarge),
         Err(why) => Err(why),
@@ -147,8 +147,9 @@ const PASSING: [&str; 5] =
     ["Unable to contact slurm controller", "Socket timed out", "Connection refused", "Zero Bytes were transmitted", "temporarily"];
 
 /// Settings of `sbatch` in the environment that come before what a script says of itself.
-const OVERRIDES: [&str; 8] = [
+const OVERRIDES: [&str; 9] = [
     "SBATCH_ARRAY_INX",
+    "SBATCH_ERROR",
     "SBATCH_JOB_NAME",
     "SBATCH_OUTPUT",
     "SBATCH_OPEN_MODE",
@@ -159,9 +160,15 @@ const OVERRIDES: [&str; 8] = [
 ];
 
 fn said(program: &str, arguments: &[&str]) -> Result<String> {
+    said_without(&[], program, arguments)
+}
+
+fn said_without(variables: &[&str], program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     // A person's own settings would show other columns or fewer jobs, or make another array of the script.
-    let ours = |name: &str| ["SQUEUE_", "SACCT_"].iter().any(|prefix| name.starts_with(prefix)) || OVERRIDES.contains(&name);
+    let ours = |name: &str| {
+        ["SQUEUE_", "SACCT_"].iter().any(|prefix| name.starts_with(prefix)) || OVERRIDES.contains(&name) || variables.contains(&name)
+    };
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
         command.env_remove(name);
     }

@@ -118,6 +118,21 @@ impl Allocation {
     }
 }
 
+impl Allocation {
+    /// Variables of the environment that `sbatch` would put before what this asks for.
+    pub fn overridden_by(&self) -> Vec<&'static str> {
+        let of = [
+            (self.partition.is_some(), &["SBATCH_PARTITION"][..]),
+            (self.account.is_some(), &["SBATCH_ACCOUNT"]),
+            (self.time.is_some(), &["SBATCH_TIMELIMIT"]),
+            (self.memory.is_some(), &["SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU"]),
+            (self.gpus.is_some(), &["SBATCH_GPUS", "SBATCH_GPUS_PER_NODE", "SBATCH_GPUS_PER_TASK"]),
+            (self.cpus.is_some(), &["SBATCH_CPUS_PER_GPU"]),
+        ];
+        of.into_iter().filter(|(asked, _)| *asked).flat_map(|(_, names)| names.iter().copied()).collect()
+    }
+}
+
 /// Where things lie, all absolute.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
@@ -129,10 +144,10 @@ pub struct Places<'a> {
     pub folder: &'a Path,
 }
 
-/// Whether Slurm can be told to write its output into a folder of this name: a backslash anywhere in the name of a file turns its patterns
+/// Whether a path can stand in a script, and Slurm can write its output there: a backslash anywhere in the name of a file turns its patterns
 /// off, and so the element's index too.
-pub fn can_hold_output(folder: &Path) -> bool {
-    folder.to_str().is_some_and(|name| !name.chars().any(|c| c == '\\' || c.is_control()))
+pub fn can_be_written(path: &Path) -> bool {
+    path.to_str().is_some_and(|name| !name.chars().any(|c| c == '\\' || c.is_control()))
 }
 
 /// The script of an array of `elements` under the name `name`.
@@ -206,7 +221,7 @@ mod tests {
         let folder = Path::new("/r/a 100%j \"b\" $c 'd'/x");
         let script = text("n", 1, &Allocation::default(), Places { folder, ..at() });
         assert!(script.contains("#SBATCH --output=\"/r/a 100%%j \\\"b\\\" $c 'd'/x/%a.txt\"\n"), "{script}");
-        assert!(can_hold_output(folder) && !can_hold_output(Path::new("/r\\x")) && !can_hold_output(Path::new("/r\nx")));
+        assert!(can_be_written(folder) && !can_be_written(Path::new("/r\\x")) && !can_be_written(Path::new("/r\nx")));
     }
 
     #[test]

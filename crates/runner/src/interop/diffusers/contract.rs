@@ -18,8 +18,8 @@ pub enum Key {
         /// Their default.
         absent: Value,
     },
-    /// It has no influence on what is read here; the reason.
-    Idle(&'static str),
+    /// It has no influence on what is read here; the reason, and their default, of which nothing need be said.
+    Idle(&'static str, Value),
 }
 
 /// The keys of a class of diffusers.
@@ -40,7 +40,7 @@ fn implied(here: Value, absent: Value) -> Key {
 }
 
 /// What `EMAModel.save_pretrained` adds to a network's configuration.
-const AVERAGE: Key = Key::Idle("of diffusers' moving average");
+const AVERAGE: Key = Key::Idle("of diffusers' moving average", Value::Null);
 
 /// `UNet2DModel`.
 pub fn network() -> Contract {
@@ -56,7 +56,7 @@ pub fn network() -> Contract {
         ("dropout", Key::Used),
         ("center_input_sample", default(json!(false))),
         ("time_embedding_type", default(json!("positional"))),
-        ("time_embedding_dim", default(Value::Null)),
+        ("time_embedding_dim", Key::Used),
         ("freq_shift", implied(json!(1), json!(0))),
         ("flip_sin_to_cos", implied(json!(false), json!(true))),
         ("mid_block_type", default(json!("UNetMidBlock2D"))),
@@ -73,7 +73,7 @@ pub fn network() -> Contract {
         ("add_attention", default(json!(true))),
         ("class_embed_type", default(Value::Null)),
         ("num_class_embeds", default(Value::Null)),
-        ("num_train_timesteps", default(Value::Null)),
+        ("num_train_timesteps", Key::Idle("of learned time embeddings", Value::Null)),
         ("decay", AVERAGE),
         ("min_decay", AVERAGE),
         ("optimization_step", AVERAGE),
@@ -85,38 +85,41 @@ pub fn network() -> Contract {
     Contract { class: "UNet2DModel", keys }
 }
 
-/// What all schedulers that are read have.
-fn scheduler() -> Vec<(&'static str, Key)> {
-    const THRESHOLD: Key = Key::Idle("of thresholding, which is off");
-    vec![
+/// What all schedulers that are read have. A scheduler that was made from another's configuration keeps the other's keys.
+fn scheduler(own: [(&'static str, Key); 2]) -> Vec<(&'static str, Key)> {
+    let threshold = |value: f64| Key::Idle("of thresholding, which is off", json!(value));
+    let common = vec![
         ("num_train_timesteps", Key::Used),
         ("beta_start", Key::Used),
         ("beta_end", Key::Used),
         ("beta_schedule", Key::Used),
         ("prediction_type", Key::Used),
         ("clip_sample", Key::Used),
+        ("clip_sample_range", Key::Used),
         ("trained_betas", default(Value::Null)),
         ("predict_epsilon", default(json!(true))),
-        ("clip_sample_range", default(json!(1))),
         ("thresholding", default(json!(false))),
-        ("dynamic_thresholding_ratio", THRESHOLD),
-        ("sample_max_value", THRESHOLD),
+        ("dynamic_thresholding_ratio", threshold(0.995)),
+        ("sample_max_value", threshold(1.0)),
         ("rescale_betas_zero_snr", default(json!(false))),
         ("steps_offset", default(json!(0))),
-        // How a sub-sequence of the steps is chosen, which is said where the sampler is.
-        ("timestep_spacing", Key::Idle("of sampling in fewer steps")),
-        ("tensor_format", Key::Idle("of diffusers' first releases")),
-    ]
+        ("timestep_spacing", Key::Used),
+        ("skip_prk_steps", Key::Idle("of another scheduler", Value::Null)),
+        ("tensor_format", Key::Idle("of diffusers' first releases", json!("pt"))),
+    ];
+    [common, own.to_vec()].concat()
 }
 
 /// `DDPMScheduler`.
 pub fn ddpm() -> Contract {
-    Contract { class: "DDPMScheduler", keys: [scheduler(), vec![("variance_type", Key::Used)]].concat() }
+    let own = [("variance_type", Key::Used), ("set_alpha_to_one", Key::Idle("of another scheduler", json!(true)))];
+    Contract { class: "DDPMScheduler", keys: scheduler(own) }
 }
 
 /// `DDIMScheduler`.
 pub fn ddim() -> Contract {
-    Contract { class: "DDIMScheduler", keys: [scheduler(), vec![("set_alpha_to_one", default(json!(true)))]].concat() }
+    let own = [("variance_type", Key::Idle("of another scheduler", Value::Null)), ("set_alpha_to_one", default(json!(true)))];
+    Contract { class: "DDIMScheduler", keys: scheduler(own) }
 }
 
 impl Contract {
@@ -126,16 +129,16 @@ impl Contract {
             let Key::Implied { here, absent } = meaning else { continue };
             match reader.map.get(*key) {
                 Some(found) if same(&meant(key, found), here) => {}
-                None | Some(Value::Null) if same(absent, here) => {}
+                None if same(absent, here) => {}
                 None => return reader.wrong(key, format!("expected {here}, got nothing, which stands for {absent}")),
                 Some(found) => return reader.wrong(key, format!("expected {here}, got {found}")),
             }
         }
         let mut idle: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        // What is null is not set.
+        // A key of a later version that is null asks for nothing.
         for (key, value) in reader.map.iter().filter(|(key, value)| !key.starts_with('_') && !value.is_null()) {
             match self.keys.iter().find(|(known, _)| known == key) {
-                Some((_, Key::Idle(why))) => idle.entry(why).or_default().push(key),
+                Some((_, Key::Idle(why, default))) if !same(value, default) => idle.entry(why).or_default().push(key),
                 Some(_) => {}
                 None => {
                     let known: Vec<&str> = self.keys.iter().map(|(known, _)| *known).collect();
@@ -150,8 +153,8 @@ impl Contract {
 
 /// A value as it is meant: another word for the same function is that function.
 fn meant(key: &str, value: &Value) -> Value {
-    match (key, value.as_str()) {
-        ("act_fn", Some("swish")) => json!("silu"),
+    match (key, value.as_str().map(str::to_lowercase).as_deref()) {
+        ("act_fn", Some("swish" | "silu")) => json!("silu"),
         _ => value.clone(),
     }
 }
@@ -184,9 +187,16 @@ mod tests {
                 let result = check(&other);
                 match meaning {
                     Key::Used => assert!(result.unwrap().is_empty(), "{key}"),
-                    Key::Idle(why) => assert_eq!(result.unwrap(), [format!("{key} ({why})")]),
+                    Key::Idle(why, default) => {
+                        assert_eq!(result.unwrap(), [format!("{key} ({why})")]);
+                        other.insert(key.to_string(), default.clone());
+                        assert!(check(&other).unwrap().is_empty(), "{key}");
+                    }
                     Key::Implied { here, absent } => {
                         assert_eq!(result.unwrap_err().path, *key);
+                        // To diffusers null is a value like others.
+                        other.insert(key.to_string(), Value::Null);
+                        assert_eq!(check(&other).is_ok(), here.is_null(), "{key}");
                         other.remove(*key);
                         match check(&other) {
                             Ok(_) => assert!(same(here, absent), "{key}"),
@@ -204,7 +214,7 @@ mod tests {
             more.insert("_of_another_program".into(), json!(1));
             more.insert("not_set".into(), Value::Null);
             assert!(check(&more).unwrap().is_empty());
-            let idle: Vec<&str> = contract.keys.iter().filter(|(_, key)| matches!(key, Key::Idle(_))).map(|(key, _)| *key).collect();
+            let idle: Vec<&str> = contract.keys.iter().filter(|(_, key)| matches!(key, Key::Idle(..))).map(|(key, _)| *key).collect();
             idle.iter().for_each(|key| drop(more.insert(key.to_string(), json!(0.5))));
             let told = check(&more).unwrap().join(" ");
             assert!(idle.iter().all(|key| told.contains(key)), "{told}");

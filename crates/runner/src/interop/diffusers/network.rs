@@ -31,6 +31,11 @@ pub fn network(config: &Value, origin: &str) -> Result<Found, ConfigError> {
     let idle = contract.check(&reader)?;
     let widths = widths(&reader)?;
     let channels = widths[0];
+    // The authors': four times the first level's channels, which is what null stands for.
+    let embedded = reader.map.get("time_embedding_dim").filter(|dim| !dim.is_null());
+    if let Some(dim) = embedded.filter(|dim| dim.as_u64() != Some(4 * channels as u64)) {
+        return reader.wrong("time_embedding_dim", format!("expected null or {}, got {dim}", 4 * channels));
+    }
     let ((height, width), levels) = (size(&reader)?, widths.len());
     let down = attends(&reader, "down_block_types", "DownBlock2D", "AttnDownBlock2D", levels)?;
     let mut up = attends(&reader, "up_block_types", "UpBlock2D", "AttnUpBlock2D", levels)?;
@@ -117,6 +122,7 @@ pub fn config(network: &Network, image: ImageShape, out_channels: usize) -> Valu
     }
     let size = if image.height == image.width { json!(image.height) } else { json!([image.height, image.width]) };
     let own = [
+        ("time_embedding_dim", Value::Null),
         ("sample_size", size),
         ("in_channels", json!(image.channels)),
         ("out_channels", json!(out_channels)),
@@ -185,6 +191,8 @@ mod tests {
             ("dropout", json!("0.1")),
             ("norm_num_groups", json!(0)),
             ("act_fn", json!("gelu")),
+            ("time_embedding_dim", json!(128)),
+            ("mid_block_type", Value::Null),
             ("_class_name", json!("UNet2DConditionModel")),
             ("cross_attention_dim", json!(768)),
         ] {
@@ -207,11 +215,20 @@ mod tests {
         let expected = Network { groups: 32, dropout: 0.0, blocks: 2, ..net };
         let read = |map: &Map<String, Value>| network(&Value::Object(map.clone()), "c");
         assert_eq!(read(&map).unwrap().network, expected);
-        map.insert("act_fn".into(), json!("swish"));
+        map.insert("act_fn".into(), json!("Swish"));
+        map.insert("time_embedding_dim".into(), json!(512));
+        map.insert("num_train_timesteps".into(), json!(1000));
         map.insert("sample_size".into(), json!([32, 32]));
         map.insert("decay".into(), json!(0.9999));
         let found = read(&map).unwrap();
-        assert_eq!((found.network, found.image, found.idle), (expected, image, vec!["decay (of diffusers' moving average)".to_string()]));
+        assert_eq!(
+            (found.network, found.image, found.idle),
+            (
+                expected,
+                image,
+                ["decay (of diffusers' moving average)", "num_train_timesteps (of learned time embeddings)"].map(String::from).into()
+            )
+        );
         map.remove("norm_eps");
         let error = read(&map).unwrap_err();
         assert_eq!((error.path.as_str(), error.problem.as_str()), ("norm_eps", "expected 1e-6, got nothing, which stands for 0.00001"));

@@ -3,7 +3,8 @@
 use crate::base::error::ConfigError;
 use serde_json::{Map, Value};
 
-/// Reads keys of one JSON object, and complains with their names. A key that is absent or null has the default that is given with it.
+/// Reads keys of one JSON object, and complains with their names. A key that is absent has the default that is given with it;
+/// one that is null does not, as in diffusers.
 pub struct Reader<'a> {
     pub origin: &'a str,
     pub map: &'a Map<String, Value>,
@@ -22,13 +23,9 @@ impl<'a> Reader<'a> {
         Err(ConfigError::new(self.origin, key, problem))
     }
 
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
-    }
-
     /// A value of a type, by what JSON says of it.
     fn typed<T>(&self, key: &str, default: T, expected: &str, of: impl Fn(&'a Value) -> Option<T>) -> Result<T, ConfigError> {
-        match self.get(key) {
+        match self.map.get(key) {
             None => Ok(default),
             Some(value) => of(value).map_or_else(|| self.wrong(key, format!("expected {expected}, got {value}")), Ok),
         }
@@ -47,7 +44,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn count(&self, key: &str, default: Option<usize>) -> Result<usize, ConfigError> {
-        match (self.get(key), default) {
+        match (self.map.get(key), default) {
             (None, Some(default)) => Ok(default),
             (None, None) => self.wrong(key, "expected a positive number, got nothing".into()),
             (Some(value), _) => counted(value).map_or_else(|| self.wrong(key, format!("expected a positive number, got {value}")), Ok),
@@ -57,7 +54,7 @@ impl<'a> Reader<'a> {
     pub fn list(&self, key: &str) -> Result<&'a Vec<Value>, ConfigError> {
         match self.map.get(key).and_then(Value::as_array) {
             Some(list) if !list.is_empty() => Ok(list),
-            _ => self.wrong(key, "expected a list".into()),
+            _ => self.wrong(key, format!("expected a list, got {}", self.map.get(key).map_or("nothing".into(), Value::to_string))),
         }
     }
 }

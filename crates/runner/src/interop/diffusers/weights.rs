@@ -1,5 +1,6 @@
 //! The files of a folder that hold its weights, under the names that diffusers gives them.
 
+use crate::base::text::unmarked;
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::interop::Tensors;
 use serde_json::Value;
@@ -53,7 +54,10 @@ fn find(dir: &Path) -> Result<PathBuf> {
 fn is_variant(name: &str, format: &str) -> bool {
     let Some(rest) = name.strip_prefix(STEM) else { return false };
     let single = rest.strip_prefix('.').and_then(|rest| rest.strip_suffix(&format!(".{format}"))).is_some_and(|v| !v.contains("-of-"));
-    let index = rest.strip_prefix(&format!(".{format}.index.")).is_some_and(|rest| rest.ends_with(".json"));
+    // `.FORMAT.index.VARIANT.json`, and as it was called before: `.FORMAT.VARIANT.index.json`.
+    let index = rest
+        .strip_prefix(&format!(".{format}."))
+        .is_some_and(|rest| rest.strip_prefix("index.").is_some_and(|rest| rest.ends_with(".json")) || rest.ends_with(".index.json"));
     single || index
 }
 
@@ -65,7 +69,8 @@ fn list(dir: &Path) -> Result<BTreeSet<String>> {
 /// The files that an index names, each once.
 fn shards(index: &Path) -> Result<Vec<PathBuf>> {
     let named = || index.display().to_string();
-    let value: Value = serde_json::from_slice(&fs::read(index).with_context(named)?).with_context(named)?;
+    let text = fs::read_to_string(index).with_context(named)?;
+    let value: Value = serde_json::from_str(unmarked(&text)).with_context(named)?;
     let map = value["weight_map"].as_object().with_context(|| format!("{}: expected an object weight_map", index.display()))?;
     let mut files = BTreeSet::new();
     for (tensor, file) in map {
@@ -133,7 +138,7 @@ mod tests {
     /// The index of a variant's files, under both names that diffusers has given it.
     #[test]
     fn variants_may_be_in_several_files() {
-        for name in ["diffusion_pytorch_model.safetensors.index.fp16.json", "diffusion_pytorch_model.bin.index.fp16.json"] {
+        for name in ["diffusion_pytorch_model.safetensors.index.fp16.json", "diffusion_pytorch_model.bin.fp16.index.json"] {
             let dir = tempfile::tempdir().unwrap();
             put(dir.path(), "diffusion_pytorch_model.fp16-00001-of-00001.safetensors", &[("a", 1.0)]);
             let map = serde_json::json!({"weight_map": {"a": "diffusion_pytorch_model.fp16-00001-of-00001.safetensors"}});
