@@ -10,8 +10,10 @@ mod cluster;
 mod damage;
 mod disk;
 mod kills;
+mod memory;
 mod power;
 mod runners;
+mod small;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -43,7 +45,7 @@ pub enum Found {
 
 type Fault = (&'static str, &'static str, fn(Effort) -> Found);
 
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     ("kills", "kill -9 of a job, of the parent, of both", kills::kills),
     ("stop", "Ctrl-C once, twice", kills::stops),
     ("disk", "disk full", disk::full),
@@ -51,6 +53,7 @@ const FAULTS: [Fault; 9] = [
     ("power", "power cuts, at every call of an ablation", power::power),
     ("runners", "two runners, one store", runners::two),
     ("causes", "no memory, lost device, divergence", causes::causes),
+    ("memory", "a limit of memory", memory::limit),
     ("slurm", "drained node, cancelled, time limit, requeued, controller killed", cluster::slurm),
     ("overhead", "harness overhead", bench::overhead),
 ];

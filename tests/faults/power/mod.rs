@@ -5,6 +5,7 @@
 mod disk;
 mod record;
 
+use crate::small::Small;
 use crate::*;
 use ddpm_runner::plan::verify::verify;
 use ddpm_runner::store::Store;
@@ -13,66 +14,24 @@ use record::{Call, TRACED, calls};
 use std::collections::BTreeSet;
 use std::fs;
 
-/// An experiment that takes a tenth of a second, and where its results are.
-struct Question {
-    dir: tempfile::TempDir,
-}
+/// What is asked; its one figure is quickly drawn.
+const ASKED: &str = "{question: Which?, grid: {prediction: [eps, mu], variance: [fixed-small, fixed-large]}, figures: [training-loss]}";
 
-impl Question {
-    fn new() -> Question {
-        // In memory, where the system has such a place: thousands of states are written.
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let at = |name: &str| dir.path().join(name);
-        fs::create_dir(at("images")).unwrap();
-        for i in 0..40u32 {
-            let picture = image::GrayImage::from_fn(4, 4, |x, y| image::Luma([byte(i, y, x, 0)]));
-            picture.save(at(&format!("images/{i:02}.png"))).unwrap();
-        }
-        let base = format!(
-            "data: {{kind: folder, path: '{}', held_out: 12}}
-diffusion: {{timesteps: 4, schedule: {{kind: linear, beta_end: 0.3}}, prediction: eps, variance: fixed-large, objective: simple}}
-network: {{channels: 4, multipliers: [1], blocks: 1, attention: [], dropout: 0.0, groups: 4}}
-training: {{steps: 3, batch: 8, flip: false, precision: f32, optimiser: {{learning_rate: 1.0e-3, warmup_steps: 2, ema_decay: 0.3}}}}
-sampling: {{sampler: {{kind: ancestral}}, count: 10, batch: 10}}
-evaluation: {{held_out: 4, train: 4, batch: 8}}
-",
-            at("images").display()
-        );
-        fs::write(at("base.yaml"), base).unwrap();
-        let grid = "{question: Which?, grid: {prediction: [eps, mu], variance: [fixed-small, fixed-large]}, figures: [training-loss]}";
-        fs::write(at("grid.yaml"), grid).unwrap();
-        Question { dir }
-    }
+/// Two jobs at a time, with a checkpoint whenever one can be.
+const OFTEN: [&str; 4] = ["--jobs", "2", "--checkpoint-every", "0"];
 
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+/// The calls of an undisturbed run, or why they cannot be had.
+fn recorded(small: &Small, results: &Path) -> Result<Vec<Call>, String> {
+    let record = small.at("record");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-xx", "-s", "100000000", "-e", &format!("trace={TRACED}"), "-o"]).arg(&record);
+    strace.arg(env!("CARGO_BIN_EXE_ddpm")).args(small.words(results)).args(OFTEN).current_dir(root());
+    match strace.output() {
+        Ok(output) if record.exists() => expect(&output, 0),
+        Ok(output) => return Err(format!("strace does not run: {}", stderr(&output).trim())),
+        Err(_) => return Err("strace is not installed".into()),
     }
-
-    fn words(&self, results: &Path) -> Vec<String> {
-        let words = ["ablate", "GRID", "--base", "BASE", "--results", "RESULTS", "--jobs", "2", "--checkpoint-every", "0"];
-        let word = |word: &str| match word {
-            "GRID" => self.at("grid.yaml").display().to_string(),
-            "BASE" => self.at("base.yaml").display().to_string(),
-            "RESULTS" => results.display().to_string(),
-            word => word.to_string(),
-        };
-        words.into_iter().map(word).collect()
-    }
-
-    /// The calls of an undisturbed run, or why they cannot be had.
-    fn recorded(&self, results: &Path) -> Result<Vec<Call>, String> {
-        let record = self.at("record");
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-y", "-xx", "-s", "100000000", "-e", &format!("trace={TRACED}"), "-o"]).arg(&record);
-        strace.arg(env!("CARGO_BIN_EXE_ddpm")).args(self.words(results)).current_dir(root());
-        match strace.output() {
-            Ok(output) if record.exists() => expect(&output, 0),
-            Ok(output) => return Err(format!("strace does not run: {}", stderr(&output).trim())),
-            Err(_) => return Err("strace is not installed".into()),
-        }
-        Ok(calls(&fs::read_to_string(record).unwrap(), results))
-    }
+    Ok(calls(&fs::read_to_string(record).unwrap(), results))
 }
 
 /// The tables of a results folder.
@@ -180,9 +139,9 @@ fn essence(state: &State) -> String {
 
 /// Every state of a small ablation after a power cut.
 pub fn power(effort: Effort) -> Found {
-    let question = Question::new();
-    let (results, at) = (question.at("results"), question.at("after"));
-    let calls = match question.recorded(&results) {
+    let small = Small::new(ASKED);
+    let (results, at) = (small.at("results"), small.at("after"));
+    let calls = match recorded(&small, &results) {
         Ok(calls) => calls,
         Err(why) => return Found::NotHere(why),
     };
@@ -207,7 +166,7 @@ pub fn power(effort: Effort) -> Found {
             again += 1;
             let verified = run(&["store", "verify", "--results", at.to_str().unwrap()]);
             assert!([Some(0), Some(5)].contains(&verified.status.code()), "{}{}", stdout(&verified), stderr(&verified));
-            let output = ddpm().args(question.words(&at)).output().unwrap();
+            let output = ddpm().args(small.words(&at)).args(OFTEN).output().unwrap();
             expect(&output, 0);
             assert!(tables(&at) == expected, "tables differ after {:?}", told.said.lines().last());
         }

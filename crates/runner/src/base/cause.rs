@@ -19,7 +19,7 @@ pub enum Cause {
     Memory,
     /// The device did not answer.
     Device,
-    /// Killed from outside; on a cluster by the scheduler, on Linux perhaps for lack of memory.
+    /// Killed from outside; on a cluster by the scheduler.
     Killed,
     /// Anything else: a mistake of the program, a damaged file.
     Program,

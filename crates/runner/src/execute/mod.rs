@@ -5,6 +5,7 @@ mod local;
 mod process;
 mod screen;
 pub mod slurm;
+mod starved;
 
 pub use executor::{Executor, JobGroup, groups};
 pub use local::Local;

@@ -1,5 +1,6 @@
 //! One job in a process of its own, and what became of it.
 
+use super::starved::{self, OomKills};
 use crate::base::cause::{Cause, Failed};
 use crate::base::exit::Exit;
 use crate::base::stop;
@@ -32,6 +33,8 @@ pub enum Ended {
 /// job to stop, as a request to this process does.
 pub fn run(mut command: Command, job: &Job, mut look: impl FnMut(), give_up: impl Fn() -> bool) -> Result<Ended> {
     let program = command.get_program().to_os_string();
+    let kills = OomKills::here();
+    let before = kills.count();
     // A group of its own: Ctrl-C on the terminal reaches this process, which asks the job to stop.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -41,6 +44,7 @@ pub fn run(mut command: Command, job: &Job, mut look: impl FnMut(), give_up: imp
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("{}: cannot be started", program.display()))?;
+    starved::prefer(child.id());
     // Held open until the job is over: when this process ends, however it ends, the job's process sees that and ends too.
     // One that dies before it reads says so on stderr.
     let mut leash = child.stdin.take().expect("piped");
@@ -48,7 +52,7 @@ pub fn run(mut command: Command, job: &Job, mut look: impl FnMut(), give_up: imp
     let (said, errors) = listen(&mut child, &mut leash, &mut look, give_up);
     let status = child.wait()?;
     drop(leash);
-    Ok(verdict(status, &said, &errors))
+    Ok(verdict(status, &said, &errors, kills.count() > before))
 }
 
 /// Reads what the process says on stdout and stderr until it closes both.
@@ -78,7 +82,8 @@ fn listen(child: &mut Child, leash: &mut ChildStdin, look: &mut impl FnMut(), gi
 /// The word by which a job's process is asked to stop.
 pub const STOP: &str = "stop";
 
-fn verdict(status: ExitStatus, said: &str, errors: &str) -> Ended {
+/// What an end means. `starved` is whether the kernel has killed someone for lack of memory meanwhile.
+fn verdict(status: ExitStatus, said: &str, errors: &str, starved: bool) -> Ended {
     let is = |exit: Exit| status.code() == Some(exit as i32);
     if status.success() {
         return Ended::Over;
@@ -94,13 +99,15 @@ fn verdict(status: ExitStatus, said: &str, errors: &str) -> Ended {
         return Ended::Failed { cause, reason };
     }
     let last = errors.trim().lines().last().unwrap_or("it said nothing");
-    let cause = if errors.contains("memory allocation of") && errors.contains("failed") {
+    let killed = signal(status) == Some(9);
+    let cause = if killed && starved || errors.contains("memory allocation of") && errors.contains("failed") {
         Cause::Memory
     } else if signal(status).is_some_and(|signal| [9, 15].contains(&signal)) {
         Cause::Killed
     } else {
         Cause::Program
     };
+    let last = if killed && starved { "the kernel killed it for lack of memory" } else { last };
     Ended::Failed { cause, reason: format!("the job's process ended with {status}: {last}") }
 }
 
