@@ -111,7 +111,7 @@ fn outside(checkpoint: &Path, dir: &Path) {
     let wrong = Tensor::new(vec![41f32; 3], &Device::Cpu).unwrap();
     fs::write(&input, plain_bytes(&[("x".to_string(), x), ("t".to_string(), wrong)]).unwrap()).unwrap();
     assert!(stderr(&arguments(&input)).contains("expected whole steps in 1..=40, got 41"));
-    assert!(stderr(&arguments(&dir.join("none"))).contains("none: is not a safetensors file"));
+    assert!(stderr(&arguments(&dir.join("none"))).contains("none: cannot be read"));
 }
 
 fn features(path: &Path, n: usize, d: usize, shift: f32) {
@@ -149,17 +149,17 @@ fn sets_of_images_are_compared_or_refused() {
     assert!(all.contains("IS ↑ – these features come without class probabilities"), "{all}");
     let refused = |arguments: &[&str], a: &str, b: &str, words: &str| {
         let output = fid(arguments, a, b);
-        assert!(output.status.code() != Some(0) && stderr(&output).contains(words), "{words}: {}", stderr(&output));
+        assert!(output.status.code() == Some(5) && stderr(&output).contains(words), "{words}: {}", stderr(&output));
     };
-    refused(&["--all"], "a.npz", "b.safetensors", "a file of statistics holds none");
+    refused(&["--all"], "a.npz", "b.safetensors", "a.npz holds statistics");
     features(&path("wide.safetensors"), 40, 4, 0.0);
-    refused(&[], "a.safetensors", "wide.safetensors", "features of 3 and 4 numbers");
+    refused(&[], "a.safetensors", "wide.safetensors", "wide.safetensors has 4: they cannot be compared");
     features(&path("nan.safetensors"), 40, 3, f32::NAN);
     refused(&[], "nan.safetensors", "a.safetensors", "features are not finite");
     fs::write(path("cut.safetensors"), &fs::read(path("a.safetensors")).unwrap()[..200]).unwrap();
     refused(&[], "cut.safetensors", "a.safetensors", "cut.safetensors: is not a safetensors file");
     fs::create_dir(path("empty")).unwrap();
-    refused(&[], "empty", "a.safetensors", "expected more than the 0 images to hold out, found 0");
+    refused(&[], "empty", "a.safetensors", "empty: expected PNG, JPEG, WebP or BMP images, found none");
     refused(&[], "nowhere", "a.safetensors", "nowhere: is not there");
     fs::create_dir(path("mixed")).unwrap();
     for (name, side) in [("a.png", 28), ("b.png", 30)] {
