@@ -3,7 +3,7 @@
 use crate::base::data::DatasetInfo;
 use crate::base::error::{ConfigError, Meaning, RunError};
 use crate::base::text::wrapped;
-use crate::experiment::{Experiment, Job, doubts, jobs, paths};
+use crate::experiment::{Experiment, Job, jobs, paths, warnings};
 use crate::store::{Manifest, Store};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -120,7 +120,7 @@ impl ExperimentArgs {
 
     /// Reads the images, and names the jobs that they make.
     fn name_jobs(&self, experiment: &Experiment) -> Result<(DatasetInfo, Vec<(usize, Job)>)> {
-        doubts(experiment).iter().for_each(|doubt| eprint!("{}", wrapped(&format!("warning: {doubt}"))));
+        warnings(experiment).iter().for_each(|warning| eprint!("{}", wrapped(&format!("warning: {warning}"))));
         let source = &experiment.cells[0].config.data;
         if let Some(other) = experiment.cells.iter().find(|c| c.config.data != *source) {
             let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());

@@ -2,10 +2,10 @@
 
 mod executor;
 mod local;
+mod oom;
 mod process;
 mod screen;
 pub mod slurm;
-mod starved;
 
 pub use executor::{Executor, JobGroup, groups};
 pub use local::Local;

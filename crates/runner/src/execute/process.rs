@@ -1,6 +1,6 @@
 //! One job in a process of its own, and what became of it.
 
-use super::starved::{self, OomKills};
+use super::oom::{self, OomKills};
 use crate::base::cause::{Cause, Failed};
 use crate::base::exit::Exit;
 use crate::base::stop;
@@ -44,7 +44,7 @@ pub fn run(mut command: Command, job: &Job, mut look: impl FnMut(), give_up: imp
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("{}: cannot be started", program.display()))?;
-    starved::prefer(child.id());
+    oom::prefer(child.id());
     // Held open until the job is over: when this process ends, however it ends, the job's process sees that and ends too.
     // One that dies before it reads says so on stderr.
     let mut leash = child.stdin.take().expect("piped");
@@ -82,8 +82,8 @@ fn listen(child: &mut Child, leash: &mut ChildStdin, look: &mut impl FnMut(), gi
 /// The word by which a job's process is asked to stop.
 pub const STOP: &str = "stop";
 
-/// What an end means. `starved` is whether the kernel has killed someone for lack of memory meanwhile.
-fn verdict(status: ExitStatus, said: &str, errors: &str, starved: bool) -> Ended {
+/// What an end means. `oom` is whether the kernel has killed someone for lack of memory meanwhile.
+fn verdict(status: ExitStatus, said: &str, errors: &str, oom: bool) -> Ended {
     let is = |exit: Exit| status.code() == Some(exit as i32);
     if status.success() {
         return Ended::Over;
@@ -100,14 +100,14 @@ fn verdict(status: ExitStatus, said: &str, errors: &str, starved: bool) -> Ended
     }
     let last = errors.trim().lines().last().unwrap_or("it said nothing");
     let killed = signal(status) == Some(9);
-    let cause = if killed && starved || errors.contains("memory allocation of") && errors.contains("failed") {
+    let cause = if killed && oom || errors.contains("memory allocation of") && errors.contains("failed") {
         Cause::Memory
     } else if signal(status).is_some_and(|signal| [9, 15].contains(&signal)) {
         Cause::Killed
     } else {
         Cause::Program
     };
-    let last = if killed && starved { "the kernel killed it for lack of memory" } else { last };
+    let last = if killed && oom { "the kernel killed it for lack of memory" } else { last };
     Ended::Failed { cause, reason: format!("the job's process ended with {status}: {last}") }
 }
 

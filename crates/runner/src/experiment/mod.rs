@@ -1,7 +1,6 @@
 //! What is asked: a grid file over a base becomes checked configurations, and these jobs.
 
 mod config;
-mod doubts;
 mod expand;
 mod grid;
 mod job;
@@ -11,10 +10,10 @@ pub mod schema;
 pub mod strict;
 mod study;
 mod suggest;
+mod warnings;
 pub mod yaml;
 
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
-pub use doubts::doubts;
 pub use expand::{Cell, MAX_JOBS, agrees_with, brief, published, studies};
 pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
@@ -22,3 +21,4 @@ pub(crate) use job::tiny;
 pub use job::{FORMAT, Job, asked, jobs};
 pub use load::{Experiment, base_file};
 pub use study::{MIXTURES, Study};
+pub use warnings::warnings;

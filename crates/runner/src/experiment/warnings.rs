@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 const FIRST_WEIGHTS: f64 = 0.1;
 
 /// Sentences about an experiment's cells; each names its cells where it is not about all.
-pub fn doubts(experiment: &Experiment) -> Vec<String> {
+pub fn warnings(experiment: &Experiment) -> Vec<String> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for cell in &experiment.cells {
-        for doubt in of_cell(cell) {
-            found.entry(doubt).or_default().push(cell.label());
+        for warning in of_cell(cell) {
+            found.entry(warning).or_default().push(cell.label());
         }
     }
     let all = experiment.cells.len();
-    let named = |(doubt, cells): (String, Vec<String>)| match cells.len() == all {
-        true => doubt,
-        false => format!("{doubt} (in the cells {})", cells.join("; ")),
+    let named = |(warning, cells): (String, Vec<String>)| match cells.len() == all {
+        true => warning,
+        false => format!("{warning} (in the cells {})", cells.join("; ")),
     };
     found.into_iter().map(named).collect()
 }
@@ -57,7 +57,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let base = root.join("experiments/bases/fashion-cpu.yaml");
         let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
-        doubts(&Experiment::read(&path, base.to_str(), &sets).unwrap())
+        warnings(&Experiment::read(&path, base.to_str(), &sets).unwrap())
     }
 
     /// Each at its limit: an average that is a tenth of the first weights, a warm-up that ends with the training.
@@ -70,6 +70,6 @@ mod tests {
         let found = told("{steps: [99, 100]}", &["training.optimiser.ema_decay=0"]);
         assert!(found.len() == 1 && found[0].ends_with("comes to 1.96e-3 and not to 2.00e-3 (in the cells 99)"), "{found:?}");
         let both = told("{steps: [10]}", &[]);
-        assert!(both.len() == 2 && both.iter().all(|doubt| !doubt.contains("in the cells")), "{both:?}");
+        assert!(both.len() == 2 && both.iter().all(|warning| !warning.contains("in the cells")), "{both:?}");
     }
 }
