@@ -83,10 +83,6 @@ fn set(path: PathBuf, key: &str, value: Value) {
     fs::write(path, config.to_string()).unwrap();
 }
 
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
 fn import(dir: &Path, out: &Path) -> Output {
     run(&["import", "diffusers", text(dir), "-o", text(out)])
 }

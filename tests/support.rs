@@ -35,6 +35,10 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
 /// The jobs of a grid on the smoke base with `sets`, as `plan --json` lists them.
 pub fn jobs(grid: &str, sets: &[&str]) -> Vec<Value> {
     // A results folder that is not there: the tests do not depend on what was run before.

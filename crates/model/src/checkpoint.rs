@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::parameters::{Parameter, Weights};
 use crate::train_state::{ROWS, TrainState};
 use candle_core::{DType, Device, Tensor};
+use half::f16;
 use safetensors::tensor::{Metadata, TensorInfo, TensorView, View};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::borrow::Cow;
@@ -14,7 +15,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufWriter, Write};
 
 /// The rows of a [`TrainState`] by their prefix in a file.
-const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", "ema"];
+const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", AVERAGE];
+
+/// The prefix of the moving average of the weights.
+const AVERAGE: &str = "ema";
 
 /// The only key of the file's own metadata: the digest, a line feed, the description.
 const METADATA: &str = "ddpm";
@@ -103,6 +107,25 @@ fn named<'a, 'b>(entries: &'a [Entry<'b>]) -> impl Iterator<Item = (&'a str, &'a
     entries.iter().map(|e| (e.name.as_str(), e))
 }
 
+/// The bytes of a file with the moving average alone, in half precision (11 bits of significand): an eighth of a checkpoint. Fails where
+/// a weight is beyond half precision's largest number, 65504.
+pub fn average_bytes(parameters: &[Parameter], average: &[f32], description: &str) -> Result<Vec<u8>> {
+    let mut rest = average;
+    let mut entries = Vec::with_capacity(parameters.len());
+    for p in parameters {
+        let (now, later) = rest.split_at(p.len());
+        let halves: Vec<f16> = now.iter().map(|weight| f16::from_f32(*weight)).collect();
+        let name = format!("{AVERAGE}.{}", p.name);
+        if let Some(at) = halves.iter().position(|half| !half.is_finite()) {
+            return Err(Error::Checkpoint { problem: format!("tensor {name}: {} does not fit half precision", now[at]) });
+        }
+        let bytes = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+        entries.push(Entry { name, dtype: Dtype::F16, shape: p.shape.clone(), bytes: Cow::Owned(bytes) });
+        rest = later;
+    }
+    Ok(safetensors::serialize(named(&entries), Some(metadata(description, &entries)))?)
+}
+
 /// A file's bytes: `tensors` in f32 (bytes stay bytes), and a description of them.
 pub fn to_bytes(tensors: &[(String, Tensor)], description: &str) -> Result<Vec<u8>> {
     let entries = entries(tensors)?;
@@ -166,17 +189,17 @@ pub fn from_bytes(bytes: &[u8], expected: &[(String, Vec<usize>)]) -> Result<Vec
     let tensor = |(view, (_, shape)): (TensorView, &(String, Vec<usize>))| {
         Ok(Tensor::from_vec(numbers(view.data()).collect::<Vec<_>>(), shape.as_slice(), &Device::Cpu)?)
     };
-    views(&SafeTensors::deserialize(bytes)?, expected)?.into_iter().zip(expected).map(tensor).collect()
+    views(&SafeTensors::deserialize(bytes)?, expected, Dtype::F32)?.into_iter().zip(expected).map(tensor).collect()
 }
 
-fn views<'a>(file: &SafeTensors<'a>, expected: &[(String, Vec<usize>)]) -> Result<Vec<TensorView<'a>>> {
+fn views<'a>(file: &SafeTensors<'a>, expected: &[(String, Vec<usize>)], dtype: Dtype) -> Result<Vec<TensorView<'a>>> {
     let mut left: BTreeMap<String, TensorView> = file.tensors().into_iter().collect();
     let mut found = Vec::with_capacity(expected.len());
     for (name, shape) in expected {
         let problem = |problem: String| Err(Error::Checkpoint { problem });
         let Some(view) = left.remove(name) else { return problem(format!("tensor {name} is missing")) };
-        if view.shape() != shape.as_slice() || view.dtype() != Dtype::F32 {
-            return problem(format!("tensor {name}: expected {shape:?} in F32, got {:?} in {:?}", view.shape(), view.dtype()));
+        if view.shape() != shape.as_slice() || view.dtype() != dtype {
+            return problem(format!("tensor {name}: expected {shape:?} in {dtype:?}, got {:?} in {:?}", view.shape(), view.dtype()));
         }
         found.push(view);
     }
@@ -219,13 +242,29 @@ pub fn read_u8(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
 
 /// The rows that [`write_state`] wrote.
 pub fn read_state(bytes: &[u8], parameters: &[Parameter]) -> Result<TrainState> {
-    let names: Vec<(String, Vec<usize>)> =
-        PREFIXES.iter().flat_map(|prefix| parameters.iter().map(move |p| (format!("{prefix}.{}", p.name), p.shape.clone()))).collect();
+    let names: Vec<(String, Vec<usize>)> = PREFIXES.iter().flat_map(|prefix| prefixed(prefix, parameters)).collect();
     let file = SafeTensors::deserialize(bytes)?;
-    let views = views(&file, &names)?;
+    let views = views(&file, &names, Dtype::F32)?;
     let mut parts = views.chunks_exact(parameters.len());
     let mut row = || parts.next().into_iter().flatten().flat_map(|view| numbers(view.data())).collect();
     Ok(TrainState { theta: row(), m: row(), v: row(), ema: row() })
+}
+
+/// The moving average in a file of [`average_bytes`]; none where the file holds more.
+pub fn read_average(bytes: &[u8], parameters: &[Parameter]) -> Result<Option<Vec<f32>>> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let ours = format!("{AVERAGE}.");
+    if !file.names().iter().all(|name| name.starts_with(&ours)) {
+        return Ok(None);
+    }
+    let views = views(&file, &prefixed(AVERAGE, parameters).collect::<Vec<_>>(), Dtype::F16)?;
+    let halves = |view: TensorView<'_>| view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect::<Vec<_>>();
+    Ok(Some(views.into_iter().flat_map(halves).collect()))
+}
+
+/// Names and shapes of the parameters' numbers in a row.
+fn prefixed<'a>(prefix: &'a str, parameters: &'a [Parameter]) -> impl Iterator<Item = (String, Vec<usize>)> + 'a {
+    parameters.iter().map(move |p| (format!("{prefix}.{}", p.name), p.shape.clone()))
 }
 
 /// Weights alone, under their own names.

@@ -46,6 +46,30 @@ fn rows_stand_under_their_names() {
     }
 }
 
+/// An eighth of the bytes; each weight is the nearest in half precision, under its own name; and a whole checkpoint is no average.
+#[test]
+fn an_average_comes_back_in_half_precision() {
+    let (unet, training, whole) = saved();
+    let average = &training.state().ema;
+    let bytes = average_bytes(unet.parameters(), average, "{}").unwrap();
+    assert_eq!(description(&bytes).unwrap().as_deref(), Some("{}"));
+    let nearest: Vec<f32> = average.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect();
+    assert!(nearest.iter().zip(average).any(|(half, w)| half != w), "nothing was rounded");
+    assert_eq!(read_average(&bytes, unet.parameters()).unwrap().unwrap(), nearest);
+    assert_eq!(read_f32(&bytes, &format!("ema.{}", unet.parameters()[1].name)).unwrap(), {
+        let [first, second] = [0, 1].map(|i| unet.parameters()[i].len());
+        &nearest[first..first + second]
+    });
+    assert!(read_average(&whole, unet.parameters()).unwrap().is_none());
+    let error = |parameters: &[_]| read_average(&bytes, parameters).unwrap_err().to_string();
+    assert!(error(&unet.parameters()[1..]).contains("belong to no parameter"));
+    assert!(read_state(&bytes, unet.parameters()).unwrap_err().to_string().contains("is missing"));
+    let mut large = average.clone();
+    large[unet.parameters()[0].len()] = 65_520.0;
+    let why = average_bytes(unet.parameters(), &large, "{}").unwrap_err().to_string();
+    assert!(why.contains(&format!("ema.{}: 65520 does not fit", unet.parameters()[1].name)), "{why}");
+}
+
 /// Other programs store features and noise in other types.
 #[test]
 fn numbers_of_every_floating_point_type_are_read() {

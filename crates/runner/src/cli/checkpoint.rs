@@ -4,12 +4,13 @@ use crate::base::data::Dataset;
 use crate::base::device::Device;
 use crate::base::error::Meaning;
 use crate::experiment::{Config, paths};
-use crate::store::{CheckpointMeta, checkpoints};
+use crate::store::{CheckpointMeta, checkpoints, pretrained};
 use anyhow::{Context, Result, anyhow};
 use ddpm_model::interop::foreign;
 use ddpm_model::network::ImageShape;
 use ddpm_model::train_state::TrainState;
-use ddpm_model::{Engine, checkpoint};
+use ddpm_model::{Engine, UNet, checkpoint};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// A checkpoint, ready to be used.
@@ -20,10 +21,22 @@ pub struct Opened {
     pub engine: Engine,
 }
 
-/// Reads a checkpoint, with `sets` overriding its configuration: its metadata, the shape of its images, and the training state.
-pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape, TrainState)> {
+/// A checkpoint as it was read: a training's, of [`checkpoint::average_bytes`], or one that comes with the program.
+pub struct Stored {
+    pub meta: CheckpointMeta,
+    pub shape: ImageShape,
+    pub unet: UNet,
+    origin: String,
+    bytes: Cow<'static, [u8]>,
+}
+
+/// Reads a checkpoint, with `sets` overriding its configuration.
+pub fn read(path: &Path, sets: &[String]) -> Result<Stored> {
     let origin = path.display().to_string();
-    let bytes = std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).needed()?;
+    let bytes = match pretrained(path)? {
+        Some(bytes) => Cow::Borrowed(bytes),
+        None => Cow::Owned(std::fs::read(path).with_context(|| format!("{origin}: cannot be read")).needed()?),
+    };
     if let Some(what) = foreign(&bytes) {
         return Err(anyhow!("{origin}: {what}")).needed();
     }
@@ -37,14 +50,39 @@ pub fn read(path: &Path, sets: &[String]) -> Result<(CheckpointMeta, ImageShape,
     let shape = meta.image.map_or_else(|| meta.config.data.image(), Ok)?;
     meta.config.check_network(&origin, shape)?;
     let unet = meta.config.unet(shape);
-    let state = checkpoint::read_state(&bytes, unet.parameters()).with_context(|| origin.clone()).needed()?;
-    Ok((meta, shape, state))
+    Ok(Stored { meta, shape, unet, origin, bytes })
+}
+
+impl Stored {
+    /// The moving average of the weights.
+    pub fn average(&self) -> Result<Vec<f32>> {
+        let alone = checkpoint::read_average(&self.bytes, self.unet.parameters());
+        match alone.with_context(|| self.origin.clone()).needed()? {
+            Some(average) => Ok(average),
+            None => Ok(self.state()?.ema),
+        }
+    }
+
+    /// The weights as trained; a file with their average alone has none.
+    pub fn weights(&self) -> Result<Vec<f32>> {
+        let alone = checkpoint::read_average(&self.bytes, self.unet.parameters())?;
+        if alone.is_some() {
+            return Err(anyhow!("{}: holds the moving average of the weights alone; leave out --raw", self.origin)).needed();
+        }
+        Ok(self.state()?.theta)
+    }
+
+    fn state(&self) -> Result<TrainState> {
+        checkpoint::read_state(&self.bytes, self.unet.parameters()).with_context(|| self.origin.clone()).needed()
+    }
 }
 
 /// Reads a checkpoint and makes its network ready.
 pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
-    let (meta, shape, state) = read(path, sets)?;
-    let engine = Device::here().engine(&meta.config.unet(shape), meta.config.training.precision)?.load(state.ema);
+    let stored = read(path, sets)?;
+    let average = stored.average()?;
+    let Stored { meta, shape, unet, .. } = stored;
+    let engine = Device::here().engine(&unet, meta.config.training.precision)?.load(average);
     Ok(Opened { meta, shape, engine })
 }
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 pub struct Eval {
     #[command(subcommand)]
     part: Option<Part>,
-    /// The checkpoint of a training
+    /// The checkpoint of a training, or pretrained:fashion
     #[arg(required = true)]
     checkpoint: Option<PathBuf>,
     /// How many images; as many as the checkpoint's evaluation says, or there are, where absent
@@ -49,7 +49,7 @@ pub struct Eval {
 enum Part {
     /// The network's output for given images and steps
     Forward {
-        /// The checkpoint of a training
+        /// The checkpoint of a training, or pretrained:fashion
         #[arg(long)]
         checkpoint: PathBuf,
         /// A safetensors file: `x` [B, H, W, C] and `t` [B], 1 to T

@@ -1,6 +1,6 @@
 //! `ddpm fid`: scores between two sets of images, whatever they come as.
 
-use crate::base::data::folder;
+use crate::base::data::{DataSource, folder};
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::text::{number, print};
@@ -14,6 +14,7 @@ use crate::metrics::moments::Moments;
 use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
 use crate::metrics::score::{Effort, scores};
 use crate::stages;
+use crate::store::pretrained;
 use crate::store::progress::Reporter;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -24,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct Fid {
-    /// Samples: a folder of images, a checkpoint (which then makes them), statistics (.npz with `mu` and `sigma`), images of
-    /// guided-diffusion (.npz with `arr_0` [n, H, W, C]), or features (.safetensors with a tensor `features` [n, d], and `probabilities`
-    /// [n, classes] for the inception score)
+    /// Samples: a folder of images, a checkpoint or pretrained:fashion (which then makes them), fashion-mnist (its training images),
+    /// statistics (.npz with `mu` and `sigma`), images of guided-diffusion (.npz with `arr_0` [n, H, W, C]), or features (.safetensors with
+    /// a tensor `features` [n, d], and `probabilities` [n, classes] for the inception score)
     a: PathBuf,
     /// Reference: the same kinds
     b: PathBuf,
@@ -158,6 +159,15 @@ impl Fid {
 
     fn side(&self, path: &Path) -> Result<Side> {
         let named = || path.display().to_string();
+        if pretrained(path)?.is_some() {
+            return self.of_checkpoint(path);
+        }
+        // The one set that is known by its name alone.
+        let embedded = DataSource::FashionMnist {};
+        if path.as_os_str() == embedded.kind() && !path.exists() {
+            let data = embedded.load()?;
+            return self.of_images(&data.train.pixels, data.info.shape).with_context(named);
+        }
         ensure!(path.exists(), "{}: is not there", path.display());
         if path.is_dir() {
             let data = folder::load(path, 0)?;
@@ -182,19 +192,22 @@ impl Fid {
             }
             "safetensors" => match features::read_features(path)? {
                 Some((features, net)) => self.of_features(features, net).with_context(named),
-                None => {
-                    let mut opened = super::checkpoint::open(path, &[])?;
-                    let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
-                    let sampling = SamplingConfig { count: self.samples as usize, ..config.sampling.clone() };
-                    let (made, _) = stages::sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
-                    if let Some(problem) = made.problem() {
-                        bail!("{}: {problem}", path.display());
-                    }
-                    self.of_images(&made.bytes, opened.shape).with_context(named)
-                }
+                None => self.of_checkpoint(path),
             },
             _ => bail!("{}: expected a folder, .npz or .safetensors", path.display()),
         }
+    }
+
+    /// Of the samples that a checkpoint makes.
+    fn of_checkpoint(&self, path: &Path) -> Result<Side> {
+        let mut opened = super::checkpoint::open(path, &[])?;
+        let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
+        let sampling = SamplingConfig { count: self.samples as usize, ..config.sampling.clone() };
+        let (made, _) = stages::sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut Reporter::silent())?;
+        if let Some(problem) = made.problem() {
+            bail!("{}: {problem}", path.display());
+        }
+        self.of_images(&made.bytes, opened.shape).with_context(|| path.display().to_string())
     }
 
     fn of_images(&self, bytes: &[u8], shape: ImageShape) -> Result<Side> {

@@ -6,11 +6,12 @@ mod checkpoint;
 mod checkup;
 mod classifier;
 mod data;
-mod diffusers;
 mod doctor;
 mod eval;
 mod experiment;
+mod export;
 mod fid;
+mod import;
 mod local;
 mod plan;
 mod rank;
@@ -68,9 +69,9 @@ enum Command {
     /// Measure the bits/dim of a checkpoint
     Eval(eval::Eval),
     /// Make a checkpoint from another program's
-    Import(diffusers::Import),
-    /// Make another program's files from a checkpoint
-    Export(diffusers::Export),
+    Import(import::Import),
+    /// Make other files from a checkpoint: another program's, or its average weights alone
+    Export(export::Export),
     /// Compare two sets of images: FID, and with --all every other score
     Fid(fid::Fid),
     /// Verify and describe a data set, or fetch the Inception weights

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct Sample {
-    /// The checkpoint of a training
+    /// The checkpoint of a training, or pretrained:fashion, which comes with the program
     checkpoint: PathBuf,
     /// How many images
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]

@@ -1,12 +1,12 @@
-//! `ddpm import` and `ddpm export`: checkpoints of diffusers.
+//! `ddpm import`: a checkpoint from one of diffusers.
 
+use crate::base::atomic;
 use crate::base::data::sha256;
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::text::{print, unmarked, wrapped};
-use crate::base::{atomic, json};
 use crate::experiment::{Config, RawConfig, base_file, yaml};
-use crate::interop::diffusers::{self as theirs, WEIGHTS};
+use crate::interop::diffusers as theirs;
 use crate::store::{CheckpointMeta, FORMAT};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -38,26 +38,6 @@ enum From {
         /// The base that gives what the folder does not say: data set, training, evaluation [default: the paper's settings]
         #[arg(long)]
         base: Option<String>,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct Export {
-    #[command(subcommand)]
-    to: To,
-}
-
-#[derive(Debug, Subcommand)]
-enum To {
-    /// A folder with config.json, scheduler_config.json and diffusion_pytorch_model.safetensors of UNet2DModel
-    Diffusers {
-        /// The checkpoint
-        checkpoint: PathBuf,
-        /// The folder to make
-        dir: PathBuf,
-        /// The weights as trained instead of their moving average
-        #[arg(long)]
-        raw: bool,
     },
 }
 
@@ -133,34 +113,6 @@ impl Import {
         atomic::write_with(&out, |file| Ok(checkpoint::write_state(file, unet.parameters(), &state, &text)?))?;
         notes.iter().for_each(|note| eprint!("{}", wrapped(note)));
         print(&format!("{}: {} parameters from {}, {}\n", out.display(), unet.parameter_count(), named(), meta.training_id));
-        Ok(Exit::Ok)
-    }
-}
-
-impl Export {
-    pub fn run(self) -> Result<Exit> {
-        let To::Diffusers { checkpoint: path, dir, raw } = self.to;
-        let (meta, shape, state) = super::checkpoint::read(&path, &[])?;
-        let (config, unet) = (&meta.config, meta.config.unet(shape));
-        let tensors = diffusers::export(&config.network, unet.parameters(), if raw { &state.theta } else { &state.ema })
-            .with_context(|| path.display().to_string())
-            .needed()?;
-        atomic::make_dir(&dir).with_context(|| format!("{}: cannot be made", dir.display())).stored()?;
-        let out_channels = config.diffusion().out_channels(shape.channels);
-        json::write(&dir.join("config.json"), &theirs::config(&config.network, shape, out_channels))?;
-        let sampler = &config.sampling.sampler;
-        match theirs::scheduler_config(&config.diffusion, sampler) {
-            Some(scheduler) => {
-                json::write(&dir.join("scheduler_config.json"), &scheduler)?;
-                let found = theirs::scheduler(&scheduler, "scheduler_config.json", &config.diffusion)?;
-                if found.sampler != *sampler {
-                    eprintln!("scheduler_config.json is {}'s: diffusers has no word for this sampler", scheduler["_class_name"]);
-                }
-            }
-            None => eprintln!("no scheduler_config.json: diffusers cannot express this diffusion"),
-        }
-        atomic::write(&dir.join(WEIGHTS), &checkpoint::plain_bytes(&tensors)?)?;
-        print(&format!("{}: {} tensors, {} parameters\n", dir.display(), tensors.len(), unet.parameter_count()));
         Ok(Exit::Ok)
     }
 }
