@@ -36,6 +36,13 @@ pub fn every_arm() -> Vec<Value> {
     trees.push(set("evaluation.features", json!({ "kind": "inception", "weights": "x", "resize": "pytorch" })));
     trees.push(set("data", json!({ "kind": "cifar10", "path": "x" })));
     trees.push(set("data", json!({ "kind": "folder", "path": "x", "held_out": 3 })));
+    for kind in ["lmdb", "tar", "numpy"] {
+        let transform = json!({ "kind": "guided-diffusion", "side": 28 });
+        trees.push(set("data", json!({ "kind": kind, "path": "x", "held_out": 3, "transform": transform, "unfit": "leave-out" })));
+    }
+    let transform = json!({ "kind": "resize", "side": 28, "filter": "lanczos" });
+    let parquet = json!({ "kind": "parquet", "path": "x", "held_out": 3, "column": "c", "label": "l", "transform": transform, "channels": "grey", "unfit": "leave-out" });
+    trees.push(set("data", parquet));
     trees.push(set("network.skips", json!({ "resolutions": [7] })));
     trees.push(set("network.time_embedding", json!("none")));
     // Defaults written out, so that every key is there to be mistyped.

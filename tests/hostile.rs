@@ -177,7 +177,7 @@ fn read(kind: &str, path: &Path) {
     match kind {
         "npz" => drop(statistics::read(path)),
         "safetensors" => drop(Tensors::read(path)),
-        "png" => drop(DataSource::Folder { path: path.parent().unwrap().into(), held_out: 0 }.load()),
+        "png" => drop(DataSource::at(path.parent().unwrap()).unwrap().load()),
         _ => unreachable!("{kind}"),
     }
 }

@@ -68,7 +68,7 @@ fn values(of: &Value) -> Vec<Value> {
     }
     let mut words = vec!["eps", "mu", "x0", "v", "fixed-small", "fixed-large", "learned", "learned-range", "as-given", "per-1000-steps"];
     words.extend(["none", "all", "linear", "cosine", "hat", "corrected", "f32", "bf16", "every-block", "input-only", "tanh", "erf"]);
-    words.extend(["pytorch", "tensorflow1", "elsewhere"]);
+    words.extend(["pytorch", "tensorflow1", "elsewhere", "refuse", "bicubic", "colour"]);
     all.extend(words.iter().map(|word| json!(word)));
     all
 }
@@ -102,10 +102,15 @@ fn every_leaf_changes_the_names_that_depend_on_it_and_no_others() {
                 Some(choice) => {
                     let with = |arm: &Value| {
                         let mut other = tree.clone();
-                        *other.pointer_mut(&pointer(choice)).unwrap() = arm.pointer(&pointer(choice)).unwrap().clone();
-                        other
+                        *other.pointer_mut(&pointer(choice)).unwrap() = arm.pointer(&pointer(choice))?.clone();
+                        Some(other)
                     };
-                    trees.iter().map(with).filter(|other| other != tree).filter_map(|other| serde_json::from_value(other).ok()).collect()
+                    trees
+                        .iter()
+                        .filter_map(with)
+                        .filter(|other| other != tree)
+                        .filter_map(|other| serde_json::from_value(other).ok())
+                        .collect()
                 }
                 // In some arms a leaf has one value only: a learned variance is sampled on all steps.
                 None => changed(tree, path).into_iter().collect(),

@@ -7,6 +7,7 @@ pub mod device;
 pub mod error;
 pub mod exit;
 pub mod json;
+pub mod npz;
 pub mod picture;
 pub mod stop;
 pub mod text;

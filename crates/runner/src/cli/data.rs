@@ -1,13 +1,16 @@
 //! `ddpm data`: what a data set holds, and whether it is whole.
 
 use crate::base::data::fetch::{self, Known};
-use crate::base::data::{DataSource, DatasetInfo};
+use crate::base::data::transform::{Channels, Transform};
+use crate::base::data::{DataSource, DatasetInfo, Files, ParquetFiles, Unfit};
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::base::{atomic, picture};
+use crate::experiment::yaml;
 use crate::metrics::features::{INCEPTION_BYTES, INCEPTION_PATH, INCEPTION_SHA256, INCEPTION_URL};
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -23,9 +26,9 @@ pub struct Data {
 enum Source {
     /// The embedded images
     FashionMnist,
-    /// CIFAR-10's official binary version
+    /// CIFAR-10: the binary version, the python version, or Hugging Face's Parquet
     Cifar10 {
-        /// The folder with data_batch_1.bin and the others
+        /// The folder with data_batch_1.bin, data_batch_1, or Parquet files
         path: PathBuf,
     },
     /// The weights of InceptionV3 (2015-12-05) for FID: fetched unless they are there, and verified
@@ -35,13 +38,60 @@ enum Source {
         path: PathBuf,
     },
     /// A folder of PNG, JPEG, WebP or BMP images
-    Folder {
-        /// The folder
-        path: PathBuf,
-        /// Images held out: from each class in proportion, the last ones by name
-        #[arg(long, default_value_t = 0)]
-        held_out: usize,
+    Folder(Of),
+    /// Parquet with an image file in each row, as Hugging Face's data sets have it
+    Parquet {
+        #[command(flatten)]
+        of: Of,
+        /// The column of images; where absent, the only one that can be
+        #[arg(long)]
+        column: Option<String>,
+        /// The column of the classes' numbers; where absent, `label`, if there is one
+        #[arg(long)]
+        label: Option<String>,
     },
+    /// LMDB with an image file under each key, as LSUN has it
+    Lmdb(Of),
+    /// Tar shards of WebDataset
+    Tar(Of),
+    /// NumPy's .npz (`arr_0`, or downsampled ImageNet's `data`) or .npy of bytes
+    Numpy(Of),
+}
+
+#[derive(Debug, Args)]
+struct Of {
+    /// The file, or the folder of several
+    path: PathBuf,
+    /// Images held out: from each class in proportion, the last ones
+    #[arg(long, default_value_t = 0)]
+    held_out: usize,
+    /// Leave out images that cannot be read or have another size than the first, instead of refusing the set
+    #[arg(long)]
+    leave_out: bool,
+    /// How images get their size: none, '{kind: guided-diffusion, side: 64}' or '{kind: resize, side: 64, filter: lanczos}'
+    #[arg(long, value_name = "YAML", value_parser = transform, default_value = "none")]
+    transform: Transform,
+    /// The channels that images are given: grey or colour; those that they have where absent
+    #[arg(long, value_parser = channels)]
+    channels: Option<Channels>,
+}
+
+/// As it stands in a configuration.
+fn transform(text: &str) -> Result<Transform, String> {
+    let tree = yaml::parse(text, "").map_err(|e| e.to_string())?;
+    let tree = tree.as_str().map_or(tree.clone(), |kind| json!({ "kind": kind }));
+    serde_json::from_value(tree).map_err(|e| e.to_string())
+}
+
+fn channels(word: &str) -> Result<Channels, String> {
+    serde_json::from_value(json!(word)).map_err(|e| e.to_string())
+}
+
+impl Of {
+    fn files(self) -> Files {
+        let unfit = if self.leave_out { Unfit::LeaveOut } else { Unfit::Refuse };
+        Files { path: self.path, held_out: self.held_out, transform: self.transform, channels: self.channels, unfit }
+    }
 }
 
 impl Data {
@@ -49,7 +99,11 @@ impl Data {
         let source = match self.source {
             Source::FashionMnist => DataSource::FashionMnist {},
             Source::Cifar10 { path } => DataSource::Cifar10 { path },
-            Source::Folder { path, held_out } => DataSource::Folder { path, held_out },
+            Source::Folder(of) => DataSource::Folder(of.files()),
+            Source::Lmdb(of) => DataSource::Lmdb(of.files()),
+            Source::Tar(of) => DataSource::Tar(of.files()),
+            Source::Numpy(of) => DataSource::Numpy(of.files()),
+            Source::Parquet { of, column, label } => DataSource::Parquet(ParquetFiles { column, label, ..ParquetFiles::of(of.files()) }),
             Source::Inception { path } => return inception(&path),
         };
         let data = source.load()?;

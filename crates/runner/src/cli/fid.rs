@@ -1,12 +1,12 @@
 //! `ddpm fid`: scores between two sets of images, whatever they come as.
 
-use crate::base::data::{DataSource, folder};
+use crate::base::data::{DataSource, arrays};
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
+use crate::base::npz::Npz;
 use crate::base::text::{number, print};
 use crate::experiment::SamplingConfig;
-use crate::interop::npz::Npz;
-use crate::interop::{features, samples, statistics};
+use crate::interop::{features, statistics};
 use crate::metrics::Metric;
 use crate::metrics::features::{FeatureNet, FeatureSource, Features, INCEPTION_PATH};
 use crate::metrics::frechet::Gaussian;
@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct Fid {
-    /// Samples: a folder of images, a checkpoint or pretrained:fashion (which then makes them), fashion-mnist (its training images),
-    /// statistics (.npz with `mu` and `sigma`), images of guided-diffusion (.npz with `arr_0` [n, H, W, C]), or features (.safetensors with
-    /// a tensor `features` [n, d], and `probabilities` [n, classes] for the inception score)
+    /// Samples: a folder or file of images (.npz with guided-diffusion's `arr_0` [n, H, W, C], .npy, .parquet, .tar, .mdb), fashion-mnist (its
+    /// training images), a checkpoint or pretrained:fashion (which then makes them), statistics (.npz with `mu` and `sigma`), or features
+    /// (.safetensors with a tensor `features` [n, d], and `probabilities` [n, classes] for the inception score)
     a: PathBuf,
     /// Reference: the same kinds
     b: PathBuf,
@@ -165,37 +165,42 @@ impl Fid {
         // The one set that is known by its name alone.
         let embedded = DataSource::FashionMnist {};
         if path.as_os_str() == embedded.kind() && !path.exists() {
-            let data = embedded.load()?;
-            return self.of_images(&data.train.pixels, data.info.shape).with_context(named);
+            return self.of_set(path, &embedded);
         }
         ensure!(path.exists(), "{}: is not there", path.display());
-        if path.is_dir() {
-            let data = folder::load(path, 0)?;
-            if !data.left_out.is_empty() {
-                eprintln!("{}: left out: {}", path.display(), data.left_out.join(", "));
+        if extension(path) == "npz" {
+            let mut file = Npz::open(path).with_context(named)?;
+            if statistics::are_in(&file) {
+                let stored = statistics::stored(&mut file).with_context(named)?;
+                return Ok(Side { moments: stored.moments, features: None, net: stored.features, n: stored.n });
             }
-            return self.of_images(&data.train.pixels, data.info.shape).with_context(named);
+            let found = || file.names().join(", ");
+            ensure!(
+                arrays::are_in(&file),
+                "{}: expected arrays mu and sigma (statistics) or arr_0 (images), found {}",
+                path.display(),
+                found()
+            );
+        }
+        if let Some(set) = DataSource::at(path) {
+            return self.of_set(path, &set);
         }
         match extension(path).as_str() {
-            "npz" => {
-                let mut file = Npz::open(path).with_context(named)?;
-                if statistics::are_in(&file) {
-                    let stored = statistics::stored(&mut file).with_context(named)?;
-                    return Ok(Side { moments: stored.moments, features: None, net: stored.features, n: stored.n });
-                }
-                if samples::are_in(&file) {
-                    let images = samples::images(&mut file).with_context(named)?;
-                    return self.of_images(&images.pixels, images.shape).with_context(named);
-                }
-                let found = file.names().join(", ");
-                bail!("{}: expected arrays mu and sigma (statistics) or arr_0 (images), found {found}", path.display())
-            }
             "safetensors" => match features::read_features(path)? {
                 Some((features, net)) => self.of_features(features, net).with_context(named),
                 None => self.of_checkpoint(path),
             },
-            _ => bail!("{}: expected a folder, .npz or .safetensors", path.display()),
+            _ => bail!("{}: expected a folder, or a file that ends in .npz, .npy, .parquet, .tar, .mdb or .safetensors", path.display()),
         }
+    }
+
+    /// Of the images to train on.
+    fn of_set(&self, path: &Path, set: &DataSource) -> Result<Side> {
+        let data = set.load()?;
+        if !data.left_out.is_empty() {
+            eprintln!("{}: left out: {}", path.display(), data.left_out.join(", "));
+        }
+        self.of_images(&data.train.pixels, data.info.shape).with_context(|| path.display().to_string())
     }
 
     /// Of the samples that a checkpoint makes.

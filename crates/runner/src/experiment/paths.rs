@@ -26,7 +26,8 @@ const SHORT: [(&str, &str); 16] = [
 ];
 
 /// Values chosen by their `kind`, which may be written as the kind alone where its other keys have defaults.
-const BY_KIND: [&str; 5] = ["data", "diffusion.schedule", "diffusion.objective", "sampling.sampler", "evaluation.features"];
+const BY_KIND: [&str; 6] =
+    ["data", "data.transform", "diffusion.schedule", "diffusion.objective", "sampling.sampler", "evaluation.features"];
 
 /// The sections of a configuration.
 const SECTIONS: [&str; 6] = ["data", "diffusion", "network", "training", "sampling", "evaluation"];

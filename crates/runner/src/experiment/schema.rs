@@ -168,15 +168,13 @@ fn kind(schema: &Value, value: &Value, path: &str) -> Result<(), Complaint> {
         Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
         _ => return Ok(()),
     };
-    let whole = |least: f64| match value.as_f64() {
-        Some(v) => (value.is_u64() || value.is_i64()) && v >= least,
-        None => false,
-    };
-    let least = schema.get("minimum").and_then(Value::as_f64).unwrap_or(f64::NEG_INFINITY);
+    let limit = |name: &str| schema.get(name).and_then(Value::as_f64);
+    let (least, most) = (limit("minimum").unwrap_or(f64::NEG_INFINITY), limit("maximum").unwrap_or(f64::INFINITY));
+    let whole = || (value.is_u64() || value.is_i64()) && value.as_f64().is_some_and(|v| (least..=most).contains(&v));
     let fits = kinds.iter().any(|kind| match *kind {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
-        "integer" => whole(least),
+        "integer" => whole(),
         "number" => value.is_number(),
         "string" => value.is_string(),
         "array" => value.is_array(),
@@ -187,15 +185,16 @@ fn kind(schema: &Value, value: &Value, path: &str) -> Result<(), Complaint> {
         return Ok(());
     }
     let words = |kind: &&str| match *kind {
-        "boolean" => "true or false",
-        "integer" if least >= 0.0 => "a whole number of at least 0",
-        "integer" => "a whole number",
-        "number" => "a number",
-        "string" => "a text",
-        "array" => "a list",
-        _ => "a map",
+        "boolean" => "true or false".to_string(),
+        "integer" if most.is_finite() => format!("a whole number of {least} to {most}"),
+        "integer" if least >= 0.0 => format!("a whole number of at least {least}"),
+        "integer" => "a whole number".to_string(),
+        "number" => "a number".to_string(),
+        "string" => "a text".to_string(),
+        "array" => "a list".to_string(),
+        _ => "a map".to_string(),
     };
-    let expected: Vec<&str> = kinds.iter().filter(|kind| **kind != "null").map(words).collect();
+    let expected: Vec<String> = kinds.iter().filter(|kind| **kind != "null").map(words).collect();
     let (path, problem) = wrong(&expected.join(" or "), value, path);
     let alone = kinds.contains(&"array") && !value.is_null() && !value.is_object();
     Err((path, if alone { format!("{problem}; a list of one is written [{value}]") } else { problem }))

@@ -3,6 +3,4 @@
 pub mod diffusers;
 pub mod features;
 pub mod given;
-pub mod npz;
-pub mod samples;
 pub mod statistics;

@@ -1,8 +1,8 @@
 //! Means and covariances in NumPy's `.npz`, as pytorch-fid writes and reads them: arrays `mu` and `sigma`, and of our own the number of
 //! images and the protocol.
 
-use super::npz::{Array, Npz, Writer};
 use crate::base::atomic;
+use crate::base::npz::{Array, Npz, Writer};
 use crate::metrics::moments::Moments;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;

@@ -4,7 +4,6 @@ use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::interop::foreign;
 use ddpm_model::network::ImageShape;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
-use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -21,15 +20,13 @@ pub fn is_image(path: &Path) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e.to_lowercase().as_str()))
 }
 
-/// The image's shape and its pixels `[H, W, C]`, turned as its EXIF data say that it is to be seen. Grey images have one channel, all others
-/// three; transparency is dropped, and 16 bits are rounded to 8. Errors name the file.
-pub fn decode(path: &Path) -> Result<(ImageShape, Vec<u8>)> {
-    let named = || path.display().to_string();
-    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    if let Some(what) = foreign(&bytes) {
-        bail!("{}: {what}", path.display());
+/// The shape of an image file and its pixels `[H, W, C]`, turned as its EXIF data say that it is to be seen. Grey images have one channel,
+/// all others three; transparency is dropped, and 16 bits are rounded to 8.
+pub fn decode(bytes: &[u8]) -> Result<(ImageShape, Vec<u8>)> {
+    if let Some(what) = foreign(bytes) {
+        bail!(what);
     }
-    let picture = oriented(&bytes).with_context(named)?;
+    let picture = oriented(bytes)?;
     let grey = matches!(picture.color(), ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16);
     let shape = ImageShape { height: picture.height() as usize, width: picture.width() as usize, channels: if grey { 1 } else { 3 } };
     Ok((shape, if grey { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() }))
@@ -82,6 +79,11 @@ mod tests {
 
     use image::{GrayImage, Luma, Rgb, RgbImage};
     use proptest::prelude::*;
+    use std::fs;
+
+    fn read(path: &Path) -> Result<(ImageShape, Vec<u8>)> {
+        decode(&fs::read(path).unwrap())
+    }
 
     /// A picture in a format; JPEG with a thumbnail's marks in a segment of its own.
     fn encoded(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
@@ -107,10 +109,10 @@ mod tests {
             let path = dir.path().join("a.jpg");
             let bytes = encoded(format, width, height);
             fs::write(&path, &bytes).unwrap();
-            let whole = decode(&path).unwrap();
+            let whole = read(&path).unwrap();
             prop_assert_eq!(whole.0, ImageShape { height: height as usize, width: width as usize, channels: 3 });
             fs::write(&path, &bytes[..cut.index(bytes.len())]).unwrap();
-            let refused = decode(&path).map_or(true, |found| found == whole);
+            let refused = read(&path).map_or(true, |found| found == whole);
             prop_assert!(refused, "{:?} of {} bytes cut at {}", format, bytes.len(), cut.index(bytes.len()));
         }
     }
@@ -138,7 +140,7 @@ mod tests {
             let mut encoder = image::codecs::png::PngEncoder::new(fs::File::create(&path).unwrap());
             image::ImageEncoder::set_exif_metadata(&mut encoder, exif).unwrap();
             picture.write_with_encoder(encoder).unwrap();
-            let (shape, pixels) = decode(&path).unwrap();
+            let (shape, pixels) = read(&path).unwrap();
             assert_eq!((shape, pixels), (ImageShape { height, width, channels: 1 }, expected.map(|v| 40 * v).to_vec()), "{orientation}");
         }
     }
@@ -152,25 +154,25 @@ mod tests {
         for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
             let path = dir.path().join("a.jpg");
             colour.save_with_format(&path, format).unwrap();
-            assert_eq!(decode(&path).unwrap(), (ImageShape { height: 2, width: 3, channels: 3 }, colour.as_raw().clone()), "{format:?}");
+            assert_eq!(read(&path).unwrap(), (ImageShape { height: 2, width: 3, channels: 3 }, colour.as_raw().clone()), "{format:?}");
         }
         let path = dir.path().join("a.bmp");
         grey.save_with_format(&path, ImageFormat::Png).unwrap();
-        assert_eq!(decode(&path).unwrap(), (ImageShape { height: 2, width: 3, channels: 1 }, grey.as_raw().clone()));
+        assert_eq!(read(&path).unwrap(), (ImageShape { height: 2, width: 3, channels: 1 }, grey.as_raw().clone()));
         let path = dir.path().join("b.png");
         for rubbish in [&b"GIF89a"[..], b"no image", b"\x89PNG\r\n\x1a\nrubbish"] {
             fs::write(&path, rubbish).unwrap();
-            let why = format!("{:#}", decode(&path).unwrap_err());
-            assert!(why.contains("b.png: is not a PNG, JPEG, WebP or BMP image, or is damaged"), "{why}");
+            let why = format!("{:#}", read(&path).unwrap_err());
+            assert!(why.contains("is not a PNG, JPEG, WebP or BMP image, or is damaged"), "{why}");
         }
         // A few bytes that ask for 10 GB.
         let mut bomb = encoded(ImageFormat::Bmp, 3, 2);
         bomb[18..26].copy_from_slice(&[0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0]);
         fs::write(&path, bomb).unwrap();
-        let why = format!("{:#}", decode(&path).unwrap_err());
-        assert!(why.contains("b.png: expected at most 67108864 pixels, got 60000x60000"), "{why}");
+        let why = format!("{:#}", read(&path).unwrap_err());
+        assert!(why.contains("expected at most 67108864 pixels, got 60000x60000"), "{why}");
         fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();
-        assert!(format!("{:#}", decode(&path).unwrap_err()).contains("b.png: is a Git LFS pointer"));
+        assert!(format!("{:#}", read(&path).unwrap_err()).contains("is a Git LFS pointer"));
         assert!(
             is_image(Path::new("a.JPEG"))
                 && is_image(Path::new("a.b.webp"))

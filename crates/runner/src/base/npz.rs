@@ -1,11 +1,11 @@
-//! NumPy's `.npz`: a zip archive with an array in each member. Only the arrays that are asked for are read, so it does not matter what lies
+//! NumPy's arrays, `.npy`, and archives of them, `.npz`, with an array in each member. Only the arrays that are asked for are read, so it does not matter what lies
 //! beside them.
 
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::interop::{DENSEST, foreign};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
@@ -69,10 +69,7 @@ impl Npz {
 
     /// The array of bytes of this name. Errors where it is not there or holds something else.
     pub fn bytes(&mut self, name: &str) -> Result<Array<u8>> {
-        self.array(name, |npy, kind, size| match (kind, size) {
-            (TypeChar::Uint, 1) => Ok(npy.into_vec::<u8>()?),
-            _ => bail!("expected bytes (uint8), got {}", npy.dtype().descr()),
-        })
+        self.array(name, bytes)
     }
 
     fn array<T: Copy>(
@@ -81,23 +78,46 @@ impl Npz {
         read: impl FnOnce(NpyFile<&mut dyn Read>, TypeChar, u64) -> Result<Vec<T>>,
     ) -> Result<Array<T>> {
         ensure!(self.has(name), "expected an array {name}, found {}", self.names().join(", "));
-        let attempt = || -> Result<Array<T>> {
+        let attempt = || {
             let mut member = self.archive.by_name(&format!("{name}.npy"))?;
             // What the member can hold at most: its own word for it may be wrong.
             let most = member.size().min(member.compressed_size().saturating_mul(DENSEST));
-            let npy = NpyFile::new(&mut member as &mut dyn Read).context("is not a NumPy array")?;
-            let DType::Plain(kind) = npy.dtype() else { bail!("expected numbers, got records: {}", npy.dtype().descr()) };
-            let bytes = npy.shape().iter().try_fold(kind.size_field(), |n, d| n.checked_mul(*d));
-            let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
-            ensure!(bytes.is_some_and(|n| n <= most), "has a shape of {shape:?}, which a file of this size cannot hold");
-            let order = npy.order();
-            let numbers = read(npy, kind.type_char(), kind.size_field())?;
-            // A member's checksum is compared where its end is read.
-            std::io::copy(&mut member, &mut std::io::sink()).context("is damaged")?;
-            Ok(Array { numbers: if order == Order::Fortran { turned(&numbers, &shape) } else { numbers }, shape })
+            whole(&mut member, most, read)
         };
         attempt().with_context(|| name.to_string())
     }
+}
+
+/// The array of bytes in an `.npy` file. Errors name what is wrong, not the file.
+pub fn npy_bytes(path: &Path) -> Result<Array<u8>> {
+    let mut file = BufReader::new(File::open(path).context("cannot be read")?);
+    let most = file.get_ref().metadata()?.len();
+    whole(&mut file, most, bytes)
+}
+
+fn bytes(npy: NpyFile<&mut dyn Read>, kind: TypeChar, size: u64) -> Result<Vec<u8>> {
+    match (kind, size) {
+        (TypeChar::Uint, 1) => Ok(npy.into_vec::<u8>()?),
+        _ => bail!("expected bytes (uint8), got {}", npy.dtype().descr()),
+    }
+}
+
+/// The array of an `.npy` file, of which there can be `most` bytes.
+fn whole<T: Copy>(
+    file: &mut dyn Read,
+    most: u64,
+    read: impl FnOnce(NpyFile<&mut dyn Read>, TypeChar, u64) -> Result<Vec<T>>,
+) -> Result<Array<T>> {
+    let npy = NpyFile::new(&mut *file as &mut dyn Read).context("is not a NumPy array")?;
+    let DType::Plain(kind) = npy.dtype() else { bail!("expected numbers, got records: {}", npy.dtype().descr()) };
+    let bytes = npy.shape().iter().try_fold(kind.size_field(), |n, d| n.checked_mul(*d));
+    let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
+    ensure!(bytes.is_some_and(|n| n <= most), "has a shape of {shape:?}, which a file of this size cannot hold");
+    let order = npy.order();
+    let numbers = read(npy, kind.type_char(), kind.size_field())?;
+    // A member's checksum is compared where its end is read.
+    io::copy(file, &mut io::sink()).context("is damaged")?;
+    Ok(Array { numbers: if order == Order::Fortran { turned(&numbers, &shape) } else { numbers }, shape })
 }
 
 fn converted<T>(read: std::io::Result<Vec<T>>, to: impl Fn(T) -> f64) -> Result<Vec<f64>> {

@@ -1,0 +1,256 @@
+//! What is done to an image before it is one of a set: its size and its channels. Filters are Pillow's, to within one grey level.
+
+use anyhow::{Context, ensure};
+use ddpm_model::network::ImageShape;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// How an image gets its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Transform {
+    /// It has it.
+    None {},
+    /// As in guided-diffusion: halved by a box while the shorter side is at least twice too long, then bicubic, then cut from the middle.
+    GuidedDiffusion {
+        /// The side of the square.
+        #[schemars(with = "usize", range(min = 1, max = 4096))]
+        side: Side,
+    },
+    /// The shorter side made as long as the square's, then cut from the middle.
+    Resize {
+        /// The side of the square.
+        #[schemars(with = "usize", range(min = 1, max = 4096))]
+        side: Side,
+        /// How pixels are weighed.
+        filter: Filter,
+    },
+}
+
+impl Default for Transform {
+    fn default() -> Transform {
+        Transform::None {}
+    }
+}
+
+/// A square's side in pixels, 1 to 4096.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "usize", into = "usize")]
+pub struct Side(usize);
+
+impl TryFrom<usize> for Side {
+    type Error = String;
+    fn try_from(side: usize) -> Result<Side, String> {
+        match side {
+            1..=4096 => Ok(Side(side)),
+            _ => Err(format!("expected a side of 1 to 4096 pixels, got {side}")),
+        }
+    }
+}
+
+impl From<Side> for usize {
+    fn from(side: Side) -> usize {
+        side.0
+    }
+}
+
+/// A filter, as wide as the pixels that are made where the image shrinks (antialias).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filter {
+    /// The mean of an area.
+    Box,
+    /// Cubic with a = -1/2.
+    Bicubic,
+    /// Windowed sinc over three pixels to either side.
+    Lanczos,
+}
+
+/// How many channels images are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channels {
+    /// One, the luma.
+    Grey,
+    /// Three.
+    Colour,
+}
+
+impl From<Channels> for usize {
+    fn from(channels: Channels) -> usize {
+        match channels {
+            Channels::Grey => 1,
+            Channels::Colour => 3,
+        }
+    }
+}
+
+/// Pixels `[H, W, C]` and their shape.
+type Picture = (ImageShape, Vec<u8>);
+
+impl Transform {
+    /// The picture with its size.
+    pub fn apply(&self, picture: Picture) -> anyhow::Result<Picture> {
+        match *self {
+            Transform::None {} => Ok(picture),
+            Transform::GuidedDiffusion { side: Side(side) } => {
+                let (mut shape, mut pixels) = picture;
+                while shape.height.min(shape.width) >= 2 * side {
+                    (shape, pixels) = resized((shape, pixels), shape.height / 2, shape.width / 2, Filter::Box)?;
+                }
+                cut(shortest((shape, pixels), side, Filter::Bicubic)?, side)
+            }
+            Transform::Resize { side: Side(side), filter } => cut(shortest(picture, side, filter)?, side),
+        }
+    }
+}
+
+/// With the shorter side as long as `side`, and the other in proportion, halves to the even number, as in Python.
+fn shortest(picture: Picture, side: usize, filter: Filter) -> anyhow::Result<Picture> {
+    let shape = picture.0;
+    let scale = side as f64 / shape.height.min(shape.width) as f64;
+    let scaled = |length: usize| (length as f64 * scale).round_ties_even() as usize;
+    resized(picture, scaled(shape.height), scaled(shape.width), filter)
+}
+
+fn resized(picture: Picture, height: usize, width: usize, filter: Filter) -> anyhow::Result<Picture> {
+    let filter = match filter {
+        Filter::Box => return Ok(averaged(picture, height, width)),
+        Filter::Bicubic => FilterType::CatmullRom,
+        Filter::Lanczos => FilterType::Lanczos3,
+    };
+    let (shape, pixels) = picture;
+    let kind = if shape.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let from = ImageRef::new(shape.width as u32, shape.height as u32, &pixels, kind).context("cannot be resized")?;
+    let mut to = Image::new(width as u32, height as u32, kind);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
+    Resizer::new().resize(&from, &mut to, &options).context("cannot be resized")?;
+    Ok((ImageShape { height, width, channels: shape.channels }, to.into_vec()))
+}
+
+/// Means over boxes, rows first. A pixel whose middle lies on the border of two boxes belongs to one of them, both or none, as rounding has it:
+/// libraries that round in another order than Pillow differ from it there by any amount, so this is Pillow's arithmetic to the bit.
+fn averaged((shape, pixels): Picture, height: usize, width: usize) -> Picture {
+    let channels = shape.channels;
+    let mean = |range: &Range<usize>, at: &dyn Fn(usize) -> u8| {
+        let weight = (1.0 / range.len() as f64 * f64::from(1 << BITS) + 0.5) as u32;
+        ((range.clone().map(|i| weight * u32::from(at(i))).sum::<u32>() + (1 << (BITS - 1))) >> BITS).min(255) as u8
+    };
+    let (rows, columns) = (boxes(shape.height, height), boxes(shape.width, width));
+    let mut narrow = Vec::with_capacity(shape.height * width * channels);
+    for row in pixels.chunks_exact(shape.width * channels) {
+        let means = columns.iter().flat_map(|range| (0..channels).map(move |c| mean(range, &|x| row[x * channels + c])));
+        narrow.extend(means);
+    }
+    let line = width * channels;
+    let pixels = rows.iter().flat_map(|range| (0..line).map(|x| mean(range, &|y| narrow[y * line + x])).collect::<Vec<u8>>()).collect();
+    (ImageShape { height, width, channels }, pixels)
+}
+
+/// Bits behind the point of Pillow's weights.
+const BITS: u32 = 22;
+
+/// Which of `from` pixels each of `to` is the mean of.
+fn boxes(from: usize, to: usize) -> Vec<Range<usize>> {
+    let scale = from as f64 / to as f64;
+    let wide = scale.max(1.0);
+    let of = |i: usize| {
+        let (middle, half) = ((i as f64 + 0.5) * scale, 0.5 * wide);
+        let (first, end) = ((middle - half + 0.5) as usize, ((middle + half + 0.5) as usize).min(from));
+        let inside = |x: &usize| {
+            let place = (*x as f64 - middle + 0.5) * (1.0 / wide);
+            place > -0.5 && place <= 0.5
+        };
+        let first = (first..end).find(inside).unwrap_or(first);
+        first..(first..end).rev().find(inside).map_or(end, |last| last + 1)
+    };
+    (0..to).map(of).collect()
+}
+
+/// The square in the middle.
+fn cut((shape, pixels): Picture, side: usize) -> anyhow::Result<Picture> {
+    ensure!(shape.height >= side && shape.width >= side, "expected at least {side}x{side}, got {shape}");
+    let (top, left) = ((shape.height - side) / 2, (shape.width - side) / 2);
+    let row = |y: usize| &pixels[(y * shape.width + left) * shape.channels..][..side * shape.channels];
+    Ok((ImageShape { height: side, width: side, ..shape }, (top..top + side).flat_map(row).copied().collect()))
+}
+
+/// The picture with one channel or three: grey as its own colour three times, colour as its luma (ITU-R 601, rounded as in Pillow).
+pub fn with_channels((shape, pixels): Picture, channels: usize) -> Picture {
+    let pixels = match (shape.channels, channels) {
+        (1, 3) => pixels.iter().flat_map(|grey| [*grey; 3]).collect(),
+        (3, 1) => pixels.chunks_exact(3).map(luma).collect(),
+        _ => return (shape, pixels),
+    };
+    (ImageShape { channels, ..shape }, pixels)
+}
+
+fn luma(colour: &[u8]) -> u8 {
+    let [red, green, blue] = [0, 1, 2].map(|i| u32::from(colour[i]));
+    ((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::data::decode::decode;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    fn golden(name: &str) -> Picture {
+        decode(&std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/data/transforms").join(name)).unwrap())
+            .unwrap()
+    }
+
+    /// Pillow's, of pictures larger and smaller than the square, lying and standing, grey and in colour (`tests/golden/data/make.py`).
+    #[test]
+    fn pictures_are_resized_as_in_pillow() {
+        let all = [
+            ("guided-diffusion", Transform::GuidedDiffusion { side: Side(16) }),
+            ("box", Transform::Resize { side: Side(16), filter: Filter::Box }),
+            ("bicubic", Transform::Resize { side: Side(16), filter: Filter::Bicubic }),
+            ("lanczos", Transform::Resize { side: Side(16), filter: Filter::Lanczos }),
+        ];
+        for picture in ["lying", "standing", "small", "grey"] {
+            for (name, transform) in all {
+                let (shape, pixels) = transform.apply(golden(&format!("{picture}.png"))).unwrap();
+                let (expected_shape, expected) = golden(&format!("{picture}-{name}.png"));
+                assert_eq!(shape, expected_shape, "{picture}, {name}");
+                let worst = pixels.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+                assert!(worst <= if name == "box" { 0 } else { 1 }, "{picture}, {name}: {worst}");
+            }
+        }
+        assert_eq!(with_channels(golden("lying.png"), 1), golden("lying-luma.png"));
+    }
+
+    proptest! {
+        /// A square of that side, whatever the picture's; one colour stays what it is; a square of its own side stays as it is.
+        #[test]
+        fn squares_come_out((height, width) in (1usize..90, 1usize..90), side in 1usize..40, grey in any::<bool>(), level in any::<u8>()) {
+            let shape = ImageShape { height, width, channels: if grey { 1 } else { 3 } };
+            for transform in [Transform::GuidedDiffusion { side: Side(side) }, Transform::Resize { side: Side(side), filter: Filter::Lanczos }] {
+                let (found, pixels) = transform.apply((shape, vec![level; shape.len()])).unwrap();
+                prop_assert_eq!(found, ImageShape { height: side, width: side, ..shape });
+                prop_assert!(pixels.iter().all(|v| *v == level));
+            }
+            let square = ImageShape { height: side, width: side, ..shape };
+            let pixels: Vec<u8> = (0..square.len()).map(|i| (i * 37) as u8).collect();
+            for filter in [Filter::Box, Filter::Bicubic, Filter::Lanczos] {
+                prop_assert_eq!(&Transform::Resize { side: Side(side), filter }.apply((square, pixels.clone())).unwrap().1, &pixels);
+            }
+        }
+
+        /// Grey made colour and grey again is what it was.
+        #[test]
+        fn grey_comes_back(pixels in prop::collection::vec(any::<u8>(), 1..50)) {
+            let shape = ImageShape { height: 1, width: pixels.len(), channels: 1 };
+            let colour = with_channels((shape, pixels.clone()), 3);
+            prop_assert_eq!(colour.0.channels, 3);
+            prop_assert_eq!(with_channels(colour, 1), (shape, pixels.clone()));
+            prop_assert_eq!(with_channels((shape, pixels.clone()), 1), (shape, pixels));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Data sets as the field's own programs write them (`tests/golden/data/make.py`): the same images, in whatever they come.
+
+mod support;
+
+use ddpm_runner::base::data::transform::{Channels, Filter, Transform};
+use ddpm_runner::base::data::{DataSource, Dataset, Files, ParquetFiles, Unfit};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::*;
+
+const HELD_OUT: usize = 6;
+
+fn golden(name: &str) -> PathBuf {
+    root().join("tests/golden/data").join(name)
+}
+
+fn expected(key: &str) -> Value {
+    serde_json::from_str::<Value>(&fs::read_to_string(golden("expected.json")).unwrap()).unwrap()[key].clone()
+}
+
+/// The source that reads `path` as the form of this name.
+fn source(form: &str, path: PathBuf, unfit: Unfit) -> DataSource {
+    let files = Files { held_out: HELD_OUT, unfit, ..Files::all(&path) };
+    match form {
+        "folder" => DataSource::Folder(files),
+        "lmdb" => DataSource::Lmdb(files),
+        "tar" => DataSource::Tar(files),
+        "npz" | "npy" | "planes" => DataSource::Numpy(files),
+        "parquet" => DataSource::Parquet(ParquetFiles::of(files)),
+        _ => unreachable!("{form}"),
+    }
+}
+
+/// A copy of a golden set in which to do harm.
+fn copy(form: &str, to: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut look = vec![(golden(form), to.to_path_buf())];
+    while let Some((from, to)) = look.pop() {
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()) {
+            let there = to.join(entry.file_name().unwrap());
+            if entry.is_dir() {
+                look.push((entry, there));
+            } else {
+                fs::copy(&entry, &there).unwrap();
+                files.push(there);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn error(data: anyhow::Result<Dataset>) -> String {
+    format!("{:#}", data.expect_err("refused"))
+}
+
+/// The same pixels in the same order, split in the same way where the form knows the classes; what is not read is told.
+#[test]
+fn every_form_has_the_same_images() {
+    let names = ["cat", "dog", "owl"].map(String::from).to_vec();
+    let numbers = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
+    let forms = [
+        ("folder", names.clone(), vec![]),
+        ("parquet", names, vec![]),
+        ("tar", numbers(3), vec!["27 .json".to_string()]),
+        ("npz", numbers(3), vec![]),
+        // Its labels begin at one.
+        ("planes", numbers(4), vec![]),
+        ("npy", vec![], vec![]),
+        ("lmdb", vec![], vec![]),
+    ];
+    for (form, classes, left_out) in forms {
+        let data = source(form, golden(form), Unfit::Refuse).load().unwrap();
+        let split = if classes.is_empty() { "last" } else { "by_class" };
+        assert_eq!(Value::from(data.info.digest.clone()), expected(split), "{form}");
+        assert_eq!((data.train.len() + data.held_out.len(), data.held_out.len()), (27, HELD_OUT), "{form}");
+        assert_eq!((&data.info.classes, &data.left_out, data.info.name.as_str()), (&classes, &left_out, form));
+        let labels = data.train.labels.iter().map(|label| label - u8::from(form == "planes")).collect::<Vec<_>>();
+        if !classes.is_empty() {
+            assert_eq!(labels, [[0; 10].as_slice(), &[1; 7], &[2; 4]].concat(), "{form}");
+        }
+    }
+}
+
+/// A file by itself is a set too.
+#[test]
+fn one_file_is_a_set() {
+    for (form, file, n) in [("tar", "000000.tar", 12), ("parquet", "train-00000-of-00002.parquet", 14), ("lmdb", "data.mdb", 27)] {
+        let data = source(form, golden(form).join(file), Unfit::Refuse).load().unwrap();
+        assert_eq!((data.train.len() + data.held_out.len(), data.info.name.as_str()), (n, file), "{form}");
+    }
+}
+
+/// As it is typed into a base: what is wrong is told with its place.
+#[test]
+fn a_configuration_says_where_it_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let grid = dir.path().join("grid.yaml");
+    fs::write(&grid, "question: q\nbase: fashion-smoke\ngrid: {prediction: [eps]}\n").unwrap();
+    let plan = |data: &str| {
+        let data = format!("data={{kind: lmdb, path: tests/golden/data/lmdb, held_out: 6, {data}}}");
+        run(&[
+            "plan",
+            text(&grid),
+            "--base",
+            "experiments/bases/fashion-smoke.yaml",
+            "--results",
+            NOWHERE,
+            "--set",
+            &data,
+            "--set",
+            "evaluation.held_out=2",
+        ])
+    };
+    for (data, words) in [
+        ("transform: {kind: resize, side: 0, filter: box}", "data.transform.side: expected a whole number of 1 to 4096, got 0"),
+        ("transform: guided-diffusion", "data.transform.side: is missing"),
+        ("transform: {kind: resize, side: 8, filter: sinc}", "data.transform.filter: unknown name sinc (known: box, bicubic, lanczos)"),
+        ("unfit: leave", "data.unfit: unknown name leave (known: refuse, leave-out)"),
+        ("column: image", "data.column: unknown key"),
+    ] {
+        let output = plan(data);
+        assert!(output.status.code() == Some(4) && stderr(&output).contains(words), "{data}: {}", stderr(&output));
+    }
+    let output = plan("transform: {kind: resize, side: 28, filter: bicubic}, channels: grey");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// Columns that could be meant are named, and a name decides.
+#[test]
+fn a_column_is_found_or_asked_for() {
+    let load = |column: Option<&str>, label: Option<&str>| {
+        let [column, label] = [column, label].map(|name| name.map(String::from));
+        DataSource::Parquet(ParquetFiles { column, label, ..ParquetFiles::of(Files::all(&golden("parquet"))) }).load()
+    };
+    assert_eq!(load(Some("image"), Some("label")).unwrap().info.classes, ["cat", "dog", "owl"]);
+    let why = error(load(Some("picture"), None));
+    assert!(why.contains("expected a column picture of image files, found 0 that may be it among image.bytes, image.path, label"), "{why}");
+    let why = error(load(None, Some("fine_label")));
+    assert!(why.contains("expected a column fine_label of whole numbers, found none"), "{why}");
+}
+
+/// An image that cannot be read ends it and is named, or is left out and counted; so is one of another size.
+#[test]
+fn unfit_images_are_named_or_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    for (form, name) in [("folder", "cat/003.bmp"), ("tar", "000000.tar: 000003.bmp"), ("lmdb", "data.mdb: key 0003"), ("parquet", "row 3")]
+    {
+        let place = dir.path().join(form);
+        let files = copy(form, &place);
+        // The first bitmap, with a mark that no format has.
+        let file = files.iter().find(|file| fs::read(file).unwrap().windows(6).any(|bytes| bytes == b"BMf\x09\0\0")).unwrap();
+        let mut bytes = fs::read(file).unwrap();
+        let at = bytes.windows(6).position(|bytes| bytes == b"BMf\x09\0\0").unwrap();
+        bytes[at] = b'X';
+        fs::write(file, bytes).unwrap();
+        let why = error(source(form, place.clone(), Unfit::Refuse).load());
+        assert!(why.contains(name) && why.contains("is not a PNG, JPEG, WebP or BMP image"), "{form}: {why}");
+        let data = source(form, place, Unfit::LeaveOut).load().unwrap();
+        assert_eq!(data.train.len() + data.held_out.len(), 26, "{form}");
+        assert_eq!(data.left_out.last().unwrap(), "1 images that cannot be read", "{form}");
+    }
+    let place = dir.path().join("sizes");
+    copy("folder", &place);
+    image::RgbImage::new(5, 4).save(place.join("dog/015.png")).unwrap();
+    let why = error(source("folder", place.clone(), Unfit::Refuse).load());
+    assert!(why.contains("dog/015.png: expected 28x28x3, as ") && why.ends_with("cat/000.png has, got 4x5x3"), "{why}");
+    let data = source("folder", place.clone(), Unfit::LeaveOut).load().unwrap();
+    assert_eq!((data.train.len(), data.left_out), (20, vec!["1 images of other shapes than 28x28x3".to_string()]));
+    // Or it is given the size of the others; and grey ones a colour.
+    let transform = Transform::Resize { side: 28.try_into().unwrap(), filter: Filter::Lanczos };
+    image::GrayImage::new(28, 28).save(place.join("dog/016.png")).unwrap();
+    let sized = |channels| DataSource::Folder(Files { transform, channels, ..Files::all(&place) }).load();
+    assert!(error(sized(None)).contains("dog/016.png: expected 28x28x3, as "));
+    for (channels, n) in [(Channels::Colour, 3), (Channels::Grey, 1)] {
+        let data = sized(Some(channels)).unwrap();
+        assert_eq!((data.train.len(), data.info.shape.channels), (28, n));
+    }
+}
+
+/// What lies where a set should be, and is none.
+#[test]
+fn other_files_are_called_by_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    for form in ["parquet", "lmdb", "tar"] {
+        for (bytes, words) in
+            [(&b"version https://git-lfs.github.com/spec/v1\n"[..], "Git LFS pointer"), (b"", "is empty"), (b"<html>", "web page")]
+        {
+            fs::write(&path, bytes).unwrap();
+            let why = error(source(form, path.clone(), Unfit::Refuse).load());
+            assert!(why.contains("x: ") && why.contains(words), "{form}: {why}");
+        }
+        fs::write(&path, vec![b'x'; 5000]).unwrap();
+        let why = error(source(form, path.clone(), Unfit::Refuse).load());
+        let words = ["is no Parquet file", "is not an LMDB database", "is no tar archive"];
+        assert!(words.iter().any(|words| why.contains(words)), "{form}: {why}");
+        let why = error(source(form, dir.path().join("nothing"), Unfit::Refuse).load());
+        assert!(why.contains("nothing: "), "{why}");
+    }
+    let why = error(source("tar", golden("parquet"), Unfit::Refuse).load());
+    assert!(why.contains("expected files that end in .tar or .tar.gz or .tgz, found none"), "{why}");
+}
+
+/// Compressed shards are the same shards.
+#[test]
+fn shards_may_be_compressed() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in copy("tar", dir.path()) {
+        let mut packed =
+            flate2::write::GzEncoder::new(fs::File::create(file.with_extension("tar.gz")).unwrap(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, &fs::read(&file).unwrap()).unwrap();
+        packed.finish().unwrap();
+        fs::remove_file(file).unwrap();
+    }
+    let data = source("tar", dir.path().to_path_buf(), Unfit::Refuse).load().unwrap();
+    assert_eq!(Value::from(data.info.digest), expected("by_class"));
+}
+
+proptest! {
+    /// Wherever a file of a set is cut, the set is refused: nothing is read as less than it was.
+    #[test]
+    fn what_is_cut_is_refused(form in prop::sample::select(vec!["parquet", "lmdb", "tar", "npz", "npy"]), cut in any::<prop::sample::Index>(), which in any::<prop::sample::Index>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = copy(form, dir.path());
+        let file = which.get(&files);
+        let bytes = fs::read(file).unwrap();
+        let cut = cut.index(bytes.len());
+        fs::write(file, &bytes[..cut]).unwrap();
+        let found = source(form, dir.path().to_path_buf(), Unfit::Refuse).load();
+        // An archive is filled up with zeros to more than it needs.
+        let whole = form == "tar" && bytes[cut..].iter().all(|byte| *byte == 0);
+        prop_assert!(found.is_err() || whole, "{form} {} cut at {cut} of {}", file.display(), bytes.len());
+        if let Err(error) = found {
+            prop_assert!(format!("{error:#}").contains(file.file_name().unwrap().to_str().unwrap()), "{error:#}");
+        }
+    }
+
+    /// Flipped bits: an error, or a set of images of one shape; never a panic, nor a set that is shorter without a word.
+    #[test]
+    fn what_is_damaged_is_an_error_or_a_set(form in prop::sample::select(vec!["parquet", "lmdb", "tar", "npz", "npy"]), flips in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4), which in any::<prop::sample::Index>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = copy(form, dir.path());
+        let file = which.get(&files);
+        let mut bytes = fs::read(file).unwrap();
+        for (at, flip) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+        }
+        fs::write(file, &bytes).unwrap();
+        if let Ok(data) = source(form, dir.path().to_path_buf(), Unfit::Refuse).load() {
+            prop_assert!(data.train.len() + data.held_out.len() == 27 || form == "tar", "{form}: {:?}", data.info);
+        }
+    }
+}
