@@ -38,7 +38,8 @@ pub fn every_arm() -> Vec<Value> {
     trees.push(set("data", json!({ "kind": "folder", "path": "x", "held_out": 3 })));
     for kind in ["lmdb", "tar", "numpy"] {
         let transform = json!({ "kind": "guided-diffusion", "side": 28 });
-        trees.push(set("data", json!({ "kind": kind, "path": "x", "held_out": 3, "transform": transform, "unfit": "leave-out" })));
+        let held_out = json!({ "fraction": 0.25 });
+        trees.push(set("data", json!({ "kind": kind, "path": "x", "held_out": held_out, "transform": transform, "unfit": "leave-out" })));
     }
     let transform = json!({ "kind": "resize", "side": 28, "filter": "lanczos" });
     let parquet = json!({ "kind": "parquet", "path": "x", "held_out": 3, "column": "c", "label": "l", "transform": transform, "channels": "grey", "unfit": "leave-out" });

@@ -2,6 +2,7 @@
 
 mod support;
 
+use ddpm_runner::base::data::split::{HeldOut, Rule};
 use ddpm_runner::base::data::transform::{Channels, Filter, Transform};
 use ddpm_runner::base::data::{DataSource, Dataset, Files, ParquetFiles, Unfit};
 use proptest::prelude::*;
@@ -22,7 +23,7 @@ fn expected(key: &str) -> Value {
 
 /// The source that reads `path` as the form of this name.
 fn source(form: &str, path: PathBuf, unfit: Unfit) -> DataSource {
-    let files = Files { held_out: HELD_OUT, unfit, ..Files::all(&path) };
+    let files = Files { held_out: HeldOut::Last(HELD_OUT), unfit, ..Files::all(&path) };
     match form {
         "folder" => DataSource::Folder(files),
         "lmdb" => DataSource::Lmdb(files),
@@ -94,6 +95,40 @@ fn one_file_is_a_set() {
     }
 }
 
+/// By their names or from another place; the same images, in whatever form they come.
+#[test]
+fn images_are_held_out_by_name_or_lie_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |held_out: HeldOut, path: PathBuf| DataSource::Folder(Files { held_out, ..Files::all(&path) }).load();
+    let whole = load(HeldOut::NONE, golden("folder")).unwrap().train;
+    // All cats but two, and back.
+    let list = dir.path().join("test.txt");
+    fs::write(&list, "cat/000.png\ncat/012.png\n").unwrap();
+    let listed = load(HeldOut::By(Rule::Listed(list)), golden("folder")).unwrap();
+    assert_eq!(listed.held_out.pixels, [whole.image(0), whole.image(12)].concat());
+    assert_eq!((listed.train.len(), listed.held_out.labels), (25, vec![0, 0]));
+    let share = |share: f64| load(HeldOut::By(Rule::Fraction(share)), golden("folder"));
+    let some = share(0.3).unwrap();
+    assert!((1..20).contains(&some.held_out.len()) && some.held_out.len() + some.train.len() == 27, "{:?}", some.info);
+    assert!(error(share(1.0)).contains("expected images to train on, but all 27 are held out"));
+    // In another folder.
+    let [here, there] = ["here", "there"].map(|name| dir.path().join(name));
+    copy("folder", &here);
+    for class in ["cat", "dog", "owl"] {
+        fs::create_dir_all(there.join(class)).unwrap();
+    }
+    for name in ["cat/012.png", "dog/021.png", "owl/026.png"] {
+        fs::rename(here.join(name), there.join(name)).unwrap();
+    }
+    let elsewhere = || load(HeldOut::By(Rule::Path(there.clone())), here.clone());
+    let data = elsewhere().unwrap();
+    assert_eq!(data.held_out.pixels, [12, 21, 26].map(|i| whole.image(i)).concat());
+    assert_eq!((data.train.len(), data.held_out.labels), (24, vec![0, 1, 2]));
+    fs::remove_dir_all(there.join("owl")).unwrap();
+    let why = error(elsewhere());
+    assert!(why.contains("there: expected the classes of") && why.ends_with("cat, dog, owl, got cat, dog"), "{why}");
+}
+
 /// As it is typed into a base: what is wrong is told with its place.
 #[test]
 fn a_configuration_says_where_it_is_wrong() {
@@ -101,7 +136,8 @@ fn a_configuration_says_where_it_is_wrong() {
     let grid = dir.path().join("grid.yaml");
     fs::write(&grid, "question: q\nbase: fashion-smoke\ngrid: {prediction: [eps]}\n").unwrap();
     let plan = |data: &str| {
-        let data = format!("data={{kind: lmdb, path: tests/golden/data/lmdb, held_out: 6, {data}}}");
+        let six = if data.contains("held_out") { "" } else { "held_out: 6, " };
+        let data = format!("data={{kind: lmdb, path: tests/golden/data/lmdb, {six}{data}}}");
         run(&[
             "plan",
             text(&grid),
@@ -121,10 +157,16 @@ fn a_configuration_says_where_it_is_wrong() {
         ("transform: {kind: resize, side: 8, filter: sinc}", "data.transform.filter: unknown name sinc (known: box, bicubic, lanczos)"),
         ("unfit: leave", "data.unfit: unknown name leave (known: refuse, leave-out)"),
         ("column: image", "data.column: unknown key"),
+        ("held_out: {fraction: 1.5}", "data.held_out.fraction: expected a number of 0 to 1, got 1.5"),
+        ("held_out: {listd: x}", "data.held_out.listd: unknown name (did you mean listed?)"),
+        ("held_out: -1", "data.held_out: expected a whole number of at least 0, got -1"),
+        ("held_out: some", "data.held_out: expected a number, or a map with one of fraction, listed, path, got \"some\""),
     ] {
         let output = plan(data);
         assert!(output.status.code() == Some(4) && stderr(&output).contains(words), "{data}: {}", stderr(&output));
     }
+    let output = plan("held_out: {listed: tests/none.txt}");
+    assert!(output.status.code() == Some(5) && stderr(&output).contains("tests/none.txt: cannot be read"), "{}", stderr(&output));
     let output = plan("transform: {kind: resize, side: 28, filter: bicubic}, channels: grey");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
@@ -161,7 +203,7 @@ fn unfit_images_are_named_or_left_out() {
         assert!(why.contains(name) && why.contains("is not a PNG, JPEG, WebP or BMP image"), "{form}: {why}");
         let data = source(form, place, Unfit::LeaveOut).load().unwrap();
         assert_eq!(data.train.len() + data.held_out.len(), 26, "{form}");
-        assert_eq!(data.left_out.last().unwrap(), "1 images that cannot be read", "{form}");
+        assert_eq!(data.left_out.last().unwrap(), "1 that cannot be read", "{form}");
     }
     let place = dir.path().join("sizes");
     copy("folder", &place);
@@ -169,7 +211,7 @@ fn unfit_images_are_named_or_left_out() {
     let why = error(source("folder", place.clone(), Unfit::Refuse).load());
     assert!(why.contains("dog/015.png: expected 28x28x3, as ") && why.ends_with("cat/000.png has, got 4x5x3"), "{why}");
     let data = source("folder", place.clone(), Unfit::LeaveOut).load().unwrap();
-    assert_eq!((data.train.len(), data.left_out), (20, vec!["1 images of other shapes than 28x28x3".to_string()]));
+    assert_eq!((data.train.len(), data.left_out), (20, vec!["1 of a shape other than 28x28x3".to_string()]));
     // Or it is given the size of the others; and grey ones a colour.
     let transform = Transform::Resize { side: 28.try_into().unwrap(), filter: Filter::Lanczos };
     image::GrayImage::new(28, 28).save(place.join("dog/016.png")).unwrap();

@@ -1,6 +1,7 @@
 //! `ddpm data`: what a data set holds, and whether it is whole.
 
 use crate::base::data::fetch::{self, Known};
+use crate::base::data::split::HeldOut;
 use crate::base::data::transform::{Channels, Transform};
 use crate::base::data::{DataSource, DatasetInfo, Files, ParquetFiles, Unfit};
 use crate::base::exit::Exit;
@@ -62,9 +63,10 @@ enum Source {
 struct Of {
     /// The file, or the folder of several
     path: PathBuf,
-    /// Images held out: from each class in proportion, the last ones
-    #[arg(long, default_value_t = 0)]
-    held_out: usize,
+    /// Images held out: a number (from each class in proportion, the last ones), '{fraction: 0.01}' or '{listed: FILE}' by their names, or
+    /// '{path: PATH}', another file or folder of the kind
+    #[arg(long, value_name = "YAML", value_parser = held_out, default_value = "0")]
+    held_out: HeldOut,
     /// Leave out images that cannot be read or have another size than the first, instead of refusing the set
     #[arg(long)]
     leave_out: bool,
@@ -76,7 +78,12 @@ struct Of {
     channels: Option<Channels>,
 }
 
-/// As it stands in a configuration.
+/// As it stands in a configuration, as the two below.
+fn held_out(text: &str) -> Result<HeldOut, String> {
+    let tree = yaml::parse(text, "").map_err(|e| e.to_string())?;
+    serde_json::from_value(tree).map_err(|_| "expected a number, {fraction: SHARE}, {listed: FILE} or {path: PATH}".to_string())
+}
+
 fn transform(text: &str) -> Result<Transform, String> {
     let tree = yaml::parse(text, "").map_err(|e| e.to_string())?;
     let tree = tree.as_str().map_or(tree.clone(), |kind| json!({ "kind": kind }));

@@ -136,8 +136,12 @@ impl Fid {
             print(&format!("{}\n", serde_json::to_string_pretty(&json!({ "fid": fid, "features": net, "n": [a.n, b.n], "scores": all }))?));
             return Ok(Exit::Ok);
         }
-        let count = |n: Option<usize>| n.map_or_else(|| "an unknown number of".into(), |n| n.to_string());
-        print(&format!("FID {fid:.6} ({net} features, {} against {} images)\n", count(a.n), count(b.n)));
+        let count = |n: Option<usize>| n.map_or_else(|| "an unknown number".into(), |n| n.to_string());
+        let counts = match (a.n, b.n) {
+            (None, None) => String::new(),
+            (n, other) => format!(", {} against {} images", count(n), count(other)),
+        };
+        print(&format!("FID {fid:.6} ({net} features{counts})\n"));
         for (metric, score) in found {
             match score {
                 Ok(m) => print(&format!("{} {}\n", metric.heading(), number(m.value, m.std_err, metric.digits() + 2))),

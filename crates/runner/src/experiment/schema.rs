@@ -98,8 +98,19 @@ impl<'a> Checker<'a> {
         let kinds: Vec<(&str, &Value)> = choices.iter().filter_map(|choice| Some((tag(choice)?, *choice))).collect();
         let mut names: Vec<&str> = choices.iter().filter_map(|choice| choice.get("const")?.as_str()).collect();
         names.extend(choices.iter().filter_map(|choice| choice.get("enum")?.as_array()).flatten().filter_map(Value::as_str));
+        // A number in place of a map or a word.
+        let plain = choices.iter().find(|choice| choice.get("type").is_some_and(|kind| kind != "object" && kind != "string"));
+        if let Some(plain) = plain.filter(|_| !value.is_object() && !value.is_string()) {
+            return self.node(plain, value, path);
+        }
+        let properties = |choice: &&'a Value| choice.get("properties").and_then(Value::as_object);
         match value.as_object() {
-            None if names.is_empty() => Err(wrong("a map with a kind", value, path)),
+            None if names.is_empty() && !kinds.is_empty() => Err(wrong("a map with a kind", value, path)),
+            None if names.is_empty() => {
+                let keys: Vec<&str> = choices.iter().filter_map(properties).flat_map(Map::keys).map(String::as_str).collect();
+                let number = if plain.is_some() { "a number, or " } else { "" };
+                Err(wrong(&format!("{number}a map with one of {}", keys.join(", ")), value, path))
+            }
             None => name(&names, value, path),
             Some(map) if !kinds.is_empty() => {
                 let (known, place): (Vec<&str>, _) = (kinds.iter().map(|(name, _)| *name).collect(), join(path, "kind"));
@@ -109,7 +120,6 @@ impl<'a> Checker<'a> {
                 self.map(chosen.1, map, path)
             }
             Some(map) => {
-                let properties = |choice: &&'a Value| choice.get("properties").and_then(Value::as_object);
                 let key = map.keys().next().map_or("", String::as_str);
                 match choices.iter().find(|choice| properties(choice).is_some_and(|properties| properties.contains_key(key))) {
                     Some(choice) => self.map(choice, map, path),
@@ -175,7 +185,7 @@ fn kind(schema: &Value, value: &Value, path: &str) -> Result<(), Complaint> {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
         "integer" => whole(),
-        "number" => value.is_number(),
+        "number" => value.as_f64().is_some_and(|v| (least..=most).contains(&v)),
         "string" => value.is_string(),
         "array" => value.is_array(),
         "object" => value.is_object(),
@@ -189,6 +199,7 @@ fn kind(schema: &Value, value: &Value, path: &str) -> Result<(), Complaint> {
         "integer" if most.is_finite() => format!("a whole number of {least} to {most}"),
         "integer" if least >= 0.0 => format!("a whole number of at least {least}"),
         "integer" => "a whole number".to_string(),
+        "number" if most.is_finite() => format!("a number of {least} to {most}"),
         "number" => "a number".to_string(),
         "string" => "a text".to_string(),
         "array" => "a list".to_string(),

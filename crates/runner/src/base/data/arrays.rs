@@ -39,7 +39,8 @@ pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
         ensure!(labels.is_empty() || labels.len() == images.len(), "{}: expected a label for each image, got {}", named(), labels.len());
         for i in 0..images.len() {
             let content = Content::Pixels(images.shape, images.image(i).to_vec());
-            see(Entry { name: format!("{}: image {i}", named()), class: labels.get(i).copied(), content })?;
+            let name = format!("{}:{i}", part.file_name().unwrap_or_default().to_string_lossy());
+            see(Entry { place: format!("{}: image {i}", named()), name, class: labels.get(i).copied().flatten(), content })?;
         }
     }
     Ok(beside)
@@ -70,12 +71,12 @@ fn shaped(array: Array<u8>, name: &str) -> Result<Images> {
     Ok(Images { pixels: array.numbers, ..Images::none(shape) })
 }
 
-/// The numbers of the images' classes; none where the file has none.
-fn labels(file: &mut Npz) -> Result<Vec<usize>> {
+/// The number of each image's class, none below zero; nothing where the file has no labels.
+fn labels(file: &mut Npz) -> Result<Vec<Option<usize>>> {
     let Some(name) = LABELS.into_iter().find(|name| file.has(name)) else { return Ok(Vec::new()) };
     let numbers = file.numbers(name)?.numbers;
-    ensure!(numbers.iter().all(|v| *v >= 0.0 && v.fract() == 0.0), "{name}: expected the numbers of classes");
-    Ok(numbers.into_iter().map(|v| v as usize).collect())
+    ensure!(numbers.iter().all(|v| v.fract() == 0.0), "{name}: expected the numbers of classes");
+    Ok(numbers.into_iter().map(|v| (v >= 0.0).then_some(v as usize)).collect())
 }
 
 #[cfg(test)]

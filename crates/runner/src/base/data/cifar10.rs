@@ -105,15 +105,15 @@ fn parquet_in(path: &Path) -> bool {
 fn rows(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Vec<Vec<u8>>> {
     let (mut found, mut block) = (vec![None; files.len()], Vec::with_capacity(records * RECORD));
     parquet::each(path, None, None, &mut |entry| {
-        let (shape, pixels) = entry.pixels().with_context(|| entry.name.clone())?;
-        ensure!(shape == SHAPE, "{}: expected {SHAPE}, got {shape}", entry.name);
+        let (shape, pixels) = entry.pixels().with_context(|| entry.place.clone())?;
+        ensure!(shape == SHAPE, "{}: expected {SHAPE}, got {shape}", entry.place);
         let class = entry.class.and_then(|class| u8::try_from(class).ok());
-        block.push(class.with_context(|| format!("{}: expected a class", entry.name))?);
+        block.push(class.with_context(|| format!("{}: expected a class", entry.place))?);
         block.extend((0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3)));
         if block.len() == records * RECORD {
             let digest = sha256(&block);
             let place = files.iter().position(|(_, known)| *known == digest);
-            let place = place.with_context(|| format!("{}: the {records} rows up to here are no batch of CIFAR-10", entry.name))?;
+            let place = place.with_context(|| format!("{}: the {records} rows up to here are no batch of CIFAR-10", entry.place))?;
             found[place] = Some(std::mem::take(&mut block));
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::decode::{KINDS, decode};
 use super::images::Images;
-use super::split::held;
+use super::split::{HeldOut, Split};
 use super::transform::{Channels, Transform, with_channels};
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::network::ImageShape;
@@ -21,7 +21,9 @@ const CLASSES: usize = 256;
 
 /// An image as its source has it.
 pub struct Entry {
-    /// By which a person finds it: a path, a key, a row.
+    /// By which a person finds it: a path, a key, a row of a file.
+    pub place: String,
+    /// Its name in its set, wherever that lies: the path in a folder or an archive, the key, `FILE:ROW`.
     pub name: String,
     /// The number of its class, where the source has classes.
     pub class: Option<usize>,
@@ -108,33 +110,53 @@ pub struct Gathered {
     pub left_out: Vec<String>,
 }
 
-/// Decodes all images that `show` shows. `held_out` of them are held out, from each class in proportion, the last ones; the error where
-/// there are no more than that begins with `origin`.
-pub fn gather(origin: &str, fit: Fit, held_out: usize, show: impl FnOnce(&mut See) -> Result<Beside>) -> Result<Gathered> {
-    let mut decoder = Decoder { fit, first: None, pixels: Vec::new(), labels: Vec::new(), unread: BTreeMap::new() };
+impl Gathered {
+    /// With the images of another set held out; `here` and `there` are where both were found.
+    pub fn hold_out(&mut self, others: Gathered, here: &Path, there: &Path) -> Result<()> {
+        let (shape, other) = (self.train.shape, others.train.shape);
+        ensure!(other == shape, "{}: expected {shape}, as {} has, got {other}", there.display(), here.display());
+        let named = |classes: &[String]| if classes.is_empty() { "none".into() } else { classes.join(", ") };
+        let (expected, got) = (named(&self.classes), named(&others.classes));
+        ensure!(expected == got, "{}: expected the classes of {}, {expected}, got {got}", there.display(), here.display());
+        self.held_out = others.train;
+        self.left_out.extend(others.left_out);
+        Ok(())
+    }
+}
+
+/// Decodes all images that `show` shows, and splits them. Errors of the set as a whole begin with `origin`.
+pub fn gather(origin: &str, fit: Fit, held_out: &HeldOut, show: impl FnOnce(&mut See) -> Result<Beside>) -> Result<Gathered> {
+    let split = Split::of(held_out)?;
+    let (pixels, labels, held, unread) = Default::default();
+    let mut decoder = Decoder { fit, split, first: None, pixels, labels, held, unread };
     let mut chunk = Vec::with_capacity(CHUNK);
     let beside = show(&mut |entry| {
         chunk.push(entry);
         if chunk.len() == CHUNK { decoder.decode(&mut chunk) } else { Ok(()) }
     })?;
     decoder.decode(&mut chunk)?;
-    let Decoder { first, pixels, labels, unread, .. } = decoder;
+    let Decoder { split, first, pixels, labels, held, unread, .. } = decoder;
     let mut left_out: Vec<String> = beside.left_out.into_iter().chain(unread).map(|(what, n)| format!("{n} {what}")).collect();
     let Some((shape, _)) = first else {
         let beside = if left_out.is_empty() { String::new() } else { format!(" (there are: {})", left_out.join(", ")) };
         bail!("{origin}: expected {KINDS} images, found none{beside}");
     };
     let n = labels.len();
-    ensure!(n > held_out, "{origin}: expected more images than the {held_out} to hold out, found {n}");
     // Where an image has no class, none has.
     let numbers = labels.into_iter().collect::<Option<Vec<usize>>>();
-    let count = numbers.as_ref().and_then(|labels| labels.iter().max()).map_or(0, |last| last + 1);
-    let held = held(&numbers.clone().unwrap_or_else(|| vec![0; n]), held_out);
+    let count = numbers.as_ref().and_then(|labels| labels.iter().max()).map_or(0, |last| last.saturating_add(1));
+    let known = beside.classes.len();
+    ensure!(
+        known == 0 || count <= known,
+        "{origin}: expected classes below {known}, the number of their names, got {}",
+        count.wrapping_sub(1)
+    );
+    let held = split.end(held, &numbers.clone().unwrap_or_else(|| vec![0; n]), origin)?;
     let kept = numbers.filter(|_| count <= CLASSES);
     if count > CLASSES {
         left_out.push(format!("the names of {count} classes, of which at most {CLASSES} are kept"));
     }
-    let split = |wanted: bool| {
+    let part = |wanted: bool| {
         let of = || (0..n).filter(|i| held[*i] == wanted);
         let labels = kept.as_ref().map_or_else(Vec::new, |labels| of().map(|i| labels[i] as u8).collect());
         Images { shape, pixels: of().flat_map(|i| &pixels[i * shape.len()..(i + 1) * shape.len()]).copied().collect(), labels }
@@ -144,16 +166,18 @@ pub fn gather(origin: &str, fit: Fit, held_out: usize, show: impl FnOnce(&mut Se
         Some(_) => beside.classes,
         None => Vec::new(),
     };
-    Ok(Gathered { train: split(false), held_out: split(true), classes, left_out })
+    Ok(Gathered { train: part(false), held_out: part(true), classes, left_out })
 }
 
 /// Images on their way into memory.
 struct Decoder {
     fit: Fit,
+    split: Split,
     /// The first image's shape and name.
     first: Option<(ImageShape, String)>,
     pixels: Vec<u8>,
     labels: Vec<Option<usize>>,
+    held: Vec<bool>,
     /// How many images are left out, and why.
     unread: BTreeMap<String, usize>,
 }
@@ -165,19 +189,20 @@ impl Decoder {
             let (shape, image) = match decoded {
                 Ok(decoded) => decoded,
                 Err(_) if self.fit.unfit == Unfit::LeaveOut => {
-                    *self.unread.entry("images that cannot be read".into()).or_default() += 1;
+                    *self.unread.entry("that cannot be read".into()).or_default() += 1;
                     continue;
                 }
-                Err(error) => return Err(error.context(entry.name)),
+                Err(error) => return Err(error.context(entry.place)),
             };
-            let (expected, whose) = self.first.get_or_insert_with(|| (shape, entry.name.clone()));
+            let (expected, whose) = self.first.get_or_insert_with(|| (shape, entry.place.clone()));
             if shape == *expected {
                 self.pixels.extend(image);
                 self.labels.push(entry.class);
+                self.held.push(self.split.holds(&entry.name));
             } else if self.fit.unfit == Unfit::LeaveOut {
-                *self.unread.entry(format!("images of other shapes than {expected}")).or_default() += 1;
+                *self.unread.entry(format!("of a shape other than {expected}")).or_default() += 1;
             } else {
-                bail!("{}: expected {expected}, as {whose} has, got {shape}", entry.name);
+                bail!("{}: expected {expected}, as {whose} has, got {shape}", entry.place);
             }
         }
         Ok(())

@@ -19,7 +19,8 @@ pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
     images.sort();
     let (classes, labels) = classes(path, &images);
     for (file, class) in images.into_iter().zip(labels) {
-        see(Entry { name: file.display().to_string(), class, content: Content::File(file) })?;
+        let name = file.strip_prefix(path).unwrap_or(&file).to_string_lossy().into_owned();
+        see(Entry { place: file.display().to_string(), name, class, content: Content::File(file) })?;
     }
     Ok(Beside { classes, left_out })
 }
@@ -70,9 +71,10 @@ mod tests {
     use super::*;
     use crate::base::data::entries::{Fit, Gathered, gather};
     use crate::base::data::images::Images;
+    use crate::base::data::split::HeldOut;
 
     fn load(path: &Path, held_out: usize) -> Result<Gathered> {
-        gather(&path.display().to_string(), Fit::default(), held_out, |see| each(path, see))
+        gather(&path.display().to_string(), Fit::default(), &HeldOut::Last(held_out), |see| each(path, see))
     }
 
     fn picture(dir: &Path, name: &str, width: u32, value: u8) {

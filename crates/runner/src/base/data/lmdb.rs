@@ -195,8 +195,8 @@ fn child(page: &Page, index: usize) -> Result<u64> {
 pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
     let mut database = Lmdb::open(path)?;
     while let Some((key, value)) = database.step().with_context(|| database.origin.clone())? {
-        let name = format!("{}: key {}", database.origin, String::from_utf8_lossy(&key));
-        see(Entry { name, class: None, content: Content::Encoded(value) })?;
+        let name = String::from_utf8_lossy(&key).into_owned();
+        see(Entry { place: format!("{}: key {name}", database.origin), name, class: None, content: Content::Encoded(value) })?;
     }
     Ok(Beside::default())
 }

@@ -11,7 +11,7 @@ mod images;
 mod lmdb;
 mod parquet;
 mod source;
-mod split;
+pub mod split;
 mod tar;
 pub mod transform;
 

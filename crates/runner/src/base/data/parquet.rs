@@ -46,6 +46,7 @@ pub fn each(path: &Path, column: Option<&str>, label: Option<&str>, see: &mut Se
 /// A file that is being read.
 struct Rows {
     origin: String,
+    file_name: String,
     file: SerializedFileReader<File>,
     /// Numbers of the columns.
     images: usize,
@@ -91,7 +92,8 @@ impl Rows {
         let labels = columns.iter().position(|c| is_label(c));
         ensure!(labels.is_some() || label.is_none(), "expected a column {} of whole numbers, found none", label.unwrap_or(LABEL));
         let origin = path.display().to_string();
-        Ok(Rows { origin, file, images, labels, group: 0, open: None, row: 0 })
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Rows { origin, file_name, file, images, labels, group: 0, open: None, row: 0 })
     }
 
     /// The classes' names, where `datasets` has left them.
@@ -145,7 +147,8 @@ impl Rows {
                 let content = Content::Encoded(bytes.map_or_else(Vec::new, |bytes: ByteArray| bytes.data().to_vec()));
                 // Below zero: unlabelled, as the test sets of competitions are.
                 let class = label.and_then(|label| usize::try_from(label).ok());
-                entries.push(Entry { name: format!("{}: row {}", self.origin, self.row), class, content });
+                let (place, name) = (format!("{}: row {}", self.origin, self.row), format!("{}:{}", self.file_name, self.row));
+                entries.push(Entry { place, name, class, content });
                 self.row += 1;
             }
             return Ok(Some(entries));

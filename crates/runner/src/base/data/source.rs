@@ -2,6 +2,7 @@
 
 use super::entries::{Beside, Fit, Gathered, See, Unfit, gather};
 use super::images::Dataset;
+use super::split::HeldOut;
 use super::transform::{Channels, Transform};
 use super::{arrays, cifar10, fashion, folder, lmdb, parquet, tar};
 use crate::base::error::Meaning;
@@ -10,6 +11,9 @@ use ddpm_model::network::ImageShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// Shows the images of a file or folder.
+type Show<'a> = dyn Fn(&Path, &mut See) -> Result<Beside> + 'a;
 
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,8 +46,9 @@ pub enum DataSource {
 pub struct Files {
     /// The file, or the folder of several; images are taken in the order of their names.
     pub path: PathBuf,
-    /// Images held out: from each class in proportion, the last ones.
-    pub held_out: usize,
+    /// Images held out: a number (from each class in proportion, the last ones), `{fraction: 0.01}` or `{listed: FILE}` by their names, or
+    /// `{path: PATH}`, another file or folder of the kind.
+    pub held_out: HeldOut,
     /// How they get their size: `none`, or `{kind: guided-diffusion, side}` or `{kind: resize, side, filter}`.
     #[serde(default)]
     pub transform: Transform,
@@ -61,8 +66,9 @@ pub struct Files {
 pub struct ParquetFiles {
     /// The file, or the folder of several, which are taken by name.
     pub path: PathBuf,
-    /// Images held out: from each class in proportion, the last ones.
-    pub held_out: usize,
+    /// Images held out: a number (from each class in proportion, the last ones), `{fraction: 0.01}` or `{listed: FILE}` by their names, or
+    /// `{path: PATH}`, another file or folder of the kind.
+    pub held_out: HeldOut,
     /// The column of images; where absent, the only one that can be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
@@ -91,7 +97,7 @@ impl ParquetFiles {
 impl Files {
     /// All images as they are, none held out.
     pub fn all(path: &Path) -> Files {
-        Files { path: path.into(), held_out: 0, transform: Transform::default(), channels: None, unfit: Unfit::default() }
+        Files { path: path.into(), held_out: HeldOut::NONE, transform: Transform::default(), channels: None, unfit: Unfit::default() }
     }
 
     fn fit(&self) -> Fit {
@@ -102,24 +108,27 @@ impl Files {
 impl DataSource {
     /// Reads and verifies the whole set. Errors name the file and what is wrong with it.
     pub fn load(&self) -> Result<Dataset> {
-        let of = |files: &Files, each: fn(&Path, &mut See) -> Result<Beside>| {
-            gather(&files.path.display().to_string(), files.fit(), files.held_out, |see| each(&files.path, see))
-        };
-        let (path, gathered) = match self {
+        let (files, each): (_, &Show) = match self {
             DataSource::FashionMnist {} => return fashion::load().needed(),
             DataSource::Cifar10 { path } => return cifar10::load(path).needed(),
-            DataSource::Folder(files) => (&files.path, of(files, folder::each)),
-            DataSource::Lmdb(files) => (&files.path, of(files, lmdb::each)),
-            DataSource::Tar(files) => (&files.path, of(files, tar::each)),
-            DataSource::Numpy(files) => (&files.path, of(files, arrays::each)),
+            DataSource::Folder(files) => (files.clone(), &folder::each),
+            DataSource::Lmdb(files) => (files.clone(), &lmdb::each),
+            DataSource::Tar(files) => (files.clone(), &tar::each),
+            DataSource::Numpy(files) => (files.clone(), &arrays::each),
             DataSource::Parquet(ParquetFiles { path, held_out, column, label, transform, channels, unfit }) => {
-                let fit = Fit { transform: *transform, channels: *channels, unfit: *unfit };
-                let show = |see: &mut See| parquet::each(path, column.as_deref(), label.as_deref(), see);
-                (path, gather(&path.display().to_string(), fit, *held_out, show))
+                let files =
+                    Files { path: path.clone(), held_out: held_out.clone(), transform: *transform, channels: *channels, unfit: *unfit };
+                (files, &|path: &Path, see: &mut See| parquet::each(path, column.as_deref(), label.as_deref(), see))
             }
         };
-        let Gathered { train, held_out, classes, left_out } = gathered.needed()?;
-        let name = path.file_name().map_or_else(|| self.kind().into(), |n| n.to_string_lossy().into_owned());
+        let all =
+            |path: &Path, held_out: &HeldOut| gather(&path.display().to_string(), files.fit(), held_out, |see| each(path, see)).needed();
+        let mut found = all(&files.path, &files.held_out)?;
+        if let Some(path) = files.held_out.elsewhere() {
+            found.hold_out(all(path, &HeldOut::NONE)?, &files.path, path).needed()?;
+        }
+        let Gathered { train, held_out, classes, left_out } = found;
+        let name = files.path.file_name().map_or_else(|| self.kind().into(), |n| n.to_string_lossy().into_owned());
         Ok(Dataset { left_out, ..Dataset::new(&name, train, held_out, classes) })
     }
 

@@ -45,7 +45,7 @@ impl Sample {
         if let Some((other, _)) = self.images.pop() {
             bail!("{}: expected one image of each sample, got {other} and {name}", self.key);
         }
-        see(Entry { name: format!("{origin}: {name}"), class: self.class, content: Content::Encoded(bytes) })
+        see(Entry { place: format!("{origin}: {name}"), name, class: self.class, content: Content::Encoded(bytes) })
     }
 }
 
