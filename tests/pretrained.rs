@@ -6,7 +6,6 @@ use ddpm_model::checkpoint::description;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use support::*;
 
 fn done(arguments: &[&str]) -> String {
@@ -77,9 +76,11 @@ fn another_name_is_refused_with_those_there_are() {
         let output = run(arguments);
         assert!(output.status.code() == Some(4) && stderr(&output).contains(advice), "{arguments:?}: {}", stderr(&output));
     }
-    let output = run(&["export", "diffusers", "pretrained:fashion-pixels", "nowhere", "--raw"]);
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = dir.path().join("nowhere");
+    let output = run(&["export", "diffusers", "pretrained:fashion-pixels", text(&nowhere), "--raw"]);
     assert!(output.status.code() == Some(5) && stderr(&output).contains("leave out --raw"), "{}", stderr(&output));
-    assert!(!Path::new("nowhere").exists());
-    let output = run(&["export", "diffusers", "pretrained:fashion", "nowhere"]);
+    let output = run(&["export", "diffusers", "pretrained:fashion", text(&nowhere)]);
     assert!(output.status.code() == Some(5) && stderr(&output).contains("network.block_size: 1"), "{}", stderr(&output));
+    assert!(!nowhere.exists());
 }

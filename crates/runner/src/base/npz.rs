@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::interop::{DENSEST, foreign};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, Write};
+use std::io::{self, BufReader, Cursor, Read, Seek, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
@@ -108,7 +108,9 @@ fn whole<T: Copy>(
     most: u64,
     read: impl FnOnce(NpyFile<&mut dyn Read>, TypeChar, u64) -> Result<Vec<T>>,
 ) -> Result<Array<T>> {
-    let npy = NpyFile::new(&mut *file as &mut dyn Read).context("is not a NumPy array")?;
+    let header = header(file)?;
+    let mut file = Cursor::new(header).chain(file);
+    let npy = NpyFile::new(&mut file as &mut dyn Read).context("is not a NumPy array")?;
     let DType::Plain(kind) = npy.dtype() else { bail!("expected numbers, got records: {}", npy.dtype().descr()) };
     let bytes = npy.shape().iter().try_fold(kind.size_field(), |n, d| n.checked_mul(*d));
     let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
@@ -116,9 +118,38 @@ fn whole<T: Copy>(
     let order = npy.order();
     let numbers = read(npy, kind.type_char(), kind.size_field())?;
     // A member's checksum is compared where its end is read.
-    io::copy(file, &mut io::sink()).context("is damaged")?;
+    let more = io::copy(&mut file, &mut io::sink()).context("is damaged")?;
+    ensure!(more == 0, "holds {more} bytes more than an array of {shape:?}");
     Ok(Array { numbers: if order == Order::Fortran { turned(&numbers, &shape) } else { numbers }, shape })
 }
+
+/// What stands before an array's numbers: a mark, a version, a length, and a Python dictionary of so many bytes. One that is nested deeper
+/// than an array's needs to be is refused: reading it could take for ever.
+fn header(file: &mut dyn Read) -> Result<Vec<u8>> {
+    let what = "is not a NumPy array";
+    let mut bytes = vec![0; 10];
+    file.read_exact(&mut bytes).context(what)?;
+    ensure!(bytes.starts_with(b"\x93NUMPY"), what);
+    let length = match bytes[6] {
+        1 => u64::from(u16::from_le_bytes([bytes[8], bytes[9]])),
+        _ => {
+            let mut more = [0; 2];
+            file.read_exact(&mut more).context(what)?;
+            bytes.extend(more);
+            u64::from(u32::from_le_bytes([bytes[8], bytes[9], more[0], more[1]]))
+        }
+    };
+    ensure!(length <= LONGEST, "expected a header of at most {LONGEST} bytes, got {length}");
+    let start = bytes.len();
+    ensure!(file.take(length).read_to_end(&mut bytes)? as u64 == length, "is cut short");
+    let count = |byte: u8| bytes[start..].iter().filter(|b| **b == byte).count();
+    ensure!(count(b'[') == 0, "expected numbers, got records");
+    ensure!(count(b'(') <= 1 && count(b'{') <= 1, what);
+    Ok(bytes)
+}
+
+/// The longest header that is believed.
+const LONGEST: u64 = 1 << 16;
 
 fn converted<T>(read: std::io::Result<Vec<T>>, to: impl Fn(T) -> f64) -> Result<Vec<f64>> {
     Ok(read?.into_iter().map(to).collect())
@@ -283,5 +314,12 @@ mod tests {
         }
         assert!(error(&npy("<f8", false, "(3,)", &[0; 16])).starts_with("a: "));
         assert!(error(b"rubbish").contains("is not a NumPy array"));
+        assert!(error(&npy("<f8", false, "(2,)", &[0; 24])).contains("holds 8 bytes more than an array of [2]"));
+        // Nested deep enough to be read for ever, in every bracket.
+        for brackets in ["[", "(", "{"] {
+            let why = error(&npy("<f8", false, &brackets.repeat(60), &[0; 16]));
+            assert!(why.contains("expected numbers, got records") || why.contains("is not a NumPy array"), "{why}");
+        }
+        assert!(error(b"\x93NUMPY\x02\0\xff\xff\xff\xff{}").contains("expected a header of at most 65536 bytes"));
     }
 }

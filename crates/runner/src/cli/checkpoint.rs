@@ -65,8 +65,8 @@ impl Stored {
 
     /// The weights as trained; a file with their average alone has none.
     pub fn weights(&self) -> Result<Vec<f32>> {
-        let alone = checkpoint::read_average(&self.bytes, self.unet.parameters())?;
-        if alone.is_some() {
+        let alone = checkpoint::read_average(&self.bytes, self.unet.parameters());
+        if alone.with_context(|| self.origin.clone()).needed()?.is_some() {
             return Err(anyhow!("{}: holds the moving average of the weights alone; leave out --raw", self.origin)).needed();
         }
         Ok(self.state()?.theta)

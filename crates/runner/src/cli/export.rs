@@ -76,7 +76,8 @@ fn to_diffusers(path: &Path, dir: &Path, raw: bool) -> Result<()> {
 fn average(path: &Path, out: &Path) -> Result<()> {
     let stored = read(path, &[])?;
     let (parameters, description) = (stored.unet.parameters(), serde_json::to_string(&stored.meta)?);
-    let bytes = checkpoint::average_bytes(parameters, &stored.average()?, &description).with_context(|| path.display().to_string())?;
+    let bytes = checkpoint::average_bytes(parameters, &stored.average()?, &description);
+    let bytes = bytes.with_context(|| path.display().to_string()).needed()?;
     atomic::write(out, &bytes)?;
     print(&format!("{}: {} parameters, {} bytes\n", out.display(), stored.unet.parameter_count(), bytes.len()));
     Ok(())

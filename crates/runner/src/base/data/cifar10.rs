@@ -114,10 +114,12 @@ fn rows(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Vec<Vec<u
             let digest = sha256(&block);
             let place = files.iter().position(|(_, known)| *known == digest);
             let place = place.with_context(|| format!("{}: the {records} rows up to here are no batch of CIFAR-10", entry.place))?;
+            ensure!(found[place].is_none(), "{}: the {records} rows up to here stand here twice", entry.place);
             found[place] = Some(std::mem::take(&mut block));
         }
         Ok(())
     })?;
+    ensure!(block.is_empty(), "{}: expected batches of {records} rows, got one of {}", path.display(), block.len() / RECORD);
     let missing = |(batch, (name, _)): (Option<Vec<u8>>, &(&str, &str))| {
         batch.with_context(|| format!("{}: expected the images of {}, which are in no file", path.display(), pickle_of(name)))
     };

@@ -11,7 +11,7 @@ use std::path::Path;
 pub const KINDS: &str = "PNG, JPEG, WebP or BMP";
 
 /// Most pixels of an image: far above what is trained on, far below what a few bytes of a header can ask of memory.
-const MOST_PIXELS: u64 = 1 << 26;
+pub const MOST_PIXELS: u64 = 1 << 26;
 
 const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib"];
 

@@ -106,6 +106,8 @@ pub struct Gathered {
     pub held_out: Images,
     /// The classes' names, where there are any.
     pub classes: Vec<String>,
+    /// Whether the source knows these names; else they are numbers.
+    named: bool,
     /// What is not among them, for a person.
     pub left_out: Vec<String>,
 }
@@ -115,9 +117,13 @@ impl Gathered {
     pub fn hold_out(&mut self, others: Gathered, here: &Path, there: &Path) -> Result<()> {
         let (shape, other) = (self.train.shape, others.train.shape);
         ensure!(other == shape, "{}: expected {shape}, as {} has, got {other}", there.display(), here.display());
-        let named = |classes: &[String]| if classes.is_empty() { "none".into() } else { classes.join(", ") };
-        let (expected, got) = (named(&self.classes), named(&others.classes));
-        ensure!(expected == got, "{}: expected the classes of {}, {expected}, got {got}", there.display(), here.display());
+        if self.named || others.named || self.classes.is_empty() != others.classes.is_empty() {
+            let words = |classes: &[String]| if classes.is_empty() { "none".into() } else { classes.join(", ") };
+            let (expected, got) = (words(&self.classes), words(&others.classes));
+            ensure!(expected == got, "{}: expected the classes of {}, {expected}, got {got}", there.display(), here.display());
+        } else if others.classes.len() > self.classes.len() {
+            self.classes = others.classes;
+        }
         self.held_out = others.train;
         self.left_out.extend(others.left_out);
         Ok(())
@@ -135,14 +141,18 @@ pub fn gather(origin: &str, fit: Fit, held_out: &HeldOut, show: impl FnOnce(&mut
         if chunk.len() == CHUNK { decoder.decode(&mut chunk) } else { Ok(()) }
     })?;
     decoder.decode(&mut chunk)?;
-    let Decoder { split, first, pixels, labels, held, unread, .. } = decoder;
+    let Decoder { split, first, mut pixels, labels, held, unread, .. } = decoder;
     let mut left_out: Vec<String> = beside.left_out.into_iter().chain(unread).map(|(what, n)| format!("{n} {what}")).collect();
     let Some((shape, _)) = first else {
         let beside = if left_out.is_empty() { String::new() } else { format!(" (there are: {})", left_out.join(", ")) };
         bail!("{origin}: expected {KINDS} images, found none{beside}");
     };
     let n = labels.len();
-    // Where an image has no class, none has.
+    // Where an image has no class, none is kept.
+    let without = labels.iter().filter(|label| label.is_none()).count();
+    if (1..n).contains(&without) {
+        left_out.push(format!("the classes, which {without} of {n} images do not have"));
+    }
     let numbers = labels.into_iter().collect::<Option<Vec<usize>>>();
     let count = numbers.as_ref().and_then(|labels| labels.iter().max()).map_or(0, |last| last.saturating_add(1));
     let known = beside.classes.len();
@@ -156,17 +166,30 @@ pub fn gather(origin: &str, fit: Fit, held_out: &HeldOut, show: impl FnOnce(&mut
     if count > CLASSES {
         left_out.push(format!("the names of {count} classes, of which at most {CLASSES} are kept"));
     }
-    let part = |wanted: bool| {
-        let of = || (0..n).filter(|i| held[*i] == wanted);
-        let labels = kept.as_ref().map_or_else(Vec::new, |labels| of().map(|i| labels[i] as u8).collect());
-        Images { shape, pixels: of().flat_map(|i| &pixels[i * shape.len()..(i + 1) * shape.len()]).copied().collect(), labels }
+    // In place: there may be no room for a copy.
+    let (len, mut apart, mut trained) = (shape.len(), Vec::new(), 0);
+    for (i, held) in held.iter().enumerate() {
+        if *held {
+            apart.extend_from_slice(&pixels[i * len..(i + 1) * len]);
+        } else {
+            pixels.copy_within(i * len..(i + 1) * len, trained * len);
+            trained += 1;
+        }
+    }
+    pixels.truncate(trained * len);
+    let labels = |wanted: bool| {
+        let of =
+            |labels: &Vec<usize>| labels.iter().zip(&held).filter(|(_, held)| **held == wanted).map(|(label, _)| *label as u8).collect();
+        kept.as_ref().map_or_else(Vec::new, of)
     };
+    let (train, held_out) = (Images { shape, pixels, labels: labels(false) }, Images { shape, pixels: apart, labels: labels(true) });
+    let named = !beside.classes.is_empty();
     let classes = match &kept {
-        Some(_) if beside.classes.is_empty() => (0..count).map(|class| class.to_string()).collect(),
+        Some(_) if !named => (0..count).map(|class| class.to_string()).collect(),
         Some(_) => beside.classes,
         None => Vec::new(),
     };
-    Ok(Gathered { train: part(false), held_out: part(true), classes, left_out })
+    Ok(Gathered { train, held_out, classes, named, left_out })
 }
 
 /// Images on their way into memory.
@@ -186,6 +209,8 @@ impl Decoder {
     fn decode(&mut self, chunk: &mut Vec<Entry>) -> Result<()> {
         let decoded: Vec<Result<(ImageShape, Vec<u8>)>> = chunk.par_iter().map(|entry| self.fit.picture(entry)).collect();
         for (entry, decoded) in chunk.drain(..).zip(decoded) {
+            // Of those that are left out too: a list may name them.
+            let held = self.split.holds(&entry.name);
             let (shape, image) = match decoded {
                 Ok(decoded) => decoded,
                 Err(_) if self.fit.unfit == Unfit::LeaveOut => {
@@ -198,7 +223,7 @@ impl Decoder {
             if shape == *expected {
                 self.pixels.extend(image);
                 self.labels.push(entry.class);
-                self.held.push(self.split.holds(&entry.name));
+                self.held.push(held);
             } else if self.fit.unfit == Unfit::LeaveOut {
                 *self.unread.entry(format!("of a shape other than {expected}")).or_default() += 1;
             } else {

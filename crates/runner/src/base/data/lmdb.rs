@@ -35,7 +35,11 @@ struct Lmdb {
     file: File,
     origin: String,
     page_size: usize,
+    /// Bytes of the file, and its last page as the database has it.
+    length: u64,
     last_page: u64,
+    /// Pages of the tree that have been looked at.
+    looked: u64,
     /// Values that the database says it has, and those seen.
     entries: u64,
     seen: u64,
@@ -78,7 +82,8 @@ impl Lmdb {
         let path = if path.is_dir() { path.join("data.mdb") } else { path.to_path_buf() };
         let origin = path.display().to_string();
         let file = File::open(&path).with_context(|| format!("{origin}: cannot be opened; expected LMDB's data.mdb"))?;
-        let mut lmdb = Lmdb { file, origin: origin.clone(), page_size: 0, last_page: 1, entries: 0, seen: 0, path: Vec::new() };
+        let mut lmdb =
+            Lmdb { file, origin: origin.clone(), page_size: 0, length: 0, last_page: 1, looked: 0, entries: 0, seen: 0, path: Vec::new() };
         lmdb.begin().context(origin)?;
         Ok(lmdb)
     }
@@ -92,7 +97,7 @@ impl Lmdb {
             bail!(what);
         }
         ensure!(start.len() == 152 && number!(start, 16, u32) == MAGIC, "is not an LMDB database");
-        self.page_size = number!(start, 40, u32) as usize;
+        (self.page_size, self.length) = (number!(start, 40, u32) as usize, length);
         ensure!(
             self.page_size.is_power_of_two() && (256..=65_536).contains(&self.page_size),
             "is damaged: pages of {} bytes",
@@ -102,14 +107,12 @@ impl Lmdb {
         for place in 0..2 {
             let page = self.page(place)?;
             let (magic, version) = (number!(page.0, 16, u32), number!(page.0, 20, u32));
-            ensure!(magic == MAGIC && version == VERSION, "expected LMDB's format {VERSION}, got {version}");
+            ensure!(magic == MAGIC, "is damaged: one of its two descriptions is none");
+            ensure!(version == VERSION, "expected LMDB's format {VERSION}, got {version}");
             metas.push((number!(page.0, 144, u64), page));
         }
         let (_, page) = metas.into_iter().max_by_key(|(transaction, _)| *transaction).expect("two");
         (self.last_page, self.entries) = (number!(page.0, 136, u64), number!(page.0, 120, u64));
-        let pages = length / self.page_size as u64;
-        // A map's size is no length: the file ends after the last page that was ever used.
-        ensure!(self.last_page < pages, "is cut short: expected {} pages, found {pages}", self.last_page.saturating_add(1));
         match number!(page.0, 128, u64) {
             NONE => Ok(()),
             root => self.descend(root),
@@ -117,9 +120,14 @@ impl Lmdb {
     }
 
     fn read(&self, page: u64, bytes: usize) -> Result<Vec<u8>> {
-        ensure!(page <= self.last_page && bytes <= LARGEST, "is damaged: page {page} is beyond the last one");
+        ensure!(page <= self.last_page, "is damaged: page {page} is beyond the last one, {}", self.last_page);
+        ensure!(bytes <= LARGEST, "expected values of at most {LARGEST} bytes, got one of {bytes}");
+        // Pages that were freed before they were ever written may be missing at the end.
+        let start = page.saturating_mul(self.page_size as u64);
+        let end = start.saturating_add(bytes.next_multiple_of(self.page_size) as u64);
+        ensure!(end <= self.length, "is cut short: expected at least {end} bytes, found {}", self.length);
         let mut buffer = vec![0; bytes];
-        self.file.read_exact_at(&mut buffer, page * self.page_size as u64).context("is cut short, or cannot be read")?;
+        self.file.read_exact_at(&mut buffer, start).context("cannot be read")?;
         Ok(buffer)
     }
 
@@ -130,7 +138,9 @@ impl Lmdb {
     /// To the first leaf under a page.
     fn descend(&mut self, mut number: u64) -> Result<()> {
         loop {
-            ensure!(self.path.len() < DEEPEST, "is damaged: its pages lead back to each other");
+            self.looked += 1;
+            let fits = self.path.len() < DEEPEST && self.looked <= self.last_page;
+            ensure!(fits, "is damaged: its pages lead to each other more than once");
             let page = self.page(number)?;
             let flags = page.flags()?;
             if flags & LEAF != 0 {
@@ -199,4 +209,49 @@ pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
         see(Entry { place: format!("{}: key {name}", database.origin), name, class: None, content: Content::Encoded(value) })?;
     }
     Ok(Beside::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 4096;
+
+    /// A page with these flags and nodes.
+    fn page(flags: u16, nodes: &[[u8; NODE]]) -> Vec<u8> {
+        let mut page = vec![0; SIZE];
+        page[10..12].copy_from_slice(&flags.to_le_bytes());
+        page[12..14].copy_from_slice(&((HEADER + 2 * nodes.len()) as u16).to_le_bytes());
+        for (i, node) in nodes.iter().enumerate() {
+            let at = SIZE - (i + 1) * NODE;
+            page[HEADER + 2 * i..HEADER + 2 * i + 2].copy_from_slice(&(at as u16).to_le_bytes());
+            page[at..at + NODE].copy_from_slice(node);
+        }
+        page
+    }
+
+    fn meta(last_page: u64, root: u64) -> Vec<u8> {
+        let mut page = page(8, &[]);
+        for (at, value) in [(16, u64::from(MAGIC) | u64::from(VERSION) << 32), (40, SIZE as u64), (120, 5), (128, root), (136, last_page)] {
+            page[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        page
+    }
+
+    /// Pages of which each leads to the next a hundred times: walked as a tree, more than could ever be walked.
+    #[test]
+    fn pages_that_are_reached_again_are_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data.mdb");
+        let to = |number: u64| [[&number.to_le_bytes()[..4], &[0; 4]].concat().try_into().unwrap(); 100];
+        for last in [21, 2] {
+            // The last one is an empty leaf; or the only one leads to itself.
+            let mut bytes = [meta(last, 2), meta(last, 2)].concat();
+            (2..last).for_each(|number| bytes.extend(page(BRANCH, &to(number + 1))));
+            bytes.extend(if last == 2 { page(BRANCH, &to(2)) } else { page(LEAF, &[]) });
+            std::fs::write(&path, bytes).unwrap();
+            let why = format!("{:#}", each(&path, &mut |_| Ok(())).unwrap_err());
+            assert!(why.contains("data.mdb: is damaged: its pages lead to each other more than once"), "{why}");
+        }
+    }
 }

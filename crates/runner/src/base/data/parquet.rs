@@ -32,7 +32,8 @@ pub fn each(path: &Path, column: Option<&str>, label: Option<&str>, see: &mut Se
         if beside.classes.is_empty() {
             beside.classes = rows.classes();
         }
-        // The reader trusts what it finds in places: where it panics, the file is damaged.
+        // The reader trusts what it finds in places: where it panics, the file is damaged. (A damaged count that asks for more memory than there
+        // is ends the process all the same.)
         while let Some(found) = catch_unwind(AssertUnwindSafe(|| rows.read()))
             .unwrap_or_else(|_| Err(anyhow!("is damaged")))
             .with_context(|| shard.display().to_string())?

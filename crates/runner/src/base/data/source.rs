@@ -44,7 +44,7 @@ pub enum DataSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// The file, or the folder of several; images are taken in the order of their names.
+    /// The file, or the folder of several, which are taken by name.
     pub path: PathBuf,
     /// Images held out: a number (from each class in proportion, the last ones), `{fraction: 0.01}` or `{listed: FILE}` by their names, or
     /// `{path: PATH}`, another file or folder of the kind.
@@ -127,7 +127,7 @@ impl DataSource {
         if let Some(path) = files.held_out.elsewhere() {
             found.hold_out(all(path, &HeldOut::NONE)?, &files.path, path).needed()?;
         }
-        let Gathered { train, held_out, classes, left_out } = found;
+        let Gathered { train, held_out, classes, left_out, .. } = found;
         let name = files.path.file_name().map_or_else(|| self.kind().into(), |n| n.to_string_lossy().into_owned());
         Ok(Dataset { left_out, ..Dataset::new(&name, train, held_out, classes) })
     }

@@ -61,7 +61,10 @@ impl Split {
         match held_out {
             HeldOut::Last(n) => Ok(Split::Last(*n)),
             HeldOut::By(Rule::Path(_)) => Ok(Split::Last(0)),
-            HeldOut::By(Rule::Fraction(share)) => Ok(Split::Fraction(*share)),
+            HeldOut::By(Rule::Fraction(share)) => {
+                ensure!((0.0..=1.0).contains(share), "expected a fraction of 0 to 1 to hold out, got {share}");
+                Ok(Split::Fraction(*share))
+            }
             HeldOut::By(Rule::Listed(file)) => {
                 let text = fs::read_to_string(file).with_context(|| format!("{}: cannot be read", file.display()))?;
                 let names: BTreeSet<String> = text.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()).collect();
@@ -158,7 +161,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each image by its own name: about the share that is asked for, all of a larger share's among those of a smaller one's, and the same
+        /// Each image by its own name: about the share that is asked for, all of a smaller share's among those of a larger one's, and the same
         /// ones whatever else there is.
         #[test]
         fn names_decide_each_for_itself(shares in (0.0..1.0f64, 0.0..1.0f64), salt in any::<u32>()) {

@@ -15,7 +15,7 @@ use tar::{Archive, EntryType};
 /// How shards end.
 pub const ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
 
-/// An archive's unit; it ends with two of zeros.
+/// An archive's unit; it ends with one of zeros at least.
 const BLOCK: u64 = 512;
 
 /// The largest image file that is believed.
@@ -51,42 +51,60 @@ impl Sample {
 
 fn archive(shard: &Path, left_out: &mut BTreeMap<String, usize>, see: &mut See) -> Result<()> {
     let origin = shard.display().to_string();
-    let mut archive = Archive::new(Ending { inner: unpacked(shard)?, zeros: 0 });
+    let mut archive = Archive::new(Counting { inner: unpacked(shard)?, read: 0 });
     let mut sample = Sample::default();
+    // Where the mark of the archive's end has to be.
+    let mut end = 0;
     for file in archive.entries()? {
         let mut file = file.context("is no tar archive, or is damaged")?;
-        if file.header().entry_type() != EntryType::Regular {
+        let kind_of_file = file.header().entry_type();
+        let is_file = matches!(kind_of_file, EntryType::Regular | EntryType::Continuous);
+        let size = if is_file { file.size() } else { file.header().entry_size()? };
+        end = file.raw_file_position() + size.next_multiple_of(BLOCK);
+        let name = String::from_utf8_lossy(&file.path_bytes()).into_owned();
+        let is_folder = kind_of_file.is_dir() || name.ends_with('/');
+        if is_folder && size == 0 || kind_of_file.is_pax_global_extensions() {
             continue;
         }
-        let path = file.path().context("is damaged: it holds a file without a name")?.into_owned();
-        let name = path.to_string_lossy().into_owned();
-        let base = path.file_name().unwrap_or_default().to_string_lossy();
-        let key = name[..name.len() - base.len()].to_string() + base.split('.').next().unwrap_or_default();
+        if !is_file || is_folder {
+            *left_out.entry("links, or other special files".into()).or_default() += 1;
+            continue;
+        }
+        let path = Path::new(&name);
+        let (folder, base) = name.rsplit_once('/').unwrap_or(("", &name));
+        let key = format!("{folder}/{}", base.split('.').next().unwrap_or_default());
         if key != sample.key {
             std::mem::replace(&mut sample, Sample { key, ..Sample::default() }).show(&origin, see)?;
         }
         let is_class = base.ends_with(".cls");
-        if base.starts_with('.') || !(is_class || is_image(&path)) {
-            *left_out.entry(kind(&path)).or_default() += 1;
+        if base.starts_with('.') || !(is_class || is_image(path)) {
+            *left_out.entry(kind(path)).or_default() += 1;
             continue;
         }
-        let size = file.size();
         ensure!(size <= LARGEST, "{name}: expected at most {LARGEST} bytes, got {size}");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(|| name.clone())?;
         ensure!(bytes.len() as u64 == size, "{name}: is cut short: expected {size} bytes, got {}", bytes.len());
         if is_class {
             let text = String::from_utf8_lossy(&bytes).trim().to_string();
-            sample.class = Some(text.parse().with_context(|| format!("{name}: expected the number of a class, got {text:.20}"))?);
+            let class: i64 = text.parse().with_context(|| format!("{name}: expected the number of a class, got {text:.20}"))?;
+            sample.class = usize::try_from(class).ok();
         } else {
             sample.images.push((name, bytes));
         }
     }
     sample.show(&origin, see)?;
     let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).context("is damaged")?;
-    ensure!(rest.zeros >= BLOCK, "is cut short: it has no end");
-    Ok(())
+    ensure!(rest.read >= end + BLOCK, "is cut short: it has no end");
+    let mut block = [0; BLOCK as usize];
+    loop {
+        match rest.read(&mut block).context("is damaged")? {
+            0 => return Ok(()),
+            n => {
+                ensure!(block[..n].iter().all(|byte| *byte == 0), "goes on behind its end: it is damaged, or several archives in one file")
+            }
+        }
+    }
 }
 
 /// The archive's bytes, without their compression.
@@ -100,17 +118,16 @@ fn unpacked(shard: &Path) -> Result<Box<dyn Read>> {
     Ok(if start.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
-/// Counts the zeros that what has been read ends with.
-struct Ending {
+/// Counts what has been read.
+struct Counting {
     inner: Box<dyn Read>,
-    zeros: u64,
+    read: u64,
 }
 
-impl Read for Ending {
+impl Read for Counting {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        let zeros = buffer[..n].iter().rev().take_while(|byte| **byte == 0).count() as u64;
-        self.zeros = if zeros == n as u64 { self.zeros + zeros } else { zeros };
+        self.read += n as u64;
         Ok(n)
     }
 }

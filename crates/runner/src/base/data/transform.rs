@@ -1,5 +1,6 @@
 //! What is done to an image before it is one of a set: its size and its channels. Filters are Pillow's, to within one grey level.
 
+use super::decode::MOST_PIXELS;
 use anyhow::{Context, ensure};
 use ddpm_model::network::ImageShape;
 use fast_image_resize::images::{Image, ImageRef};
@@ -112,8 +113,10 @@ impl Transform {
 fn shortest(picture: Picture, side: usize, filter: Filter) -> anyhow::Result<Picture> {
     let shape = picture.0;
     let scale = side as f64 / shape.height.min(shape.width) as f64;
-    let scaled = |length: usize| (length as f64 * scale).round_ties_even() as usize;
-    resized(picture, scaled(shape.height), scaled(shape.width), filter)
+    let [height, width] = [shape.height, shape.width].map(|length| (length as f64 * scale).round_ties_even() as usize);
+    let most = MOST_PIXELS as usize;
+    ensure!(height.saturating_mul(width) <= most, "expected a picture that has at most {most} pixels at a side of {side}, got {shape}");
+    resized(picture, height, width, filter)
 }
 
 fn resized(picture: Picture, height: usize, width: usize, filter: Filter) -> anyhow::Result<Picture> {
