@@ -1,4 +1,5 @@
-//! What is done to an image before it is one of a set: its size and its channels. Filters are Pillow's, to within one grey level.
+//! What is done to an image before it is one of a set: its size and its channels. Filters are Pillow's, to within one grey level
+//! where nothing overshoots black or white: what is cut off there depends on whether rows or columns come first.
 
 use super::decode::MOST_PIXELS;
 use anyhow::{Context, ensure};
@@ -135,7 +136,8 @@ fn resized(picture: Picture, height: usize, width: usize, filter: Filter) -> any
 }
 
 /// Means over boxes, rows first. A pixel whose middle lies on the border of two boxes belongs to one of them, both or none, as rounding has it:
-/// libraries that round in another order than Pillow differ from it there by any amount, so this is Pillow's arithmetic to the bit.
+/// libraries that round in another order than Pillow differ from it there by any amount, so this is Pillow's arithmetic. (Pillow 13 takes columns
+/// first in some tall pictures, which changes single levels.)
 fn averaged((shape, pixels): Picture, height: usize, width: usize) -> Picture {
     let channels = shape.channels;
     let mean = |range: &Range<usize>, at: &dyn Fn(usize) -> u8| {
