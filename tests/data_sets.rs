@@ -2,8 +2,9 @@
 
 mod support;
 
+use ddpm_runner::base::data::resample::Filter;
 use ddpm_runner::base::data::split::{HeldOut, Rule};
-use ddpm_runner::base::data::transform::{Channels, Filter, Transform};
+use ddpm_runner::base::data::transform::{Channels, Transform};
 use ddpm_runner::base::data::{DataSource, Dataset, Files, ParquetFiles, Unfit};
 use ddpm_runner::base::npz::Writer;
 use proptest::prelude::*;

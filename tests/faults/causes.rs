@@ -14,7 +14,7 @@ pub fn causes(_: Effort) -> Found {
         let output = output(command);
         expect(&output, 3);
         for run in folders(&dir.path().join("runs")) {
-            let record: Value = serde_json::from_str(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap();
+            let record: Value = serde_json::from_str(&fs::read_to_string(run.join(RECORD)).unwrap()).unwrap();
             // Both jobs of that training meet it.
             let expected = if record["training_id"] == training { ("failed", cause, 2) } else { ("finished", "", 0) };
             let outcome = &record["outcome"];

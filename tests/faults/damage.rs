@@ -30,7 +30,7 @@ pub fn damage(effort: Effort) -> Found {
     for _ in 0..effort.of(10, 1) {
         // Records: done anew.
         let runs = folders(&dir.path().join("runs"));
-        let record = runs[chance.below(runs.len())].join("record.json");
+        let record = runs[chance.below(runs.len())].join(RECORD);
         fs::write(&record, damaged(&fs::read(&record).unwrap(), &mut chance)).unwrap();
         let output = output(ablate(dir.path(), &[]));
         expect(&output, 0);
@@ -83,9 +83,9 @@ fn same(results: &Path) -> usize {
 fn forget(results: &Path, training: &Path) {
     fs::remove_file(training.join("training.json")).unwrap();
     for run in folders(&results.join("runs")) {
-        let record: Value = serde_json::from_str(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap();
+        let record: Value = serde_json::from_str(&fs::read_to_string(run.join(RECORD)).unwrap()).unwrap();
         if record["training_id"] == training.file_name().unwrap().to_str().unwrap() {
-            fs::remove_file(run.join("record.json")).unwrap();
+            fs::remove_file(run.join(RECORD)).unwrap();
         }
     }
     fs::remove_dir_all(results.join("samples")).unwrap();

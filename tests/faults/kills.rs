@@ -9,7 +9,7 @@ pub fn kills(effort: Effort) -> Found {
     let (wanted, mut chance) = (effort.of(100, 6), Chance::by_the_clock());
     let (mut kills, mut grids) = ([0; 3], 0);
     while kills.iter().sum::<usize>() < wanted {
-        let dir = results();
+        let (dir, mut seen) = (results(), BTreeMap::new());
         loop {
             let mut parent = start(dir.path());
             let moment = Duration::from_millis(chance.below(2500) as u64);
@@ -30,12 +30,17 @@ pub fn kills(effort: Effort) -> Found {
                     kills[whom] += 1;
                 }
             }
-            if parent.wait().unwrap().success() {
+            let over = parent.wait().unwrap().success();
+            let (before, now) = (std::mem::take(&mut seen), records(dir.path()));
+            assert!(before.iter().all(|(run, file)| now.get(run) == Some(file)), "a job done was lost or done again: {before:?}, {now:?}");
+            seen = now;
+            if over {
                 break;
             }
         }
         // Once more, undisturbed, for the table.
         expect(&output(ablate(dir.path(), &[])), 0);
+        assert_eq!(records(dir.path()), seen, "done jobs are done again");
         whole(dir.path());
         grids += 1;
     }

@@ -17,13 +17,16 @@ mod small;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use support::*;
 
 const GRID: &str = "tests/faults/grid.yaml";
 const BASE: &str = "experiments/bases/fashion-smoke.yaml";
+/// A job's record, in its folder.
+const RECORD: &str = "record.json";
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -138,16 +141,29 @@ pub fn whole(results: &Path) {
     once_each(results, 4);
 }
 
-/// Panics where there are not `jobs` jobs, each ended once and never begun again.
+/// Panics where there are not `jobs` jobs with a record, each ended once and never begun again. The line that says so comes after the
+/// record, so a process that was killed between the two has left none: then the last one says that it was begun.
 #[track_caller]
 pub fn once_each(results: &Path, jobs: usize) {
     let runs = folders(&results.join("runs"));
     assert_eq!(runs.len(), jobs);
     for run in runs {
+        assert!(run.join(RECORD).exists(), "{}: no record", run.display());
         let events = history(&run);
-        let ends = events.iter().filter(|event| *event == "ended").count();
-        assert_eq!((ends, events.last().map(String::as_str)), (1, Some("ended")), "{}: {events:?}", run.display());
+        let begun = events.iter().take_while(|event| *event != "ended").count();
+        let after: Vec<&str> = events.iter().skip(begun).map(String::as_str).collect();
+        assert!(matches!(&after[..], ["ended"] | []), "{}: {events:?}", run.display());
+        assert!(!after.is_empty() || events.last().is_some_and(|event| event == "begun"), "{}: {events:?}", run.display());
     }
+}
+
+/// The records that are there, by job, each with the file that it is: a job done again leaves another one.
+pub fn records(results: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let file = |run: PathBuf| {
+        let found = std::fs::metadata(run.join(RECORD)).ok()?;
+        Some((run, (found.ino(), found.modified().unwrap())))
+    };
+    folders(&results.join("runs")).into_iter().filter_map(file).collect()
 }
 
 /// The events of a job, oldest first.
@@ -169,7 +185,7 @@ pub struct Chance(u64);
 
 impl Chance {
     pub fn by_the_clock() -> Chance {
-        let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
         eprintln!("seed of the faults: {seed}");
         Chance(seed)
     }

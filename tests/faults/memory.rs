@@ -63,7 +63,7 @@ pub fn limit(_: Effort) -> Found {
     let mut outcomes: Vec<(String, String, u64)> = folders(&results.join("runs"))
         .iter()
         .map(|run| {
-            let record: Value = serde_json::from_str(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap();
+            let record: Value = serde_json::from_str(&fs::read_to_string(run.join(RECORD)).unwrap()).unwrap();
             let of = |key: &str| record["outcome"][key].as_str().unwrap_or_default().to_string();
             (of("kind"), of("cause"), record["outcome"]["attempts"].as_u64().unwrap_or(0))
         })

@@ -17,7 +17,8 @@ const FILE: &str = "history.jsonl";
 pub enum Event {
     /// A process took it up.
     Begun,
-    /// Its record was left.
+    /// Its record was left. Whether a job has ended is for its record to say: a process that is killed between the record and this line
+    /// leaves no such line.
     Ended,
     /// It stopped as it was asked to.
     Interrupted,

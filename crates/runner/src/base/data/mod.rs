@@ -10,6 +10,7 @@ mod folder;
 mod images;
 mod lmdb;
 mod parquet;
+pub mod resample;
 mod source;
 pub mod split;
 mod tar;
