@@ -5,7 +5,7 @@ mod support;
 use ddpm_runner::base::data::resample::Filter;
 use ddpm_runner::base::data::split::{HeldOut, Rule};
 use ddpm_runner::base::data::transform::{Channels, Transform};
-use ddpm_runner::base::data::{DataSource, Dataset, Files, ParquetFiles, Unfit};
+use ddpm_runner::base::data::{Cache, DataSource, Dataset, Files, Form, ParquetFiles, Unfit};
 use ddpm_runner::base::npz::Writer;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -33,6 +33,39 @@ fn source(form: &str, path: PathBuf, unfit: Unfit) -> DataSource {
         "npz" | "npy" | "planes" => DataSource::Numpy(files),
         "parquet" => DataSource::Parquet(ParquetFiles::of(files)),
         _ => unreachable!("{form}"),
+    }
+}
+
+trait Read {
+    /// The set, or why there is none: the same in memory and prepared, at the first and at a later time.
+    fn read(&self) -> anyhow::Result<Dataset>;
+}
+
+impl Read for DataSource {
+    fn read(&self) -> anyhow::Result<Dataset> {
+        let memory = self.load(&Cache::none());
+        let dir = tempfile::tempdir().unwrap();
+        for form in [Form::Bytes, Form::Compressed] {
+            if (form, self.kind()) == (Form::Compressed, "numpy") {
+                continue;
+            }
+            let cache = Cache::at(&dir.path().join(form.name())).every(Some(form));
+            for _ in 0..2 {
+                match (&memory, self.load(&cache)) {
+                    (Ok(memory), Ok(prepared)) => {
+                        assert_eq!((&memory.info, &memory.left_out), (&prepared.info, &prepared.left_out));
+                        for (memory, prepared) in [(&memory.train, &prepared.train), (&memory.held_out, &prepared.held_out)] {
+                            assert_eq!(memory.labels, prepared.labels);
+                            assert!(prepared.place().starts_with(&format!("kept as {} in ", form.name())), "{}", prepared.place());
+                            assert_eq!(memory.all().unwrap(), prepared.all().unwrap());
+                        }
+                    }
+                    (Err(memory), Err(prepared)) => assert_eq!(format!("{memory:#}"), format!("{prepared:#}")),
+                    (memory, prepared) => panic!("{:?}, {:?}", memory.as_ref().map(|m| &m.info), prepared.map(|p| p.info)),
+                }
+            }
+        }
+        memory
     }
 }
 
@@ -76,7 +109,7 @@ fn every_form_has_the_same_images() {
         ("lmdb", vec![], vec![]),
     ];
     for (form, classes, left_out) in forms {
-        let data = source(form, golden(form), Unfit::Refuse).load().unwrap();
+        let data = source(form, golden(form), Unfit::Refuse).read().unwrap();
         let split = if classes.is_empty() { "last" } else { "by_class" };
         assert_eq!(Value::from(data.info.digest.clone()), expected(split), "{form}");
         assert_eq!((data.train.len() + data.held_out.len(), data.held_out.len()), (27, HELD_OUT), "{form}");
@@ -92,7 +125,7 @@ fn every_form_has_the_same_images() {
 #[test]
 fn one_file_is_a_set() {
     for (form, file, n) in [("tar", "000000.tar", 12), ("parquet", "train-00000-of-00002.parquet", 14), ("lmdb", "data.mdb", 27)] {
-        let data = source(form, golden(form).join(file), Unfit::Refuse).load().unwrap();
+        let data = source(form, golden(form).join(file), Unfit::Refuse).read().unwrap();
         assert_eq!((data.train.len() + data.held_out.len(), data.info.name.as_str()), (n, file), "{form}");
     }
 }
@@ -101,13 +134,13 @@ fn one_file_is_a_set() {
 #[test]
 fn images_are_held_out_by_name_or_lie_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
-    let load = |held_out: HeldOut, path: PathBuf| DataSource::Folder(Files { held_out, ..Files::all(&path) }).load();
+    let load = |held_out: HeldOut, path: PathBuf| DataSource::Folder(Files { held_out, ..Files::all(&path) }).read();
     let whole = load(HeldOut::NONE, golden("folder")).unwrap().train;
     // All cats but two, and back.
     let list = dir.path().join("test.txt");
     fs::write(&list, "cat/000.png\ncat/012.png\n").unwrap();
     let listed = load(HeldOut::By(Rule::Listed(list)), golden("folder")).unwrap();
-    assert_eq!(listed.held_out.pixels, [whole.image(0), whole.image(12)].concat());
+    assert_eq!(*listed.held_out.all().unwrap(), [whole.image(0).unwrap(), whole.image(12).unwrap()].concat());
     assert_eq!((listed.train.len(), listed.held_out.labels), (25, vec![0, 0]));
     let share = |share: f64| load(HeldOut::By(Rule::Fraction(share)), golden("folder"));
     let some = share(0.3).unwrap();
@@ -124,7 +157,7 @@ fn images_are_held_out_by_name_or_lie_elsewhere() {
     }
     let elsewhere = || load(HeldOut::By(Rule::Path(there.clone())), here.clone());
     let data = elsewhere().unwrap();
-    assert_eq!(data.held_out.pixels, [12, 21, 26].map(|i| whole.image(i)).concat());
+    assert_eq!(*data.held_out.all().unwrap(), [12, 21, 26].map(|i| whole.image(i).unwrap()).concat());
     assert_eq!((data.train.len(), data.held_out.labels), (24, vec![0, 1, 2]));
     fs::remove_dir_all(there.join("owl")).unwrap();
     let why = error(elsewhere());
@@ -178,7 +211,7 @@ fn a_configuration_says_where_it_is_wrong() {
 fn a_column_is_found_or_asked_for() {
     let load = |column: Option<&str>, label: Option<&str>| {
         let [column, label] = [column, label].map(|name| name.map(String::from));
-        DataSource::Parquet(ParquetFiles { column, label, ..ParquetFiles::of(Files::all(&golden("parquet"))) }).load()
+        DataSource::Parquet(ParquetFiles { column, label, ..ParquetFiles::of(Files::all(&golden("parquet"))) }).read()
     };
     assert_eq!(load(Some("image"), Some("label")).unwrap().info.classes, ["cat", "dog", "owl"]);
     let why = error(load(Some("picture"), None));
@@ -201,23 +234,23 @@ fn unfit_images_are_named_or_left_out() {
         let at = bytes.windows(6).position(|bytes| bytes == b"BMf\x09\0\0").unwrap();
         bytes[at] = b'X';
         fs::write(file, bytes).unwrap();
-        let why = error(source(form, place.clone(), Unfit::Refuse).load());
+        let why = error(source(form, place.clone(), Unfit::Refuse).read());
         assert!(why.contains(name) && why.contains("is not a PNG, JPEG, WebP or BMP image"), "{form}: {why}");
-        let data = source(form, place, Unfit::LeaveOut).load().unwrap();
+        let data = source(form, place, Unfit::LeaveOut).read().unwrap();
         assert_eq!(data.train.len() + data.held_out.len(), 26, "{form}");
         assert_eq!(data.left_out.last().unwrap(), "1 that cannot be read", "{form}");
     }
     let place = dir.path().join("sizes");
     copy("folder", &place);
     image::RgbImage::new(5, 4).save(place.join("dog/015.png")).unwrap();
-    let why = error(source("folder", place.clone(), Unfit::Refuse).load());
+    let why = error(source("folder", place.clone(), Unfit::Refuse).read());
     assert!(why.contains("dog/015.png: expected 28x28x3, as ") && why.ends_with("cat/000.png has, got 4x5x3"), "{why}");
-    let data = source("folder", place.clone(), Unfit::LeaveOut).load().unwrap();
+    let data = source("folder", place.clone(), Unfit::LeaveOut).read().unwrap();
     assert_eq!((data.train.len(), data.left_out), (20, vec!["1 of a shape other than 28x28x3".to_string()]));
     // Or it is given the size of the others; and grey ones a colour.
     let transform = Transform::Resize { side: 28.try_into().unwrap(), filter: Filter::Lanczos };
     image::GrayImage::new(28, 28).save(place.join("dog/016.png")).unwrap();
-    let sized = |channels| DataSource::Folder(Files { transform, channels, ..Files::all(&place) }).load();
+    let sized = |channels| DataSource::Folder(Files { transform, channels, ..Files::all(&place) }).read();
     assert!(error(sized(None)).contains("dog/016.png: expected 28x28x3, as "));
     for (channels, n) in [(Channels::Colour, 3), (Channels::Grey, 1)] {
         let data = sized(Some(channels)).unwrap();
@@ -235,17 +268,17 @@ fn other_files_are_called_by_their_names() {
             [(&b"version https://git-lfs.github.com/spec/v1\n"[..], "Git LFS pointer"), (b"", "is empty"), (b"<html>", "web page")]
         {
             fs::write(&path, bytes).unwrap();
-            let why = error(source(form, path.clone(), Unfit::Refuse).load());
+            let why = error(source(form, path.clone(), Unfit::Refuse).read());
             assert!(why.contains("x: ") && why.contains(words), "{form}: {why}");
         }
         fs::write(&path, vec![b'x'; 5000]).unwrap();
-        let why = error(source(form, path.clone(), Unfit::Refuse).load());
+        let why = error(source(form, path.clone(), Unfit::Refuse).read());
         let words = ["is no Parquet file", "is not an LMDB database", "is no tar archive"];
         assert!(words.iter().any(|words| why.contains(words)), "{form}: {why}");
-        let why = error(source(form, dir.path().join("nothing"), Unfit::Refuse).load());
+        let why = error(source(form, dir.path().join("nothing"), Unfit::Refuse).read());
         assert!(why.contains("nothing: "), "{why}");
     }
-    let why = error(source("tar", golden("parquet"), Unfit::Refuse).load());
+    let why = error(source("tar", golden("parquet"), Unfit::Refuse).read());
     assert!(why.contains("expected files that end in .tar or .tar.gz or .tgz, found none"), "{why}");
 }
 
@@ -275,7 +308,7 @@ fn nothing_in_a_shard_is_passed_over_in_silence() {
     };
     let load = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        DataSource::Tar(Files::all(&path)).load()
+        DataSource::Tar(Files::all(&path)).read()
     };
     let two = shard(&["a.bmp", "b.bmp"]);
     assert_eq!(load(&two).unwrap().train.len(), 2);
@@ -305,7 +338,7 @@ fn a_database_may_be_shorter_than_its_last_page() {
         bytes[at] += 3;
     }
     fs::write(file, bytes).unwrap();
-    let data = source("lmdb", dir.path().to_path_buf(), Unfit::Refuse).load().unwrap();
+    let data = source("lmdb", dir.path().to_path_buf(), Unfit::Refuse).read().unwrap();
     assert_eq!(Value::from(data.info.digest), expected("last"));
 }
 
@@ -318,7 +351,7 @@ fn what_is_not_kept_is_told() {
     writer.add("arr_0", &[3, 2, 2, 1], &[7u8; 12]).unwrap();
     writer.add("arr_1", &[3], &[0i64, -1, 2]).unwrap();
     writer.finish().unwrap();
-    let data = DataSource::Numpy(Files::all(&path)).load().unwrap();
+    let data = DataSource::Numpy(Files::all(&path)).read().unwrap();
     assert_eq!((data.info.classes.len(), data.left_out), (0, vec!["the classes, which 1 of 3 images do not have".to_string()]));
     let place = dir.path().join("folder");
     copy("folder", &place);
@@ -326,7 +359,7 @@ fn what_is_not_kept_is_told() {
     let list = dir.path().join("test.txt");
     fs::write(&list, "cat/000.png\ncat/012.png\n").unwrap();
     let files = Files { held_out: HeldOut::By(Rule::Listed(list)), unfit: Unfit::LeaveOut, ..Files::all(&place) };
-    let data = DataSource::Folder(files).load().unwrap();
+    let data = DataSource::Folder(files).read().unwrap();
     assert_eq!((data.train.len(), data.held_out.len(), data.left_out), (25, 1, vec!["1 that cannot be read".to_string()]));
 }
 
@@ -337,7 +370,7 @@ fn a_picture_is_not_enlarged_beyond_bounds() {
     image::GrayImage::new(20_000, 1).save(dir.path().join("a.png")).unwrap();
     for filter in [Filter::Box, Filter::Bicubic] {
         let transform = Transform::Resize { side: 4096.try_into().unwrap(), filter };
-        let why = error(DataSource::Folder(Files { transform, ..Files::all(dir.path()) }).load());
+        let why = error(DataSource::Folder(Files { transform, ..Files::all(dir.path()) }).read());
         assert!(why.contains("a.png: expected a picture that has at most 67108864 pixels at a side of 4096, got 1x20000x1"), "{why}");
     }
 }
@@ -353,7 +386,7 @@ fn shards_may_be_compressed() {
         packed.finish().unwrap();
         fs::remove_file(file).unwrap();
     }
-    let data = source("tar", dir.path().to_path_buf(), Unfit::Refuse).load().unwrap();
+    let data = source("tar", dir.path().to_path_buf(), Unfit::Refuse).read().unwrap();
     assert_eq!(Value::from(data.info.digest), expected("by_class"));
 }
 
@@ -367,7 +400,7 @@ proptest! {
         let bytes = fs::read(file).unwrap();
         let cut = cut.index(bytes.len());
         fs::write(file, &bytes[..cut]).unwrap();
-        let found = source(form, dir.path().to_path_buf(), Unfit::Refuse).load();
+        let found = source(form, dir.path().to_path_buf(), Unfit::Refuse).read();
         // An archive is filled up with zeros to more than it needs: one block is enough.
         let whole = form == "tar" && bytes[cut..].iter().all(|byte| *byte == 0);
         prop_assert!(found.is_err() || whole, "{form} {} cut at {cut} of {}", file.display(), bytes.len());
@@ -388,7 +421,7 @@ proptest! {
             bytes[at] ^= flip;
         }
         fs::write(file, &bytes).unwrap();
-        if let Ok(data) = source(form, dir.path().to_path_buf(), Unfit::Refuse).load() {
+        if let Ok(data) = source(form, dir.path().to_path_buf(), Unfit::Refuse).read() {
             let told = form == "tar" && data.left_out != ["27 .json"];
             prop_assert!(data.train.len() + data.held_out.len() == 27 || told, "{form}: {:?}", data.info);
         }

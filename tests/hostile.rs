@@ -4,7 +4,7 @@ mod support;
 
 use ddpm_model::interop::Tensors;
 use ddpm_model::tensor::{Device, Tensor};
-use ddpm_runner::base::data::DataSource;
+use ddpm_runner::base::data::{Cache, DataSource};
 use ddpm_runner::experiment::{Experiment, yaml};
 use ddpm_runner::interop::statistics;
 use proptest::prelude::*;
@@ -177,7 +177,7 @@ fn read(kind: &str, path: &Path) {
     match kind {
         "npz" => drop(statistics::read(path)),
         "safetensors" => drop(Tensors::read(path)),
-        "png" => drop(DataSource::at(path.parent().unwrap()).unwrap().load()),
+        "png" => drop(DataSource::at(path.parent().unwrap()).unwrap().load(&Cache::none())),
         _ => unreachable!("{kind}"),
     }
 }

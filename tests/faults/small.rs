@@ -40,9 +40,10 @@ evaluation: {{held_out: 4, train: 4, batch: 8}}
         self.dir.path().join(name)
     }
 
-    /// The words of `ddpm ablate` for it.
+    /// The words of `ddpm ablate` for it, with its images prepared.
     pub fn words(&self, results: &Path) -> Vec<String> {
-        let [grid, base, results] = [&self.at("grid.yaml"), &self.at("base.yaml"), results].map(|path| path.display().to_string());
-        ["ablate", &grid, "--base", &base, "--results", &results].map(String::from).into()
+        let paths = [&self.at("grid.yaml"), &self.at("base.yaml"), results, &results.join("data")];
+        let [grid, base, results, cache] = paths.map(|path| path.display().to_string());
+        ["ablate", &grid, "--base", &base, "--results", &results, "--cache", &cache].map(String::from).into()
     }
 }

@@ -7,6 +7,7 @@ mod record;
 
 use crate::small::Small;
 use crate::*;
+use ddpm_runner::base::data::prepared;
 use ddpm_runner::plan::verify::verify;
 use ddpm_runner::store::Store;
 use disk::{Disk, State};
@@ -93,6 +94,14 @@ fn wrong(disk: &Disk, results: &Path, at: &Path, told: &Told, jobs: &[String], e
         let verified = name.ends_with(".safetensors") || ["record.json", "training.json", "experiment.json"].contains(&name);
         if verified && !damaged.contains(&here) && fs::read(&here).is_ok_and(|bytes| !versions.iter().any(|version| **version == bytes)) {
             return Some(format!("{} is accepted and was never written so", path.display()));
+        }
+    }
+    // Images that are said to be prepared are.
+    for set in folders(&at.join("data")) {
+        match prepared::verified(&set) {
+            Ok((false, found)) if set.join("set.json").exists() => return Some(found),
+            Err(error) => return Some(format!("{}: {error:#}", set.display())),
+            Ok(_) => {}
         }
     }
     // A training that has left a checkpoint has left a good one.
@@ -190,12 +199,13 @@ pub fn power(effort: Effort) -> Found {
 /// Whether a sync of this path is forgotten.
 type Forgotten = fn(&Path) -> bool;
 
-/// Syncs that a program may have forgotten: of files' contents, of folders' names, of the names of jobs' folders, of checkpoints.
-const PLANTED: [(&str, Forgotten); 4] = [
+/// Syncs that a program may have forgotten: of files' contents, of folders' names, of the names of jobs' folders, of checkpoints, of prepared images.
+const PLANTED: [(&str, Forgotten); 5] = [
     ("contents", |path| is_part(path)),
     ("names", |path| !is_part(path)),
     ("jobs", |path| path.ends_with("results/runs")),
     ("checkpoints", |path| is_part(path) && path.components().any(|part| part.as_os_str() == "training")),
+    ("prepared images", |path| path.ends_with("images")),
 ];
 
 fn is_part(path: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! Reading a checkpoint that a command names.
 
-use crate::base::data::Dataset;
+use crate::base::data::{Cache, Dataset};
 use crate::base::device::Device;
 use crate::base::error::Meaning;
 use crate::experiment::{Config, paths};
@@ -77,6 +77,16 @@ impl Stored {
     }
 }
 
+/// Where data sets are prepared for the results that a checkpoint lies in: `RESULTS/training/ID/FILE`; for the usual ones where it lies
+/// elsewhere.
+pub fn cache_of(checkpoint: &Path) -> Cache {
+    let training = checkpoint.parent().and_then(Path::parent);
+    match training.filter(|folder| folder.ends_with("training")).and_then(Path::parent) {
+        Some(results) => Cache::beside(results),
+        None => Cache::default(),
+    }
+}
+
 /// Reads a checkpoint and makes its network ready.
 pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
     let stored = read(path, sets)?;
@@ -88,10 +98,10 @@ pub fn open(path: &Path, sets: &[String]) -> Result<Opened> {
 
 impl Opened {
     /// The images that it was trained on, where it says which; else those that its configuration names.
-    pub fn data(&self, path: &Path) -> Result<Dataset> {
+    pub fn data(&self, path: &Path, cache: &Cache) -> Result<Dataset> {
         let origin = path.display().to_string();
         let advice = "name its images with --set data='{kind: folder, path: FOLDER, held_out: NUMBER}'";
-        let data = match self.meta.config.data.load() {
+        let data = match self.meta.config.data.load(cache) {
             // Weights from elsewhere come without a data set: the configuration's is only a base's.
             Err(error) if self.meta.data.is_none() => return Err(error.context(format!("{origin}: needs images; {advice}"))),
             data => data?,

@@ -1,7 +1,7 @@
 //! `ddpm classifier`: makes the feature networks that are embedded.
 
 use crate::base::atomic;
-use crate::base::data::DataSource;
+use crate::base::data::{Cache, DataSource};
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::stages::classifier::{Hyperparameters, train};
@@ -41,7 +41,7 @@ impl ClassifierArgs {
             Labelled::FashionMnist => DataSource::FashionMnist {},
             Labelled::Cifar10 => DataSource::Cifar10 { path: self.path },
         };
-        let data = source.load()?;
+        let data = source.load(&Cache::default())?;
         let mut hyper = Hyperparameters::of(data.info.shape);
         hyper.epochs = self.epochs.unwrap_or(hyper.epochs);
         let (bytes, recipe) = train(&data, &hyper, self.seed, |epoch, loss, accuracy| {

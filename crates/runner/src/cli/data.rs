@@ -1,15 +1,18 @@
 //! `ddpm data`: what a data set holds, and whether it is whole.
 
+use super::cache::CacheArgs;
+use super::experiment::ExperimentArgs;
 use crate::base::data::fetch::{self, Known};
 use crate::base::data::split::HeldOut;
 use crate::base::data::transform::{Channels, Transform};
-use crate::base::data::{DataSource, DatasetInfo, Files, ParquetFiles, Unfit};
+use crate::base::data::{Cache, DataSource, Dataset, DatasetInfo, Files, Form, ParquetFiles, Unfit, prepared};
+use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::text::print;
-use crate::base::{atomic, picture};
+use crate::base::{atomic, picture, stop};
 use crate::experiment::yaml;
 use crate::metrics::features::{INCEPTION_BYTES, INCEPTION_PATH, INCEPTION_SHA256, INCEPTION_URL};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -17,10 +20,30 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 pub struct Data {
     #[command(subcommand)]
-    source: Source,
+    what: What,
     /// Also write a PNG of the first 100 training images
     #[arg(long, short, global = true, value_parser = picture::png_path)]
     out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Decode the images of an experiment once, into files that all its jobs read
+    Prepare {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        /// How images are kept [default: bytes where there is room for them]
+        #[arg(long, value_enum)]
+        form: Option<Form>,
+    },
+    /// Read every prepared set, and say which are as they were written, of images that are still the same
+    Verify {
+        /// Where they are
+        #[arg(default_value = "results/data")]
+        folder: PathBuf,
+    },
+    #[command(flatten)]
+    Source(Source),
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +99,8 @@ struct Of {
     /// The channels that images are given: grey or colour; those that they have where absent
     #[arg(long, value_parser = channels)]
     channels: Option<Channels>,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// As it stands in a configuration, as the two below.
@@ -101,9 +126,29 @@ impl Of {
     }
 }
 
+impl Source {
+    /// The files of a set that may lie anywhere.
+    fn of(&self) -> Option<&Of> {
+        match self {
+            Source::Folder(of) | Source::Parquet { of, .. } | Source::Lmdb(of) | Source::Tar(of) | Source::Numpy(of) => Some(of),
+            Source::FashionMnist | Source::Cifar10 { .. } | Source::Inception { .. } => None,
+        }
+    }
+}
+
 impl Data {
     pub fn run(self) -> Result<Exit> {
-        let source = match self.source {
+        let Data { what, out } = self;
+        let source = match what {
+            What::Prepare { experiment, form } => {
+                stop::listen()?;
+                return show(&experiment.prepare(form)?, out.as_deref());
+            }
+            What::Verify { folder } => return verify(&folder),
+            What::Source(source) => source,
+        };
+        let cache = source.of().map_or(Cache::default(), |of| of.cache.or(Cache::default()));
+        let source = match source {
             Source::FashionMnist => DataSource::FashionMnist {},
             Source::Cifar10 { path } => DataSource::Cifar10 { path },
             Source::Folder(of) => DataSource::Folder(of.files()),
@@ -113,24 +158,47 @@ impl Data {
             Source::Parquet { of, column, label } => DataSource::Parquet(ParquetFiles { column, label, ..ParquetFiles::of(of.files()) }),
             Source::Inception { path } => return inception(&path),
         };
-        let data = source.load()?;
-        let DatasetInfo { name, shape, train, held_out, classes, digest } = &data.info;
-        print(&format!("{name}: {}x{}, {} channels\n", shape.height, shape.width, shape.channels));
-        let images = if *train == 1 { "image" } else { "images" };
-        print(&format!("  {train} training {images}, {held_out} held out, digest {}\n", &digest[..16]));
-        if !classes.is_empty() {
-            print(&format!("  classes: {}\n", classes.join(", ")));
-        }
-        if !data.left_out.is_empty() {
-            print(&format!("  left out: {}\n", data.left_out.join(", ")));
-        }
-        if let Some(out) = self.out {
-            let shown = &data.train.pixels[..data.train.pixels.len().min(100 * shape.len())];
-            atomic::write(&out, &picture::png(&picture::grid(shown, *shape, 10, 2))?)?;
-            print(&format!("  {}\n", out.display()));
-        }
-        Ok(Exit::Ok)
+        stop::listen()?;
+        show(&source.load(&cache)?, out.as_deref())
     }
+}
+
+/// What there is, and in `out` a picture of it.
+fn show(data: &Dataset, out: Option<&Path>) -> Result<Exit> {
+    describe(data);
+    if let Some(out) = out {
+        let shown = data.train.bytes(0..data.train.len().min(100))?;
+        atomic::write(out, &picture::png(&picture::grid(&shown, data.info.shape, 10, 2))?)?;
+        print(&format!("  {}\n", out.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+fn describe(data: &Dataset) {
+    let DatasetInfo { name, shape, train, held_out, classes, digest } = &data.info;
+    print(&format!("{name}: {}x{}, {} channels\n", shape.height, shape.width, shape.channels));
+    let images = if *train == 1 { "image" } else { "images" };
+    print(&format!("  {train} training {images}, {held_out} held out, digest {}\n", &digest[..16]));
+    if !classes.is_empty() {
+        print(&format!("  classes: {}\n", classes.join(", ")));
+    }
+    if !data.left_out.is_empty() {
+        print(&format!("  left out: {}\n", data.left_out.join(", ")));
+    }
+    print(&format!("  {}\n", data.train.place()));
+}
+
+fn verify(folder: &Path) -> Result<Exit> {
+    stop::listen()?;
+    let sets = prepared::sets(folder).with_context(|| format!("{}: cannot be listed", folder.display())).needed()?;
+    let mut good = true;
+    for dir in &sets {
+        let (whole, found) = prepared::verified(dir)?;
+        good &= whole;
+        print(&format!("{}\n    {found}\n", dir.display()));
+    }
+    print(&format!("{} prepared set{}\n", sets.len(), if sets.len() == 1 { "" } else { "s" }));
+    Ok(if good { Exit::Ok } else { Exit::Environment })
 }
 
 fn inception(path: &Path) -> Result<Exit> {

@@ -1,7 +1,7 @@
 //! `ddpm doctor`: what this machine can do.
 
 use super::checkup;
-use crate::base::data::DataSource;
+use crate::base::data::{Cache, DataSource};
 use crate::base::device::{self, Device};
 use crate::base::exit::Exit;
 use crate::base::text::print;
@@ -65,7 +65,7 @@ impl Doctor {
         print(&format!("precision   f32 as {f32s}, {bf16}; feature maps and sums in f32\n"));
         print(&format!("devices     {}\n", device::found()));
         print(&format!("report      {}\n", if cfg!(feature = "report") { "built in" } else { "left out of this build" }));
-        let data = DataSource::FashionMnist {}.load()?;
+        let data = DataSource::FashionMnist {}.load(&Cache::default())?;
         print(&format!("data        fashion-mnist embedded and whole, {} images\n", data.info.train + data.info.held_out));
         for (name, description) in features::descriptions()? {
             print(&format!("features    {name}\n            {description}\n"));

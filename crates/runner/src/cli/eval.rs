@@ -1,6 +1,7 @@
 //! `ddpm eval`: the bound of a checkpoint.
 
-use super::checkpoint::open;
+use super::cache::CacheArgs;
+use super::checkpoint::{cache_of, open};
 use crate::base::device::Device;
 use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
@@ -40,6 +41,8 @@ pub struct Eval {
     /// The device: auto, cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Print JSON, with the terms of every step
     #[arg(long)]
     json: bool,
@@ -72,7 +75,7 @@ impl Eval {
         }
         let checkpoint = self.checkpoint.context("the command line has asked for it")?;
         let mut opened = open(&checkpoint, &self.set)?;
-        let data = opened.data(&checkpoint)?;
+        let data = opened.data(&checkpoint, &self.cache.or(cache_of(&checkpoint)))?;
         let (images, split) = if self.train { (&data.train, "train") } else { (&data.held_out, "held-out") };
         let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
         let evaluation = &config.evaluation;

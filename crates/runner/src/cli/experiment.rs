@@ -1,6 +1,7 @@
 //! The experiment that a command is about.
 
-use crate::base::data::DatasetInfo;
+use super::cache::CacheArgs;
+use crate::base::data::{DataSource, Dataset, DatasetInfo, Form};
 use crate::base::error::{ConfigError, Meaning, RunError};
 use crate::base::text::wrapped;
 use crate::experiment::{Experiment, Job, jobs, paths, warnings};
@@ -23,6 +24,8 @@ pub struct ExperimentArgs {
     /// Where results are kept [default: results]
     #[arg(long)]
     results: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// An experiment with its jobs.
@@ -51,7 +54,7 @@ impl ExperimentArgs {
     /// With its images read and checked against every cell.
     pub fn load(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        let (data, jobs) = self.name_jobs(&experiment)?;
+        let (data, jobs) = self.name_jobs(&experiment, &store)?;
         Ok(Loaded { experiment, data, jobs, store })
     }
 
@@ -60,7 +63,7 @@ impl ExperimentArgs {
         let (experiment, store) = self.read()?;
         let (data, jobs) = match self.known(&experiment, &store) {
             Some(manifest) => manifest.into_named(),
-            None => self.name_jobs(&experiment)?,
+            None => self.name_jobs(&experiment, &store)?,
         };
         Ok(Loaded { experiment, data, jobs, store })
     }
@@ -68,7 +71,7 @@ impl ExperimentArgs {
     /// Loads it with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
     pub fn load_or_recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        let (data, jobs) = self.name_jobs(&experiment).or_else(|error| {
+        let (data, jobs) = self.name_jobs(&experiment, &store).or_else(|error| {
             let unavailable = matches!(RunError::of(&error), Some(RunError::Environment(_)));
             let Some(manifest) = unavailable.then(|| self.known(&experiment, &store)).flatten() else { return Err(error) };
             eprintln!("{error:#}\n(taken from the store: the images as they were when this last ran)");
@@ -77,11 +80,20 @@ impl ExperimentArgs {
         Ok(Loaded { experiment, data, jobs, store })
     }
 
+    /// Its images, prepared whatever their size; in this form, where one is given.
+    pub fn prepare(&self, form: Option<Form>) -> Result<Dataset> {
+        let (experiment, store) = self.read()?;
+        self.source(&experiment)?.load(&store.cache().clone().every(form))
+    }
+
     /// The experiment as it is asked for, and the store.
     fn read(&self) -> Result<(Experiment, Store)> {
-        if self.grid.is_dir() {
-            return self.read_folder();
-        }
+        let (experiment, store) = if self.grid.is_dir() { self.read_folder()? } else { self.read_file()? };
+        Ok((experiment, store.with_cache(self.cache.folder())))
+    }
+
+    /// The experiment of a grid's file.
+    fn read_file(&self) -> Result<(Experiment, Store)> {
         let results = self.results.as_deref().unwrap_or(Path::new("results"));
         if results.exists() && !results.is_dir() {
             return Err(anyhow!("{}: expected a folder for results, found a file", results.display())).needed();
@@ -118,15 +130,22 @@ impl ExperimentArgs {
         }
     }
 
-    /// Reads the images, and names the jobs that they make.
-    fn name_jobs(&self, experiment: &Experiment) -> Result<(DatasetInfo, Vec<(usize, Job)>)> {
-        warnings(experiment).iter().for_each(|warning| eprint!("{}", wrapped(&format!("warning: {warning}"))));
+    /// Where its images come from.
+    fn source<'a>(&self, experiment: &'a Experiment) -> Result<&'a DataSource> {
         let source = &experiment.cells[0].config.data;
-        if let Some(other) = experiment.cells.iter().find(|c| c.config.data != *source) {
-            let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
-            return Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into());
+        match experiment.cells.iter().find(|c| c.config.data != *source) {
+            None => Ok(source),
+            Some(other) => {
+                let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
+                Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into())
+            }
         }
-        let dataset = source.load()?;
+    }
+
+    /// Reads the images, and names the jobs that they make.
+    fn name_jobs(&self, experiment: &Experiment, store: &Store) -> Result<(DatasetInfo, Vec<(usize, Job)>)> {
+        warnings(experiment).iter().for_each(|warning| eprint!("{}", wrapped(&format!("warning: {warning}"))));
+        let dataset = self.source(experiment)?.load(store.cache())?;
         if !dataset.left_out.is_empty() {
             eprintln!("data set {}: left out: {}", dataset.info.name, dataset.left_out.join(", "));
         }

@@ -1,6 +1,7 @@
 //! `ddpm fid`: scores between two sets of images, whatever they come as.
 
-use crate::base::data::{DataSource, arrays};
+use super::cache::CacheArgs;
+use crate::base::data::{Cache, DataSource, Images, arrays};
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::npz::Npz;
@@ -8,7 +9,7 @@ use crate::base::text::{number, print};
 use crate::experiment::SamplingConfig;
 use crate::interop::{features, statistics};
 use crate::metrics::Metric;
-use crate::metrics::features::{FeatureNet, FeatureSource, Features, INCEPTION_PATH};
+use crate::metrics::features::{BATCH, FeatureNet, FeatureSource, Features, INCEPTION_PATH};
 use crate::metrics::frechet::Gaussian;
 use crate::metrics::moments::Moments;
 use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
@@ -49,6 +50,8 @@ pub struct Fid {
     /// Write A's statistics (.npz) or features (.safetensors)
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -200,11 +203,11 @@ impl Fid {
 
     /// Of the images to train on.
     fn of_set(&self, path: &Path, set: &DataSource) -> Result<Side> {
-        let data = set.load()?;
+        let data = set.load(&self.cache.or(Cache::none()))?;
         if !data.left_out.is_empty() {
             eprintln!("{}: left out: {}", path.display(), data.left_out.join(", "));
         }
-        self.of_images(&data.train.pixels, data.info.shape).with_context(|| path.display().to_string())
+        self.of_images(&data.train).with_context(|| path.display().to_string())
     }
 
     /// Of the samples that a checkpoint makes.
@@ -216,13 +219,12 @@ impl Fid {
         if let Some(problem) = made.problem() {
             bail!("{}: {problem}", path.display());
         }
-        self.of_images(&made.bytes, opened.shape).with_context(|| path.display().to_string())
+        self.of_images(&Images::new(opened.shape, made.bytes, Vec::new())).with_context(|| path.display().to_string())
     }
 
-    fn of_images(&self, bytes: &[u8], shape: ImageShape) -> Result<Side> {
-        let net = self.net(shape)?;
-        let n = bytes.len() / shape.len();
-        let features = net.see(bytes, shape, |done| {
+    fn of_images(&self, images: &Images) -> Result<Side> {
+        let (net, n) = (self.net(images.shape)?, images.len());
+        let features = net.see_parts(images.chunks(BATCH), images.shape, |done| {
             eprint!("\r{done} of {n} images seen");
             Ok(())
         })?;

@@ -2,6 +2,7 @@
 
 mod ablate;
 mod bench;
+mod cache;
 mod checkpoint;
 mod checkup;
 mod classifier;

@@ -1,5 +1,6 @@
 //! `ddpm run`: one job, in this process.
 
+use super::cache::CacheArgs;
 use crate::base::cause::{Cause, Failed};
 use crate::base::device::Device;
 use crate::base::error::{ConfigError, Meaning};
@@ -22,6 +23,8 @@ pub struct Run {
     /// Where results are kept
     #[arg(long, default_value = "results")]
     results: PathBuf,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Seconds between checkpoints
     #[arg(long, default_value_t = 30)]
     checkpoint_every: u64,
@@ -60,7 +63,8 @@ impl Run {
         let text = text.with_context(|| format!("{origin}: cannot be read")).needed()?;
         let wrong = |problem: String| ConfigError::new(&origin, "", problem);
         let job: Job = serde_json::from_str(&text).map_err(|e| wrong(format!("is not a job: {e}")))?;
-        let data = job.config.data.load()?;
+        let store = Store::new(&self.results).with_cache(self.cache.folder());
+        let data = job.config.data.load(store.cache())?;
         job.config.check_data(&origin, &data.info)?;
         // A name encodes what the numbers depend on; with a wrong one, the results would be stored as another job's.
         let features = job.config.evaluation.features.name_for(data.info.shape)?;
@@ -71,7 +75,7 @@ impl Run {
         ranks::check(&job.config, self.device, self.ranks as usize)?;
         let checkpoint_every = Duration::from_secs(self.checkpoint_every);
         let options = RunOptions { checkpoint_every, wait: !self.no_wait, ranks: self.ranks as usize };
-        let record = stages::run(&Store::new(&self.results), &job, &data, options)?;
+        let record = stages::run(&store, &job, &data, options)?;
         print(&format!("{}\n", serde_json::to_string(&record.metrics)?));
         Ok(Exit::Ok)
     }

@@ -1,5 +1,6 @@
 //! `ddpm work`: the jobs of one line of a plan, on this machine: what an element of a Slurm array does.
 
+use super::cache::CacheArgs;
 use super::local::LocalArgs;
 use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
@@ -21,6 +22,8 @@ pub struct Work {
     #[arg(long, default_value = "results")]
     results: PathBuf,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     local: LocalArgs,
 }
 
@@ -33,11 +36,11 @@ impl Work {
             let problem = format!("expected an element below {}, got {}", groups.len(), self.element);
             return Err(ConfigError::new(&origin, "", problem).into());
         }
-        let store = Store::new(&self.results);
+        let store = Store::new(&self.results).with_cache(self.cache.folder());
         let jobs = groups.swap_remove(self.element);
         let jobs = outstanding(&store, &jobs)?;
         let Some(first) = jobs.first() else { return Ok(Exit::Ok) };
-        let data = first.config.data.load()?.info;
+        let data = first.config.data.load(store.cache())?.info;
         self.local.execute(&store, &data, &jobs)?;
         let done = jobs.iter().map(|job| Ok(State::of(&store, job)?.is_done())).collect::<Result<Vec<_>>>()?;
         Ok(if done.iter().all(|done| *done) { Exit::Ok } else { Exit::SomeJobsFailed })

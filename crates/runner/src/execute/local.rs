@@ -4,15 +4,16 @@ use super::executor::{Executor, JobGroup, groups};
 use super::process::{self, Ended};
 use super::screen::Screen;
 use crate::base::cause::Cause;
+use crate::base::claim::{self, Claim};
 use crate::base::data::DatasetInfo;
 use crate::base::device::Device;
 use crate::base::error::RunError;
 use crate::base::stop;
 use crate::experiment::Job;
-use crate::store::claim::{self, Claim};
 use crate::store::history::{self, Event};
 use crate::store::{Outcome, Record, Store, progress};
 use anyhow::{Result, anyhow};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -189,6 +190,7 @@ impl Local<'_> {
             .args(["run", "-", "--leashed", "--no-wait", "--device", &device.to_string(), "--results"])
             .arg(self.store.root())
             .args(["--checkpoint-every", &self.checkpoint_every.to_string(), "--ranks", &self.ranks.to_string()])
+            .args(self.store.cache().asked().map(|dir| [OsStr::new("--cache"), dir.as_os_str()]).into_iter().flatten())
             .env("RAYON_NUM_THREADS", self.threads.to_string())
             .env("CANDLE_NUM_THREADS", self.threads.to_string());
         command

@@ -13,6 +13,7 @@ use ddpm_model::parameters::Weights;
 use ddpm_model::{checkpoint, tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,7 @@ const INCEPTION_FEATURES_SHA256: &str = "1187e428a82651e94409755c27b92440b550fcf
 /// Classes of the embedded networks.
 const CLASSES: usize = 10;
 /// Images that the classifiers see at once.
-const BATCH: usize = 100;
+pub const BATCH: usize = 100;
 
 /// The feature network that samples are scored with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -208,9 +209,20 @@ impl FeatureNet {
             bytes.len(),
             shape.len()
         );
+        self.see_parts(bytes.chunks(BATCH * shape.len()).map(|part| Ok(Cow::Borrowed(part))), shape, &mut tell)
+    }
+
+    /// The same of images that come in parts, of at most [`BATCH`] each where memory is to be spared.
+    pub fn see_parts<'a>(
+        &self,
+        parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,
+        shape: ImageShape,
+        mut tell: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Features> {
         let mut seen = Features { dim: self.dim(), ..Features::default() };
         let mut done = 0;
-        for part in bytes.chunks(BATCH * shape.len()) {
+        for part in parts {
+            let part = &part?[..];
             match &self.kind {
                 Kind::Classifier(classifier, weights, expected) => {
                     ensure!(self.sees(shape), "{} sees images of {expected}, got {shape}", self.name);
@@ -285,14 +297,14 @@ mod tests {
     /// was trained: it gets them as it got them then.
     #[test]
     fn the_embedded_classifier_is_as_good_as_it_says() {
-        let data = crate::base::data::DataSource::FashionMnist {}.load().unwrap();
+        let data = crate::base::data::DataSource::FashionMnist {}.load(&crate::base::data::Cache::none()).unwrap();
         let net = FeatureSource::Own {}.load(data.info.shape).unwrap().unwrap();
         let mut told = Vec::new();
         let tell = |n| {
             told.push(n);
             Ok(())
         };
-        let seen = net.see(&data.held_out.pixels, data.info.shape, tell).unwrap();
+        let seen = net.see(&data.held_out.all().unwrap(), data.info.shape, tell).unwrap();
         assert_eq!((seen.dim, seen.n(), seen.classes), (96, 1000, CLASSES));
         let parts = (1..=1000usize.div_ceil(BATCH)).map(|i| (i * BATCH).min(1000));
         assert!(told.iter().copied().eq(parts), "{told:?}");

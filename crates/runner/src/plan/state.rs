@@ -1,8 +1,9 @@
 //! What state a job is in, told by what the store holds.
 
+use crate::base::claim;
 use crate::experiment::Job;
 use crate::store::progress::{self, Progress};
-use crate::store::{FORMAT, Outcome, Record, Store, claim};
+use crate::store::{FORMAT, Outcome, Record, Store};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -117,9 +118,9 @@ mod tests {
     use super::*;
 
     use crate::base::cause::Cause;
+    use crate::base::claim::Claim;
     use crate::base::data::few;
     use crate::experiment::tiny;
-    use crate::store::claim::Claim;
     use crate::store::{CHECKPOINTS, Machine, RECORD, TrainingRecord};
     use std::fs;
 

@@ -1,11 +1,9 @@
 //! Verifies everything in the store, and finds what no table needs.
 
-use crate::base::atomic;
+use crate::base::{atomic, claim, sealed};
 use crate::store::checkpoints::{self, DAMAGED};
 use crate::store::submissions::{self, PLAN};
-use crate::store::{
-    CHECKPOINTS, FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, claim, history, sealed,
-};
+use crate::store::{CHECKPOINTS, FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, history};
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::checkpoint;
 use std::fs;
@@ -254,9 +252,9 @@ fn is_bookkeeping(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    use crate::base::claim::Claim;
     use crate::base::data::few;
     use crate::experiment::tiny;
-    use crate::store::claim::Claim;
     use std::time::SystemTime;
 
     fn names(store: &Store, samples: bool) -> Vec<String> {

@@ -117,6 +117,7 @@ mod tests {
         let (plain, mirrored) = (tiny(&data, &[&sets[..], &["training.flip=false"]].concat()), tiny(&data, &sets));
         let diffusion = plain.config.diffusion();
         let (mut batches, mut others) = (Batches::new(&data, diffusion, &plain), Batches::new(&data, diffusion, &mirrored));
+        let pixels = data.train.all().unwrap();
         let (mut counts, mut both, mut flips, mut z) = ([0; 26], [0; 2], 0, Vec::new());
         for step in 0..200 {
             let (batch, other) = (batches.batch(step, 0, 16).unwrap(), others.batch(step, 0, 16).unwrap());
@@ -124,7 +125,7 @@ mod tests {
             z.extend(numbers(&batch.eps));
             let (straight, perhaps) = (numbers(&batch.x0), numbers(&other.x0));
             for (place, (a, b)) in straight.chunks(16).zip(perhaps.chunks(16)).enumerate() {
-                let image = data.train.pixels.chunks(16).find(|image| image[0] == ((a[0] + 1.0) * 127.5).round() as u8).unwrap();
+                let image = pixels.chunks(16).find(|image| image[0] == ((a[0] + 1.0) * 127.5).round() as u8).unwrap();
                 assert!(a.iter().zip(image).all(|(v, byte)| *v == *byte as f32 / 127.5 - 1.0));
                 let turns = a != b;
                 assert!(!turns || a.chunks(4).zip(b.chunks(4)).all(|(a, b)| a.iter().eq(b.iter().rev())));

@@ -155,16 +155,13 @@ fn shifted(images: &Tensor, most: usize, by: impl Fn(usize) -> (usize, usize)) -
 mod tests {
     use super::*;
 
-    use crate::base::data::{DataSource, Images};
+    use crate::base::data::{Cache, DataSource, Images};
 
     /// A part of Fashion-MNIST: its first `n` images, and held-out ones.
     fn part(n: usize, held_out: usize) -> Dataset {
-        let data = DataSource::FashionMnist {}.load().unwrap();
-        let first = |images: &Images, n: usize| Images {
-            shape: images.shape,
-            pixels: images.pixels[..n * images.shape.len()].to_vec(),
-            labels: images.labels[..n].to_vec(),
-        };
+        let data = DataSource::FashionMnist {}.load(&Cache::default()).unwrap();
+        let first =
+            |images: &Images, n: usize| Images::new(images.shape, images.bytes(0..n).unwrap().into_owned(), images.labels[..n].to_vec());
         Dataset { train: first(&data.train, n), held_out: first(&data.held_out, held_out), ..data }
     }
 

@@ -18,7 +18,7 @@ pub fn member(input: Stdin, output: Stdout) -> Result<()> {
     let mut line = String::new();
     input.read_line(&mut line).needed()?;
     let briefing: Briefing = serde_json::from_str(&line).context("standard input: is not what rank 0 writes").needed()?;
-    let data = briefing.job.config.data.load()?;
+    let data = briefing.job.config.data.load(&briefing.cache)?;
     let unet = briefing.job.config.unet(data.info.shape);
     // Standard input is buffered: what lies behind the line is not lost.
     let mut leader = Link::new(0, output, input);

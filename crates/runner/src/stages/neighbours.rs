@@ -4,11 +4,13 @@ use super::reference;
 use super::sample::samples_of;
 use super::study::{Sheet, StudyContext};
 use crate::base::stop;
+use crate::metrics::features::BATCH;
 use crate::store::Findings;
 use crate::store::progress::Stage;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 impl StudyContext<'_> {
     /// The first `samples`, each with its `neighbours` in pixels and in features. With `crop`, distances are of the square in the middle
@@ -27,19 +29,27 @@ impl StudyContext<'_> {
             let mut bytes = Vec::new();
             for (sample, near) in shown.chunks(shape.len()).zip(order) {
                 bytes.extend_from_slice(sample);
-                near.iter().for_each(|i| bytes.extend_from_slice(train.image(*i)));
+                for i in near {
+                    bytes.extend_from_slice(&train.image(*i)?);
+                }
             }
-            Sheet { rows: order.len(), columns: 1 + n, bytes }
+            Ok::<_, anyhow::Error>(Sheet { rows: order.len(), columns: 1 + n, bytes })
         };
         let place = crop.map_or(String::new(), |side| format!(", by the {side}x{side} pixels in the middle"));
         let words = |space: &str| format!("A sample and the training images nearest to it in {space}{place} (Figures 12, 15).");
         let file = |space: &str| format!("neighbours-{space}{}.png", crop.map_or(String::new(), |side| format!("-crop-{side}")));
 
-        // Without a crop the training images are not copied: they may be most of the memory.
-        let cropped = crop.map(|_| middles(&train.pixels, shape, seen));
-        let (ours, theirs) = (middles(shown, shape, seen), cropped.as_deref().unwrap_or(&train.pixels));
-        let order = nearest(&ours, theirs, seen.len(), n);
-        let mut findings = Findings { pictures: vec![self.show(&file("pixels"), words("pixels"), &sheet(&order))?], ..Findings::default() };
+        let ours = middles(shown, shape, seen);
+        // A part at a time: all of them may be more than there is memory.
+        let theirs = |at_once: usize| {
+            train.chunks(at_once).map(move |part| {
+                let part = part?;
+                Ok(if seen == shape { part } else { Cow::Owned(middles(&part, shape, seen)) })
+            })
+        };
+        let order = nearest(&ours, theirs(train.at_once()), seen.len(), n)?;
+        let mut findings =
+            Findings { pictures: vec![self.show(&file("pixels"), words("pixels"), &sheet(&order)?)?], ..Findings::default() };
 
         let Some(net) = self.net else {
             findings.blank = Some("no feature network for these images".into());
@@ -51,10 +61,11 @@ impl StudyContext<'_> {
         }
         let loaded;
         let computed;
-        let theirs = if crop.is_some() {
+        let features = if crop.is_some() {
             let total = train.len() as u64;
             self.reporter.begin();
-            computed = net.see(theirs, seen, |done| self.reporter.tell(Stage::Features, done as u64, total, done as u64, None))?;
+            computed =
+                net.see_parts(theirs(BATCH), seen, |done| self.reporter.tell(Stage::Features, done as u64, total, done as u64, None))?;
             &computed
         } else {
             match reference::load(Some(self.store), self.data, net, self.reporter)? {
@@ -69,8 +80,8 @@ impl StudyContext<'_> {
             }
         };
         let ours = net.see(&ours, seen, |_| stop::check())?;
-        let order = nearest(&ours.rows, &theirs.rows, ours.dim, n);
-        findings.pictures.push(self.show(&file("features"), words(&format!("{} features", net.name)), &sheet(&order))?);
+        let order = nearest(&ours.rows, [Ok(Cow::Borrowed(&features.rows[..]))].into_iter(), ours.dim, n)?;
+        findings.pictures.push(self.show(&file("features"), words(&format!("{} features", net.name)), &sheet(&order)?)?);
         Ok(findings)
     }
 }
@@ -87,16 +98,28 @@ fn middles(bytes: &[u8], shape: ImageShape, inner: ImageShape) -> Vec<u8> {
     kept
 }
 
-/// For each row of `a` the places of its `n` nearest rows of `b`, nearest first and of equals the first.
-fn nearest<V: Copy + Sync + Into<f32>>(a: &[V], b: &[V], dim: usize, n: usize) -> Vec<Vec<usize>> {
-    let of = |row: &[V]| {
-        let square = |(x, y): (&V, &V)| ((*x).into() - (*y).into()) as f64;
-        let distance = |other: &[V]| row.iter().zip(other).map(|both| square(both).powi(2)).sum::<f64>();
-        let mut all: Vec<(f64, usize)> = b.chunks(dim).enumerate().map(|(i, other)| (distance(other), i)).collect();
-        all.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
-        all.into_iter().take(n).map(|(_, i)| i).collect()
-    };
-    a.par_chunks(dim).map(of).collect()
+/// For each row of `a` the places of its `n` nearest rows of `b`, which comes in parts, nearest first and of equals the first.
+fn nearest<'b, V: Copy + Sync + Into<f32> + 'b>(
+    a: &[V],
+    b: impl Iterator<Item = Result<Cow<'b, [V]>>>,
+    dim: usize,
+    n: usize,
+) -> Result<Vec<Vec<usize>>> {
+    let mut found: Vec<Vec<(f64, usize)>> = vec![Vec::new(); a.len() / dim];
+    let mut first = 0;
+    for part in b {
+        let part = part?;
+        found.par_iter_mut().zip(a.par_chunks(dim)).for_each(|(near, row)| {
+            let square = |(x, y): (&V, &V)| ((*x).into() - (*y).into()) as f64;
+            let distance = |other: &[V]| row.iter().zip(other).map(|both| square(both).powi(2)).sum::<f64>();
+            near.extend(part.chunks(dim).enumerate().map(|(i, other)| (distance(other), first + i)));
+            near.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+            near.truncate(n);
+        });
+        first += part.len() / dim;
+        stop::check()?;
+    }
+    Ok(found.into_iter().map(|near| near.into_iter().map(|(_, i)| i).collect()).collect())
 }
 
 #[cfg(test)]
@@ -125,9 +148,10 @@ mod tests {
 
         /// Distances never fall along a list, and nothing outside it is nearer than its last.
         #[test]
-        fn the_nearest_are_nearest(a in prop::collection::vec(any::<u8>(), 3), b in prop::collection::vec(any::<u8>(), 3..60), n in 1..8usize) {
+        fn the_nearest_are_nearest(a in prop::collection::vec(any::<u8>(), 3), b in prop::collection::vec(any::<u8>(), 3..60), n in 1..8usize, part in 1..8usize) {
             let b = &b[..b.len() / 3 * 3];
-            let order = &nearest(&a, b, 3, n)[0];
+            let parts = b.chunks(3 * part).map(|part| Ok(Cow::Borrowed(part)));
+            let order = &nearest(&a, parts, 3, n).unwrap()[0];
             let distance = |i: usize| (0..3).map(|k| (a[k] as i64 - b[3 * i + k] as i64).pow(2)).sum::<i64>();
             prop_assert_eq!(order.len(), n.min(b.len() / 3));
             prop_assert!(order.windows(2).all(|w| (distance(w[0]), w[0]) < (distance(w[1]), w[1])));

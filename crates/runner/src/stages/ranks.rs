@@ -1,5 +1,6 @@
 //! One training in several processes: this one leads, and starts the others as `ddpm rank` with a pipe each way.
 
+use crate::base::data::Cache;
 use crate::base::device::Device;
 use crate::base::error::ConfigError;
 use crate::experiment::{Config, Job};
@@ -22,6 +23,8 @@ pub struct Briefing {
     pub ranks: usize,
     /// Number of training steps made before the member joins.
     pub step: u64,
+    /// Where prepared data sets are.
+    pub cache: Cache,
 }
 
 /// The leader and the processes that it has started.
@@ -77,7 +80,7 @@ pub fn check(config: &Config, device: Device, ranks: usize) -> Result<(), Config
 }
 
 /// The group in which a job goes on training, this process first; it starts the others from `training`'s state.
-pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn ProcessGroup>> {
+pub fn lead(ranks: usize, job: &Job, training: &Training, cache: &Cache) -> Result<Box<dyn ProcessGroup>> {
     if ranks == 1 || training.step() == job.config.training.steps {
         return Ok(Box::new(Alone));
     }
@@ -92,7 +95,7 @@ pub fn lead(ranks: usize, job: &Job, training: &Training) -> Result<Box<dyn Proc
         let mut to = member.stdin.take().expect("piped");
         let from = member.stdout.take().expect("piped");
         members.push(member);
-        let told = Briefing { job: job.clone(), rank, ranks, step: training.step() };
+        let told = Briefing { job: job.clone(), rank, ranks, step: training.step(), cache: cache.clone() };
         writeln!(to, "{}", serde_json::to_string(&told)?).with_context(|| format!("rank {rank} does not answer"))?;
         let mut link = Link::new(rank, to, from);
         training.state().rows().into_iter().try_for_each(|row| link.send(row))?;

@@ -3,7 +3,7 @@
 use crate::base::data::{Dataset, Images, sha256};
 use crate::base::text::file_name;
 use crate::interop::features::{read_keyed, write_keyed};
-use crate::metrics::features::FeatureNet;
+use crate::metrics::features::{BATCH, FeatureNet};
 use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
 use crate::store::Store;
 use crate::store::progress::{Reporter, Stage};
@@ -30,7 +30,7 @@ pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &
         let n = images.len() as u64;
         reporter.begin();
         let features =
-            net.see(&images.pixels, data.info.shape, |done| reporter.tell(Stage::Features, done as u64, n, done as u64, None))?;
+            net.see_parts(images.chunks(BATCH), data.info.shape, |done| reporter.tell(Stage::Features, done as u64, n, done as u64, None))?;
         if let Some(path) = path {
             write_keyed(&path, &net.name, &key, &features)?;
         }
@@ -54,11 +54,9 @@ mod tests {
         let wide = |seed: u8| {
             let small = few("d", 30, seed);
             let shape = ImageShape { height: 28, width: 28, channels: 1 };
-            let images = |n: usize, from: usize| Images {
-                pixels: (0..n * 784).map(|i| small.train.pixels[(from + i) % 400]).collect(),
-                ..Images::none(shape)
-            };
-            Dataset::new("d", images(12, 0), images(11, 77), Vec::new())
+            let pixels = small.train.all().unwrap();
+            let images = |n: usize, from: usize| Images::new(shape, (0..n * 784).map(|i| pixels[(from + i) % 400]).collect(), Vec::new());
+            Dataset::new("d", images(12, 0), images(11, 77), Vec::new()).unwrap()
         };
         let net = |name: &str| {
             let mut own = FeatureSource::Own {}.load(ImageShape { height: 28, width: 28, channels: 1 }).unwrap().unwrap();

@@ -3,10 +3,12 @@
 use super::batches::Batches;
 use super::ranks;
 use crate::base::cause;
-use crate::base::data::Dataset;
+use crate::base::data::{Cache, Dataset};
 use crate::base::device::Device;
+use crate::base::error::Meaning;
+use crate::base::text::size;
 use crate::experiment::Job;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use ddpm_model::engine::device::{self, Trainer};
 use ddpm_model::optimiser::Training;
 use ddpm_model::process_group::ProcessGroup;
@@ -14,6 +16,9 @@ use ddpm_model::{Diffusion, Engine, UNet};
 
 /// Steps that a device runs between checks of the clock and of stop requests.
 const AT_ONCE: u64 = 32;
+
+/// Most bytes of images that are brought to a device.
+const MOST_ON_A_DEVICE: u64 = 64 << 30;
 
 /// A loss beyond this has left every range that a bound or an error can have.
 const LARGEST_LOSS: f64 = 1e9;
@@ -35,6 +40,7 @@ impl<'a> Stepper<'a> {
         unet: &UNet,
         training: &Training,
         ranks: usize,
+        cache: &Cache,
     ) -> Result<Stepper<'a>> {
         let config = &job.config.training;
         if ranks == 1
@@ -43,13 +49,20 @@ impl<'a> Stepper<'a> {
         {
             let rate = |step| config.optimiser.rate(step) * config.decay.share(step, config.steps);
             let rates: Vec<f64> = (0..config.steps).map(rate).collect();
-            let images = &data.train.pixels;
+            let bytes = data.train.len() as u64 * data.info.shape.len() as u64;
+            if bytes > MOST_ON_A_DEVICE {
+                let (found, most) = (size(bytes), size(MOST_ON_A_DEVICE));
+                let what =
+                    anyhow!("data set {}: a device keeps its images in its memory: expected at most {most}, got {found}", data.info.name);
+                return Err(what).needed();
+            }
+            let images = &data.train.all()?;
             let inputs = device::TrainInputs { images, seed: job.seed, batch: config.batch, flip: config.flip, rates: &rates };
             let trainer = Trainer::new(device, config.precision.numbers(), unet, diffusion, training, inputs)?;
             return Ok(Stepper::Device(Box::new(trainer), job));
         }
         let engine = Box::new(Device::here().engine(unet, config.precision)?);
-        Ok(Stepper::Host(engine, Batches::new(data, diffusion, job), ranks::lead(ranks, job, training)?, job))
+        Ok(Stepper::Host(engine, Batches::new(data, diffusion, job), ranks::lead(ranks, job, training, cache)?, job))
     }
 
     /// Some steps from `step` on, one at least: the loss and the gradient's norm of each.

@@ -145,9 +145,9 @@ impl<'a> StudyContext<'a> {
                         walk.walk(mixed, places, &noise, &mut |_| {})?
                     }
                 };
-                bytes.extend_from_slice(images.image(2 * pair));
+                bytes.extend_from_slice(&images.image(2 * pair)?);
                 bytes.extend(picture::to_bytes(&decoded)?);
-                bytes.extend_from_slice(images.image(2 * pair + 1));
+                bytes.extend_from_slice(&images.image(2 * pair + 1)?);
             }
         }
         let sheet = Sheet { rows: pairs * steps.len(), columns: MIXTURES + 4, bytes };

@@ -2,11 +2,11 @@
 
 use super::options::RunOptions;
 use super::stepper::{Stepper, diverged};
+use crate::base::claim::Claim;
 use crate::base::data::Dataset;
 use crate::base::stop;
 use crate::experiment::{Job, TrainingConfig};
 use crate::store::checkpoints::{Checkpoint, Saver};
-use crate::store::claim::Claim;
 use crate::store::progress::{Reporter, Stage};
 use crate::store::{CheckpointMeta, FORMAT, Machine, Outcome, Store, TrainingRecord};
 use anyhow::{Result, ensure};
@@ -40,7 +40,7 @@ pub fn train(
         return Ok((record, training.into_ema()));
     }
     let mut saver = Saver::new(store, unet.parameters(), options.checkpoint_every);
-    let mut stepper = Stepper::begin(job, data, diffusion, &unet, &training, options.ranks)?;
+    let mut stepper = Stepper::begin(job, data, diffusion, &unet, &training, options.ranks, store.cache())?;
     let outcome = run(config, &mut stepper, &mut training, &mut meta, &mut saver, claim, reporter)?;
     claim.check()?;
     saver.finish()?;

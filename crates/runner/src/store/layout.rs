@@ -1,7 +1,8 @@
 //! Where everything lies, and the records.
 
 use super::record::{Outcome, Record, TrainingRecord};
-use super::sealed;
+use crate::base::data::Cache;
+use crate::base::sealed;
 use crate::experiment::FORMAT;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -18,12 +19,24 @@ pub const CHECKPOINTS: [&str; 2] = ["checkpoint.safetensors", "checkpoint.previo
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    cache: Cache,
 }
 
 impl Store {
     /// At `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Store {
-        Store { root: root.into() }
+        let root = root.into();
+        Store { cache: Cache::beside(&root), root }
+    }
+
+    /// With prepared data sets in a folder of their own, where one is given.
+    pub fn with_cache(self, dir: Option<&Path>) -> Store {
+        Store { cache: dir.map_or(self.cache, Cache::at), ..self }
+    }
+
+    /// Where prepared data sets are.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// The folder itself.

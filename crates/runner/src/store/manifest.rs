@@ -2,8 +2,8 @@
 //! network are at hand.
 
 use super::layout::Store;
-use super::sealed;
 use crate::base::data::DatasetInfo;
+use crate::base::sealed;
 use crate::experiment::{Experiment, FORMAT, Job, Study, asked};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};

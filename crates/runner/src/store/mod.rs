@@ -6,7 +6,6 @@
 //! Every file is complete or absent, and a process writes to a folder only while it holds the folder's claim.
 
 pub mod checkpoints;
-pub mod claim;
 pub mod history;
 mod layout;
 mod manifest;
@@ -14,7 +13,6 @@ mod meta;
 mod pretrained;
 pub mod progress;
 mod record;
-pub mod sealed;
 pub mod submissions;
 
 pub use crate::experiment::FORMAT;

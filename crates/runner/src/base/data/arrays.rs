@@ -38,7 +38,7 @@ pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
         };
         ensure!(labels.is_empty() || labels.len() == images.len(), "{}: expected a label for each image, got {}", named(), labels.len());
         for i in 0..images.len() {
-            let content = Content::Pixels(images.shape, images.image(i).to_vec());
+            let content = Content::Pixels(images.shape, images.image(i)?.into_owned());
             let name = format!("{}:{i}", part.file_name().unwrap_or_default().to_string_lossy());
             see(Entry { place: format!("{}: image {i}", named()), name, class: labels.get(i).copied().flatten(), content })?;
         }
@@ -57,7 +57,7 @@ fn images(file: &mut Npz) -> Result<Images> {
     ensure!(shape.len() == 2 && pixels > 0 && shape[1] == 3 * pixels, "{PLANES}: expected square images [n, 3 * H * W], got {shape:?}");
     let turned = |image: &[u8]| (0..3 * pixels).map(|i| image[i % 3 * pixels + i / 3]).collect::<Vec<u8>>();
     let pixels = numbers.chunks(3 * pixels).flat_map(turned).collect();
-    Ok(Images { pixels, ..Images::none(ImageShape { height: side, width: side, channels: 3 }) })
+    Ok(Images::new(ImageShape { height: side, width: side, channels: 3 }, pixels, Vec::new()))
 }
 
 fn shaped(array: Array<u8>, name: &str) -> Result<Images> {
@@ -68,7 +68,7 @@ fn shaped(array: Array<u8>, name: &str) -> Result<Images> {
         [n, height, width] if n * height * width > 0 => ImageShape { height, width, channels: 1 },
         _ => bail!("{name}: expected images [n, H, W], [n, H, W, 1] or [n, H, W, 3], got {:?}", array.shape),
     };
-    Ok(Images { pixels: array.numbers, ..Images::none(shape) })
+    Ok(Images::new(shape, array.numbers, Vec::new()))
 }
 
 /// The number of each image's class, none below zero; nothing where the file has no labels.
@@ -103,7 +103,7 @@ mod tests {
         let read = || images(&mut Npz::open(&path).unwrap());
         let images = read().unwrap();
         assert_eq!(
-            (images.len(), images.shape, images.image(1)),
+            (images.len(), images.shape, &images.image(1).unwrap()[..]),
             (2, ImageShape { height: 2, width: 3, channels: 1 }, &[6, 7, 8, 9, 10, 11][..])
         );
         put("other", &[2, 2, 3, 1]);

@@ -1,5 +1,6 @@
 //! CIFAR-10. Its binary version has records of a label and 3,072 bytes, channel after channel; the others are brought into that form.
 
+use super::entries::Fit;
 use super::images::{Dataset, Images, sha256};
 use super::parquet;
 use anyhow::{Context, Result, bail, ensure};
@@ -38,11 +39,11 @@ fn read(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Dataset> 
             files.iter().map(|(name, digest)| batch(path, name, digest, records, python)).collect::<Result<_>>()?
         }
     };
-    let (mut train, mut held_out) = (Images::none(SHAPE), Images::none(SHAPE));
+    let (mut train, mut held_out) = <(Vec<Vec<u8>>, Vec<Vec<u8>>)>::default();
     for ((name, _), batch) in files.iter().zip(batches) {
-        decode(&batch, if *name == "test_batch.bin" { &mut held_out } else { &mut train });
+        if *name == "test_batch.bin" { &mut held_out } else { &mut train }.push(batch);
     }
-    Ok(Dataset::new("cifar10", train, held_out, CLASSES.iter().map(|c| c.to_string()).collect()))
+    Dataset::new("cifar10", decode(&train), decode(&held_out), CLASSES.iter().map(|c| c.to_string()).collect())
 }
 
 /// The records of one batch of the binary or the python version.
@@ -105,7 +106,7 @@ fn parquet_in(path: &Path) -> bool {
 fn rows(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Vec<Vec<u8>>> {
     let (mut found, mut block) = (vec![None; files.len()], Vec::with_capacity(records * RECORD));
     parquet::each(path, None, None, &mut |entry| {
-        let (shape, pixels) = entry.pixels().with_context(|| entry.place.clone())?;
+        let (shape, pixels) = Fit::default().picture(&entry).with_context(|| entry.place.clone())?;
         ensure!(shape == SHAPE, "{}: expected {SHAPE}, got {shape}", entry.place);
         let class = entry.class.and_then(|class| u8::try_from(class).ok());
         block.push(class.with_context(|| format!("{}: expected a class", entry.place))?);
@@ -126,14 +127,16 @@ fn rows(path: &Path, files: &[(&str, &str)], records: usize) -> Result<Vec<Vec<u
     found.into_iter().zip(files).map(missing).collect()
 }
 
-/// Records to labels and channels-last pixels.
-fn decode(records: &[u8], to: &mut Images) {
-    for record in records.chunks_exact(RECORD) {
-        to.labels.push(record[0]);
+/// Batches of records to labels and channels-last pixels.
+fn decode(batches: &[Vec<u8>]) -> Images {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for record in batches.iter().flat_map(|batch| batch.chunks_exact(RECORD)) {
+        labels.push(record[0]);
         for pixel in 0..1024 {
-            to.pixels.extend((0..3).map(|channel| record[1 + channel * 1024 + pixel]));
+            pixels.extend((0..3).map(|channel| record[1 + channel * 1024 + pixel]));
         }
     }
+    Images::new(SHAPE, pixels, labels)
 }
 
 #[cfg(test)]
@@ -148,11 +151,11 @@ mod tests {
         for (channel, value) in [(0, 10), (1, 20), (2, 30)] {
             record[1 + channel * 1024 + 5 * 32 + 9 + channel] = value;
         }
-        let mut images = Images::none(SHAPE);
-        decode(&record, &mut images);
-        let at = |y: usize, x: usize, c: usize| images.pixels[(y * 32 + x) * 3 + c];
+        let images = decode(&[record]);
+        let pixels = images.all().unwrap();
+        let at = |y: usize, x: usize, c: usize| pixels[(y * 32 + x) * 3 + c];
         assert_eq!((images.labels[0], at(5, 9, 0), at(5, 10, 1), at(5, 11, 2)), (7, 10, 20, 30));
-        assert_eq!(images.pixels.iter().map(|v| *v as u32).sum::<u32>(), 60);
+        assert_eq!(pixels.iter().map(|v| *v as u32).sum::<u32>(), 60);
     }
 
     /// Hugging Face's rows, in the order of the archive that they were made of, are put into that of the batches.
@@ -164,7 +167,8 @@ mod tests {
         let files: Vec<(&str, &str)> = FILES.iter().zip(&digests).map(|((name, _), digest)| (*name, &digest[..])).collect();
         let data = read(&shards, &files, 2).unwrap();
         assert_eq!((&data.train.labels[..], &data.held_out.labels[..]), (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9][..], &[0, 1][..]));
-        assert_eq!((data.train.image(3)[3 * 5], data.train.image(3)[3 * 5 + 1]), (120 + 5, (120 + (1024 + 5) % 37) as u8));
+        let image = data.train.image(3).unwrap();
+        assert_eq!((image[3 * 5], image[3 * 5 + 1]), (120 + 5, (120 + (1024 + 5) % 37) as u8));
         let error = |files: &[(&str, &str)]| format!("{:#}", read(&shards, files, 2).unwrap_err());
         assert!(error(&files[..5]).contains("row 1: the 2 rows up to here are no batch of CIFAR-10"), "{}", error(&files[..5]));
         let more = [&files[..], &[("other.bin", "0")]].concat();
@@ -196,8 +200,8 @@ mod tests {
         let mut files: Vec<(&str, &str)> = FILES.iter().zip(&digests).map(|((name, _), digest)| (*name, &digest[..])).collect();
         let data = read(dir.path(), &files, 2).unwrap();
         assert_eq!(data.train.labels, [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
-        assert_eq!((data.held_out.labels, data.held_out.pixels[0]), (vec![5, 6], 50));
-        assert_eq!((data.train.len(), data.train.image(3)[0]), (10, 20));
+        assert_eq!((&data.held_out.labels[..], data.held_out.image(0).unwrap()[0]), (&[5, 6][..], 50));
+        assert_eq!((data.train.len(), data.train.image(3).unwrap()[0]), (10, 20));
         // The python version of the same, as Python 2 wrote it: a list is put down in pieces.
         let pickle = tempfile::tempdir().unwrap();
         for (i, (name, _)) in FILES.iter().enumerate() {

@@ -17,13 +17,10 @@ const TRAIN: usize = 9_000;
 pub fn load() -> Result<Dataset> {
     let images = idx("t10k-images-idx3-ubyte.gz", IMAGES, &[10_000, 28, 28])?;
     let labels = idx("t10k-labels-idx1-ubyte.gz", LABELS, &[10_000])?;
-    let split = |from: usize, to: usize| Images {
-        shape: SHAPE,
-        pixels: images[from * SHAPE.len()..to * SHAPE.len()].to_vec(),
-        labels: labels[from..to].to_vec(),
-    };
+    let split =
+        |from: usize, to: usize| Images::new(SHAPE, images[from * SHAPE.len()..to * SHAPE.len()].to_vec(), labels[from..to].to_vec());
     let classes = CLASSES.iter().map(|c| c.to_string()).collect();
-    Ok(Dataset::new("fashion-mnist", split(0, TRAIN), split(TRAIN, 10_000), classes))
+    Dataset::new("fashion-mnist", split(0, TRAIN), split(TRAIN, 10_000), classes)
 }
 
 /// The bytes of an IDX file after its header, which must announce unsigned bytes of `dims`.
@@ -58,10 +55,10 @@ mod tests {
     fn images_and_labels_are_what_another_program_reads() {
         let data = load().unwrap();
         assert_eq!(data.train.labels[..10], [9, 2, 1, 1, 6, 1, 4, 6, 5, 7]);
-        let at = |row: usize, column: usize| data.train.pixels[row * 28 + column];
+        let at = |row: usize, column: usize| data.train.image(0).unwrap()[row * 28 + column];
         assert_eq!([at(10, 20), at(20, 10), at(20, 24), at(24, 20)], [157, 126, 247, 0]);
         assert_eq!(data.held_out.labels[0], 6);
-        assert_eq!(data.held_out.pixels[..784].iter().map(|v| *v as u32).sum::<u32>(), 88_086);
+        assert_eq!(data.held_out.image(0).unwrap().iter().map(|v| *v as u32).sum::<u32>(), 88_086);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const DEEPEST: usize = 16;
 pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
     let mut found = Found::default();
     found.look(path, 0)?;
-    let Found { mut images, left_out } = found;
+    let Found { mut images, left_out, .. } = found;
     images.sort();
     let (classes, labels) = classes(path, &images);
     for (file, class) in images.into_iter().zip(labels) {
@@ -25,9 +25,19 @@ pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
     Ok(Beside { classes, left_out })
 }
 
+/// The folders in which images are looked for, and the images, by their paths.
+pub fn parts(path: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let mut found = Found::default();
+    found.look(path, 0)?;
+    found.folders.sort();
+    found.images.sort();
+    Ok((found.folders, found.images))
+}
+
 /// What lies in a folder.
 #[derive(Default)]
 struct Found {
+    folders: Vec<PathBuf>,
     images: Vec<PathBuf>,
     /// How many files of each kind are not read.
     left_out: BTreeMap<String, usize>,
@@ -37,6 +47,7 @@ impl Found {
     fn look(&mut self, dir: &Path, depth: usize) -> Result<()> {
         ensure!(depth < DEEPEST, "{}: expected folders at most {DEEPEST} deep; does a link lead back?", dir.display());
         let list = || format!("{}: cannot be listed; expected a folder of {KINDS} images", dir.display());
+        self.folders.push(dir.into());
         for entry in fs::read_dir(dir).with_context(list)? {
             let path = entry.with_context(list)?.path();
             let kind = kind(&path);
@@ -69,12 +80,14 @@ fn classes(root: &Path, images: &[PathBuf]) -> (Vec<String>, Vec<Option<usize>>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::data::entries::{Fit, Gathered, gather};
+    use crate::base::data::entries::Fit;
+    use crate::base::data::gather::{Gathered, in_memory};
     use crate::base::data::images::Images;
     use crate::base::data::split::HeldOut;
 
     fn load(path: &Path, held_out: usize) -> Result<Gathered> {
-        gather(&path.display().to_string(), Fit::default(), &HeldOut::Last(held_out), |see| each(path, see))
+        let (origin, held_out) = (path.display().to_string(), HeldOut::Last(held_out));
+        Ok(in_memory(&origin, Fit::default(), &held_out, u64::MAX, &|see| each(path, see))?.unwrap())
     }
 
     fn picture(dir: &Path, name: &str, width: u32, value: u8) {
@@ -85,7 +98,7 @@ mod tests {
 
     /// The one pixel of each image by which it is known.
     fn values(images: &Images) -> Vec<u8> {
-        (0..images.len()).map(|i| images.image(i)[7]).collect()
+        (0..images.len()).map(|i| images.image(i).unwrap()[7]).collect()
     }
 
     #[test]
@@ -102,8 +115,8 @@ mod tests {
         let data = load(dir.path(), 1).unwrap();
         assert_eq!((data.train.shape.height, data.train.shape.width, data.train.shape.channels), (4, 3, 1));
         assert_eq!((values(&data.train), values(&data.held_out)), (vec![1, 2], vec![3]));
-        assert_eq!(data.left_out, ["2 .txt", "3 of the file manager's, or hidden", "1 without an extension"]);
-        assert!(data.classes.is_empty() && data.train.labels.is_empty());
+        assert_eq!(data.about.left_out, ["2 .txt", "3 of the file manager's, or hidden", "1 without an extension"]);
+        assert!(data.about.classes.is_empty() && data.train.labels.is_empty());
     }
 
     /// Subfolders are classes, and images are held out from each; folders in them are not; an image beside them leaves no classes.
@@ -116,23 +129,23 @@ mod tests {
             picture(dir.path(), name, 3, value);
         }
         let data = load(dir.path(), 3).unwrap();
-        assert_eq!(data.classes, ["cat", "dog"]);
+        assert_eq!(data.about.classes, ["cat", "dog"]);
         // In the order of their paths: cat/2, cat/3, cat/a/1, cat/b/0, dog/0, dog/1.
         assert_eq!((values(&data.train), &data.train.labels[..]), (vec![3, 4, 5], &[0, 0, 1][..]));
         assert_eq!((values(&data.held_out), &data.held_out.labels[..]), (vec![1, 2, 6], &[0, 0, 1][..]));
         picture(dir.path(), "0.png", 3, 7);
         let data = load(dir.path(), 3).unwrap();
-        assert!(data.classes.is_empty() && data.train.labels.is_empty());
+        assert!(data.about.classes.is_empty() && data.train.labels.is_empty());
         assert_eq!((values(&data.train), values(&data.held_out)), (vec![7, 3, 4, 1], vec![2, 5, 6]));
         // One class more than labels have room for.
         let many = tempfile::tempdir().unwrap();
         (0..257).for_each(|class| picture(many.path(), &format!("{class:03}/0.png"), 3, class as u8));
         let data = load(many.path(), 0).unwrap();
-        assert!(data.classes.is_empty() && data.train.labels.is_empty() && data.train.len() == 257);
-        assert_eq!(data.left_out, ["the names of 257 classes, of which at most 256 are kept"]);
+        assert!(data.about.classes.is_empty() && data.train.labels.is_empty() && data.train.len() == 257);
+        assert_eq!(data.about.left_out, ["the names of 257 classes, of which at most 256 are kept"]);
         std::fs::remove_dir_all(many.path().join("256")).unwrap();
         let data = load(many.path(), 0).unwrap();
-        assert_eq!((data.classes.len(), data.train.labels[255], data.left_out.len()), (256, 255, 0));
+        assert_eq!((data.about.classes.len(), data.train.labels[255], data.about.left_out.len()), (256, 255, 0));
         std::os::unix::fs::symlink(dir.path(), dir.path().join("cat/back")).unwrap();
         assert!(load(dir.path(), 3).unwrap_err().to_string().contains("does a link lead back?"));
     }

@@ -1,19 +1,36 @@
-//! Images in memory, and what they are known by.
+//! Images, wherever they are, and what they are known by.
 
+use super::prepared::{Form, Pictures};
+use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::{Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of images that are read together where all of them are: enough for every core, little beside a set.
+const AT_ONCE: usize = 64 << 20;
 
 /// Images of one split, `[n, H, W, C]` in bytes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Images {
     /// The shape of each.
     pub shape: ImageShape,
-    /// All pixels, image after image.
-    pub pixels: Vec<u8>,
     /// A class for each image, where the set has classes.
     pub labels: Vec<u8>,
+    pixels: Pixels,
+}
+
+/// Where they are.
+#[derive(Clone, Debug)]
+enum Pixels {
+    /// In memory, image after image.
+    Memory(Vec<u8>),
+    /// In files: the images in these places of a prepared set.
+    Prepared(Arc<Pictures>, Vec<u32>),
 }
 
 /// What is known of a data set, its images aside.
@@ -34,7 +51,7 @@ pub struct DatasetInfo {
     pub digest: String,
 }
 
-/// A data set in memory.
+/// A data set.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// What is known of it.
@@ -49,53 +66,125 @@ pub struct Dataset {
 
 impl Dataset {
     /// Of images of one shape.
-    pub(crate) fn new(name: &str, train: Images, held_out: Images, classes: Vec<String>) -> Dataset {
-        let shape = train.shape;
-        let mut hash = Sha256::new();
-        hash.update(format!("{}x{}x{};{};", shape.height, shape.width, shape.channels, train.len()));
-        hash.update(&train.pixels);
-        hash.update(&held_out.pixels);
-        let digest = hex(&hash.finalize());
-        let info = DatasetInfo { name: name.into(), shape, train: train.len(), held_out: held_out.len(), classes, digest };
-        Dataset { info, train, held_out, left_out: Vec::new() }
+    pub(crate) fn new(name: &str, train: Images, held_out: Images, classes: Vec<String>) -> Result<Dataset> {
+        let digest = digest(&train, &held_out, |_| Ok(()))?;
+        let info = DatasetInfo { name: name.into(), shape: train.shape, train: train.len(), held_out: held_out.len(), classes, digest };
+        Ok(Dataset { info, train, held_out, left_out: Vec::new() })
     }
 }
 
+/// SHA-256 over the shape, the number of images to train on, and all pixels. `tell` hears how many images have been read.
+pub(super) fn digest(train: &Images, held_out: &Images, mut tell: impl FnMut(usize) -> Result<()>) -> Result<String> {
+    let (shape, mut hash, mut read) = (train.shape, Sha256::new(), 0);
+    hash.update(format!("{}x{}x{};{};", shape.height, shape.width, shape.channels, train.len()));
+    let n = train.at_once();
+    for part in train.chunks(n).chain(held_out.chunks(n)) {
+        let part = part?;
+        hash.update(&part);
+        read += part.len() / shape.len();
+        tell(read)?;
+    }
+    Ok(hex(&hash.finalize()))
+}
+
 impl Images {
-    /// None yet, of a shape.
+    /// In memory, image after image, with a class for each or none.
+    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u8>) -> Images {
+        Images { shape, labels, pixels: Pixels::Memory(pixels) }
+    }
+
+    /// None, of a shape.
     pub fn none(shape: ImageShape) -> Images {
-        Images { shape, pixels: Vec::new(), labels: Vec::new() }
+        Images::new(shape, Vec::new(), Vec::new())
+    }
+
+    /// Those in these places of a prepared set.
+    pub(super) fn prepared(pictures: Arc<Pictures>, rows: Vec<u32>, labels: Vec<u8>) -> Images {
+        Images { shape: pictures.shape(), labels, pixels: Pixels::Prepared(pictures, rows) }
+    }
+
+    /// Where they are, for a person.
+    pub fn place(&self) -> String {
+        match &self.pixels {
+            Pixels::Memory(_) => "held in memory".into(),
+            Pixels::Prepared(pictures, _) => format!("kept as {} in {}", pictures.form().name(), pictures.dir().display()),
+        }
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.pixels.len() / self.shape.len()
+        match &self.pixels {
+            Pixels::Memory(pixels) => pixels.len() / self.shape.len(),
+            Pixels::Prepared(_, rows) => rows.len(),
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.pixels.is_empty()
+        self.len() == 0
     }
 
     /// The bytes of one.
-    pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels[index * self.shape.len()..(index + 1) * self.shape.len()]
+    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>> {
+        let len = self.shape.len();
+        match &self.pixels {
+            Pixels::Memory(pixels) => Ok(Cow::Borrowed(&pixels[index * len..(index + 1) * len])),
+            Pixels::Prepared(pictures, rows) => {
+                let mut out = vec![0; len];
+                pictures.read(rows[index] as usize, &mut out)?;
+                Ok(Cow::Owned(out))
+            }
+        }
+    }
+
+    /// The bytes of some that follow one another; those that have to be decoded are, on all cores.
+    pub fn bytes(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        let len = self.shape.len();
+        match &self.pixels {
+            Pixels::Memory(pixels) => Ok(Cow::Borrowed(&pixels[range.start * len..range.end * len])),
+            Pixels::Prepared(pictures, rows) => {
+                let mut out = vec![0; range.len() * len];
+                pictures.read_all(&rows[range], &mut out)?;
+                Ok(Cow::Owned(out))
+            }
+        }
+    }
+
+    /// How many images are little memory.
+    pub fn at_once(&self) -> usize {
+        (AT_ONCE / self.shape.len()).max(1)
+    }
+
+    /// The bytes of all of them.
+    pub fn all(&self) -> Result<Cow<'_, [u8]>> {
+        self.bytes(0..self.len())
+    }
+
+    /// The bytes of all of them, `n` images at a time.
+    pub fn chunks(&self, n: usize) -> impl Iterator<Item = Result<Cow<'_, [u8]>>> {
+        (0..self.len()).step_by(n).map(move |from| self.bytes(from..(from + n).min(self.len())))
     }
 
     /// The images at `indices` in [-1, 1] (byte / 127.5 - 1, as the authors), each mirrored where `flip` says so: `[n, H, W, C]`.
-    pub fn tensor(&self, indices: &[usize], flip: impl Fn(usize) -> bool) -> ddpm_model::tensor::Result<Tensor> {
+    pub fn tensor(&self, indices: &[usize], flip: impl Fn(usize) -> bool) -> Result<Tensor> {
         let shape = self.shape;
         let mut numbers = Vec::with_capacity(indices.len() * shape.len());
-        for (place, &index) in indices.iter().enumerate() {
+        let images: Vec<Cow<[u8]>> = match &self.pixels {
+            Pixels::Prepared(pictures, _) if pictures.form() == Form::Compressed => {
+                indices.par_iter().map(|index| self.image(*index)).collect::<Result<_>>()?
+            }
+            _ => indices.iter().map(|index| self.image(*index)).collect::<Result<_>>()?,
+        };
+        for (place, image) in images.iter().enumerate() {
             let mirror = flip(place);
-            for row in self.image(index).chunks(shape.width * shape.channels) {
+            for row in image.chunks(shape.width * shape.channels) {
                 for x in 0..shape.width {
                     let from = if mirror { shape.width - 1 - x } else { x } * shape.channels;
                     numbers.extend(row[from..from + shape.channels].iter().map(|b| *b as f32 / 127.5 - 1.0));
                 }
             }
         }
-        Tensor::from_vec(numbers, (indices.len(), shape.height, shape.width, shape.channels), &Device::Cpu)
+        Ok(Tensor::from_vec(numbers, (indices.len(), shape.height, shape.width, shape.channels), &Device::Cpu)?)
     }
 }
 
@@ -115,8 +204,8 @@ pub(crate) fn few(name: &str, n: usize, seed: u8) -> Dataset {
     let shape = ImageShape { height: 4, width: 4, channels: 1 };
     let pixels: Vec<u8> =
         (0..n * 16).map(|i| if i % 16 == 0 { (i / 16) as u8 } else { ((i % 16 * 29) as u8).wrapping_mul(seed) }).collect();
-    let images = |part: &[u8]| Images { pixels: part.to_vec(), ..Images::none(shape) };
-    Dataset::new(name, images(&pixels[..(n - 3) * 16]), images(&pixels[(n - 3) * 16..]), Vec::new())
+    let images = |part: &[u8]| Images::new(shape, part.to_vec(), Vec::new());
+    Dataset::new(name, images(&pixels[..(n - 3) * 16]), images(&pixels[(n - 3) * 16..]), Vec::new()).unwrap()
 }
 
 #[cfg(test)]
@@ -128,23 +217,24 @@ mod tests {
     fn a_digest_is_of_all_that_numbers_depend_on() {
         let a = few("a", 9, 1);
         let again = |shape, train: &[u8], held_out: &[u8]| {
-            let images = |part: &[u8]| Images { pixels: part.to_vec(), ..Images::none(shape) };
-            Dataset::new("b", images(train), images(held_out), Vec::new()).info.digest
+            let images = |part: &[u8]| Images::new(shape, part.to_vec(), Vec::new());
+            Dataset::new("b", images(train), images(held_out), Vec::new()).unwrap().info.digest
         };
-        let (shape, all) = (a.info.shape, [&a.train.pixels[..], &a.held_out.pixels[..]].concat());
-        assert_eq!(again(shape, &a.train.pixels, &a.held_out.pixels), a.info.digest);
+        let (shape, train, held_out) = (a.info.shape, a.train.all().unwrap(), a.held_out.all().unwrap());
+        let all = [&train[..], &held_out[..]].concat();
+        assert_eq!(again(shape, &train, &held_out), a.info.digest);
         assert_ne!(again(shape, &all[..5 * 16], &all[5 * 16..]), a.info.digest);
-        assert_ne!(again(ImageShape { height: 2, width: 8, channels: 1 }, &a.train.pixels, &a.held_out.pixels), a.info.digest);
-        let mut other = a.held_out.pixels.clone();
+        assert_ne!(again(ImageShape { height: 2, width: 8, channels: 1 }, &train, &held_out), a.info.digest);
+        let mut other = held_out.to_vec();
         other[47] ^= 1;
-        assert_ne!(again(shape, &a.train.pixels, &other), a.info.digest);
+        assert_ne!(again(shape, &train, &other), a.info.digest);
     }
 
     /// Byte / 127.5 - 1, each number in its place; mirrored, columns turn and channels do not.
     #[test]
     fn bytes_become_numbers_in_their_places() {
         let shape = ImageShape { height: 2, width: 3, channels: 2 };
-        let images = Images { pixels: (0..24).map(|i| i * 10).collect(), ..Images::none(shape) };
+        let images = Images::new(shape, (0..24).map(|i| i * 10).collect(), Vec::new());
         let tensor = images.tensor(&[1, 0], |place| place == 1).unwrap();
         assert_eq!(tensor.dims(), [2, 2, 3, 2]);
         let numbers = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -152,10 +242,10 @@ mod tests {
         assert!(numbers.iter().zip(order).all(|(v, i)| (v - (i as f32 * 10.0 / 127.5 - 1.0)).abs() < 1e-6), "{numbers:?}");
         // And back: every byte.
         let shape = ImageShape { height: 16, width: 16, channels: 1 };
-        let every = Images { pixels: (0..=255).collect(), ..Images::none(shape) };
+        let every = Images::new(shape, (0..=255).collect(), Vec::new());
         let tensor = every.tensor(&[0], |_| false).unwrap();
-        assert_eq!(crate::base::picture::to_bytes(&tensor).unwrap(), every.pixels);
-        let again = crate::base::picture::from_bytes(&every.pixels, shape).unwrap();
+        assert_eq!(crate::base::picture::to_bytes(&tensor).unwrap(), every.all().unwrap().to_vec());
+        let again = crate::base::picture::from_bytes(&every.all().unwrap(), shape).unwrap();
         assert_eq!(again.flatten_all().unwrap().to_vec1::<f32>().unwrap(), tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap());
     }
 }

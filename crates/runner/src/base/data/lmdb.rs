@@ -11,6 +11,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// How the file ends, in its folder.
+pub const ENDINGS: [&str; 1] = ["data.mdb"];
+
 const MAGIC: u32 = 0xbeef_c0de;
 const VERSION: u32 = 1;
 /// Bytes before a page's table of nodes, or before what an overflow page holds.

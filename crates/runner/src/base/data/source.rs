@@ -1,19 +1,32 @@
 //! Where images come from.
 
-use super::entries::{Beside, Fit, Gathered, See, Unfit, gather};
-use super::images::Dataset;
+use super::cache::{self, Cache};
+use super::decode::KINDS;
+use super::entries::{Beside, Fit, See, Unfit};
+use super::gather::{About, Gathered};
+use super::images::{Dataset, DatasetInfo};
+use super::set::Origin;
 use super::split::HeldOut;
 use super::transform::{Channels, Transform};
 use super::{arrays, cifar10, fashion, folder, lmdb, parquet, tar};
 use crate::base::error::Meaning;
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use ddpm_model::network::ImageShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Shows the images of a file or folder.
-type Show<'a> = dyn Fn(&Path, &mut See) -> Result<Beside> + 'a;
+type Each<'a> = dyn Fn(&Path, &mut See) -> Result<Beside> + 'a;
+
+/// How a set is read.
+enum Reading<'a> {
+    /// One whose files are known.
+    Known(Box<dyn Fn() -> Result<Dataset> + 'a>),
+    /// Any other: its files, what decides beside them which images there are, and who shows these.
+    Files(Files, serde_json::Value, Box<Each<'a>>),
+}
 
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,30 +119,58 @@ impl Files {
 }
 
 impl DataSource {
-    /// Reads and verifies the whole set. Errors name the file and what is wrong with it.
-    pub fn load(&self) -> Result<Dataset> {
-        let (files, each): (_, &Show) = match self {
-            DataSource::FashionMnist {} => return fashion::load().needed(),
-            DataSource::Cifar10 { path } => return cifar10::load(path).needed(),
-            DataSource::Folder(files) => (files.clone(), &folder::each),
-            DataSource::Lmdb(files) => (files.clone(), &lmdb::each),
-            DataSource::Tar(files) => (files.clone(), &tar::each),
-            DataSource::Numpy(files) => (files.clone(), &arrays::each),
+    /// The set, read and verified whole; from its prepared files where it is large and has some, which are made where it has none. Errors name
+    /// the file and what is wrong with it.
+    pub fn load(&self, cache: &Cache) -> Result<Dataset> {
+        let (files, of, each) = match self.reading() {
+            Reading::Known(load) => return load().needed(),
+            Reading::Files(files, of, each) => (files, of, each),
+        };
+        let all = |path: &Path, held_out: &HeldOut| {
+            cache::load(cache, &Origin { path, of: of.clone(), endings: self.endings(), each: &*each }, files.fit(), held_out).needed()
+        };
+        let (mut found, part) = all(&files.path, &files.held_out)?;
+        let mut parts = vec![part];
+        if let Some(path) = files.held_out.elsewhere() {
+            let (others, part) = all(path, &HeldOut::NONE)?;
+            found.hold_out(others, &files.path, path).needed()?;
+            parts.push(part);
+        }
+        let Gathered { train, held_out, about: About { classes, left_out, .. } } = found;
+        let digest = cache::digest_once(&train, &held_out, &parts, &files.held_out)?;
+        let name = files.path.file_name().map_or_else(|| self.kind().into(), |n| n.to_string_lossy().into_owned());
+        let info = DatasetInfo { name, shape: train.shape, train: train.len(), held_out: held_out.len(), classes, digest };
+        Ok(Dataset { info, train, held_out, left_out })
+    }
+
+    /// How it is read.
+    fn reading(&self) -> Reading<'_> {
+        let (files, each): (&Files, Box<Each>) = match self {
+            DataSource::FashionMnist {} => return Reading::Known(Box::new(fashion::load)),
+            DataSource::Cifar10 { path } => return Reading::Known(Box::new(|| cifar10::load(path))),
+            DataSource::Folder(files) => (files, Box::new(folder::each)),
+            DataSource::Lmdb(files) => (files, Box::new(lmdb::each)),
+            DataSource::Tar(files) => (files, Box::new(tar::each)),
+            DataSource::Numpy(files) => (files, Box::new(arrays::each)),
             DataSource::Parquet(ParquetFiles { path, held_out, column, label, transform, channels, unfit }) => {
-                let files =
-                    Files { path: path.clone(), held_out: held_out.clone(), transform: *transform, channels: *channels, unfit: *unfit };
-                (files, &|path: &Path, see: &mut See| parquet::each(path, column.as_deref(), label.as_deref(), see))
+                let (path, held_out) = (path.clone(), held_out.clone());
+                let files = Files { path, held_out, transform: *transform, channels: *channels, unfit: *unfit };
+                let each = |path: &Path, see: &mut See| parquet::each(path, column.as_deref(), label.as_deref(), see);
+                return Reading::Files(files, json!([self.kind(), column, label]), Box::new(each));
             }
         };
-        let all =
-            |path: &Path, held_out: &HeldOut| gather(&path.display().to_string(), files.fit(), held_out, |see| each(path, see)).needed();
-        let mut found = all(&files.path, &files.held_out)?;
-        if let Some(path) = files.held_out.elsewhere() {
-            found.hold_out(all(path, &HeldOut::NONE)?, &files.path, path).needed()?;
+        Reading::Files(files.clone(), json!(self.kind()), each)
+    }
+
+    /// How its files end; none where each image is a file of its own.
+    fn endings(&self) -> Option<&'static [&'static str]> {
+        match self {
+            DataSource::Folder(_) | DataSource::FashionMnist {} | DataSource::Cifar10 { .. } => None,
+            DataSource::Parquet(_) => Some(&parquet::ENDINGS),
+            DataSource::Lmdb(_) => Some(&lmdb::ENDINGS),
+            DataSource::Tar(_) => Some(&tar::ENDINGS),
+            DataSource::Numpy(_) => Some(&arrays::ENDINGS),
         }
-        let Gathered { train, held_out, classes, left_out, .. } = found;
-        let name = files.path.file_name().map_or_else(|| self.kind().into(), |n| n.to_string_lossy().into_owned());
-        Ok(Dataset { left_out, ..Dataset::new(&name, train, held_out, classes) })
     }
 
     /// The images of a folder, or of a file whose name says what it holds, of which none is held out; none where it does not say so.
@@ -156,9 +197,25 @@ impl DataSource {
         }
     }
 
-    /// The shape of its images; files have to be read for it.
+    /// The shape of its images; files are read for it up to the first image that fits.
     pub fn image(&self) -> Result<ImageShape> {
-        self.shape().map_or_else(|| Ok(self.load()?.info.shape), Ok)
+        let (files, each) = match self.reading() {
+            Reading::Known(load) => return Ok(load().needed()?.info.shape),
+            Reading::Files(files, _, each) => (files, each),
+        };
+        let (mut shape, fit) = (None, files.fit());
+        let shown = each(&files.path, &mut |entry| {
+            match fit.picture(&entry) {
+                Ok((found, _)) => shape = Some(found),
+                Err(error) if fit.unfit == Unfit::Refuse => return Err(error.context(entry.place)),
+                Err(_) => return Ok(()),
+            }
+            Err(anyhow!("the first is enough"))
+        });
+        match shape {
+            Some(shape) => Ok(shape),
+            None => shown.and_then(|_| bail!("{}: expected {KINDS} images, found none", files.path.display())).needed(),
+        }
     }
 
     /// Its kind's name in a configuration.

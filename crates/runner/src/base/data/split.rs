@@ -34,6 +34,14 @@ impl HeldOut {
     /// None.
     pub const NONE: HeldOut = HeldOut::Last(0);
 
+    /// The file that names them.
+    pub fn list(&self) -> Option<&Path> {
+        match self {
+            HeldOut::By(Rule::Listed(file)) => Some(file),
+            _ => None,
+        }
+    }
+
     /// The other file or folder that they are in.
     pub fn elsewhere(&self) -> Option<&Path> {
         match self {

@@ -12,11 +12,11 @@ pub use script::{Allocation, Places, text};
 use script::can_be_written;
 
 use super::executor::{Executor, JobGroup, groups};
+use crate::base::claim::Claim;
 use crate::base::data::DatasetInfo;
 use crate::base::error::Meaning;
 use crate::base::{atomic, stop};
 use crate::experiment::Job;
-use crate::store::claim::Claim;
 use crate::store::submissions::{FOLDER, PLAN, plan, submissions};
 use crate::store::{Store, history};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -102,17 +102,19 @@ impl Slurm<'_> {
     /// Submits one array; whether the cluster takes one of this size.
     fn submit(&self, groups: &[JobGroup]) -> Result<bool> {
         let root = fs::canonicalize(self.store.root()).with_context(|| self.store.root().display().to_string())?;
+        // Elements begin in a folder of their own.
+        let cache = self.store.cache().asked().map(std::path::absolute).transpose()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let digest = blake3::hash(format!("{since} {} {}", std::process::id(), groups[0][0].id).as_bytes()).to_hex();
         let name = format!("ddpm-{}", &digest[..10]);
         let folder = root.join(FOLDER).join(&name);
-        if let Some(path) = [&folder, &self.program].into_iter().find(|path| !can_be_written(path)) {
+        if let Some(path) = [&folder, &self.program].into_iter().chain(&cache).find(|path| !can_be_written(path)) {
             let problem = "Slurm cannot be told of a path with a backslash, a line break, or characters that are no UTF-8; choose another";
             return Err(anyhow!("{}: {problem}", path.display())).needed();
         }
         let lines: Vec<String> = groups.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         atomic::write(&folder.join(PLAN), (lines.join("\n") + "\n").as_bytes())?;
-        let at = Places { program: &self.program, results: &root, folder: &folder };
+        let at = Places { program: &self.program, results: &root, cache: cache.as_deref(), folder: &folder };
         let script = folder.join("script.sh");
         atomic::write(&script, text(&name, groups.len(), self.allocation, at).as_bytes())?;
         let forget = || drop(fs::remove_dir_all(&folder));

@@ -140,6 +140,8 @@ pub struct Places<'a> {
     pub program: &'a Path,
     /// The results.
     pub results: &'a Path,
+    /// Where data sets are prepared, if that was asked for.
+    pub cache: Option<&'a Path>,
     /// The submission's own folder, with the plan in it.
     pub folder: &'a Path,
 }
@@ -171,8 +173,9 @@ pub fn text(name: &str, elements: usize, a: &Allocation, at: Places) -> String {
     lines.push(String::new());
     lines.extend(a.setup.iter().cloned());
     let every = a.checkpoint_every.map_or(String::new(), |s| format!(" --checkpoint-every {s}"));
+    let cache = at.cache.map_or(String::new(), |dir| format!(" --cache {}", quoted(dir)));
     let [program, plan, results] = [at.program.to_path_buf(), at.folder.join(PLAN), at.results.to_path_buf()].map(|p| quoted(&p));
-    lines.push(format!("{program} work {plan} \"$SLURM_ARRAY_TASK_ID\" --results {results}{every} &"));
+    lines.push(format!("{program} work {plan} \"$SLURM_ARRAY_TASK_ID\" --results {results}{cache}{every} &"));
     lines.extend(TAIL.lines().map(str::to_string));
     lines.join("\n") + "\n"
 }
@@ -202,7 +205,7 @@ mod tests {
 
     fn at() -> Places<'static> {
         let [program, results, folder] = ["/opt/it's/ddpm", "/data/r", "/data/r/slurm/x"].map(Path::new);
-        Places { program, results, folder }
+        Places { program, results, cache: None, folder }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! JSON files with a checksum that detects damage: the first line of the object is a digest of all the others.
 
-use crate::base::atomic;
+use super::atomic;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -8,8 +8,8 @@
 //! A process on this machine is dead if its PID no longer runs or the machine has rebooted since. One elsewhere is considered dead if the
 //! modification time of its claim, which a live one renews every few seconds, has not changed for [`LOST`] by the observer's clock.
 
-use crate::base::atomic;
-use crate::base::error::Meaning;
+use super::atomic;
+use super::error::Meaning;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
