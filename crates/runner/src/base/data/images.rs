@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of images that are read together where all of them are: enough for every core, little beside a set.
-const AT_ONCE: usize = 64 << 20;
+const AT_ONCE: usize = 16 << 20;
 
 /// Images of one split, `[n, H, W, C]` in bytes.
 #[derive(Clone, Debug)]
