@@ -6,7 +6,7 @@ use super::prepared::{ENDS, FATES, Form, IMAGES, STATE, State, digest};
 use super::traces::Traces;
 use crate::base::claim::Claim;
 use crate::base::error::Meaning;
-use crate::base::sealed;
+use crate::base::{atomic, sealed};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -48,6 +48,8 @@ impl<'a> Preparing<'a> {
         };
         let [images, ends, fates] = [(IMAGES, state.bytes), (ENDS, 8 * state.ends()), (FATES, state.entries)].map(|(n, l)| open(n, l));
         let (images, ends, fates) = (images?, ends?, fates?);
+        // Their names are there before anything is said of them.
+        atomic::sync_dir(dir).with_context(|| format!("{}: cannot be written", dir.display())).stored()?;
         let mut bytes = vec![0; state.entries as usize];
         fates.read_exact_at(&mut bytes, 0).with_context(|| format!("{}: cannot be read", dir.join(FATES).display()))?;
         let fate = |byte: &u8| match byte {

@@ -171,11 +171,12 @@ impl Set<'_> {
 
     fn claim(&self) -> Result<Claim> {
         let claim = match Claim::attempt(&self.dir) {
+            Ok(Ok(claim)) => Ok(claim),
             Ok(Err(holder)) => {
                 eprintln!("{}: is being prepared by {}", self.origin.name(), holder.description());
                 Claim::wait(&self.dir)
             }
-            claim => claim.map(|claim| claim.ok().expect("it is no one else's")),
+            Err(error) => Err(error),
         };
         claim.with_context(|| format!("{}: cannot be prepared; --cache names another place", self.origin.name()))
     }
