@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct CacheArgs {
-    /// Where data sets are prepared, whatever their size [default: those of 64 MiB or more, in `data` in the results; `fid`: none]
+    /// Where data sets are prepared, whatever their size [default: those of more than 64 MiB, in `data` in the results; `fid`: none]
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
 }

@@ -3,13 +3,12 @@
 //! A folder holds `set.json`, which says how far it is, and beside it `images` (pixels or files, one after another), `ends` (where each of
 //! these files ends, where they are files) and `fates` (what became of each image of the source). Data are on the disk before `set.json`
 //! says so, so that after a crash all that it says is true; what lies behind is written again. Files of a set that is whole are never
-//! changed, only replaced, so those who read them on the same machine need no lock. They are read, not mapped: a file that is cut short under a reader is
-//! then an error and not the end of the process, and the pages are shared by all processes either way.
+//! changed, only replaced, so those who read them on the same machine need no lock. They are read, not mapped: a file that is cut short
+//! under a reader is then an error and not the end of the process, and the pages are shared by all processes either way.
 
 use super::entries::{First, Fit};
 use super::traces::Traces;
-use crate::base::error::Meaning;
-use crate::base::error::RunError;
+use crate::base::error::{Meaning, RunError};
 use crate::base::text::size;
 use crate::base::{sealed, stop};
 use anyhow::{Context, Result, ensure};

@@ -56,7 +56,7 @@ impl<'a> Preparing<'a> {
             0 => Ok(Fate::Kept),
             1 => Ok(Fate::Unreadable),
             2 => Ok(Fate::Unequal),
-            byte => bail!("{}: is damaged: has {byte}", dir.join(FATES).display()),
+            byte => bail!("{}: is damaged: has {byte}; remove the folder, and it is prepared anew", dir.join(FATES).display()),
         };
         let known = bytes.iter().map(fate).collect::<Result<_>>()?;
         Ok(Preparing { dir, state, known, images, ends, fates, saved: Instant::now(), claim, tell })
