@@ -273,9 +273,11 @@ fn tables_do_not_depend_on_where_images_are() {
     let expected = table("memory", &[]);
     assert_eq!(table("prepared", &["--cache", text(&dir.path().join("bytes"))]), expected);
     let compressed = dir.path().join("compressed");
-    // Prepared by itself first, in a form of its own; jobs then find it.
+    // Prepared by itself first, in a form of its own. With an image overwritten in its place, whoever decoded the folder again would name
+    // other jobs than the plan, or train on other pixels.
     let prepared = load_rule(&folder, &compressed);
     assert!(prepared.train.place().starts_with("kept as compressed in "));
+    picture(999, &folder.join("00007.png"));
     assert_eq!(table("ranks", &["--cache", text(&compressed), "--ranks", "2"]), expected);
     assert_eq!(fs::read_dir(&compressed).unwrap().count(), 1);
 }
