@@ -1,33 +1,34 @@
 //! How far something is, on stderr.
 
-use std::io::{IsTerminal, Write};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
-/// How far something is: on a terminal on one line, else a line a minute.
+/// How often it is said where there is no terminal.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// How far something is: a line on a terminal that goes when it is over, else a line a minute.
 pub struct Bar {
-    shown: bool,
+    bar: ProgressBar,
     what: &'static str,
-    total: u64,
     said: Instant,
-    every: Duration,
 }
 
 impl Bar {
     /// Of so many images, or of some where that is 0; `what` has been done with them.
     pub fn new(what: &'static str, total: u64) -> Bar {
-        let every = if std::io::stderr().is_terminal() { Duration::from_millis(200) } else { Duration::from_secs(60) };
-        Bar { shown: false, what, total, said: Instant::now(), every }
+        let template = if total > 0 { "{pos} of {len} images {msg}, {eta} left" } else { "{pos} images {msg}" };
+        let style = ProgressStyle::with_template(template).expect("a template that is one");
+        let bar = ProgressBar::new(total).with_style(style).with_message(what);
+        Bar { bar, what, said: Instant::now() }
     }
 
     /// So many are done.
     pub fn tell(&mut self, done: u64) {
-        if self.said.elapsed() >= self.every {
+        self.bar.set_position(done);
+        if self.bar.is_hidden() && self.said.elapsed() >= EVERY {
             self.said = Instant::now();
-            let (start, end) = if std::io::stderr().is_terminal() { ("\r", "") } else { ("", "\n") };
-            let of = if self.total > 0 { format!(" of {}", self.total) } else { String::new() };
-            eprint!("{start}{done}{of} images {}{end}", self.what);
-            self.shown = true;
-            let _ = std::io::stderr().flush();
+            let of = self.bar.length().filter(|total| *total > 0).map_or(String::new(), |total| format!(" of {total}"));
+            eprintln!("{done}{of} images {}", self.what);
         }
     }
 }
@@ -35,8 +36,6 @@ impl Bar {
 impl Drop for Bar {
     /// What comes next begins a line.
     fn drop(&mut self) {
-        if self.shown && std::io::stderr().is_terminal() {
-            eprint!("\r{:60}\r", "");
-        }
+        self.bar.finish_and_clear();
     }
 }

@@ -1,6 +1,7 @@
 //! `ddpm fid`: scores between two sets of images, whatever they come as.
 
 use super::cache::CacheArgs;
+use crate::base::bar::Bar;
 use crate::base::data::{Cache, DataSource, Images, arrays};
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
@@ -223,12 +224,12 @@ impl Fid {
     }
 
     fn of_images(&self, images: &Images) -> Result<Side> {
-        let (net, n) = (self.net(images.shape)?, images.len());
+        let (net, mut bar) = (self.net(images.shape)?, Bar::new("seen", images.len() as u64));
         let features = net.see_parts(images.chunks(BATCH), images.shape, |done| {
-            eprint!("\r{done} of {n} images seen");
+            bar.tell(done as u64);
             Ok(())
         })?;
-        eprintln!();
+        drop(bar);
         self.of_features(features, Some(net.name))
     }
 

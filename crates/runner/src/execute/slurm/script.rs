@@ -224,6 +224,8 @@ mod tests {
         let folder = Path::new("/r/a 100%j \"b\" $c 'd'/x");
         let script = text("n", 1, &Allocation::default(), Places { folder, ..at() });
         assert!(script.contains("#SBATCH --output=\"/r/a 100%%j \\\"b\\\" $c 'd'/x/%a.txt\"\n"), "{script}");
+        let cache = text("n", 1, &Allocation::default(), Places { cache: Some(Path::new("/data/it's")), ..at() });
+        assert!(cache.contains(r" --results '/data/r' --cache '/data/it'\''s' &"), "{cache}");
         assert!(can_be_written(folder) && !can_be_written(Path::new("/r\\x")) && !can_be_written(Path::new("/r\nx")));
     }
 
