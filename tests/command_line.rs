@@ -270,6 +270,48 @@ fn a_benchmark_is_of_what_it_says() {
     }
 }
 
+/// Images alone, in memory or prepared, and the steps that wait for them.
+#[test]
+fn a_benchmark_reads_images() {
+    let cache = tempfile::tempdir().unwrap();
+    let images = cache.path().join("images");
+    std::fs::create_dir(&images).unwrap();
+    for i in 0..40u8 {
+        image::GrayImage::from_pixel(28, 28, image::Luma([i])).save(images.join(format!("{i}.png"))).unwrap();
+    }
+    let base = cache.path().join("base.yaml");
+    let smoke = std::fs::read_to_string(root().join("experiments/bases/fashion-smoke.yaml")).unwrap();
+    let line = smoke.lines().find(|line| line.starts_with("data:")).unwrap();
+    std::fs::write(&base, smoke.replace(line, &format!("data: {{kind: folder, path: {}, held_out: 8}}", text(&images)))).unwrap();
+    let bench = |words: &[&str]| -> serde_json::Value {
+        let done = run(&[&["bench"], words, &["--base", text(&base), "--json", "--batch", "4", "--warmup", "1", "--steps", "3"]].concat());
+        assert!(done.status.success(), "{}", stderr(&done));
+        serde_json::from_slice(&done.stdout).unwrap()
+    };
+    let at = cache.path().join("cache");
+    for (words, form) in [(&["images"][..], "memory"), (&["images", "--cache", text(&at)], "bytes")] {
+        let said = bench(words);
+        let of = |key: &str| said[key].as_f64().unwrap();
+        assert_eq!((&said["form"], &said["batch"], &said["batches"]), (&form.into(), &4.into(), &3.into()));
+        assert!(of("img_per_s") > 0.0 && of("bytes_per_s") == of("img_per_s") * 784.0, "{said}");
+        assert_eq!(of("img_per_s_per_thread") * of("threads"), of("img_per_s"));
+    }
+    let step = bench(&["train-step", "--images"]);
+    let (waited, all) = (step["waited_s"].as_f64().unwrap(), step["s_median"].as_f64().unwrap());
+    assert!(waited > 0.0 && waited < all, "{step}");
+    assert!(bench(&["train-step"]).get("waited_s").is_none());
+    let said = run(&["bench", "images", "--base", text(&base), "--steps", "2"]);
+    assert!(stdout(&said).contains("images: 28x28x1, memory, batch "), "{}", stdout(&said));
+    for (words, part) in [
+        (&["images"][..], "expected --base, whose images are read"),
+        (&["forward", "--images", "--base", text(&base)], "expected train-step on the processor for --images"),
+        (&["images", "--plan", "--base", text(&base)], "expected train-step or forward"),
+    ] {
+        let done = run(&[&["bench"], words].concat());
+        assert!(done.status.code() == Some(4) && stderr(&done).contains(part), "{words:?}: {}", stderr(&done));
+    }
+}
+
 /// Both schemas are JSON, with the words that the types are documented with.
 #[test]
 fn schemas_say_what_keys_mean() {

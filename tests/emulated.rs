@@ -33,9 +33,13 @@ fn work(results: &Path, device: &str, fault: Option<String>) -> std::process::Ou
 }
 
 fn work_in(results: &Path, device: &str, ranks: usize, fault: Option<String>) -> std::process::Output {
+    work_with(results, &["--device", device, "--ranks", &ranks.to_string()], fault.map(|fault| ("DDPM_FAULT", fault)))
+}
+
+fn work_with(results: &Path, words: &[&str], environment: Option<(&str, String)>) -> std::process::Output {
     let mut command = ddpm();
-    command.args(["run", "-", "--device", device, "--ranks", &ranks.to_string(), "--checkpoint-every", "0", "--results"]).arg(results);
-    command.envs(fault.map(|fault| ("DDPM_FAULT", fault)));
+    command.args(["run", "-", "--checkpoint-every", "0"]).args(words).arg("--results").arg(results);
+    command.envs(environment);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that refuses the device may have ended before it reads.
     let _ = child.stdin.take().unwrap().write_all(job_text(&job()).as_bytes());
@@ -66,6 +70,35 @@ fn a_job_on_a_device_is_the_hosts_and_goes_on_bit_for_bit() {
     let done = work(parts.path(), "emulated", None);
     assert!(done.status.success(), "{}", stderr(&done));
     assert_eq!(numbers(parts.path(), &job()), numbers(whole.path(), &job()));
+}
+
+/// Images that come to the device beside its steps, from memory or decoded on the way: the same job, and its record says how they came.
+#[test]
+fn images_may_come_beside_the_steps() {
+    let [resident, streamed, decoded] = [(); 3].map(|_| results());
+    let cache = tempfile::tempdir().unwrap();
+    let of = |results: &Path, words: &[&str], way: &str| {
+        let done = work_with(results, &[&["--device", "emulated"], words].concat(), Some(("DDPM_IMAGES", way.into())));
+        assert!(done.status.success(), "{}", stderr(&done));
+        let id = job()["training_id"].as_str().unwrap().to_string();
+        let text = std::fs::read_to_string(results.join("training").join(id).join("training.json")).unwrap();
+        let loading = serde_json::from_str::<Value>(&text).unwrap()["loading"].clone();
+        assert_eq!(loading["delivery"], way);
+        (loading["form"].as_str().unwrap().to_string(), loading["waited_s"].as_f64().unwrap(), numbers(results, &job()))
+    };
+    let (form, waited, expected) = of(resident.path(), &[], "resident");
+    assert_eq!((form.as_str(), waited), ("memory", 0.0));
+    let (form, waited, found) = of(streamed.path(), &[], "streamed");
+    assert!(form == "memory" && waited > 0.0 && found == expected);
+    let (_, waited, found) = of(decoded.path(), &["--cache", text(cache.path())], "streamed");
+    assert!(waited > 0.0 && found == expected);
+    let wrong = work_with(streamed.path(), &["--device", "emulated"], Some(("DDPM_IMAGES", "later".into())));
+    // It is done already, so that nobody asks.
+    assert!(wrong.status.success());
+    let fresh = results();
+    let wrong = work_with(fresh.path(), &["--device", "emulated"], Some(("DDPM_IMAGES", "later".into())));
+    assert_eq!(wrong.status.code(), Some(4));
+    assert!(stderr(&wrong).contains("DDPM_IMAGES: expected resident or streamed, got later"), "{}", stderr(&wrong));
 }
 
 /// Every operation of training and sampling beside its emulation: one that was broken on purpose is named, by the first place where it is.

@@ -67,7 +67,7 @@ pub fn numbers(results: &Path, job: &Value) -> (Value, Value) {
     let read = |path: PathBuf| -> Value {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let mut value: Value = serde_json::from_str(&text).unwrap();
-        for key in ["wall_s", "machine", "blake3"] {
+        for key in ["wall_s", "machine", "blake3", "loading"] {
             value.as_object_mut().unwrap().remove(key);
         }
         value

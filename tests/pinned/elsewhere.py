@@ -27,7 +27,7 @@ def png(rows, width, height, channels):
 def leaves(value, at=()):
     if isinstance(value, dict):
         for key, part in value.items():
-            if key not in ("wall_s", "machine", "blake3"):
+            if key not in ("wall_s", "machine", "blake3", "loading"):
                 yield from leaves(part, at + (key,))
     elif isinstance(value, list):
         for i, part in enumerate(value):

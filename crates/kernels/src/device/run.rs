@@ -18,6 +18,16 @@ pub trait Device {
     /// Writes bytes to the start of a place.
     fn upload(&mut self, to: Span, bytes: &[u8]) -> Result<()>;
 
+    /// The same while it works on what was asked for before, which must not use the place; what is asked for later comes after.
+    fn upload_beside(&mut self, to: Span, bytes: &[u8]) -> Result<()> {
+        self.upload(to, bytes)
+    }
+
+    /// Bytes of its memory that are free, where it has memory of its own.
+    fn free(&self) -> Option<usize> {
+        None
+    }
+
     /// Reads a place, once everything asked for before is done.
     fn download(&mut self, from: Span, bytes: &mut [u8]) -> Result<()>;
 

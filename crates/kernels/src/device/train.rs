@@ -12,14 +12,17 @@ const SQUARES: usize = 512;
 /// Steps whose losses are kept until they are read.
 pub const RING: usize = 64;
 
-/// Images and their order on the device.
+/// Images and their order on the device. Place p of a training is found by the order of epoch p / count, of which every other one has the
+/// same room.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainImages {
-    /// \[count, h, w, c\] bytes.
+    /// \[held, h, w, c\] bytes.
     pub bytes: Span,
-    /// The order of two epochs, even and odd, \[2, count\] u32.
+    /// Number of images that are held.
+    pub held: usize,
+    /// The images at the places of two epochs, even and odd, \[2, count\] u32, below `held`.
     pub order: Span,
-    /// Number of images.
+    /// Number of places of an epoch.
     pub count: usize,
     /// Size of the images and their layout in the network's feature maps.
     pub layout: SpaceToDepth,
@@ -108,7 +111,7 @@ impl Shard {
         let stream = |stream| Argument::U32(Random::new(self.seed, stream).key_and_stream().1);
         let [key0, key1] = Random::new(self.seed, Stream::Flip).key_and_stream().0.map(Argument::U32);
         let mut arguments = vec![
-            reads(from.bytes, from.count * len, ElementType::Byte).touching(n),
+            reads(from.bytes, from.held * len, ElementType::Byte).touching(n),
             reads(from.order, 2 * from.count, ElementType::U32).touching(self.images),
             u32(from.count),
         ];

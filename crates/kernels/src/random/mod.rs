@@ -2,8 +2,10 @@
 //!
 //! A number is a function of (seed, stream, step, index) and of nothing else: not of the batch split, the thread or the device.
 
+mod order;
 mod philox;
 
+pub use order::{Keyed, LONGEST_TABLE, Order};
 pub use philox::philox4x32_10;
 
 use rayon::prelude::*;

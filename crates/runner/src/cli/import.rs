@@ -108,6 +108,7 @@ impl Import {
             curve: Vec::new(),
             open: (0.0, 0.0, 0),
             wall_s: 0.0,
+            waited_s: 0.0,
         };
         let text = serde_json::to_string(&meta)?;
         atomic::write_with(&out, |file| Ok(checkpoint::write_state(file, unet.parameters(), &state, &text)?))?;

@@ -145,6 +145,7 @@ mod tests {
             parameters: 1,
             curve: vec![],
             wall_s: 0.0,
+            loading: None,
             flops: 0.0,
             machine: Machine::here(),
         };

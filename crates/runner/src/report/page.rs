@@ -90,9 +90,11 @@ impl Page<'_> {
         }
         let of = |f: fn(&TrainingRecord) -> String| each(trainings.iter().copied(), f);
         let train_s: f64 = trainings.iter().map(|t| t.wall_s).sum();
+        let waited_s: f64 = trainings.iter().filter_map(|t| t.loading.as_ref()).map(|loading| loading.waited_s).sum();
+        let waited = waiting(waited_s, train_s);
         let rest_s: f64 = self.entries.iter().chain(self.studies).map(|e| e.record.wall_s).sum();
         format!(
-            "- {} parameters; {} trainings of together {}, and {} of sampling and scoring, on {}, {} threads for a job, commit {}.\n",
+            "- {} parameters; {} trainings of together {}{waited}, and {} of sampling and scoring, on {}, {} threads for a job, commit {}.\n",
             of(|t| t.parameters.to_string()),
             trainings.len(),
             duration(train_s),
@@ -114,7 +116,23 @@ impl Page<'_> {
     }
 }
 
+/// How long trainings waited for images, where that is worth a word.
+fn waiting(waited_s: f64, train_s: f64) -> String {
+    if waited_s > 0.01 * train_s { format!(" ({} of it waiting for images)", duration(waited_s)) } else { String::new() }
+}
+
 /// What `f` says of each, every answer once.
 fn each<'a, T: 'a>(of: impl Iterator<Item = &'a T>, f: fn(&T) -> String) -> String {
     of.map(f).collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_told_from_a_hundredth_on() {
+        assert_eq!(waiting(1.0, 100.0), "");
+        assert_eq!(waiting(66.0, 600.0), " (66 s of it waiting for images)");
+    }
 }

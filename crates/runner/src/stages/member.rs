@@ -34,7 +34,7 @@ pub fn member(input: Stdin, output: Stdout) -> Result<()> {
 fn follow(job: &Job, data: &Dataset, mut training: Training, group: &mut dyn ProcessGroup) -> Result<()> {
     let config = &job.config.training;
     let diffusion = job.config.diffusion();
-    let mut batches = Batches::new(data, diffusion, job);
+    let mut batches = Batches::new(data, diffusion, job, group.share(config.optimiser.clip_shards));
     let mut engine = Device::here().engine(&job.config.unet(data.info.shape), config.precision)?;
     while training.step() < config.steps {
         let step = training.step();

@@ -3,6 +3,7 @@
 mod batches;
 pub mod classifier;
 mod evaluate;
+mod feed;
 pub mod member;
 mod neighbours;
 mod options;

@@ -1,24 +1,19 @@
 //! What runs the training steps: this process, or a device that runs many steps before it is queried.
 
 use super::batches::Batches;
+use super::feed::{AT_ONCE, Feed};
 use super::ranks;
 use crate::base::cause;
 use crate::base::data::{Cache, Dataset};
 use crate::base::device::Device;
-use crate::base::error::Meaning;
-use crate::base::text::size;
 use crate::experiment::Job;
-use anyhow::{Result, anyhow};
+use crate::store::Delivery;
+use anyhow::Result;
 use ddpm_model::engine::device::{self, Trainer};
 use ddpm_model::optimiser::Training;
 use ddpm_model::process_group::ProcessGroup;
 use ddpm_model::{Diffusion, Engine, UNet};
-
-/// Steps that a device runs between checks of the clock and of stop requests.
-const AT_ONCE: u64 = 32;
-
-/// Most bytes of images that are brought to a device.
-const MOST_ON_A_DEVICE: u64 = 64 << 30;
+use std::time::Duration;
 
 /// A loss beyond this has left every range that a bound or an error can have.
 const LARGEST_LOSS: f64 = 1e9;
@@ -27,8 +22,8 @@ const LARGEST_LOSS: f64 = 1e9;
 pub enum Stepper<'a> {
     /// This process, perhaps with others.
     Host(Box<Engine>, Batches<'a>, Box<dyn ProcessGroup>, &'a Job),
-    /// A device that has everything it needs.
-    Device(Box<Trainer>, &'a Job),
+    /// A device that has everything it needs, or is brought images.
+    Device(Box<Trainer>, Feed, &'a Job),
 }
 
 impl<'a> Stepper<'a> {
@@ -49,20 +44,17 @@ impl<'a> Stepper<'a> {
         {
             let rate = |step| config.optimiser.rate(step) * config.decay.share(step, config.steps);
             let rates: Vec<f64> = (0..config.steps).map(rate).collect();
-            let bytes = data.train.len() as u64 * data.info.shape.len() as u64;
-            if bytes > MOST_ON_A_DEVICE {
-                let (found, most) = (size(bytes), size(MOST_ON_A_DEVICE));
-                let what =
-                    anyhow!("data set {}: a device keeps its images in its memory: expected at most {most}, got {found}", data.info.name);
-                return Err(what).needed();
-            }
-            let images = &data.train.all()?;
-            let inputs = device::TrainInputs { images, seed: job.seed, batch: config.batch, flip: config.flip, rates: &rates };
-            let trainer = Trainer::new(device, config.precision.numbers(), unet, diffusion, training, inputs)?;
-            return Ok(Stepper::Device(Box::new(trainer), job));
+            let feed = Feed::choose(&*device, job, data)?;
+            let inputs =
+                device::TrainInputs { held: feed.held(data), seed: job.seed, batch: config.batch, flip: config.flip, rates: &rates };
+            let mut trainer = Trainer::new(device, config.precision.numbers(), unet, diffusion, training, inputs)?;
+            feed.begin(&mut trainer, data)?;
+            return Ok(Stepper::Device(Box::new(trainer), feed, job));
         }
         let engine = Box::new(Device::here().engine(unet, config.precision)?);
-        Ok(Stepper::Host(engine, Batches::new(data, diffusion, job), ranks::lead(ranks, job, training, cache)?, job))
+        let group = ranks::lead(ranks, job, training, cache)?;
+        let batches = Batches::new(data, diffusion, job, group.share(config.optimiser.clip_shards));
+        Ok(Stepper::Host(engine, batches, group, job))
     }
 
     /// Some steps from `step` on, one at least: the loss and the gradient's norm of each.
@@ -74,17 +66,25 @@ impl<'a> Stepper<'a> {
                 training.scale_rate(config.decay.share(step, config.steps));
                 Ok(vec![batches.step(engine, training, &mut **group, step)?])
             }
-            Stepper::Device(trainer, job) => {
-                let some = AT_ONCE.min(job.config.training.steps - step);
-                (step..step + some).try_for_each(|step| cause::injected(&job.training_id, step))?;
-                Ok(trainer.run(some)?)
+            Stepper::Device(trainer, feed, job) => {
+                let left = job.config.training.steps - step;
+                (step..step + AT_ONCE.min(left)).try_for_each(|step| cause::injected(&job.training_id, step))?;
+                feed.run(trainer, left)
             }
+        }
+    }
+
+    /// How images come to where steps are made, and how long they have been waited for.
+    pub fn loading(&self) -> (Delivery, Duration) {
+        match self {
+            Stepper::Host(_, batches, ..) => (Delivery::Host, batches.waited()),
+            Stepper::Device(_, feed, _) => (feed.delivery(), feed.waited()),
         }
     }
 
     /// Brings `training` up to the last step.
     pub fn fetch(&mut self, training: &mut Training) -> Result<()> {
-        if let Stepper::Device(trainer, _) = self
+        if let Stepper::Device(trainer, ..) = self
             && training.step() != trainer.step()
         {
             training.replace(trainer.state()?, trainer.step());

@@ -8,7 +8,7 @@ use crate::base::stop;
 use crate::experiment::{Job, TrainingConfig};
 use crate::store::checkpoints::{Checkpoint, Saver};
 use crate::store::progress::{Reporter, Stage};
-use crate::store::{CheckpointMeta, FORMAT, Machine, Outcome, Store, TrainingRecord};
+use crate::store::{CheckpointMeta, FORMAT, Loading, Machine, Outcome, Store, TrainingRecord};
 use anyhow::{Result, ensure};
 use ddpm_kernels::random::Stream;
 use ddpm_model::UNet;
@@ -58,6 +58,7 @@ pub fn train(
         flops: unet.training_flops() * config.batch as f64 * meta.step as f64,
         curve: meta.curve,
         wall_s: meta.wall_s,
+        loading: Some(Loading { form: data.train.form().into(), delivery: stepper.loading().0, waited_s: meta.waited_s }),
         machine: Machine::here(),
     };
     store.leave_training_record(&record)?;
@@ -84,7 +85,7 @@ fn run(
     reporter: &mut Reporter,
 ) -> Result<Outcome> {
     let every = (config.steps / POINTS).max(1);
-    let (started, before, first) = (Instant::now(), meta.wall_s, meta.step);
+    let (started, before, waited_before, first) = (Instant::now(), meta.wall_s, meta.waited_s, meta.step);
     reporter.begin();
     while meta.step < config.steps {
         for (loss, norm) in stepper.go_on(training, meta.step)? {
@@ -96,6 +97,7 @@ fn run(
             meta.note(every, loss, norm);
         }
         meta.wall_s = before + started.elapsed().as_secs_f64();
+        meta.waited_s = waited_before + stepper.loading().1.as_secs_f64();
         let recent = meta.curve.last().map(|p| p.loss);
         let told = reporter.tell(Stage::Train, meta.step, config.steps, (meta.step - first) * config.batch as u64, recent);
         if meta.step < config.steps {

@@ -32,6 +32,9 @@ pub struct CheckpointMeta {
     pub open: (f64, f64, u64),
     /// Seconds of computing so far.
     pub wall_s: f64,
+    /// Seconds of these that images were waited for; 0 in older checkpoints.
+    #[serde(default)]
+    pub waited_s: f64,
 }
 
 impl CheckpointMeta {
@@ -48,6 +51,7 @@ impl CheckpointMeta {
             curve: Vec::new(),
             open: (0.0, 0.0, 0),
             wall_s: 0.0,
+            waited_s: 0.0,
         }
     }
 
@@ -90,14 +94,17 @@ mod tests {
         assert_eq!((meta.step, meta.open), (4, (10.0, 1.0, 1)));
     }
 
-    /// One that was written before the images' shape stood in it.
+    /// One that was written before the images' shape and the time that they were waited for stood in it.
     #[test]
     fn an_older_one_is_read() {
         let data = few("d", 20, 3);
         let first = CheckpointMeta::first(&tiny(&data, &[]), &data.info);
         assert_eq!(first.image, Some(data.info.shape));
         let mut tree = serde_json::to_value(&first).unwrap();
-        tree.as_object_mut().unwrap().remove("image").unwrap();
-        assert_eq!(serde_json::from_value::<CheckpointMeta>(tree).unwrap().image, None);
+        for key in ["image", "waited_s"] {
+            tree.as_object_mut().unwrap().remove(key).unwrap();
+        }
+        let read: CheckpointMeta = serde_json::from_value(tree).unwrap();
+        assert_eq!((read.image, read.waited_s), (None, 0.0));
     }
 }

@@ -20,4 +20,4 @@ pub use layout::{CHECKPOINTS, RECORD, Store, TRAINING_RECORD};
 pub use manifest::{MANIFEST, Manifest};
 pub use meta::CheckpointMeta;
 pub use pretrained::pretrained;
-pub use record::{BoundBreakdown, Findings, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord};
+pub use record::{BoundBreakdown, Delivery, Findings, Loading, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord};

@@ -50,6 +50,30 @@ impl Machine {
     }
 }
 
+/// How images come to where training steps are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// They are read for each step, and steps are made where they are read.
+    Host,
+    /// All of them are in the device's memory.
+    Resident,
+    /// They are brought to the device beside its steps.
+    Streamed,
+}
+
+/// Where a training's images came from, and what that cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loading {
+    /// How they were kept, by the last process: `memory`, or prepared as `bytes` or `compressed`.
+    pub form: String,
+    /// How they came, in the last process.
+    pub delivery: Delivery,
+    /// Seconds that steps waited for them, over all resumptions.
+    pub waited_s: f64,
+}
+
 /// A point of the training curve: means over the steps since the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +104,9 @@ pub struct TrainingRecord {
     pub curve: Vec<Point>,
     /// Seconds of computing, over all resumptions.
     pub wall_s: f64,
+    /// Where its images came from; absent in older records.
+    #[serde(default)]
+    pub loading: Option<Loading>,
     /// Floating-point operations, three forward passes for a step.
     pub flops: f64,
     /// What it ran on last.

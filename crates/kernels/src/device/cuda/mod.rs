@@ -5,6 +5,7 @@
 //! eagerly. The environment variable `DDPM_CUDA` overrides this, see [`RunMode`].
 
 mod convolution;
+mod copies;
 mod offered;
 mod words;
 
@@ -15,6 +16,7 @@ use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc;
 use candle_core::{Error, Result, bail};
 use convolution::Convolutions;
+use copies::Copies;
 use cudarc::cublas::result::gemm_strided_batched_ex;
 use cudarc::cublas::sys as blas;
 use cudarc::driver::sys::{CUevent_flags, CUgraphInstantiate_flags, CUstreamCaptureMode};
@@ -36,6 +38,8 @@ pub struct Cuda {
     stream: Arc<CudaStream>,
     functions: HashMap<String, CudaFunction>,
     convolutions: Convolutions,
+    /// Dropped before the arena that they go to.
+    copies: Copies,
     gpu: String,
     manner: RunMode,
     arena: Option<CudaSlice<u8>>,
@@ -99,7 +103,7 @@ impl Cuda {
     pub fn new(ordinal: usize) -> Result<Cuda> {
         let manner = RunMode::asked()?;
         let device = CudaDevice::new_with_stream(ordinal).map_err(wrong(&format!("cuda:{ordinal}")))?;
-        // Safety: everything here is done on the one stream, in its order.
+        // Safety: everything here is done on the one stream, in its order, but copies beside it, which it awaits.
         unsafe { device.disable_event_tracking() };
         let stream = device.cuda_stream();
         let room = stream.alloc_zeros::<u8>(BLAS_ROOM).map_err(wrong("memory for cuBLAS"))?;
@@ -110,9 +114,9 @@ impl Cuda {
         status.result().map_err(wrong("cuBLAS"))?;
         drop(_guard);
         let gpu = stream.context().name().map_err(wrong("the GPU's name"))?;
-        let convolutions = Convolutions::new(&stream)?;
+        let (convolutions, copies) = (Convolutions::new(&stream)?, Copies::new(&stream)?);
         let functions = HashMap::new();
-        Ok(Cuda { device, stream, functions, convolutions, gpu, manner, arena: None, _blas_room: room, programs: Vec::new() })
+        Ok(Cuda { device, stream, functions, convolutions, copies, gpu, manner, arena: None, _blas_room: room, programs: Vec::new() })
     }
 
     /// Where the arena begins.
@@ -275,6 +279,18 @@ impl Device for Cuda {
         let arena = self.arena.as_mut().expect("an arena was made");
         let mut place = arena.slice_mut(to.at..to.at + bytes.len());
         self.stream.memcpy_htod(bytes, &mut place).map_err(wrong("to the GPU"))
+    }
+
+    fn upload_beside(&mut self, to: Span, bytes: &[u8]) -> Result<()> {
+        let arena = self.arena.as_ref().map_or(0, CudaSlice::len);
+        assert!(bytes.len() <= to.bytes && to.at + to.bytes <= arena, "{} bytes to a place of {}", bytes.len(), to.bytes);
+        let at = self.base() + to.at as u64;
+        // Safety: the place is in the arena, which is freed after the stream was awaited; the caller says that nothing else uses it now.
+        unsafe { self.copies.begin(&self.stream, at, bytes) }
+    }
+
+    fn free(&self) -> Option<usize> {
+        self.stream.context().mem_get_info().ok().map(|(free, _)| free)
     }
 
     fn download(&mut self, from: Span, bytes: &mut [u8]) -> Result<()> {

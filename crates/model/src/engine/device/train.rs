@@ -14,13 +14,23 @@ use ddpm_kernels::adam::Epsilon;
 use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::train::{Adam, Clip, LossWeights, RING, Shard, TERMS, Terms, TrainImages, advance};
 use ddpm_kernels::device::{Device, Op, Span};
-use ddpm_kernels::random::{Random, Stream};
+use ddpm_kernels::random::{Order, Random, Stream};
 
-/// What is trained on: `[n, H, W, C]` bytes, and how.
+/// Which images a device holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// All of them, so many: they are brought before the first step, by [`Trainer::bring`].
+    All(usize),
+    /// Those of two windows of so many steps, each in the order in which the steps see them: one is brought by [`Trainer::bring_window`] while
+    /// the steps of the other one are made.
+    Windows(u64),
+}
+
+/// What is trained on, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainInputs<'a> {
-    /// Pixel values \[n, H, W, C\], in 0..=255.
-    pub images: &'a [u8],
+    /// The images that the device holds.
+    pub held: Held,
     /// Seed of the order of the images, flips, timesteps, noise and dropout masks.
     pub seed: u64,
     /// Number of images in a step's batch.
@@ -61,17 +71,19 @@ pub fn weights(diffusion: &Diffusion) -> LossWeights {
 pub struct Trainer {
     device: Box<dyn Device>,
     layout: super::layout::Layout,
-    count: usize,
+    held: Held,
     batch: usize,
     seed: u64,
     shards: usize,
     rows: Span,
-    order: Span,
+    images: TrainImages,
     told: Span,
     program: usize,
     step: u64,
-    /// The epochs whose orders are on the device, even and odd.
-    epochs: [Option<u64>; 2],
+    /// Steps that were begun and whose losses have not been read.
+    open: u64,
+    /// What is on the device, even and odd: the epochs by their orders, or the windows.
+    there: [Option<u64>; 2],
 }
 
 /// Where a step's data are on the device, beside the network's.
@@ -95,9 +107,11 @@ impl Places {
     /// For a network of `n` parameters.
     fn take(unet: &UNet, o: &Optimiser, inputs: &TrainInputs, timesteps: usize, n: usize, arena: &mut Arena) -> Places {
         let (len, shards, each) = (unet.image().len(), o.clip_shards, inputs.batch / o.clip_shards);
-        let count = inputs.images.len() / len;
-        let images =
-            TrainImages { bytes: arena.take(inputs.images.len()), order: arena.take(8 * count), count, layout: space_to_depth(unet) };
+        let (held, count) = match inputs.held {
+            Held::All(count) => (count, count),
+            Held::Windows(steps) => (2 * steps as usize * inputs.batch, steps as usize * inputs.batch),
+        };
+        let images = TrainImages { bytes: arena.take(held * len), held, order: arena.take(8 * count), count, layout: space_to_depth(unet) };
         let (partial, told) = Clip::room(shards);
         let (step, terms, rates) = (arena.take(16), arena.take(8 * TERMS * (timesteps + 1)), arena.take(8 * inputs.rates.len().max(1)));
         let clip =
@@ -191,7 +205,10 @@ impl Trainer {
         if let Some(narrow) = narrow {
             device.run(narrow)?;
         }
-        device.upload(images.bytes, inputs.images)?;
+        if let Held::Windows(_) = inputs.held {
+            // Each window as it comes.
+            device.upload(images.order, &le_bytes((0..images.held).map(|i| i as u32)))?;
+        }
         device.upload(step, bytemuck::cast_slice(&[training.step(), 0]))?;
         device.upload(rates, bytemuck::cast_slice(inputs.rates))?;
         super::upload_embeddings(&mut *device, unet, timesteps, shared.table)?;
@@ -200,16 +217,17 @@ impl Trainer {
         Ok(Trainer {
             device,
             layout: shared.layout.clone(),
-            count: images.count,
+            held: inputs.held,
             batch: inputs.batch,
             seed: inputs.seed,
             shards: o.clip_shards,
             rows: shared.rows,
-            order: images.order,
+            images,
             told: clip.told,
             program,
             step: training.step(),
-            epochs: [None; 2],
+            open: 0,
+            there: [None; 2],
         })
     }
 
@@ -228,18 +246,47 @@ impl Trainer {
         self.device.bytes()
     }
 
-    /// The orders of the epochs that the next step reads.
-    fn order(&mut self) -> Result<()> {
-        let (n, first) = (self.count as u64, self.step * self.batch as u64);
+    /// Brings the images from number `first` on, `[n, H, W, C]` in bytes, where the device holds all of them.
+    pub fn bring(&mut self, first: usize, pixels: &[u8]) -> Result<()> {
+        let each = self.images.layout.len();
+        assert!(matches!(self.held, Held::All(count) if first + pixels.len() / each <= count), "image {first} of {:?}", self.held);
+        Ok(self.device.upload(self.images.bytes.part(first * each, pixels.len()), pixels)?)
+    }
+
+    /// Brings the images of window `window`: steps `window * n` to `(window + 1) * n`, n the steps of a window, as far as the training goes.
+    /// Beside steps that were begun, which must be of the window before it.
+    pub fn bring_window(&mut self, window: u64, pixels: &[u8]) -> Result<()> {
+        let (slot, room) = ((window % 2) as usize, self.images.bytes.bytes / 2);
+        assert!(matches!(self.held, Held::Windows(steps) if self.open == 0 || (self.step - 1) / steps + 1 == window), "window {window}");
+        self.device.upload_beside(self.images.bytes.part(slot * room, room), pixels)?;
+        self.there[slot] = Some(window);
+        Ok(())
+    }
+
+    /// Whether the images of a window are there.
+    pub fn has_window(&self, window: u64) -> bool {
+        self.there.contains(&Some(window))
+    }
+
+    /// Sees to it that the device finds the images of the next step: the orders of its epochs, or its window.
+    fn find(&mut self) -> Result<()> {
+        let count = match self.held {
+            Held::All(count) => count,
+            Held::Windows(steps) => {
+                assert!(self.has_window(self.step / steps), "the images of step {} were not brought", self.step);
+                return Ok(());
+            }
+        };
+        let (n, first) = (count as u64, self.step * self.batch as u64);
         let (from, to) = (first / n, (first + self.batch as u64 - 1) / n);
         assert!(to - from < 2, "a batch of {} from {n} images", self.batch);
         for epoch in from..=to {
             let slot = (epoch % 2) as usize;
-            if self.epochs[slot] != Some(epoch) {
-                let order = Random::new(self.seed, Stream::Shuffle).permutation(epoch, self.count);
-                self.device
-                    .upload(self.order.part(4 * slot * self.count, 4 * self.count), &le_bytes(order.into_iter().map(|i| i as u32)))?;
-                self.epochs[slot] = Some(epoch);
+            if self.there[slot] != Some(epoch) {
+                let order = Order::new(&Random::new(self.seed, Stream::Shuffle), epoch, count);
+                let images = le_bytes((0..count).map(|i| order.at(i) as u32));
+                self.device.upload(self.images.order.part(4 * slot * count, 4 * count), &images)?;
+                self.there[slot] = Some(epoch);
             }
         }
         Ok(())
@@ -248,25 +295,36 @@ impl Trainer {
     /// Runs `steps` steps and returns (mean loss, gradient norm) of each. The host synchronises once every [`RING`] steps.
     pub fn run(&mut self, steps: u64) -> Result<Vec<(f64, f64)>> {
         let mut all = Vec::with_capacity(steps as usize);
-        let mut left = steps;
-        while left > 0 {
-            let some = left.min(RING as u64);
-            let from = self.step;
-            for _ in 0..some {
-                self.order()?;
-                self.device.run(self.program)?;
-                self.step += 1;
-            }
-            let mut told = vec![0f64; 2 * RING * self.shards];
-            self.device.download(self.told, bytemuck::cast_slice_mut(&mut told))?;
-            for step in from..self.step {
-                let row = &told[(step as usize % RING) * self.shards * 2..][..self.shards * 2];
-                let mean = |which: usize| row.iter().skip(which).step_by(2).sum::<f64>() / self.shards as f64;
-                all.push((mean(1), mean(0).sqrt()));
-            }
-            left -= some;
+        while all.len() < steps as usize {
+            self.begin((steps - all.len() as u64).min(RING as u64))?;
+            all.extend(self.end()?);
         }
         Ok(all)
+    }
+
+    /// Begins `steps` steps, at most [`RING`], which [`Trainer::end`] waits for.
+    pub fn begin(&mut self, steps: u64) -> Result<()> {
+        assert!(self.open + steps <= RING as u64, "{} + {steps} steps at once", self.open);
+        for _ in 0..steps {
+            self.find()?;
+            self.device.run(self.program)?;
+            self.step += 1;
+            self.open += 1;
+        }
+        Ok(())
+    }
+
+    /// Waits for the steps that were begun, and returns (mean loss, gradient norm) of each.
+    pub fn end(&mut self) -> Result<Vec<(f64, f64)>> {
+        let mut told = vec![0f64; 2 * RING * self.shards];
+        self.device.download(self.told, bytemuck::cast_slice_mut(&mut told))?;
+        let from = self.step - std::mem::take(&mut self.open);
+        let of_step = |step: u64| {
+            let row = &told[(step as usize % RING) * self.shards * 2..][..self.shards * 2];
+            let mean = |which: usize| row.iter().skip(which).step_by(2).sum::<f64>() / self.shards as f64;
+            (mean(1), mean(0).sqrt())
+        };
+        Ok((from..self.step).map(of_step).collect())
     }
 
     /// Weights, moments and moving average, as the host keeps them.

@@ -39,7 +39,7 @@ proptest! {
         };
         let mut device = device();
         device.reserve(arena.bytes()).unwrap();
-        let make = device.load(vec![shard.make(TrainImages { bytes, order, count: 5, layout }, true)]).unwrap();
+        let make = device.load(vec![shard.make(TrainImages { bytes, held: 5, order, count: 5, layout }, true)]).unwrap();
         let start = device.load(vec![walk.start()]).unwrap();
         let go = device.load(vec![walk.step(out, rows, true)]).unwrap();
         let rows_of_terms = (1..=20).flat_map(|t| terms(&d, t).numbers());

@@ -10,7 +10,7 @@ use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler};
 use ddpm_kernels::device::{Device as Programs, Type};
 use ddpm_kernels::dropout::Dropout;
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::engine::device::{NumberFormat, TrainInputs, Trainer};
+use ddpm_model::engine::device::{Held, NumberFormat, TrainInputs, Trainer};
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::optimiser::{Optimiser, Training};
 use ddpm_model::sampling::{Walk, Walked};
@@ -124,8 +124,11 @@ proptest! {
             losses.push(on_the_host(&mut here, &mut engine, &d, &images, seed, batch, flip, step));
         }
         let rates: Vec<f64> = (0..steps).map(|step| optimiser.rate(step)).collect();
-        let inputs = TrainInputs { images: &images, seed, batch, flip, rates: &rates };
+        let inputs = TrainInputs { held: Held::All(count), seed, batch, flip, rates: &rates };
         let mut there = Trainer::new(device(), F32, &unet, &d, &start(), inputs).unwrap();
+        let split = count / 2 * IMAGE.len();
+        there.bring(0, &images[..split]).unwrap();
+        there.bring(count / 2, &images[split..]).unwrap();
         let mut told = there.run(1).unwrap();
         // The first update copies the weights to the average.
         let first = there.state().unwrap();
@@ -274,13 +277,60 @@ fn training_is_repeatable() {
     for numbers in [F32, BF16] {
         let run = || {
             let training = Training::new(unet.parameters(), optimiser(), 1, Stream::Init);
-            let inputs = TrainInputs { images: &images, seed: 1, batch: 4, flip: true, rates: &[1e-3; 5] };
+            let inputs = TrainInputs { held: Held::All(6), seed: 1, batch: 4, flip: true, rates: &[1e-3; 5] };
             let mut trainer = Trainer::new(device(), numbers, &unet, &d, &training, inputs).unwrap();
+            trainer.bring(0, &images).unwrap();
             (trainer.run(5).unwrap(), trainer.state().unwrap())
         };
         let (first, second) = (run(), run());
         assert!(first == second, "{numbers:?}");
     }
+}
+
+/// Images that are brought window by window, beside the steps of the window before, give the bits of those that are all there; also where
+/// the training goes on from the middle of a window.
+#[test]
+fn windows_of_images_give_the_same_bits() {
+    if !is_here() {
+        return;
+    }
+    let d = diffusion(Prediction::Eps, ReverseVariance::FixedLarge, Objective::Simple {});
+    let network = Network { channels: 16, groups: 8, block_size: 1, dropout: 0.1, multipliers: vec![1], attention: vec![], ..tiny() };
+    let unet = UNet::new(&network, IMAGE, 3).unwrap();
+    let (count, batch, steps, len) = (6, 4, 11u64, IMAGE.len());
+    let images: Vec<u8> = (0..count * len).map(|i| Random::new(1, Stream::Bootstrap).word(0, i as u64) as u8).collect();
+    let inputs = |held| TrainInputs { held, seed: 1, batch, flip: true, rates: &[1e-3; 11] };
+    let start = || Training::new(unet.parameters(), optimiser(), 1, Stream::Init);
+    let mut all = Trainer::new(device(), F32, &unet, &d, &start(), inputs(Held::All(count))).unwrap();
+    all.bring(0, &images).unwrap();
+    let expected = (all.run(steps).unwrap(), all.state().unwrap());
+    let window = |number: u64| {
+        let places = (number * 3 * batch as u64)..((number + 1) * 3).min(steps) * batch as u64;
+        let order = |epoch| Random::new(1, Stream::Shuffle).permutation(epoch, count);
+        let image = |place: u64| order(place / count as u64)[place as usize % count];
+        places.flat_map(|place| images[image(place) * len..][..len].to_vec()).collect::<Vec<u8>>()
+    };
+    let mut told = Vec::new();
+    let mut training = start();
+    // The first part ends within the second window.
+    for part in [0..4u64, 4..steps] {
+        let mut trainer = Trainer::new(device(), F32, &unet, &d, &training, inputs(Held::Windows(3))).unwrap();
+        let mut step = part.start;
+        while step < part.end {
+            let (number, end) = (step / 3, ((step / 3 + 1) * 3).min(part.end));
+            if !trainer.has_window(number) {
+                trainer.bring_window(number, &window(number)).unwrap();
+            }
+            trainer.begin(end - step).unwrap();
+            if end < part.end {
+                trainer.bring_window(number + 1, &window(number + 1)).unwrap();
+            }
+            told.extend(trainer.end().unwrap());
+            step = end;
+        }
+        training.replace(trainer.state().unwrap(), trainer.step());
+    }
+    assert!((told, training.state().clone()) == expected);
 }
 
 /// As in the engine's own test: bf16 keeps 8 bits, here of feature maps and gradients too.

@@ -1,6 +1,6 @@
 //! Images, wherever they are, and what they are known by.
 
-use super::prepared::{Form, Pictures};
+use super::prepared::Pictures;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::{Device, Tensor};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Bytes of images that are read together where all of them are: enough for every core, little beside a set.
 const AT_ONCE: usize = 16 << 20;
 
-/// Images of one split, `[n, H, W, C]` in bytes.
+/// Images of one split, `[n, H, W, C]` in bytes. Clones share the pixels.
 #[derive(Clone, Debug)]
 pub struct Images {
     /// The shape of each.
@@ -28,9 +28,9 @@ pub struct Images {
 #[derive(Clone, Debug)]
 enum Pixels {
     /// In memory, image after image.
-    Memory(Vec<u8>),
+    Memory(Arc<Vec<u8>>),
     /// In files: the images in these places of a prepared set.
-    Prepared(Arc<Pictures>, Vec<u32>),
+    Prepared(Arc<Pictures>, Arc<Vec<u32>>),
 }
 
 /// What is known of a data set, its images aside.
@@ -90,7 +90,7 @@ pub(super) fn digest(train: &Images, held_out: &Images, mut tell: impl FnMut(usi
 impl Images {
     /// In memory, image after image, with a class for each or none.
     pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u8>) -> Images {
-        Images { shape, labels, pixels: Pixels::Memory(pixels) }
+        Images { shape, labels, pixels: Pixels::Memory(Arc::new(pixels)) }
     }
 
     /// None, of a shape.
@@ -100,7 +100,20 @@ impl Images {
 
     /// Those in these places of a prepared set.
     pub(super) fn prepared(pictures: Arc<Pictures>, rows: Vec<u32>, labels: Vec<u8>) -> Images {
-        Images { shape: pictures.shape(), labels, pixels: Pixels::Prepared(pictures, rows) }
+        Images { shape: pictures.shape(), labels, pixels: Pixels::Prepared(pictures, Arc::new(rows)) }
+    }
+
+    /// How they are kept, in a word.
+    pub fn form(&self) -> &'static str {
+        match &self.pixels {
+            Pixels::Memory(_) => "memory",
+            Pixels::Prepared(pictures, _) => pictures.form().name(),
+        }
+    }
+
+    /// Whether they are held in this process's memory.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.pixels, Pixels::Memory(_))
     }
 
     /// Where they are, for a person.
@@ -165,27 +178,49 @@ impl Images {
         (0..self.len()).step_by(n).map(move |from| self.bytes(from..(from + n).min(self.len())))
     }
 
-    /// The images at `indices` in [-1, 1] (byte / 127.5 - 1, as the authors), each mirrored where `flip` says so: `[n, H, W, C]`.
-    pub fn tensor(&self, indices: &[usize], flip: impl Fn(usize) -> bool) -> Result<Tensor> {
-        let shape = self.shape;
-        let mut numbers = Vec::with_capacity(indices.len() * shape.len());
-        let images: Vec<Cow<[u8]>> = match &self.pixels {
-            Pixels::Prepared(pictures, _) if pictures.form() == Form::Compressed => {
-                indices.par_iter().map(|index| self.image(*index)).collect::<Result<_>>()?
+    /// The bytes of those at `indices`, in this order; what is not in memory is read and decoded on all cores.
+    pub fn read(&self, indices: &[usize], out: &mut [u8]) -> Result<()> {
+        let len = self.shape.len();
+        match &self.pixels {
+            Pixels::Memory(pixels) => {
+                let images = indices.iter().map(|index| &pixels[index * len..(index + 1) * len]);
+                out.chunks_exact_mut(len).zip(images).for_each(|(out, image)| out.copy_from_slice(image));
+                Ok(())
             }
-            _ => indices.iter().map(|index| self.image(*index)).collect::<Result<_>>()?,
-        };
-        for (place, image) in images.iter().enumerate() {
-            let mirror = flip(place);
-            for row in image.chunks(shape.width * shape.channels) {
-                for x in 0..shape.width {
-                    let from = if mirror { shape.width - 1 - x } else { x } * shape.channels;
-                    numbers.extend(row[from..from + shape.channels].iter().map(|b| *b as f32 / 127.5 - 1.0));
-                }
+            Pixels::Prepared(pictures, rows) => {
+                let places = out.par_chunks_exact_mut(len).zip(indices);
+                places.try_for_each(|(out, index)| pictures.read(rows[*index] as usize, out))
             }
         }
-        Ok(Tensor::from_vec(numbers, (indices.len(), shape.height, shape.width, shape.channels), &Device::Cpu)?)
     }
+
+    /// The images at `indices` in [-1, 1], each mirrored where `flip` says so: `[n, H, W, C]`.
+    pub fn tensor(&self, indices: &[usize], flip: impl Fn(usize) -> bool + Sync) -> Result<Tensor> {
+        let mut pixels = vec![0; indices.len() * self.shape.len()];
+        self.read(indices, &mut pixels)?;
+        tensor(&pixels, self.shape, flip)
+    }
+}
+
+/// The images with these bytes in [-1, 1] (byte / 127.5 - 1, as the authors), each mirrored where `flip` says so: `[n, H, W, C]`.
+pub fn tensor(pixels: &[u8], shape: ImageShape, flip: impl Fn(usize) -> bool + Sync) -> Result<Tensor> {
+    let mut numbers = vec![0f32; pixels.len()];
+    numbers.par_chunks_mut(shape.len()).zip(pixels.par_chunks(shape.len())).enumerate().for_each(|(place, (numbers, image))| {
+        let image = if flip(place) { Cow::Owned(mirrored(image, shape)) } else { Cow::Borrowed(image) };
+        numbers.iter_mut().zip(image.iter()).for_each(|(number, byte)| *number = *byte as f32 / 127.5 - 1.0);
+    });
+    Ok(Tensor::from_vec(numbers, (pixels.len() / shape.len(), shape.height, shape.width, shape.channels), &Device::Cpu)?)
+}
+
+/// An image with its columns from right to left.
+fn mirrored(image: &[u8], shape: ImageShape) -> Vec<u8> {
+    let (width, channels) = (shape.width * shape.channels, shape.channels);
+    let mut out = vec![0; image.len()];
+    for (out, row) in out.chunks_exact_mut(width).zip(image.chunks_exact(width)) {
+        let turned = row.chunks_exact(channels).rev();
+        out.chunks_exact_mut(channels).zip(turned).for_each(|(out, pixel)| out.copy_from_slice(pixel));
+    }
+    out
 }
 
 /// Lower-case hexadecimal.

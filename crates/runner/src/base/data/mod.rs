@@ -11,6 +11,7 @@ mod folder;
 mod gather;
 mod images;
 mod lmdb;
+mod loader;
 mod parquet;
 pub mod prepared;
 mod preparing;
@@ -26,6 +27,7 @@ pub use cache::Cache;
 pub use entries::Unfit;
 #[cfg(test)]
 pub(crate) use images::few;
-pub use images::{Dataset, DatasetInfo, Images, sha256};
+pub use images::{Dataset, DatasetInfo, Images, sha256, tensor};
+pub use loader::{Loader, Portions};
 pub use prepared::Form;
 pub use source::{DataSource, Files, ParquetFiles};

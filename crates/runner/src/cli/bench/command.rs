@@ -2,15 +2,17 @@
 
 use super::device::{self, MeasuredStep};
 use super::measure::{BenchResult, Timing};
-use super::operations;
 use super::subject::{StepKind, Subject, diffusion};
+use super::{images, operations};
+use crate::base::data::{Cache, Dataset};
 use crate::base::device::Device;
 use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::text::print;
+use crate::cli::cache::CacheArgs;
 use crate::experiment::{Config, base_file, paths, yaml};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ddpm_kernels::device::counted::Counted;
 use ddpm_model::Precision;
 use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
@@ -20,7 +22,7 @@ use std::path::Path;
 pub struct Bench {
     /// What is measured
     #[arg(value_enum)]
-    work: StepKind,
+    work: Work,
     /// Take network, images and batch from a base: a name among experiments/bases, or a file
     #[arg(long, conflicts_with_all = ["channels", "mult", "blocks", "attention", "groups", "dropout", "side", "colours"])]
     base: Option<String>,
@@ -57,6 +59,11 @@ pub struct Bench {
     /// The device: auto, cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Device,
+    /// Train on the base's own images and not on noise, and say how long steps wait for them; on the processor
+    #[arg(long, requires = "base", conflicts_with_all = ["plan", "algorithms"])]
+    images: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Train on the bound with a learned variance (L and learned Sigma of Table 2) and not on L_simple
     #[arg(long)]
     bound: bool,
@@ -80,6 +87,17 @@ pub struct Bench {
     json: bool,
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Work {
+    /// Noise, forward, loss, backward, clipping, Adam and moving average
+    TrainStep,
+    /// The network alone, as in sampling
+    Forward,
+    /// The images of a base alone, in the order in which a training reads them
+    Images,
+}
+
 fn precision(name: &str) -> Result<Precision, String> {
     Precision::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| "expected f32, tf32 or bf16".into())
 }
@@ -87,7 +105,7 @@ fn precision(name: &str) -> Result<Precision, String> {
 impl Bench {
     pub fn run(self) -> Result<Exit> {
         self.device.check()?;
-        let subject = self.subject()?;
+        let mut subject = self.subject()?;
         subject.network.check(subject.image).map_err(|e| ConfigError::new("ddpm bench", "", e.to_string()))?;
         if subject.batch == 0 {
             return Err(ConfigError::new("--batch", "", "expected at least 1, got 0").into());
@@ -95,7 +113,18 @@ impl Bench {
         if self.plan || self.algorithms {
             return self.look(&subject);
         }
-        let Bench { work, device, warmup, steps, breakdown, .. } = self;
+        if self.images || self.work == Work::Images {
+            subject.data = Some(self.data()?);
+        }
+        let Bench { device, warmup, steps, breakdown, .. } = self;
+        let Some(work) = self.step() else {
+            let measured = images::measure(subject.data.as_ref().expect("just loaded"), subject.batch, warmup, steps)?;
+            match self.json {
+                true => print(&format!("{}\n", serde_json::to_string(&measured)?)),
+                false => images::say(&measured),
+            }
+            return Ok(Exit::Ok);
+        };
         let measured = Timing { work, device, warmup, steps, breakdown }.measure(&subject, &diffusion(self.bound)?)?;
         if self.json {
             print(&format!("{}\n", serde_json::to_string(&measured)?));
@@ -103,6 +132,25 @@ impl Bench {
         }
         say(measured);
         Ok(Exit::Ok)
+    }
+
+    /// The step that is measured; none where there is none.
+    fn step(&self) -> Option<StepKind> {
+        match self.work {
+            Work::TrainStep => Some(StepKind::TrainStep),
+            Work::Forward => Some(StepKind::Forward),
+            Work::Images => None,
+        }
+    }
+
+    /// The base's images.
+    fn data(&self) -> Result<Dataset> {
+        let missing = |what: &str| ConfigError::new("ddpm bench", "", format!("expected {what}"));
+        let base = self.base.as_ref().ok_or_else(|| missing("--base, whose images are read"))?;
+        if self.work == Work::Forward || self.device != Device::Cpu {
+            return Err(missing("train-step on the processor for --images").into());
+        }
+        base_config(base)?.data.load(&self.cache.or(Cache::default()))
     }
 
     /// What a step asks of a device, without running it, or what the device's library offers.
@@ -113,7 +161,10 @@ impl Bench {
         };
         let diffusion = diffusion(self.bound)?;
         let unet = subject.unet(&diffusion)?;
-        let mut step = MeasuredStep::new(device, self.work, &device::Subject::new(subject, &unet, &diffusion))?;
+        let Some(work) = self.step() else {
+            return Err(ConfigError::new("ddpm bench", "", "expected train-step or forward for --plan and --algorithms").into());
+        };
+        let mut step = MeasuredStep::new(device, work, &device::Subject::new(subject, &unet, &diffusion))?;
         if self.algorithms {
             step.look(|device, program| Ok(device.algorithms(program)?))?.iter().for_each(|line| print(&format!("{line}\n")));
             return Ok(Exit::Ok);
@@ -138,11 +189,10 @@ impl Bench {
                 time_embedding: TimeEmbedding::EveryBlock,
             };
             let image = ImageShape { height: self.side, width: self.side, channels: self.colours };
-            return Ok(Subject { network, image, batch: self.batch.unwrap_or(8), precision: self.precision.unwrap_or(Precision::F32) });
+            let precision = self.precision.unwrap_or(Precision::F32);
+            return Ok(Subject { network, image, batch: self.batch.unwrap_or(8), precision, data: None });
         };
-        let path = base_file(base, Path::new("experiments/grids"))?;
-        let origin = path.display().to_string();
-        let config = Config::checked(&paths::normalised(&yaml::read(&path)?), &origin)?;
+        let config = base_config(base)?;
         let image = config.data.image()?;
         let t = &config.training;
         Ok(Subject {
@@ -150,8 +200,16 @@ impl Bench {
             image,
             batch: self.batch.unwrap_or(t.batch),
             precision: self.precision.unwrap_or(t.precision),
+            data: None,
         })
     }
+}
+
+/// The configuration of a base, by its name or file.
+fn base_config(base: &str) -> Result<Config> {
+    let path = base_file(base, Path::new("experiments/grids"))?;
+    let origin = path.display().to_string();
+    Ok(Config::checked(&paths::normalised(&yaml::read(&path)?), &origin)?)
 }
 
 /// In words.
@@ -179,6 +237,9 @@ fn say(m: BenchResult) {
     }
     if let Some(mib) = m.peak_mib {
         print(&format!("memory     {mib:.0} MiB at most\n"));
+    }
+    if let Some(waited) = m.waited_s {
+        print(&format!("images     waited for during {:.2} ms a step, {:.2}% of it\n", 1e3 * waited, 100.0 * waited / m.s_median));
     }
     for (name, seconds) in m.breakdown.unwrap_or_default() {
         print(&format!("{name:<40} {:>8.1} ms {:>5.1}%\n", seconds * 1e3, 100.0 * seconds / m.s_median));

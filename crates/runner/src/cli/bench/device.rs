@@ -7,7 +7,7 @@ use ddpm_kernels::device::arena::Arena;
 use ddpm_kernels::device::{Device, MatrixSpan, Op, Product, Type};
 use ddpm_kernels::gemm::{Bf16, Storage};
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::engine::device::{NumberFormat, TrainInputs, Trainer};
+use ddpm_model::engine::device::{Held, NumberFormat, TrainInputs, Trainer};
 use ddpm_model::optimiser::Training;
 use ddpm_model::sampling::Walk;
 use ddpm_model::{Diffusion, Engine, UNet};
@@ -59,8 +59,9 @@ impl<'a> MeasuredStep<'a> {
         let random = Random::new(0, Stream::Evaluation);
         let images: Vec<u8> = (0..SETS * s.batch * s.unet.image().len()).map(|i| random.word(0, i as u64) as u8).collect();
         let rates = vec![2e-4; RATES];
-        let inputs = TrainInputs { images: &images, seed: 0, batch: s.batch, flip: true, rates: &rates };
+        let inputs = TrainInputs { held: Held::All(SETS * s.batch), seed: 0, batch: s.batch, flip: true, rates: &rates };
         let mut trainer = Trainer::new(device, s.numbers, s.unet, s.diffusion, &start, inputs)?;
+        trainer.bring(0, &images)?;
         // As it is, which brings the images' order too.
         trainer.run(1)?;
         Ok(MeasuredStep::Train(Box::new(trainer)))

@@ -1,8 +1,9 @@
 //! Steps, timed.
 
-use super::device;
 use super::operations::{self, OperationTime};
 use super::subject::{StepKind, Subject, optimiser};
+use super::{device, images};
+use crate::base::data;
 use crate::base::device::Device;
 use anyhow::Result;
 use ddpm_core::{Objective, ReverseVariance};
@@ -62,6 +63,9 @@ pub struct BenchResult {
     /// Of the device's own memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_mib: Option<f64>,
+    /// Seconds per step for which its images were waited for, where it has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_s: Option<f64>,
     /// Seconds per step, where asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breakdown: Option<Vec<(String, f64)>>,
@@ -81,6 +85,8 @@ struct Steps {
     operations: Option<Vec<OperationTime>>,
     /// Floating-point operations of an image, where the engine knows them.
     executed: Option<f64>,
+    /// Seconds of all of them together that images were waited for.
+    waited: Option<f64>,
 }
 
 impl Steps {
@@ -139,6 +145,7 @@ impl Timing {
             share_of_peak: peak_flop_per_s.map(|peak| per_s(executed_flops) / peak),
             peak_mib,
             device_mib: steps.device_mib,
+            waited_s: steps.waited.map(|s| s / self.steps as f64),
             breakdown: (self.breakdown && steps.operations.is_none()).then_some(steps.parts),
             operations: steps.operations,
         })
@@ -162,13 +169,25 @@ impl Timing {
     }
 
     fn training(&self, subject: &Subject, unet: &UNet, diffusion: &Diffusion) -> Result<Steps> {
-        let (batch, x0) = (subject.batch, images(subject)?);
+        let (batch, uniform) = (subject.batch, noise_images(subject)?);
+        let all_steps = u64::from(self.warmup + self.steps);
+        let mut loader = subject.data.as_ref().map(|data| images::loader(data, batch, all_steps));
         let mut training = Training::new(unet.parameters(), optimiser(), 0, Stream::Init);
         let mut engine = Engine::new(unet, subject.precision)?;
         let mut steps = Steps { executed: Some(engine.executed_flops()[1]), ..Steps::default() };
-        for step in 0..(self.warmup + self.steps) as u64 {
+        for step in 0..all_steps {
             engine.breakdown();
             let start = Instant::now();
+            let x0 = match &mut loader {
+                Some(loader) => {
+                    let pixels = loader.portion(step)?;
+                    if step >= u64::from(self.warmup) {
+                        *steps.waited.get_or_insert_default() += start.elapsed().as_secs_f64();
+                    }
+                    data::tensor(&pixels, subject.image, |_| false)?
+                }
+                None => uniform.clone(),
+            };
             let timesteps = Random::new(0, Stream::Timestep);
             let t: Vec<usize> = (0..batch).map(|i| 1 + timesteps.below(step, i as u64, 1000)).collect();
             let noise = Random::new(0, Stream::TrainNoise).normals(step, 0, batch, subject.image.len());
@@ -194,7 +213,7 @@ impl Timing {
     }
 
     fn forward(&self, subject: &Subject, unet: &UNet) -> Result<Steps> {
-        let x0 = images(subject)?;
+        let x0 = noise_images(subject)?;
         let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).into_ema();
         let mut engine = Engine::with_weights(unet, subject.precision, weights)?;
         let mut steps = Steps { executed: Some(engine.executed_flops()[0]), ..Steps::default() };
@@ -227,7 +246,7 @@ impl Timing {
 }
 
 /// A batch of images, uniform in [-1, 1].
-fn images(subject: &Subject) -> Result<Tensor> {
+fn noise_images(subject: &Subject) -> Result<Tensor> {
     let (batch, image, random) = (subject.batch, subject.image, Random::new(0, Stream::Evaluation));
     let uniform: Vec<f32> = (0..batch * image.len()).map(|i| (2.0 * random.uniform(0, i as u64) - 1.0) as f32).collect();
     Ok(Tensor::from_vec(uniform, (batch, image.height, image.width, image.channels), &tensor::Device::Cpu)?)

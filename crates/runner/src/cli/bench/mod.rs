@@ -2,6 +2,7 @@
 
 mod command;
 mod device;
+mod images;
 mod measure;
 mod operations;
 mod subject;

@@ -1,7 +1,7 @@
 //! What is measured: a network, what a step of it does, and the paper's settings beside it.
 
+use crate::base::data::Dataset;
 use anyhow::Result;
-use clap::ValueEnum;
 use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Schedule, Setup};
 use ddpm_model::network::{ImageShape, Network};
 use ddpm_model::optimiser::{EpsilonMode, Optimiser};
@@ -9,12 +9,12 @@ use ddpm_model::{Diffusion, Precision, UNet};
 use serde::Serialize;
 
 /// What a step is.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepKind {
-    /// Noise, forward, loss, backward, clipping, Adam and moving average
+    /// Noise, forward, loss, backward, clipping, Adam and moving average.
     TrainStep,
-    /// The network alone, as in sampling
+    /// The network alone, as in sampling.
     Forward,
 }
 
@@ -34,6 +34,8 @@ pub struct Subject {
     pub image: ImageShape,
     pub batch: usize,
     pub precision: Precision,
+    /// What it is trained on; noise where absent.
+    pub data: Option<Dataset>,
 }
 
 impl Subject {

@@ -10,7 +10,7 @@ use ddpm_kernels::device::Device as Programs;
 use ddpm_kernels::device::compared::{Compared, Comparisons};
 use ddpm_kernels::device::emulated::Emulated;
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::engine::device::{TrainInputs, Trainer};
+use ddpm_model::engine::device::{Held, TrainInputs, Trainer};
 use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
 use ddpm_model::optimiser::Training;
 use ddpm_model::sampling::Walk;
@@ -68,9 +68,9 @@ pub fn operations(device: Device) -> Result<Exit> {
         let start = || Training::new(unet.parameters(), crate::cli::bench::optimiser(), 0, Stream::Init);
         let images: Vec<u8> = (0..16 * image.len()).map(|i| Random::new(0, Stream::Evaluation).word(0, i as u64) as u8).collect();
         let (compared, findings) = pair(device)?;
-        let inputs = TrainInputs { images: &images, seed: 0, batch: 4, flip: true, rates: &[1e-3; 2] };
+        let inputs = TrainInputs { held: Held::All(16), seed: 0, batch: 4, flip: true, rates: &[1e-3; 2] };
         let trained = Trainer::new(Box::new(compared), precision.numbers(), &unet, &diffusion, &start(), inputs)
-            .and_then(|mut trainer| trainer.run(1));
+            .and_then(|mut trainer| trainer.bring(0, &images).and_then(|()| trainer.run(1)));
         failed |= tell("training", precision, trained.map(|_| ()), &findings);
         let (compared, findings) = pair(device)?;
         let mut engine = Engine::remote(&unet, Box::new(compared), precision.numbers())?.load(start().into_ema());

@@ -1,0 +1,100 @@
+//! How a device gets the images that a training sees: all of them once, where they fit, else a window of steps at a time beside the steps.
+
+use crate::base::data::{Dataset, Images, Loader, Portions};
+use crate::base::error::ConfigError;
+use crate::experiment::Job;
+use crate::store::Delivery;
+use anyhow::Result;
+use ddpm_kernels::device::Device;
+use ddpm_model::engine::device::{Held, Trainer};
+use std::time::Duration;
+
+/// Steps that a device runs between checks of the clock and of stop requests.
+pub const AT_ONCE: u64 = 32;
+
+/// Most bytes of a window of images.
+const LARGEST_WINDOW: u64 = 256 << 20;
+
+/// The images of one training.
+pub enum Feed {
+    /// All of them are in the device's memory.
+    Resident,
+    /// So many steps' are at a time, and the next ones' come beside them.
+    Streamed { loader: Loader, steps: u64 },
+}
+
+impl Feed {
+    /// What `DDPM_IMAGES` says, `resident` or `streamed`; where it says nothing, resident images take at most half of the device's free memory.
+    pub fn choose(device: &dyn Device, job: &Job, data: &Dataset) -> Result<Feed> {
+        let bytes = data.train.len() as u64 * data.info.shape.len() as u64;
+        let asked = std::env::var("DDPM_IMAGES").unwrap_or_default();
+        let resident = match asked.as_str() {
+            "" => device.free().is_none_or(|free| bytes <= free as u64 / 2),
+            "resident" => true,
+            "streamed" => false,
+            other => return Err(ConfigError::new("DDPM_IMAGES", "", format!("expected resident or streamed, got {other}")).into()),
+        };
+        let t = &job.config.training;
+        Ok(if resident { Feed::Resident } else { Feed::streamed(&data.train, job.seed, t.batch, t.steps) })
+    }
+
+    /// Of a training of so many steps.
+    fn streamed(images: &Images, seed: u64, batch: usize, steps: u64) -> Feed {
+        let bytes = (batch * images.shape.len()) as u64;
+        let window = (LARGEST_WINDOW / bytes).clamp(1, AT_ONCE);
+        let (batch, places) = (batch as u64, window * batch as u64);
+        let portions = Portions { every: places, first: 0, len: places, end: steps * batch };
+        Feed::Streamed { loader: Loader::new(images, seed, portions), steps: window }
+    }
+
+    /// What the device holds.
+    pub fn held(&self, data: &Dataset) -> Held {
+        match self {
+            Feed::Resident => Held::All(data.train.len()),
+            Feed::Streamed { steps, .. } => Held::Windows(*steps),
+        }
+    }
+
+    /// Brings what has to be there before the first step.
+    pub fn begin(&self, trainer: &mut Trainer, data: &Dataset) -> Result<()> {
+        if let Feed::Streamed { .. } = self {
+            return Ok(());
+        }
+        let n = data.train.at_once();
+        for (i, part) in data.train.chunks(n).enumerate() {
+            trainer.bring(i * n, &part?)?;
+        }
+        Ok(())
+    }
+
+    /// Some steps of a training that has `left` to make, one at least: the loss and the gradient's norm of each.
+    pub fn run(&mut self, trainer: &mut Trainer, left: u64) -> Result<Vec<(f64, f64)>> {
+        let Feed::Streamed { loader, steps } = self else { return Ok(trainer.run(left.min(AT_ONCE))?) };
+        let (window, end) = (trainer.step() / *steps, trainer.step() + left);
+        if !trainer.has_window(window) {
+            trainer.bring_window(window, &loader.portion(window)?)?;
+        }
+        let last = ((window + 1) * *steps).min(end);
+        trainer.begin(last - trainer.step())?;
+        if last < end {
+            trainer.bring_window(window + 1, &loader.portion(window + 1)?)?;
+        }
+        Ok(trainer.end()?)
+    }
+
+    /// How images get there, in a word.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Feed::Resident => Delivery::Resident,
+            Feed::Streamed { .. } => Delivery::Streamed,
+        }
+    }
+
+    /// How long images have been waited for.
+    pub fn waited(&self) -> Duration {
+        match self {
+            Feed::Resident => Duration::ZERO,
+            Feed::Streamed { loader, .. } => loader.waited(),
+        }
+    }
+}
