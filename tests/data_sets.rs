@@ -130,6 +130,32 @@ fn one_file_is_a_set() {
     }
 }
 
+/// Splits lie beside each other as Hugging Face has them: some files of a folder are a set, prepared or not, and others are held out.
+#[test]
+fn some_files_of_a_folder_are_a_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("a-set");
+    std::fs::create_dir(&folder).unwrap();
+    for (from, to) in [("train-00000-of-00002", "train-00000-of-00001"), ("train-00001-of-00002", "validation-00000-of-00001")] {
+        let at = |dir: &Path, name: &str| dir.join(format!("{name}.parquet"));
+        std::fs::copy(at(&golden("parquet"), from), at(&folder, to)).unwrap();
+    }
+    let files = |held_out| Files { held_out, ..Files::all(&folder.join("train-*")) };
+    let elsewhere = HeldOut::By(Rule::Path(folder.join("validation-*.parquet")));
+    let data = DataSource::Parquet(ParquetFiles::of(files(elsewhere))).read().unwrap();
+    assert_eq!((data.train.len(), data.held_out.len(), data.info.name.as_str()), (14, 13, "a-set"));
+    assert!(data.left_out.is_empty(), "{:?}", data.left_out);
+    let whole = source("parquet", golden("parquet"), Unfit::Refuse).load(&Cache::none()).unwrap();
+    let both = |data: &Dataset| data.train.len() + data.held_out.len();
+    assert_eq!(both(&data), both(&whole));
+    // A file that comes is seen.
+    let cache = Cache::at(&dir.path().join("cache"));
+    let count = || DataSource::Parquet(ParquetFiles::of(files(HeldOut::NONE))).load(&cache).unwrap().train.len();
+    assert_eq!(count(), 14);
+    std::fs::copy(folder.join("validation-00000-of-00001.parquet"), folder.join("train-00001-of-00001.parquet")).unwrap();
+    assert_eq!(count(), 27);
+}
+
 /// By their names or from another place; the same images, in whatever form they come.
 #[test]
 fn images_are_held_out_by_name_or_lie_elsewhere() {

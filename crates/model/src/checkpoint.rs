@@ -57,10 +57,11 @@ fn bytes_of(numbers: &[f32]) -> Cow<'_, [u8]> {
 
 fn entries(tensors: &[(String, Tensor)]) -> Result<Vec<Entry<'static>>> {
     let entry = |(name, tensor): &(String, Tensor)| {
-        let (dtype, bytes) = if tensor.dtype() == DType::U8 {
-            (Dtype::U8, tensor.flatten_all()?.to_vec1::<u8>()?)
-        } else {
-            (Dtype::F32, bytes_of(&tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?).into_owned())
+        let flat = tensor.flatten_all()?;
+        let (dtype, bytes) = match tensor.dtype() {
+            DType::U8 => (Dtype::U8, flat.to_vec1::<u8>()?),
+            DType::F64 => (Dtype::F64, flat.to_vec1::<f64>()?.into_iter().flat_map(f64::to_le_bytes).collect()),
+            _ => (Dtype::F32, bytes_of(&flat.to_dtype(DType::F32)?.to_vec1::<f32>()?).into_owned()),
         };
         Ok(Entry { name: name.clone(), dtype, shape: tensor.dims().to_vec(), bytes: Cow::Owned(bytes) })
     };
@@ -238,6 +239,17 @@ pub fn read_u8(bytes: &[u8], name: &str) -> Result<(Vec<usize>, Vec<u8>)> {
         return Err(problem(format!("tensor {name}: expected U8, got {:?}", view.dtype())));
     }
     Ok((view.shape().to_vec(), view.data().to_vec()))
+}
+
+/// The numbers of one F64 tensor.
+pub fn read_f64(bytes: &[u8], name: &str) -> Result<Vec<f64>> {
+    let file = SafeTensors::deserialize(bytes)?;
+    let problem = |problem: String| Error::Checkpoint { problem };
+    let view = file.tensor(name).map_err(|_| problem(format!("tensor {name} is missing")))?;
+    if view.dtype() != Dtype::F64 {
+        return Err(problem(format!("tensor {name}: expected F64, got {:?}", view.dtype())));
+    }
+    Ok(view.data().as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect())
 }
 
 /// The rows that [`write_state`] wrote.

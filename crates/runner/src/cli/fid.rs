@@ -15,6 +15,7 @@ use crate::metrics::frechet::Gaussian;
 use crate::metrics::moments::Moments;
 use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
 use crate::metrics::score::{Effort, scores};
+use crate::metrics::seen::{MOST_KEPT, Seen};
 use crate::stages;
 use crate::store::pretrained;
 use crate::store::progress::Reporter;
@@ -79,7 +80,7 @@ fn resize(name: &str) -> Result<Resize, String> {
 /// One side of the comparison.
 struct Side {
     moments: Moments,
-    /// The features behind the moments, where they are kept.
+    /// The features behind the moments, where they are kept: of large sets some, unless they are to be saved.
     features: Option<Features>,
     /// In which features, where that is known.
     net: Option<String>,
@@ -109,7 +110,10 @@ impl Fid {
         if let Some(path) = &self.save {
             match (extension(path).as_str(), &a.features) {
                 ("npz", _) => statistics::write(path, &a.moments, &net)?,
-                (_, Some(features)) => features::write_features(path, &net, features)?,
+                (_, Some(features)) => {
+                    let seen = Seen { moments: a.moments.clone(), features: features.clone() };
+                    features::write_features(path, &net, &seen)?
+                }
                 _ => return refused(format!("--save {}: {name_a} holds statistics, of which there are no features", path.display())),
             }
         }
@@ -130,7 +134,7 @@ impl Fid {
             // There is one reference here: it stands for both splits, and is shown once.
             let reference = Reference {
                 train: SplitFeatures { name: "reference", features: real, gaussian },
-                held_out: SplitFeatures::of("reference", samples.clone())?,
+                held_out: SplitFeatures::of("reference", Seen::all(samples.clone()))?,
             };
             found = scores(&samples, &reference, &what, Effort::All, 0)?;
             found.retain(|(metric, _)| *metric != Metric::FidHeldOut);
@@ -195,7 +199,7 @@ impl Fid {
         }
         match extension(path).as_str() {
             "safetensors" => match features::read_features(path)? {
-                Some((features, net)) => self.of_features(features, net).with_context(named),
+                Some((seen, net)) => self.of_seen(seen, net).with_context(named),
                 None => self.of_checkpoint(path),
             },
             _ => bail!("{}: expected a folder, or a file that ends in .npz, .npy, .parquet, .tar, .mdb or .safetensors", path.display()),
@@ -225,19 +229,25 @@ impl Fid {
 
     fn of_images(&self, images: &Images) -> Result<Side> {
         let (net, mut bar) = (self.net(images.shape)?, Bar::new("seen", images.len() as u64));
-        let features = net.see_parts(images.chunks(BATCH), images.shape, |done| {
+        ensure!(!images.is_empty(), "expected at least 2 images, got 0");
+        let most = match &self.save {
+            Some(path) if extension(path) == "safetensors" => usize::MAX,
+            _ if self.all => MOST_KEPT,
+            _ => 0,
+        };
+        let tell = |done| {
             bar.tell(done as u64);
             Ok(())
-        })?;
+        };
+        let seen = net.see_set((images.len(), most), images.chunks(BATCH), images.shape, tell)?;
         drop(bar);
-        self.of_features(features, Some(net.name))
+        self.of_seen(seen, Some(net.name))
     }
 
-    fn of_features(&self, features: Features, net: Option<String>) -> Result<Side> {
-        ensure!(features.are_finite(), "features are not finite");
-        ensure!(features.n() > 1, "expected at least 2 images, got {}", features.n());
-        let moments = Moments::of(features.dim, features.iter());
-        let n = Some(features.n());
-        Ok(Side { moments, features: Some(features).filter(|_| self.all || self.save.is_some()), net, n })
+    fn of_seen(&self, Seen { moments, features }: Seen, net: Option<String>) -> Result<Side> {
+        ensure!(features.are_finite() && moments.are_finite(), "features are not finite");
+        let n = moments.n();
+        ensure!(n > 1, "expected at least 2 images, got {n}");
+        Ok(Side { moments, features: Some(features).filter(|_| self.all || self.save.is_some()), net, n: Some(n) })
     }
 }

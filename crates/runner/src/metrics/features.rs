@@ -3,6 +3,7 @@
 use crate::base::data::sha256;
 use crate::base::error::{ConfigError, Meaning};
 use crate::metrics::inception_score::softmax;
+use crate::metrics::seen::{Seeing, Seen};
 use anyhow::{Context, Result, ensure};
 use ddpm_kernels::gemm::F32;
 use ddpm_model::classifier::{Classifier, Size};
@@ -212,7 +213,7 @@ impl FeatureNet {
         self.see_parts(bytes.chunks(BATCH * shape.len()).map(|part| Ok(Cow::Borrowed(part))), shape, &mut tell)
     }
 
-    /// The same of images that come in parts, of at most [`BATCH`] each where memory is to be spared.
+    /// The same of images that come in parts.
     pub fn see_parts<'a>(
         &self,
         parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,
@@ -220,30 +221,56 @@ impl FeatureNet {
         mut tell: impl FnMut(usize) -> Result<()>,
     ) -> Result<Features> {
         let mut seen = Features { dim: self.dim(), ..Features::default() };
-        let mut done = 0;
-        for part in parts {
-            let part = &part?[..];
-            match &self.kind {
-                Kind::Classifier(classifier, weights, expected) => {
-                    ensure!(self.sees(shape), "{} sees images of {expected}, got {shape}", self.name);
-                    let part = classifier.forward(weights, &crate::base::picture::from_bytes(part, shape)?, None)?;
-                    seen.classes = CLASSES;
-                    seen.rows.extend(numbers(&part.features)?);
-                    seen.probabilities.extend(softmax(&numbers(&part.logits)?, CLASSES));
-                }
-                Kind::Inception(net, resize) => {
-                    let part = net.see(part, (shape.height, shape.width, shape.channels), *resize)?;
-                    let n = part.features.len() / FEATURES;
-                    seen.rows.extend(part.features);
-                    let (classes, probabilities) = part.logits.map_or_else(|| (1, vec![1.0; n]), |l| (LOGITS, softmax(&l, LOGITS)));
-                    seen.classes = classes;
-                    seen.probabilities.extend(probabilities);
-                }
-            }
-            done += part.len() / shape.len();
-            tell(done)?;
+        for part in self.parts(parts, shape) {
+            let part = part?;
+            seen.classes = part.classes;
+            seen.rows.extend(part.rows);
+            seen.probabilities.extend(part.probabilities);
+            tell(seen.n())?;
         }
         Ok(seen)
+    }
+
+    /// The same of sets of any size: `most` images' features are kept, the moments are of all `n`. Parts of [`BATCH`] spare memory.
+    pub fn see_set<'a>(
+        &self,
+        (n, most): (usize, usize),
+        parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,
+        shape: ImageShape,
+        mut tell: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Seen> {
+        let mut seeing = Seeing::new(n, most);
+        for part in self.parts(parts, shape) {
+            tell(seeing.take(&part?))?;
+        }
+        Ok(seeing.end())
+    }
+
+    /// Features part by part.
+    pub fn parts<'a>(
+        &self,
+        parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,
+        shape: ImageShape,
+    ) -> impl Iterator<Item = Result<Features>> {
+        parts.map(move |part| self.see_part(&part?, shape))
+    }
+
+    fn see_part(&self, part: &[u8], shape: ImageShape) -> Result<Features> {
+        let dim = self.dim();
+        match &self.kind {
+            Kind::Classifier(classifier, weights, expected) => {
+                ensure!(self.sees(shape), "{} sees images of {expected}, got {shape}", self.name);
+                let part = classifier.forward(weights, &crate::base::picture::from_bytes(part, shape)?, None)?;
+                let probabilities = softmax(&numbers(&part.logits)?, CLASSES);
+                Ok(Features { dim, classes: CLASSES, rows: numbers(&part.features)?, probabilities })
+            }
+            Kind::Inception(net, resize) => {
+                let part = net.see(part, (shape.height, shape.width, shape.channels), *resize)?;
+                let n = part.features.len() / FEATURES;
+                let (classes, probabilities) = part.logits.map_or_else(|| (1, vec![1.0; n]), |l| (LOGITS, softmax(&l, LOGITS)));
+                Ok(Features { dim, classes, rows: part.features, probabilities })
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod manifold;
 pub mod moments;
 pub mod reference;
 pub mod score;
+pub mod seen;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

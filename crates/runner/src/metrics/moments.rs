@@ -26,17 +26,9 @@ impl Moments {
 
     /// Of all `rows`, each of `dim` numbers.
     pub fn of<'a>(dim: usize, rows: impl Iterator<Item = &'a [f32]>) -> Moments {
-        let mut moments = Moments::new(dim);
-        let mut block = Vec::with_capacity(ROWS * dim);
-        for row in rows {
-            block.extend_from_slice(row);
-            if block.len() == ROWS * dim {
-                moments.add(&block);
-                block.clear();
-            }
-        }
-        moments.add(&block);
-        moments
+        let mut stream = Stream::new(dim);
+        rows.for_each(|row| stream.add(row));
+        stream.end()
     }
 
     /// As others measured them: a mean, and a covariance of `n` rows in rows or columns (it is symmetric).
@@ -78,6 +70,22 @@ impl Moments {
         self.n += m;
     }
 
+    /// With these numbers, as [`Moments::mean`] and [`Moments::scatter`] gave them.
+    pub fn from_scatter(n: usize, mean: Vec<f64>, scatter: Vec<f64>) -> Moments {
+        assert_eq!(scatter.len(), mean.len() * mean.len(), "a square matrix");
+        Moments { n, mean, scatter }
+    }
+
+    /// The sum of outer products of deviations, to be kept: `[dim, dim]`, of which one half is meant.
+    pub fn scatter(&self) -> &[f64] {
+        &self.scatter
+    }
+
+    /// Whether every number is finite.
+    pub fn are_finite(&self) -> bool {
+        self.mean.iter().chain(&self.scatter).all(|v| v.is_finite())
+    }
+
     /// Rows so far.
     pub fn n(&self) -> usize {
         self.n
@@ -91,6 +99,41 @@ impl Moments {
     /// Covariance of numbers `i` and `j`, with the unbiased n - 1.
     pub fn covariance(&self, i: usize, j: usize) -> f64 {
         self.scatter[i.min(j) * self.mean.len() + i.max(j)] / (self.n as f64 - 1.0)
+    }
+}
+
+/// Moments of rows that come in parts of any size: the same bits as of all rows at once.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    moments: Moments,
+    /// Rows that do not fill a block yet.
+    rest: Vec<f32>,
+}
+
+impl Stream {
+    /// Of no rows of `dim` numbers.
+    pub fn new(dim: usize) -> Stream {
+        Stream { moments: Moments::new(dim), rest: Vec::with_capacity(ROWS * dim) }
+    }
+
+    /// More rows, one after the other.
+    pub fn add(&mut self, mut rows: &[f32]) {
+        let block = ROWS * self.moments.mean.len();
+        while !rows.is_empty() {
+            let (now, later) = rows.split_at(rows.len().min(block - self.rest.len()));
+            self.rest.extend_from_slice(now);
+            if self.rest.len() == block {
+                self.moments.add(&self.rest);
+                self.rest.clear();
+            }
+            rows = later;
+        }
+    }
+
+    /// Of all rows.
+    pub fn end(mut self) -> Moments {
+        self.moments.add(&self.rest);
+        self.moments
     }
 }
 
@@ -123,6 +166,31 @@ mod tests {
                 }
             }
             prop_assert_eq!(moments.n(), rows.len());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+
+        /// However the rows come, to the last bit; and what is kept of them is the same again.
+        #[test]
+        fn parts_change_no_bit(n in 1usize..3 * ROWS, parts in prop::collection::vec(1usize..700, 1..10), offset in -100.0f32..100.0) {
+            let rows: Vec<f32> = (0..n * 3).map(|i| ((i * 7919) % 1013) as f32 / 100.0 + offset).collect();
+            let whole = Moments::of(3, rows.chunks(3));
+            let (mut stream, mut rest, mut parts) = (Stream::new(3), &rows[..], parts.into_iter().cycle());
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(3 * parts.next().unwrap()));
+                stream.add(now);
+                rest = later;
+            }
+            let kept = stream.end();
+            let again = Moments::from_scatter(kept.n(), kept.mean().to_vec(), kept.scatter().to_vec());
+            for moments in [&kept, &again] {
+                prop_assert_eq!((moments.n(), moments.mean()), (n, whole.mean()));
+                for (i, j) in [(0, 0), (0, 2), (1, 2), (2, 1)] {
+                    prop_assert_eq!(moments.covariance(i, j).to_bits(), whole.covariance(i, j).to_bits());
+                }
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::features::Features;
 use super::frechet::Gaussian;
 use super::manifold::Manifold;
-use super::moments::Moments;
+use super::seen::Seen;
 use anyhow::{Result, ensure};
 
 /// Fewest images on each side of a comparison.
@@ -13,9 +13,9 @@ pub const FEWEST: usize = 10;
 pub struct SplitFeatures {
     /// `training` or `held-out`.
     pub name: &'static str,
-    /// What the network sees.
+    /// What the network sees: in all images, or in some of a large set.
     pub features: Features,
-    /// Their moments, ready for distances.
+    /// The moments of all images, ready for distances.
     pub gaussian: Gaussian,
 }
 
@@ -28,11 +28,17 @@ pub struct Reference {
 }
 
 impl SplitFeatures {
-    /// Of features at hand.
-    pub fn of(name: &'static str, features: Features) -> Result<SplitFeatures> {
-        ensure!(features.are_finite(), "features of {name} images are not finite");
-        let gaussian = Gaussian::of(&Moments::of(features.dim, features.iter()))?;
-        Ok(SplitFeatures { name, features, gaussian })
+    /// Of what was seen.
+    pub fn of(name: &'static str, seen: Seen) -> Result<SplitFeatures> {
+        let finite = seen.features.are_finite() && seen.moments.are_finite();
+        ensure!(finite, "features of {name} images are not finite");
+        let gaussian = Gaussian::of(&seen.moments)?;
+        Ok(SplitFeatures { name, features: seen.features, gaussian })
+    }
+
+    /// Whether the features are those of all images.
+    pub fn is_whole(&self) -> bool {
+        self.features.n() == self.gaussian.n()
     }
 
     /// Their balls of nearest neighbours.

@@ -59,10 +59,10 @@ pub fn scores(samples: &Features, reference: &Reference, what: &str, effort: Eff
     let train = &reference.train;
     found.push(infinite(samples, train, what, seed)?);
     let (value, deviation, m) = kid::over_subsets(samples, &train.features, seed);
-    let how = format!("{what}; {}; 100 subsets of {m}, ± standard deviation over them", against(train));
+    let how = format!("{what}; {}; 100 subsets of {m}, ± standard deviation over them", among(train));
     found.push(measured(Metric::Kid, value, Some(deviation), how));
     let (real, made) = (&train.manifold(), Manifold::of(samples));
-    let how = format!("{what}; {}; 3 nearest neighbours", against(train));
+    let how = format!("{what}; {}; 3 nearest neighbours", among(train));
     found.push(measured(Metric::Precision, real.covers(&made), None, how.clone()));
     found.push(measured(Metric::Recall, made.covers(real), None, how));
     Ok(found)
@@ -70,6 +70,12 @@ pub fn scores(samples: &Features, reference: &Reference, what: &str, effort: Eff
 
 fn against(split: &SplitFeatures) -> String {
     format!("against {} {} images", split.gaussian.n(), split.name)
+}
+
+/// The same for scores that need features and not moments alone: of large sets, some are kept.
+fn among(split: &SplitFeatures) -> String {
+    let (kept, all) = (split.features.n(), split.gaussian.n());
+    if split.is_whole() { against(split) } else { format!("against {kept} of {all} {} images, evenly spaced", split.name) }
 }
 
 /// The distance at infinitely many samples.
@@ -109,6 +115,7 @@ fn deviation_of(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
+    use crate::metrics::seen::{Seeing, Seen};
     use ddpm_kernels::random::Random;
 
     fn features(n: usize, seed: u64, scale: f32, shift: f32) -> Features {
@@ -122,8 +129,8 @@ mod tests {
     #[test]
     fn every_score_has_its_own_name() {
         let reference = Reference {
-            train: SplitFeatures::of("training", features(300, 1, 1.0, 0.0)).unwrap(),
-            held_out: SplitFeatures::of("held-out", features(300, 2, 1.0, 5.0)).unwrap(),
+            train: SplitFeatures::of("training", Seen::all(features(300, 1, 1.0, 0.0))).unwrap(),
+            held_out: SplitFeatures::of("held-out", Seen::all(features(300, 2, 1.0, 5.0))).unwrap(),
         };
         let samples = features(200, 3, 0.1, 0.0);
         let all = scores(&samples, &reference, "f", Effort::All, 0).unwrap();
@@ -142,10 +149,31 @@ mod tests {
         assert_eq!(scores(&samples, &reference, "f", Effort::Quick, 0).unwrap().len(), 2);
     }
 
+    /// Of a large set the distance is to all images, also where the features of a few are kept; and that is said.
+    #[test]
+    fn distances_to_large_sets_are_to_all_of_them() {
+        let held_out = || SplitFeatures::of("held-out", Seen::all(features(50, 2, 1.0, 0.0))).unwrap();
+        let mut seeing = Seeing::new(300, 100);
+        seeing.take(&features(300, 1, 1.0, 0.0));
+        let some = Reference { train: SplitFeatures::of("training", seeing.end()).unwrap(), held_out: held_out() };
+        let all = Reference { train: SplitFeatures::of("training", Seen::all(features(300, 1, 1.0, 0.0))).unwrap(), held_out: held_out() };
+        let samples = features(200, 3, 1.0, 0.2);
+        let [some, all] = [&some, &all].map(|reference| scores(&samples, reference, "f", Effort::All, 0).unwrap());
+        let of = |scores: &[Score], metric: Metric| scores.iter().find(|(m, _)| *m == metric).unwrap().1.clone().unwrap();
+        for metric in [Metric::Fid, Metric::FidInfinity, Metric::FidHeldOut] {
+            assert_eq!(of(&some, metric), of(&all, metric));
+        }
+        for metric in [Metric::Kid, Metric::Precision, Metric::Recall] {
+            let (some, all) = (of(&some, metric), of(&all, metric));
+            assert!(some.protocol.contains("against 100 of 300 training images, evenly spaced") && some.value != all.value, "{some:?}");
+            assert!(all.protocol.contains("against 300 training images;"), "{all:?}");
+        }
+    }
+
     /// The spread of resamplings is that of the score itself, found by drawing afresh.
     #[test]
     fn a_bootstrap_tells_the_spread() {
-        let reference = SplitFeatures::of("training", features(2000, 1, 1.0, 0.0)).unwrap();
+        let reference = SplitFeatures::of("training", Seen::all(features(2000, 1, 1.0, 0.0))).unwrap();
         let fid = |f: &Features| reference.gaussian.distance(&Moments::of(2, f.iter())).unwrap();
         let fresh: Vec<f64> = (10..60).map(|seed| fid(&features(200, seed, 1.0, 0.3))).collect();
         let resampled: Vec<f64> =

@@ -5,6 +5,7 @@ use super::sample::samples_of;
 use super::study::{Sheet, StudyContext};
 use crate::base::stop;
 use crate::metrics::features::BATCH;
+use crate::metrics::reference::SplitFeatures;
 use crate::store::Findings;
 use crate::store::progress::Stage;
 use anyhow::Result;
@@ -59,28 +60,32 @@ impl StudyContext<'_> {
             findings.blank = Some(format!("{} sees no crops of {}x{}", net.name, seen.height, seen.width));
             return Ok(findings);
         }
-        let loaded;
-        let computed;
-        let features = if crop.is_some() {
-            let total = train.len() as u64;
-            self.reporter.begin();
-            computed =
-                net.see_parts(theirs(BATCH), seen, |done| self.reporter.tell(Stage::Features, done as u64, total, done as u64, None))?;
-            &computed
-        } else {
-            match reference::load(Some(self.store), self.data, net, self.reporter)? {
+        let ours = net.see(&ours, seen, |_| stop::check())?;
+        // What is stored are whole images' features; of a large set, those of some.
+        let stored = match crop {
+            Some(_) => None,
+            None => match reference::load(Some(self.store), self.data, net, self.reporter)? {
+                Ok(reference) => Some(reference.train).filter(SplitFeatures::is_whole),
                 Err(reason) => {
                     findings.blank = Some(reason);
                     return Ok(findings);
                 }
-                Ok(reference) => {
-                    loaded = reference;
-                    &loaded.train.features
-                }
+            },
+        };
+        let order = match &stored {
+            Some(stored) => nearest(&ours.rows, [Ok(Cow::Borrowed(&stored.features.rows[..]))].into_iter(), ours.dim, n)?,
+            None => {
+                let (mut done, total) = (0, train.len() as u64);
+                self.reporter.begin();
+                let parts = net.parts(theirs(BATCH), seen).map(|part| {
+                    let part = part?;
+                    done += part.n() as u64;
+                    self.reporter.tell(Stage::Features, done, total, done, None)?;
+                    Ok(Cow::Owned(part.rows))
+                });
+                nearest(&ours.rows, parts, ours.dim, n)?
             }
         };
-        let ours = net.see(&ours, seen, |_| stop::check())?;
-        let order = nearest(&ours.rows, [Ok(Cow::Borrowed(&features.rows[..]))].into_iter(), ours.dim, n)?;
         findings.pictures.push(self.show(&file("features"), words(&format!("{} features", net.name)), &sheet(&order)?)?);
         Ok(findings)
     }

@@ -5,6 +5,7 @@ use crate::base::text::file_name;
 use crate::interop::features::{read_keyed, write_keyed};
 use crate::metrics::features::{BATCH, FeatureNet};
 use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
+use crate::metrics::seen::MOST_KEPT;
 use crate::store::Store;
 use crate::store::progress::{Reporter, Stage};
 use anyhow::Result;
@@ -23,18 +24,18 @@ pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &
         });
         if let Some(path) = path.as_ref().filter(|path| path.exists()) {
             match read_keyed(path, &key) {
-                Ok(features) => return SplitFeatures::of(name, features),
+                Ok(seen) => return SplitFeatures::of(name, seen),
                 Err(why) => eprintln!("{}: {why:#}; the features are computed anew", path.display()),
             }
         }
-        let n = images.len() as u64;
+        let n = images.len();
         reporter.begin();
-        let features =
-            net.see_parts(images.chunks(BATCH), data.info.shape, |done| reporter.tell(Stage::Features, done as u64, n, done as u64, None))?;
+        let tell = |done| reporter.tell(Stage::Features, done as u64, n as u64, done as u64, None);
+        let seen = net.see_set((n, MOST_KEPT), images.chunks(BATCH), data.info.shape, tell)?;
         if let Some(path) = path {
-            write_keyed(&path, &net.name, &key, &features)?;
+            write_keyed(&path, &net.name, &key, &seen)?;
         }
-        SplitFeatures::of(name, features)
+        SplitFeatures::of(name, seen)
     };
     Ok(Ok(Reference { train: split("training", &data.train)?, held_out: split("held-out", &data.held_out)? }))
 }

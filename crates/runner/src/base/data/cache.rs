@@ -1,6 +1,6 @@
 //! Sets that are prepared once and read by all commands and jobs: where they lie, and which are.
 
-use super::entries::Fit;
+use super::entries::{Fit, pattern};
 use super::gather::{self, Gathered};
 use super::images::{Images, digest};
 use super::prepared::{Form, State};
@@ -72,14 +72,18 @@ impl Cache {
 /// The images of a source, split: prepared ones where there are some or where there have to be, else in memory.
 pub fn load(cache: &Cache, origin: &Origin, fit: Fit, held_out: &HeldOut) -> Result<(Gathered, Option<Part>)> {
     let in_memory = |most: u64| gather::in_memory(&origin.name(), fit, held_out, most, &|see| (origin.each)(origin.path, see));
-    let path = match origin.path.canonicalize() {
+    let whole = match pattern(origin.path) {
+        Some((folder, ..)) => folder.canonicalize().map(|folder| folder.join(origin.path.file_name().unwrap_or_default())),
+        None => origin.path.canonicalize(),
+    };
+    let path = match whole {
         Ok(path) if cache.in_memory < u64::MAX => path,
         // Where there is none, its source says better what is missing.
         _ => return Ok((in_memory(u64::MAX)?.context("no set is larger")?, None)),
     };
     let of = json!({ "path": path.to_string_lossy(), "source": origin.of, "fit": fit });
     let key = blake3::hash(&[path.as_os_str().as_encoded_bytes(), of.to_string().as_bytes()].concat()).to_hex();
-    let name = file_name(&path.file_name().unwrap_or_default().to_string_lossy(), 100);
+    let name = file_name(&path.file_name().unwrap_or_default().to_string_lossy().replace('*', ""), 100);
     let dir = cache.dir.join(format!("{name}-{}", &key[..16]));
     let is_begun = State::read(&dir).ok().flatten().is_some();
     let set = Set { origin, path, fit, held_out, form: cache.form, dir, of };

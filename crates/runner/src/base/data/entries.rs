@@ -111,18 +111,36 @@ impl Fit {
     }
 }
 
-/// The files of a set that may come in several: `path` itself, or those of a folder that end in one of `endings`, by name. What else lies
-/// there is counted in `left_out`.
+/// A folder and how the names of some of its files begin and end: what a path is that is not there and whose last part has one `*`.
+pub fn pattern(path: &Path) -> Option<(&Path, &str, &str)> {
+    let (begin, end) = path.file_name()?.to_str()?.split_once('*').filter(|(_, end)| !end.contains('*'))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    (!path.exists()).then_some((folder, begin, end))
+}
+
+/// The files of a set that may come in several: `path` itself, or those of a folder that end in one of `endings`, by name, all or those of a
+/// [`pattern`]. What else lies there, or fits the pattern, is counted in `left_out`.
 pub fn files(path: &Path, endings: &[&str], left_out: &mut BTreeMap<String, usize>) -> Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        ensure!(path.exists(), "{}: is not there", path.display());
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let list = || format!("{}: cannot be listed", path.display());
+    let (folder, begin, end) = match pattern(path) {
+        Some(pattern) => {
+            ensure!(pattern.0.is_dir(), "{}: is not there", pattern.0.display());
+            pattern
+        }
+        None if path.is_dir() => (path, "", ""),
+        None => {
+            ensure!(path.exists(), "{}: is not there", path.display());
+            return Ok(vec![path.to_path_buf()]);
+        }
+    };
+    let list = || format!("{}: cannot be listed", folder.display());
     let mut found = Vec::new();
-    for entry in fs::read_dir(path).with_context(list)? {
+    for entry in fs::read_dir(folder).with_context(list)? {
         let file = entry.with_context(list)?.path();
-        let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !(name.len() >= begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)) {
+            continue;
+        }
+        let name = name.to_lowercase();
         match endings.iter().any(|ending| name.ends_with(ending)) && !name.starts_with('.') {
             true => found.push(file),
             false => *left_out.entry(kind(&file)).or_default() += 1,
@@ -143,4 +161,34 @@ pub fn kind(path: &Path) -> String {
         return HIDDEN.into();
     }
     path.extension().map_or_else(|| "without an extension".into(), |e| format!(".{}", e.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All files of a folder or those that fit a pattern, by name; one whose name has a star is itself.
+    #[test]
+    fn files_are_those_that_are_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["train-1.tar", "train-0.tar", "train-.txt", "test-0.tar", "train", ".train-9.tar", "odd*.tar"] {
+            fs::write(dir.path().join(name), b"").unwrap();
+        }
+        let found = |path: &str| -> Result<Vec<String>> {
+            let found = files(&dir.path().join(path), &[".tar"], &mut BTreeMap::new())?;
+            Ok(found.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect())
+        };
+        assert_eq!(found("").unwrap(), ["odd*.tar", "test-0.tar", "train-0.tar", "train-1.tar"]);
+        assert_eq!(found("train-*").unwrap(), ["train-0.tar", "train-1.tar"]);
+        assert_eq!(found("*-0.tar").unwrap(), ["test-0.tar", "train-0.tar"]);
+        assert_eq!(found("train-0*0.tar").unwrap_err().to_string().split(": ").nth(1), Some("expected files that end in .tar, found none"));
+        assert_eq!(found("odd*.tar").unwrap(), ["odd*.tar"]);
+        assert_eq!(found("train-1.tar").unwrap(), ["train-1.tar"]);
+        for path in ["t*-*", "train-2.tar", "elsewhere/train-*"] {
+            assert!(found(path).unwrap_err().to_string().ends_with("is not there"), "{path}");
+        }
+        let mut left_out = BTreeMap::new();
+        files(&dir.path().join("train-*"), &[".tar"], &mut left_out).unwrap();
+        assert_eq!(left_out.into_iter().collect::<Vec<_>>(), [(".txt".to_string(), 1)]);
+    }
 }

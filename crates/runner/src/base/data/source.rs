@@ -2,7 +2,7 @@
 
 use super::cache::{self, Cache};
 use super::decode::KINDS;
-use super::entries::{Beside, Fit, See, Unfit};
+use super::entries::{Beside, Fit, See, Unfit, pattern};
 use super::gather::{About, Gathered};
 use super::images::{Dataset, DatasetInfo};
 use super::set::Origin;
@@ -57,7 +57,7 @@ pub enum DataSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// The file, or the folder of several, which are taken by name.
+    /// The file, or the folder of several, which are taken by name; `FOLDER/train-*` is those of a folder whose names begin so.
     pub path: PathBuf,
     /// Images held out: a number (from each class in proportion, the last ones), `{fraction: 0.01}` or `{listed: FILE}` by their names, or
     /// `{path: PATH}`, another file or folder of the kind.
@@ -77,7 +77,7 @@ pub struct Files {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetFiles {
-    /// The file, or the folder of several, which are taken by name.
+    /// The file, or the folder of several, which are taken by name; `FOLDER/train-*` is those of a folder whose names begin so.
     pub path: PathBuf,
     /// Images held out: a number (from each class in proportion, the last ones), `{fraction: 0.01}` or `{listed: FILE}` by their names, or
     /// `{path: PATH}`, another file or folder of the kind.
@@ -138,7 +138,9 @@ impl DataSource {
         }
         let Gathered { train, held_out, about: About { classes, left_out, .. } } = found;
         let digest = cache::digest_once(&train, &held_out, &parts, &files.held_out)?;
-        let name = files.path.file_name().map_or_else(|| self.kind().into(), |n| n.to_string_lossy().into_owned());
+        // Of some files of a folder, the folder's.
+        let named = pattern(&files.path).map_or(&*files.path, |(folder, ..)| folder);
+        let name = named.file_name().map_or_else(|| self.kind().into(), |n| n.to_string_lossy().into_owned());
         let info = DatasetInfo { name, shape: train.shape, train: train.len(), held_out: held_out.len(), classes, digest };
         Ok(Dataset { info, train, held_out, left_out })
     }
