@@ -33,16 +33,16 @@ fn work(results: &Path, device: &str, fault: Option<String>) -> std::process::Ou
 }
 
 fn work_in(results: &Path, device: &str, ranks: usize, fault: Option<String>) -> std::process::Output {
-    work_with(results, &["--device", device, "--ranks", &ranks.to_string()], fault.map(|fault| ("DDPM_FAULT", fault)))
+    work_with(results, &job(), &["--device", device, "--ranks", &ranks.to_string()], fault.map(|fault| ("DDPM_FAULT", fault)))
 }
 
-fn work_with(results: &Path, words: &[&str], environment: Option<(&str, String)>) -> std::process::Output {
+fn work_with(results: &Path, job: &Value, words: &[&str], environment: Option<(&str, String)>) -> std::process::Output {
     let mut command = ddpm();
     command.args(["run", "-", "--checkpoint-every", "0"]).args(words).arg("--results").arg(results);
     command.envs(environment);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that refuses the device may have ended before it reads.
-    let _ = child.stdin.take().unwrap().write_all(job_text(&job()).as_bytes());
+    let _ = child.stdin.take().unwrap().write_all(job_text(job).as_bytes());
     child.wait_with_output().unwrap()
 }
 
@@ -75,28 +75,45 @@ fn a_job_on_a_device_is_the_hosts_and_goes_on_bit_for_bit() {
 /// Images that come to the device beside its steps, from memory or decoded on the way: the same job, and its record says how they came.
 #[test]
 fn images_may_come_beside_the_steps() {
-    let [resident, streamed, decoded] = [(); 3].map(|_| results());
-    let cache = tempfile::tempdir().unwrap();
-    let of = |results: &Path, words: &[&str], way: &str| {
-        let done = work_with(results, &[&["--device", "emulated"], words].concat(), Some(("DDPM_IMAGES", way.into())));
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("images");
+    std::fs::create_dir(&folder).unwrap();
+    for i in 0..50u8 {
+        let grey = |x: u32, y: u32| image::Luma([(x * 9 + y * 5) as u8 ^ i.wrapping_mul(37)]);
+        image::GrayImage::from_fn(28, 28, grey).save(folder.join(format!("{i:02}.png"))).unwrap();
+    }
+    let set = format!("data={{kind: folder, path: {}, held_out: 20}}", text(&folder));
+    // Steps of two windows.
+    let sets: Vec<&str> = SETS.iter().copied().chain(["training.steps=34", "timesteps=24", "evaluation.batch=2", &set]).collect();
+    let job = jobs("experiments/grids/variance.yaml", &sets).remove(2);
+    let of = |words: &[&str], way: &str| {
+        let results = results();
+        let done = work_with(results.path(), &job, &[&["--device", "emulated"], words].concat(), Some(("DDPM_IMAGES", way.into())));
         assert!(done.status.success(), "{}", stderr(&done));
-        let id = job()["training_id"].as_str().unwrap().to_string();
-        let text = std::fs::read_to_string(results.join("training").join(id).join("training.json")).unwrap();
-        let loading = serde_json::from_str::<Value>(&text).unwrap()["loading"].clone();
+        let id = job["training_id"].as_str().unwrap();
+        let record = std::fs::read_to_string(results.path().join("training").join(id).join("training.json")).unwrap();
+        let loading = serde_json::from_str::<Value>(&record).unwrap()["loading"].clone();
         assert_eq!(loading["delivery"], way);
-        (loading["form"].as_str().unwrap().to_string(), loading["waited_s"].as_f64().unwrap(), numbers(results, &job()))
+        (loading["form"].as_str().unwrap().to_string(), loading["waited_s"].as_f64().unwrap(), numbers(results.path(), &job))
     };
-    let (form, waited, expected) = of(resident.path(), &[], "resident");
+    let (form, waited, expected) = of(&[], "resident");
     assert_eq!((form.as_str(), waited), ("memory", 0.0));
-    let (form, waited, found) = of(streamed.path(), &[], "streamed");
-    assert!(form == "memory" && waited > 0.0 && found == expected);
-    let (_, waited, found) = of(decoded.path(), &["--cache", text(cache.path())], "streamed");
-    assert!(waited > 0.0 && found == expected);
-    let wrong = work_with(streamed.path(), &["--device", "emulated"], Some(("DDPM_IMAGES", "later".into())));
-    // It is done already, so that nobody asks.
-    assert!(wrong.status.success());
+    let cache = |name: &str| dir.path().join(name);
+    for form in ["memory", "compressed"] {
+        let at = cache(form);
+        let words = ["--cache", text(&at)];
+        if form == "compressed" {
+            let grid = dir.path().join("grid.yaml");
+            std::fs::write(&grid, "question: Which?\nbase: fashion-smoke\ngrid: {}\n").unwrap();
+            let done = run(&["data", "prepare", text(&grid), "--set", &set, "--form", form, "--cache", text(&at)]);
+            assert!(done.status.success(), "{}", stderr(&done));
+        }
+        let (found_form, waited, found) = of(if form == "memory" { &[] } else { &words }, "streamed");
+        // For the first window at least.
+        assert!(found_form == form && waited > 0.0 && found == expected, "{form}");
+    }
     let fresh = results();
-    let wrong = work_with(fresh.path(), &["--device", "emulated"], Some(("DDPM_IMAGES", "later".into())));
+    let wrong = work_with(fresh.path(), &job, &["--device", "emulated"], Some(("DDPM_IMAGES", "later".into())));
     assert_eq!(wrong.status.code(), Some(4));
     assert!(stderr(&wrong).contains("DDPM_IMAGES: expected resident or streamed, got later"), "{}", stderr(&wrong));
 }

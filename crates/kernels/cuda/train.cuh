@@ -14,7 +14,7 @@ struct Terms {
 };
 
 // x_0, eps, t and x_t of a shard: image i of it is image first + i of the batch. A thread for four numbers.
-// `order`: the images of this epoch and the next one, [2][count]; the epoch of a position is position / count.
+// `order`: the images of two epochs, even and odd, [2][count]; the epoch of a position is position / count.
 template <class T>
 __device__ void batch(const unsigned char *images, const u32 *order, u32 count, u32 h, u32 w, u32 c, u32 block, u32 flip, u32 key0,
                       u32 key1, u32 flips, u32 timesteps, u32 noise, const double *terms, u32 row_len, u32 last_t, const u64 *step,

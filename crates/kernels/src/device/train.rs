@@ -12,8 +12,8 @@ const SQUARES: usize = 512;
 /// Steps whose losses are kept until they are read.
 pub const RING: usize = 64;
 
-/// Images and their order on the device. Place p of a training is found by the order of epoch p / count, of which every other one has the
-/// same room.
+/// Images and their order on the device. Place p of a training is found by the order of epoch p / count; even and odd epochs take turns in
+/// two slots.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainImages {
     /// \[held, h, w, c\] bytes.

@@ -60,7 +60,7 @@ impl Random {
 
     /// Four random words: block `block` of `step`.
     pub fn block(&self, step: u64, block: u64) -> [u32; 4] {
-        // 24 bits of step overflow into the stream's word: steps up to 2^56, blocks up to 2^32.
+        // 24 bits of step overflow into the stream's word: steps up to 2^56, blocks up to 2^64.
         let high = (step >> 32) as u32;
         philox4x32_10([block as u32, step as u32, self.stream | (high << 8), (block >> 32) as u32], self.key)
     }

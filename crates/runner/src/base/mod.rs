@@ -9,6 +9,7 @@ pub mod device;
 pub mod error;
 pub mod exit;
 pub mod json;
+pub mod npy;
 pub mod npz;
 pub mod picture;
 pub mod sealed;

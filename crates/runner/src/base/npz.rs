@@ -1,11 +1,12 @@
-//! NumPy's arrays, `.npy`, and archives of them, `.npz`, with an array in each member. Only the arrays that are asked for are read, so it does not matter what lies
-//! beside them.
+//! Archives of NumPy's arrays, `.npz`, with an array in each member. Only the arrays that are asked for are read, so it does not matter what
+//! lies beside them.
 
+use super::npy::{Array, SeeRow, bytes, rows, whole};
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::interop::{DENSEST, foreign};
-use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
+use npyz::{NpyFile, TypeChar, WriterBuilder};
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
@@ -13,15 +14,6 @@ use zip::{ZipArchive, ZipWriter};
 /// An archive that is open for reading.
 pub struct Npz {
     archive: ZipArchive<File>,
-}
-
-/// An array in the order of its indices, the last one running fastest.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array<T> {
-    /// Its dimensions.
-    pub shape: Vec<usize>,
-    /// Its numbers.
-    pub numbers: Vec<T>,
 }
 
 impl Npz {
@@ -72,105 +64,33 @@ impl Npz {
         self.array(name, bytes)
     }
 
+    /// Shows an array of bytes row by row, never all of it: as [`super::npy::npy_rows`].
+    pub fn rows<S>(&mut self, name: &str, begin: impl FnOnce(&[usize]) -> Result<S>, see: &mut SeeRow<S>) -> Result<Result<()>> {
+        self.member(name, |member, most| rows(member, most, begin, see))
+    }
+
     fn array<T: Copy>(
         &mut self,
         name: &str,
         read: impl FnOnce(NpyFile<&mut dyn Read>, TypeChar, u64) -> Result<Vec<T>>,
     ) -> Result<Array<T>> {
+        self.member(name, |member, most| whole(member, most, read))
+    }
+
+    fn member<R>(&mut self, name: &str, read: impl FnOnce(&mut dyn Read, u64) -> Result<R>) -> Result<R> {
         ensure!(self.has(name), "expected an array {name}, found {}", self.names().join(", "));
         let attempt = || {
             let mut member = self.archive.by_name(&format!("{name}.npy"))?;
             // What the member can hold at most: its own word for it may be wrong.
             let most = member.size().min(member.compressed_size().saturating_mul(DENSEST));
-            whole(&mut member, most, read)
+            read(&mut member, most)
         };
         attempt().with_context(|| name.to_string())
     }
 }
 
-/// The array of bytes in an `.npy` file. Errors name what is wrong, not the file.
-pub fn npy_bytes(path: &Path) -> Result<Array<u8>> {
-    let mut file = BufReader::new(File::open(path).context("cannot be read")?);
-    let most = file.get_ref().metadata()?.len();
-    whole(&mut file, most, bytes)
-}
-
-fn bytes(npy: NpyFile<&mut dyn Read>, kind: TypeChar, size: u64) -> Result<Vec<u8>> {
-    match (kind, size) {
-        (TypeChar::Uint, 1) => Ok(npy.into_vec::<u8>()?),
-        _ => bail!("expected bytes (uint8), got {}", npy.dtype().descr()),
-    }
-}
-
-/// The array of an `.npy` file, of which there can be `most` bytes.
-fn whole<T: Copy>(
-    file: &mut dyn Read,
-    most: u64,
-    read: impl FnOnce(NpyFile<&mut dyn Read>, TypeChar, u64) -> Result<Vec<T>>,
-) -> Result<Array<T>> {
-    let header = header(file)?;
-    let mut file = Cursor::new(header).chain(file);
-    let npy = NpyFile::new(&mut file as &mut dyn Read).context("is not a NumPy array")?;
-    let DType::Plain(kind) = npy.dtype() else { bail!("expected numbers, got records: {}", npy.dtype().descr()) };
-    let bytes = npy.shape().iter().try_fold(kind.size_field(), |n, d| n.checked_mul(*d));
-    let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
-    ensure!(bytes.is_some_and(|n| n <= most), "has a shape of {shape:?}, which a file of this size cannot hold");
-    let order = npy.order();
-    let numbers = read(npy, kind.type_char(), kind.size_field())?;
-    // A member's checksum is compared where its end is read.
-    let more = io::copy(&mut file, &mut io::sink()).context("is damaged")?;
-    ensure!(more == 0, "holds {more} bytes more than an array of {shape:?}");
-    Ok(Array { numbers: if order == Order::Fortran { turned(&numbers, &shape) } else { numbers }, shape })
-}
-
-/// What stands before an array's numbers: a mark, a version, a length, and a Python dictionary of so many bytes. One that is nested deeper
-/// than an array's needs to be is refused: reading it could take for ever.
-fn header(file: &mut dyn Read) -> Result<Vec<u8>> {
-    let what = "is not a NumPy array";
-    let mut bytes = vec![0; 10];
-    file.read_exact(&mut bytes).context(what)?;
-    ensure!(bytes.starts_with(b"\x93NUMPY"), what);
-    let length = match bytes[6] {
-        1 => u64::from(u16::from_le_bytes([bytes[8], bytes[9]])),
-        _ => {
-            let mut more = [0; 2];
-            file.read_exact(&mut more).context(what)?;
-            bytes.extend(more);
-            u64::from(u32::from_le_bytes([bytes[8], bytes[9], more[0], more[1]]))
-        }
-    };
-    ensure!(length <= LONGEST, "expected a header of at most {LONGEST} bytes, got {length}");
-    let start = bytes.len();
-    ensure!(file.take(length).read_to_end(&mut bytes)? as u64 == length, "is cut short");
-    let count = |byte: u8| bytes[start..].iter().filter(|b| **b == byte).count();
-    ensure!(count(b'[') == 0, "expected numbers, got records");
-    ensure!(count(b'(') <= 1 && count(b'{') <= 1, what);
-    Ok(bytes)
-}
-
-/// The longest header that is believed.
-const LONGEST: u64 = 1 << 16;
-
 fn converted<T>(read: std::io::Result<Vec<T>>, to: impl Fn(T) -> f64) -> Result<Vec<f64>> {
     Ok(read?.into_iter().map(to).collect())
-}
-
-/// An array whose first index runs fastest, as one whose last does.
-fn turned<T: Copy>(numbers: &[T], shape: &[usize]) -> Vec<T> {
-    let strides: Vec<usize> = shape.iter().scan(1, |stride, n| Some(std::mem::replace(stride, *stride * n))).collect();
-    let mut index = vec![0; shape.len()];
-    let mut out = Vec::with_capacity(numbers.len());
-    for _ in 0..numbers.len() {
-        out.push(numbers[index.iter().zip(&strides).map(|(i, stride)| i * stride).sum::<usize>()]);
-        for axis in (0..shape.len()).rev() {
-            index[axis] += 1;
-            if index[axis] < shape[axis] {
-                break;
-            }
-            index[axis] = 0;
-        }
-    }
-    out
 }
 
 /// Writes an archive, array by array.
@@ -201,6 +121,8 @@ impl<W: Write + Seek> Writer<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::base::npy::npy_rows;
     use proptest::prelude::*;
     use std::io::Cursor;
 
@@ -243,6 +165,34 @@ mod tests {
             for fortran in [false, true] {
                 let array = archive(dir.path(), "a.npy", &npy("<i4", fortran, &text, &bytes(fortran))).numbers("a").unwrap();
                 prop_assert_eq!(&array, &Array { shape: shape.clone(), numbers: expected.clone() });
+            }
+        }
+    }
+
+    proptest! {
+        /// Row by row an array is what it is as a whole, whatever its order, in an archive and by itself; and one that is cut is an error.
+        #[test]
+        fn rows_are_the_array(shape in prop::collection::vec(1usize..6, 1..5), cut in any::<prop::sample::Index>()) {
+            let (dir, n) = (tempfile::tempdir().unwrap(), shape.iter().product::<usize>());
+            let path = dir.path().join("a.npy");
+            let text = format!("({})", shape.iter().map(|d| format!("{d},")).collect::<String>());
+            let numbers: Vec<u8> = (0..n).map(|i| (i * 37) as u8).collect();
+            for fortran in [false, true] {
+                let bytes = npy("|u1", fortran, &text, &numbers);
+                std::fs::write(&path, &bytes).unwrap();
+                let mut seen = Vec::new();
+                let begin = |found: &[usize]| Ok(found.to_vec());
+                let mut see = |begun: &Vec<usize>, i: usize, row: &[u8]| {
+                    assert!(*begun == shape && i * row.len() == seen.len());
+                    seen.extend_from_slice(row);
+                    Ok(())
+                };
+                let mut file = archive(dir.path(), "a.npy", &bytes);
+                file.rows("a", begin, &mut see).unwrap().unwrap();
+                npy_rows(&path, begin, &mut |_, _, _| Ok(())).unwrap().unwrap();
+                prop_assert_eq!(seen, file.bytes("a").unwrap().numbers);
+                std::fs::write(&path, &bytes[..cut.index(bytes.len())]).unwrap();
+                prop_assert!(npy_rows(&path, begin, &mut |_, _, _| Ok(())).is_err());
             }
         }
     }
@@ -301,6 +251,8 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let why = format!("{:#}", Npz::open(&path).unwrap().bytes("a").unwrap_err());
         assert!(why.starts_with("a: is damaged") && good != bytes, "{why}");
+        let rows = Npz::open(&path).unwrap().rows("a", |_| Ok(()), &mut |(), _, _| Ok(()));
+        assert!(format!("{:#}", rows.unwrap_err()).starts_with("a: is "));
     }
 
     /// A header that promises more than any memory is refused before anything is asked for; a cut array is an error.

@@ -153,7 +153,7 @@ impl ExperimentArgs {
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid.display().to_string(), &data).map_err(|error| self.locate(error, &cell.label()))?;
         }
-        let jobs = jobs(experiment, data.shape, &data.digest)?;
+        let jobs = jobs(experiment, data.shape, &data.identity())?;
         Ok((data, jobs))
     }
 

@@ -80,7 +80,7 @@ fn resize(name: &str) -> Result<Resize, String> {
 /// One side of the comparison.
 struct Side {
     moments: Moments,
-    /// The features behind the moments, where they are kept: of large sets some, unless they are to be saved.
+    /// The features behind the moments, or some of them; none where statistics were given.
     features: Option<Features>,
     /// In which features, where that is known.
     net: Option<String>,
@@ -94,7 +94,10 @@ impl Fid {
             let problem = format!("expected a name that ends in .npz or .safetensors, got {}", path.display());
             return Err(ConfigError::new("--save", "", problem).into());
         }
-        let (a, b) = (self.side(&self.a).needed()?, self.side(&self.b).needed()?);
+        // Samples are compared as they are; of a large reference, and where only moments are needed, features are kept as far as they are used.
+        let saved = self.save.as_ref().is_some_and(|path| extension(path) == "safetensors");
+        let kept = if self.all || saved { usize::MAX } else { 0 };
+        let (a, b) = (self.side(&self.a, kept).needed()?, self.side(&self.b, if self.all { MOST_KEPT } else { 0 }).needed()?);
         let (name_a, name_b) = (self.a.display(), self.b.display());
         let refused = |problem: String| Err(anyhow!(problem)).needed();
         if let (Some(one), Some(other)) = (&a.net, &b.net)
@@ -128,6 +131,10 @@ impl Fid {
                     Some(n) if n < FEWEST => return refused(format!("{name}: expected at least {FEWEST} images for --all, got {n}")),
                     Some(_) => {}
                 }
+            }
+            let (n, all) = (a.features.as_ref().map_or(0, Features::n), a.moments.n());
+            if n < all {
+                return refused(format!("--all needs the features of all samples: {name_a} holds those of {n} of {all}"));
             }
             let (samples, real) = (a.features.context("looked at")?, b.features.context("looked at")?);
             let what = format!("{net} features; {} images", samples.n());
@@ -169,15 +176,16 @@ impl Fid {
             .with_context(|| format!("no own features for {}x{} images of {} channels", shape.height, shape.width, shape.channels))
     }
 
-    fn side(&self, path: &Path) -> Result<Side> {
+    /// One side; of images, the features of at most `kept` are.
+    fn side(&self, path: &Path, kept: usize) -> Result<Side> {
         let named = || path.display().to_string();
         if pretrained(path)?.is_some() {
-            return self.of_checkpoint(path);
+            return self.of_checkpoint(path, kept);
         }
         // The one set that is known by its name alone.
         let embedded = DataSource::FashionMnist {};
         if path.as_os_str() == embedded.kind() && !path.exists() {
-            return self.of_set(path, &embedded);
+            return self.of_set(path, &embedded, kept);
         }
         ensure!(path.exists(), "{}: is not there", path.display());
         if extension(path) == "npz" {
@@ -195,28 +203,28 @@ impl Fid {
             );
         }
         if let Some(set) = DataSource::at(path) {
-            return self.of_set(path, &set);
+            return self.of_set(path, &set, kept);
         }
         match extension(path).as_str() {
             "safetensors" => match features::read_features(path)? {
-                Some((seen, net)) => self.of_seen(seen, net).with_context(named),
-                None => self.of_checkpoint(path),
+                Some((seen, net)) => of_seen(seen, net).with_context(named),
+                None => self.of_checkpoint(path, kept),
             },
             _ => bail!("{}: expected a folder, or a file that ends in .npz, .npy, .parquet, .tar, .mdb or .safetensors", path.display()),
         }
     }
 
     /// Of the images to train on.
-    fn of_set(&self, path: &Path, set: &DataSource) -> Result<Side> {
+    fn of_set(&self, path: &Path, set: &DataSource, kept: usize) -> Result<Side> {
         let data = set.load(&self.cache.or(Cache::none()))?;
         if !data.left_out.is_empty() {
             eprintln!("{}: left out: {}", path.display(), data.left_out.join(", "));
         }
-        self.of_images(&data.train).with_context(|| path.display().to_string())
+        self.of_images(&data.train, kept).with_context(|| path.display().to_string())
     }
 
     /// Of the samples that a checkpoint makes.
-    fn of_checkpoint(&self, path: &Path) -> Result<Side> {
+    fn of_checkpoint(&self, path: &Path, kept: usize) -> Result<Side> {
         let mut opened = super::checkpoint::open(path, &[])?;
         let (config, seed) = (opened.meta.config.clone(), opened.meta.seed);
         let sampling = SamplingConfig { count: self.samples as usize, ..config.sampling.clone() };
@@ -224,30 +232,25 @@ impl Fid {
         if let Some(problem) = made.problem() {
             bail!("{}: {problem}", path.display());
         }
-        self.of_images(&Images::new(opened.shape, made.bytes, Vec::new())).with_context(|| path.display().to_string())
+        self.of_images(&Images::new(opened.shape, made.bytes, Vec::new()), kept).with_context(|| path.display().to_string())
     }
 
-    fn of_images(&self, images: &Images) -> Result<Side> {
+    fn of_images(&self, images: &Images, kept: usize) -> Result<Side> {
         let (net, mut bar) = (self.net(images.shape)?, Bar::new("seen", images.len() as u64));
         ensure!(!images.is_empty(), "expected at least 2 images, got 0");
-        let most = match &self.save {
-            Some(path) if extension(path) == "safetensors" => usize::MAX,
-            _ if self.all => MOST_KEPT,
-            _ => 0,
-        };
         let tell = |done| {
             bar.tell(done as u64);
             Ok(())
         };
-        let seen = net.see_set((images.len(), most), images.chunks(BATCH), images.shape, tell)?;
+        let seen = Seen::of(&net, (images.len(), kept), images.chunks(BATCH), images.shape, tell)?;
         drop(bar);
-        self.of_seen(seen, Some(net.name))
+        of_seen(seen, Some(net.name))
     }
+}
 
-    fn of_seen(&self, Seen { moments, features }: Seen, net: Option<String>) -> Result<Side> {
-        ensure!(features.are_finite() && moments.are_finite(), "features are not finite");
-        let n = moments.n();
-        ensure!(n > 1, "expected at least 2 images, got {n}");
-        Ok(Side { moments, features: Some(features).filter(|_| self.all || self.save.is_some()), net, n: Some(n) })
-    }
+fn of_seen(Seen { moments, features }: Seen, net: Option<String>) -> Result<Side> {
+    ensure!(features.are_finite() && moments.are_finite(), "features are not finite");
+    let n = moments.n();
+    ensure!(n > 1, "expected at least 2 images, got {n}");
+    Ok(Side { moments, features: Some(features), net, n: Some(n) })
 }

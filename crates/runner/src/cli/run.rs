@@ -68,7 +68,7 @@ impl Run {
         job.config.check_data(&origin, &data.info)?;
         // A name encodes what the numbers depend on; with a wrong one, the results would be stored as another job's.
         let features = job.config.evaluation.features.name_for(data.info.shape)?;
-        let named = Job::new(job.config.clone(), job.seed, job.study.clone(), &data.info.digest, &features);
+        let named = Job::new(job.config.clone(), job.seed, job.study.clone(), &data.info.identity(), &features);
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
         }

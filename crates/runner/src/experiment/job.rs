@@ -33,7 +33,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// The job of `config` under `seed` for a data set of digest `data` and features called `features`.
+    /// The job of `config` under `seed` for a data set of identity `data` and features called `features`.
     pub fn new(config: Config, seed: u64, study: Option<Study>, data: &str, features: &str) -> Job {
         let d = &config.diffusion;
         let choices = [
@@ -92,7 +92,7 @@ pub fn asked(experiment: &Experiment) -> Vec<(usize, u64, Option<Study>)> {
     asked
 }
 
-/// All jobs of an experiment on images of `shape` and a data set of digest `data`, and for each the place of its cell.
+/// All jobs of an experiment on images of `shape` and a data set of identity `data`, and for each the place of its cell.
 pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Vec<(usize, Job)>> {
     let mut names: Vec<(&FeatureSource, String)> = Vec::new();
     let job = |(cell_index, seed, study): (usize, u64, Option<Study>)| {

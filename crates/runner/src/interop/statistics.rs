@@ -2,7 +2,8 @@
 //! images and the protocol.
 
 use crate::base::atomic;
-use crate::base::npz::{Array, Npz, Writer};
+use crate::base::npy::Array;
+use crate::base::npz::{Npz, Writer};
 use crate::metrics::moments::Moments;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;

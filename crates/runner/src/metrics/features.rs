@@ -3,7 +3,6 @@
 use crate::base::data::sha256;
 use crate::base::error::{ConfigError, Meaning};
 use crate::metrics::inception_score::softmax;
-use crate::metrics::seen::{Seeing, Seen};
 use anyhow::{Context, Result, ensure};
 use ddpm_kernels::gemm::F32;
 use ddpm_model::classifier::{Classifier, Size};
@@ -210,18 +209,8 @@ impl FeatureNet {
             bytes.len(),
             shape.len()
         );
-        self.see_parts(bytes.chunks(BATCH * shape.len()).map(|part| Ok(Cow::Borrowed(part))), shape, &mut tell)
-    }
-
-    /// The same of images that come in parts.
-    pub fn see_parts<'a>(
-        &self,
-        parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,
-        shape: ImageShape,
-        mut tell: impl FnMut(usize) -> Result<()>,
-    ) -> Result<Features> {
         let mut seen = Features { dim: self.dim(), ..Features::default() };
-        for part in self.parts(parts, shape) {
+        for part in self.parts(bytes.chunks(BATCH * shape.len()).map(|part| Ok(Cow::Borrowed(part))), shape) {
             let part = part?;
             seen.classes = part.classes;
             seen.rows.extend(part.rows);
@@ -231,22 +220,7 @@ impl FeatureNet {
         Ok(seen)
     }
 
-    /// The same of sets of any size: `most` images' features are kept, the moments are of all `n`. Parts of [`BATCH`] spare memory.
-    pub fn see_set<'a>(
-        &self,
-        (n, most): (usize, usize),
-        parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,
-        shape: ImageShape,
-        mut tell: impl FnMut(usize) -> Result<()>,
-    ) -> Result<Seen> {
-        let mut seeing = Seeing::new(n, most);
-        for part in self.parts(parts, shape) {
-            tell(seeing.take(&part?))?;
-        }
-        Ok(seeing.end())
-    }
-
-    /// Features part by part.
+    /// Features of images that come in parts, of [`BATCH`] where memory is to be spared.
     pub fn parts<'a>(
         &self,
         parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,

@@ -1,9 +1,12 @@
 //! What a network sees in a set of any size: the moments of all images, and the features of all or, of large sets, of some.
 
-use super::features::Features;
+use super::features::{FeatureNet, Features};
 use super::moments::{Moments, Stream};
+use anyhow::Result;
+use ddpm_model::network::ImageShape;
+use std::borrow::Cow;
 
-/// Most images of a set whose features are kept: half a gigabyte of InceptionV3's. Of larger sets, so many at equal distances are.
+/// Most images of a set whose features are kept: 0.8 GB of InceptionV3's, probabilities included. Of larger sets, this many are, evenly spaced.
 pub const MOST_KEPT: usize = 1 << 16;
 
 /// What was seen.
@@ -19,6 +22,21 @@ impl Seen {
     /// Features of all images at hand.
     pub fn all(features: Features) -> Seen {
         Seen { moments: Moments::of(features.dim, features.iter()), features }
+    }
+
+    /// What `net` sees in `n` images that come in parts, of which the features of at most `most` are kept. `tell` hears how many are done.
+    pub fn of<'a>(
+        net: &FeatureNet,
+        (n, most): (usize, usize),
+        parts: impl Iterator<Item = Result<Cow<'a, [u8]>>>,
+        shape: ImageShape,
+        mut tell: impl FnMut(usize) -> Result<()>,
+    ) -> Result<Seen> {
+        let mut seeing = Seeing::new(n, most);
+        for part in net.parts(parts, shape) {
+            tell(seeing.take(&part?))?;
+        }
+        Ok(seeing.end())
     }
 
     /// Whether all images' features are here.

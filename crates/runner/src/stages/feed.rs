@@ -10,26 +10,27 @@ use ddpm_model::engine::device::{Held, Trainer};
 use std::time::Duration;
 
 /// Steps that a device runs between checks of the clock and of stop requests.
-pub const AT_ONCE: u64 = 32;
+const AT_ONCE: u64 = 32;
 
-/// Most bytes of a window of images.
+/// Most bytes of a window of images, unless one step's are more.
 const LARGEST_WINDOW: u64 = 256 << 20;
 
 /// The images of one training.
 pub enum Feed {
     /// All of them are in the device's memory.
     Resident,
-    /// So many steps' are at a time, and the next ones' come beside them.
-    Streamed { loader: Loader, steps: u64 },
+    /// The images of this many steps at a time; those of the next ones come meanwhile.
+    Streamed { loader: Box<Loader>, steps: u64 },
 }
 
 impl Feed {
-    /// What `DDPM_IMAGES` says, `resident` or `streamed`; where it says nothing, resident images take at most half of the device's free memory.
+    /// What `DDPM_IMAGES` says, `resident` or `streamed`; where it says nothing, resident images take at most a quarter of the device's free memory: the
+    /// network needs some too.
     pub fn choose(device: &dyn Device, job: &Job, data: &Dataset) -> Result<Feed> {
         let bytes = data.train.len() as u64 * data.info.shape.len() as u64;
         let asked = std::env::var("DDPM_IMAGES").unwrap_or_default();
         let resident = match asked.as_str() {
-            "" => device.free().is_none_or(|free| bytes <= free as u64 / 2),
+            "" => device.free().is_none_or(|free| bytes <= free as u64 / 4),
             "resident" => true,
             "streamed" => false,
             other => return Err(ConfigError::new("DDPM_IMAGES", "", format!("expected resident or streamed, got {other}")).into()),
@@ -44,7 +45,7 @@ impl Feed {
         let window = (LARGEST_WINDOW / bytes).clamp(1, AT_ONCE);
         let (batch, places) = (batch as u64, window * batch as u64);
         let portions = Portions { every: places, first: 0, len: places, end: steps * batch };
-        Feed::Streamed { loader: Loader::new(images, seed, portions), steps: window }
+        Feed::Streamed { loader: Box::new(Loader::new(images, seed, portions)), steps: window }
     }
 
     /// What the device holds.
@@ -67,17 +68,29 @@ impl Feed {
         Ok(())
     }
 
-    /// Some steps of a training that has `left` to make, one at least: the loss and the gradient's norm of each.
+    /// How many steps are made next, of a training that has made `step` and has `left` to make.
+    pub fn coming(&self, step: u64, left: u64) -> u64 {
+        match self {
+            Feed::Resident => left.min(AT_ONCE),
+            Feed::Streamed { steps, .. } => left.min(steps - step % steps),
+        }
+    }
+
+    /// Makes them: the loss and the gradient's norm of each.
     pub fn run(&mut self, trainer: &mut Trainer, left: u64) -> Result<Vec<(f64, f64)>> {
-        let Feed::Streamed { loader, steps } = self else { return Ok(trainer.run(left.min(AT_ONCE))?) };
-        let (window, end) = (trainer.step() / *steps, trainer.step() + left);
+        let some = self.coming(trainer.step(), left);
+        let Feed::Streamed { loader, steps } = self else { return Ok(trainer.run(some)?) };
+        let window = trainer.step() / *steps;
         if !trainer.has_window(window) {
             trainer.bring_window(window, &loader.portion(window)?)?;
         }
-        let last = ((window + 1) * *steps).min(end);
-        trainer.begin(last - trainer.step())?;
-        if last < end {
-            trainer.bring_window(window + 1, &loader.portion(window + 1)?)?;
+        trainer.begin(some)?;
+        // What is not ready by now is waited for once the device has nothing left to do.
+        if some < left
+            && !trainer.has_window(window + 1)
+            && let Some(pixels) = loader.ready(window + 1)?
+        {
+            trainer.bring_window(window + 1, &pixels)?;
         }
         Ok(trainer.end()?)
     }

@@ -5,7 +5,7 @@ use super::sample::samples_of;
 use super::study::{Sheet, StudyContext};
 use crate::base::stop;
 use crate::metrics::features::BATCH;
-use crate::metrics::reference::SplitFeatures;
+use crate::metrics::seen::MOST_KEPT;
 use crate::store::Findings;
 use crate::store::progress::Stage;
 use anyhow::Result;
@@ -64,8 +64,9 @@ impl StudyContext<'_> {
         // What is stored are whole images' features; of a large set, those of some.
         let stored = match crop {
             Some(_) => None,
+            None if train.len() > MOST_KEPT => None,
             None => match reference::load(Some(self.store), self.data, net, self.reporter)? {
-                Ok(reference) => Some(reference.train).filter(SplitFeatures::is_whole),
+                Ok(reference) => Some(reference.train),
                 Err(reason) => {
                     findings.blank = Some(reason);
                     return Ok(findings);

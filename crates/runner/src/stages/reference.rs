@@ -5,7 +5,7 @@ use crate::base::text::file_name;
 use crate::interop::features::{read_keyed, write_keyed};
 use crate::metrics::features::{BATCH, FeatureNet};
 use crate::metrics::reference::{FEWEST, Reference, SplitFeatures};
-use crate::metrics::seen::MOST_KEPT;
+use crate::metrics::seen::{MOST_KEPT, Seen};
 use crate::store::Store;
 use crate::store::progress::{Reporter, Stage};
 use anyhow::Result;
@@ -31,7 +31,7 @@ pub fn load(store: Option<&Store>, data: &Dataset, net: &FeatureNet, reporter: &
         let n = images.len();
         reporter.begin();
         let tell = |done| reporter.tell(Stage::Features, done as u64, n as u64, done as u64, None);
-        let seen = net.see_set((n, MOST_KEPT), images.chunks(BATCH), data.info.shape, tell)?;
+        let seen = Seen::of(net, (n, MOST_KEPT), images.chunks(BATCH), data.info.shape, tell)?;
         if let Some(path) = path {
             write_keyed(&path, &net.name, &key, &seen)?;
         }

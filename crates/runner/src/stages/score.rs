@@ -3,6 +3,7 @@
 use super::reference;
 use super::sample::Samples;
 use crate::base::data::Dataset;
+use crate::base::stop;
 use crate::metrics::features::FeatureNet;
 use crate::metrics::score::{Effort, Score, scores};
 use crate::metrics::{Measured, Metric};
@@ -43,7 +44,12 @@ pub fn score(
     };
     // As many as samples, since scores depend on the number of images.
     let count = samples.bytes.len() / data.info.shape.len();
-    let real = match reference.held_out.features.first(count) {
+    let held_out = match reference.held_out.is_whole() {
+        true => reference.held_out.features.first(count),
+        false if count <= data.held_out.len() => Some(net.see(&data.held_out.bytes(0..count)?, data.info.shape, |_| stop::check())?),
+        false => None,
+    };
+    let real = match held_out {
         Some(some) => {
             let what = format!("{} features; {count} held-out images", net.name);
             let all = scores(&some, &reference, &what, Effort::All, seed)?;

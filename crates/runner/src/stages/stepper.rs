@@ -1,7 +1,7 @@
 //! What runs the training steps: this process, or a device that runs many steps before it is queried.
 
 use super::batches::Batches;
-use super::feed::{AT_ONCE, Feed};
+use super::feed::Feed;
 use super::ranks;
 use crate::base::cause;
 use crate::base::data::{Cache, Dataset};
@@ -21,7 +21,7 @@ const LARGEST_LOSS: f64 = 1e9;
 /// What makes the steps.
 pub enum Stepper<'a> {
     /// This process, perhaps with others.
-    Host(Box<Engine>, Batches<'a>, Box<dyn ProcessGroup>, &'a Job),
+    Host(Box<Engine>, Box<Batches<'a>>, Box<dyn ProcessGroup>, &'a Job),
     /// A device that has everything it needs, or is brought images.
     Device(Box<Trainer>, Feed, &'a Job),
 }
@@ -53,7 +53,7 @@ impl<'a> Stepper<'a> {
         }
         let engine = Box::new(Device::here().engine(unet, config.precision)?);
         let group = ranks::lead(ranks, job, training, cache)?;
-        let batches = Batches::new(data, diffusion, job, group.share(config.optimiser.clip_shards));
+        let batches = Box::new(Batches::new(data, diffusion, job, group.share(config.optimiser.clip_shards)));
         Ok(Stepper::Host(engine, batches, group, job))
     }
 
@@ -68,7 +68,7 @@ impl<'a> Stepper<'a> {
             }
             Stepper::Device(trainer, feed, job) => {
                 let left = job.config.training.steps - step;
-                (step..step + AT_ONCE.min(left)).try_for_each(|step| cause::injected(&job.training_id, step))?;
+                (step..step + feed.coming(step, left)).try_for_each(|step| cause::injected(&job.training_id, step))?;
                 feed.run(trainer, left)
             }
         }

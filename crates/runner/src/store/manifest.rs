@@ -114,7 +114,7 @@ mod tests {
     fn what_is_left_is_what_was_asked() {
         let (dir, data) = (tempfile::tempdir().unwrap(), few("d", 20, 3).info);
         let (store, asked) = (Store::new(dir.path()), experiment(&[3, 1]));
-        let jobs = jobs(&asked, data.shape, &data.digest).unwrap();
+        let jobs = jobs(&asked, data.shape, &data.identity()).unwrap();
         assert_eq!(jobs.iter().map(|(cell, job)| (*cell, job.seed)).collect::<Vec<_>>(), [(0, 3), (0, 1), (1, 3), (1, 1)]);
         let folder = store.report("x");
         assert_eq!(Manifest::read(&folder).unwrap(), None);

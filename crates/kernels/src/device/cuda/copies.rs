@@ -38,8 +38,12 @@ impl Copies {
         // Safety: the caller answers for where they go; they come from memory that is neither written nor freed before this stream is awaited,
         // above and when self is dropped.
         unsafe { result::memcpy_htod_async(to, slice, self.stream.cu_stream()) }.map_err(wrong("to the GPU"))?;
-        let copied = self.stream.record_event(None).map_err(wrong("an event"))?;
-        stream.wait(&copied).map_err(wrong("an event"))
+        let ordered = self.stream.record_event(None).and_then(|copied| stream.wait(&copied));
+        if ordered.is_err() {
+            // Nothing else would wait for it.
+            let _ = self.stream.synchronize();
+        }
+        ordered.map_err(wrong("an event"))
     }
 }
 

@@ -271,7 +271,8 @@ impl Device for Cuda {
         self.programs.clear();
         self.arena = None;
         self.arena = Some(self.stream.alloc_zeros::<u8>(bytes).map_err(wrong(&format!("{} MiB on the GPU", bytes >> 20)))?);
-        Ok(())
+        // Copies beside this stream must find it cleared.
+        awaited(&self.stream)
     }
 
     fn upload(&mut self, to: Span, bytes: &[u8]) -> Result<()> {

@@ -257,7 +257,8 @@ impl Trainer {
     /// Beside steps that were begun, which must be of the window before it.
     pub fn bring_window(&mut self, window: u64, pixels: &[u8]) -> Result<()> {
         let (slot, room) = ((window % 2) as usize, self.images.bytes.bytes / 2);
-        assert!(matches!(self.held, Held::Windows(steps) if self.open == 0 || (self.step - 1) / steps + 1 == window), "window {window}");
+        let before = |steps: u64| [self.step - self.open, self.step - 1].iter().all(|step| step / steps + 1 == window);
+        assert!(matches!(self.held, Held::Windows(steps) if self.open == 0 || before(steps)), "window {window}");
         self.device.upload_beside(self.images.bytes.part(slot * room, room), pixels)?;
         self.there[slot] = Some(window);
         Ok(())

@@ -2,8 +2,8 @@
 //! or `data` `[n, 3 * H * W]` of an `.npz`, square and one colour after another, as downsampled ImageNet is published.
 
 use super::entries::{Beside, Content, Entry, See, files};
-use super::images::Images;
-use crate::base::npz::{Array, Npz, npy_bytes};
+use crate::base::npy::npy_rows;
+use crate::base::npz::Npz;
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::network::ImageShape;
 use std::path::Path;
@@ -30,45 +30,57 @@ pub fn each(path: &Path, see: &mut See) -> Result<Beside> {
     let mut beside = Beside::default();
     for part in files(path, &ENDINGS, &mut beside.left_out)? {
         let named = || part.display().to_string();
-        let (images, labels) = if part.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
-            (shaped(npy_bytes(&part).with_context(named)?, "the array").with_context(named)?, Vec::new())
-        } else {
-            let mut file = Npz::open(&part).with_context(named)?;
-            (images(&mut file).with_context(named)?, labels(&mut file).with_context(named)?)
+        let file_name = part.file_name().unwrap_or_default().to_string_lossy();
+        let mut show = |shape: ImageShape, i: usize, class: Option<usize>, pixels: Vec<u8>| {
+            let content = Content::Pixels(shape, pixels);
+            see(Entry { place: format!("{}: image {i}", named()), name: format!("{file_name}:{i}"), class, content })
         };
-        ensure!(labels.is_empty() || labels.len() == images.len(), "{}: expected a label for each image, got {}", named(), labels.len());
-        for i in 0..images.len() {
-            let content = Content::Pixels(images.shape, images.image(i)?.into_owned());
-            let name = format!("{}:{i}", part.file_name().unwrap_or_default().to_string_lossy());
-            see(Entry { place: format!("{}: image {i}", named()), name, class: labels.get(i).copied().flatten(), content })?;
+        if part.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")) {
+            let mut see = |shape: &ImageShape, i: usize, row: &[u8]| show(*shape, i, None, row.to_vec());
+            npy_rows(&part, images, &mut see).with_context(named)??;
+        } else {
+            in_archive(&mut Npz::open(&part).with_context(named)?, &mut show).with_context(named)??;
         }
     }
     Ok(beside)
 }
 
-/// Those of an open file. Errors name what is wrong.
-fn images(file: &mut Npz) -> Result<Images> {
+/// Who is shown an image: its shape, its number, its class and its pixels.
+type Show<'a> = dyn FnMut(ImageShape, usize, Option<usize>, Vec<u8>) -> Result<()> + 'a;
+
+/// Shows those of an open file. The outer error is of the file, the inner one of `show`.
+fn in_archive(file: &mut Npz, show: &mut Show) -> Result<Result<()>> {
+    let labels = labels(file)?;
+    let labelled = |n: usize| -> Result<()> {
+        ensure!(labels.is_empty() || labels.len() == n, "expected a label for each of {n} images, got {}", labels.len());
+        Ok(())
+    };
+    let class = |i: usize| labels.get(i).copied().flatten();
     if file.has(ARRAY) || !file.has(PLANES) {
-        return shaped(file.bytes(ARRAY)?, ARRAY);
+        let begin = |shape: &[usize]| labelled(shape.first().copied().unwrap_or(0)).and_then(|()| images(shape));
+        return file.rows(ARRAY, begin, &mut |shape, i, row| show(*shape, i, class(i), row.to_vec()));
     }
-    let Array { shape, numbers } = file.bytes(PLANES)?;
-    let side = (shape.last().copied().unwrap_or(0) as f64 / 3.0).sqrt() as usize;
-    let pixels = side * side;
-    ensure!(shape.len() == 2 && pixels > 0 && shape[1] == 3 * pixels, "{PLANES}: expected square images [n, 3 * H * W], got {shape:?}");
-    let turned = |image: &[u8]| (0..3 * pixels).map(|i| image[i % 3 * pixels + i / 3]).collect::<Vec<u8>>();
-    let pixels = numbers.chunks(3 * pixels).flat_map(turned).collect();
-    Ok(Images::new(ImageShape { height: side, width: side, channels: 3 }, pixels, Vec::new()))
+    let begin = |shape: &[usize]| {
+        let side = (shape.last().copied().unwrap_or(0) as f64 / 3.0).sqrt() as usize;
+        ensure!(shape.len() == 2 && side > 0 && shape[1] == 3 * side * side, "expected square images [n, 3 * H * W], got {shape:?}");
+        labelled(shape[0])?;
+        Ok(ImageShape { height: side, width: side, channels: 3 })
+    };
+    file.rows(PLANES, begin, &mut |shape, i, row| {
+        let pixels = shape.height * shape.width;
+        show(*shape, i, class(i), (0..3 * pixels).map(|i| row[i % 3 * pixels + i / 3]).collect())
+    })
 }
 
-fn shaped(array: Array<u8>, name: &str) -> Result<Images> {
-    let shape = match array.shape[..] {
+/// The shape of the images that an array of these dimensions holds.
+fn images(shape: &[usize]) -> Result<ImageShape> {
+    match shape[..] {
         [n, height, width, channels] if n * height * width > 0 && (channels == 1 || channels == 3) => {
-            ImageShape { height, width, channels }
+            Ok(ImageShape { height, width, channels })
         }
-        [n, height, width] if n * height * width > 0 => ImageShape { height, width, channels: 1 },
-        _ => bail!("{name}: expected images [n, H, W], [n, H, W, 1] or [n, H, W, 3], got {:?}", array.shape),
-    };
-    Ok(Images::new(shape, array.numbers, Vec::new()))
+        [n, height, width] if n * height * width > 0 => Ok(ImageShape { height, width, channels: 1 }),
+        _ => bail!("expected images [n, H, W], [n, H, W, 1] or [n, H, W, 3], got {shape:?}"),
+    }
 }
 
 /// The number of each image's class, none below zero; nothing where the file has no labels.
@@ -100,12 +112,17 @@ mod tests {
             atomic::write_with(&path, write).unwrap();
         };
         put(ARRAY, &[2, 2, 3, 1]);
-        let read = || images(&mut Npz::open(&path).unwrap());
-        let images = read().unwrap();
-        assert_eq!(
-            (images.len(), images.shape, &images.image(1).unwrap()[..]),
-            (2, ImageShape { height: 2, width: 3, channels: 1 }, &[6, 7, 8, 9, 10, 11][..])
-        );
+        let read = || {
+            let mut seen = Vec::new();
+            let mut show = |shape, i, class, pixels| {
+                seen.push((shape, i, class, pixels));
+                Ok(())
+            };
+            in_archive(&mut Npz::open(&path).unwrap(), &mut show).map(|shown| shown.unwrap())?;
+            Ok::<_, anyhow::Error>(seen)
+        };
+        let shape = ImageShape { height: 2, width: 3, channels: 1 };
+        assert_eq!(read().unwrap(), [(shape, 0, None, (0..6).collect()), (shape, 1, None, (6..12).collect::<Vec<u8>>())]);
         put("other", &[2, 2, 3, 1]);
         assert!(!are_in(&Npz::open(&path).unwrap()));
         for shape in [&[12][..], &[3, 4], &[0, 2, 2, 3], &[1, 3, 2, 2], &[1, 2, 3, 1, 2]] {
@@ -113,5 +130,10 @@ mod tests {
             let why = format!("{:#}", read().unwrap_err());
             assert!(why.contains("arr_0: expected images"), "{why}");
         }
+        // What the one who is shown says comes as it is.
+        put(ARRAY, &[2, 2, 3, 1]);
+        let stop = |_: ImageShape, i: usize, _: Option<usize>, _: Vec<u8>| if i == 1 { bail!("enough") } else { Ok(()) };
+        let stopped = in_archive(&mut Npz::open(&path).unwrap(), &mut { stop }).unwrap();
+        assert_eq!(format!("{:#}", stopped.unwrap_err()), "enough");
     }
 }

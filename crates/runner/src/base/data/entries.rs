@@ -111,7 +111,7 @@ impl Fit {
     }
 }
 
-/// A folder and how the names of some of its files begin and end: what a path is that is not there and whose last part has one `*`.
+/// A folder, and how the names of some of its files begin and end: for a path that does not exist and whose last component has one `*`.
 pub fn pattern(path: &Path) -> Option<(&Path, &str, &str)> {
     let (begin, end) = path.file_name()?.to_str()?.split_once('*').filter(|(_, end)| !end.contains('*'))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

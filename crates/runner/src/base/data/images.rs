@@ -2,6 +2,7 @@
 
 use super::prepared::Pictures;
 use anyhow::Result;
+use ddpm_kernels::random::LONGEST_TABLE;
 use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::{Device, Tensor};
 use rayon::prelude::*;
@@ -49,6 +50,14 @@ pub struct DatasetInfo {
     pub classes: Vec<String>,
     /// SHA-256 over the shape and all pixels: what the numbers depend on.
     pub digest: String,
+}
+
+impl DatasetInfo {
+    /// What trainings on it are named by: the digest; of a set whose orders are not tables also that, since its trainings were other ones when
+    /// they were.
+    pub fn identity(&self) -> String {
+        if self.train > LONGEST_TABLE { format!("{} in keyed orders", self.digest) } else { self.digest.clone() }
+    }
 }
 
 /// A data set.
@@ -263,6 +272,16 @@ mod tests {
         let mut other = held_out.to_vec();
         other[47] ^= 1;
         assert_ne!(again(shape, &train, &other), a.info.digest);
+    }
+
+    /// Trainings on small sets keep the names that they have always had; those on large ones have names of their own.
+    #[test]
+    fn large_sets_have_an_identity_of_their_own() {
+        let small = few("a", 9, 1).info;
+        assert_eq!(small.identity(), small.digest);
+        let at = |train: usize| DatasetInfo { train, ..small.clone() }.identity();
+        assert_eq!(at(LONGEST_TABLE), small.digest);
+        assert_eq!(at(LONGEST_TABLE + 1), format!("{} in keyed orders", small.digest));
     }
 
     /// Byte / 127.5 - 1, each number in its place; mirrored, columns turn and channels do not.

@@ -4,11 +4,11 @@ use super::images::Images;
 use anyhow::{Context, Result};
 use ddpm_kernels::random::{Order, Random, Stream};
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Most threads that read ahead: more than any step asks for.
+/// Most threads that read ahead: a machine with more cores has other work for them.
 const MOST_THREADS: usize = 8;
 
 /// Portions that lie ready while another one is read: enough for a disk that pauses now and then.
@@ -44,6 +44,10 @@ struct Sequence {
 }
 
 impl Sequence {
+    fn new(seed: u64, images: usize) -> Sequence {
+        Sequence { random: Random::new(seed, Stream::Shuffle), images, orders: Vec::new() }
+    }
+
     /// The image at a place.
     fn image(&mut self, place: u64) -> usize {
         let (epoch, i) = (place / self.images as u64, (place % self.images as u64) as usize);
@@ -61,6 +65,8 @@ pub struct Loader {
     images: Images,
     seed: u64,
     portions: Portions,
+    /// For images in memory, which are copied when they are asked for.
+    sequence: Sequence,
     ahead: Option<Ahead>,
     waited: Duration,
 }
@@ -85,18 +91,38 @@ impl Drop for Ahead {
 impl Loader {
     /// Of `images`, at least one, in the orders that `seed` decides. Reading begins when the first portion is asked for.
     pub fn new(images: &Images, seed: u64, portions: Portions) -> Loader {
-        Loader { images: images.clone(), seed, portions, ahead: None, waited: Duration::ZERO }
+        let sequence = Sequence::new(seed, images.len());
+        Loader { images: images.clone(), seed, portions, sequence, ahead: None, waited: Duration::ZERO }
     }
 
-    /// The pixels of a portion, image after image. The next ones are read meanwhile; asking for another one than the next begins anew.
+    /// The pixels of a portion, image after image. The next ones are read meanwhile; any portion but the next one begins anew.
     pub fn portion(&mut self, number: u64) -> Result<Vec<u8>> {
         let begun = Instant::now();
         let pixels = match self.images.is_in_memory() {
-            true => read(&self.images, &mut self.sequence(), self.portions.places(number)),
-            false => self.next(number),
+            true => self.copied(number),
+            false => {
+                let next = self.ahead(number)?.recv();
+                self.taken(next)
+            }
         };
         self.waited += begun.elapsed();
         pixels
+    }
+
+    /// The same where it is ready, which nobody waits for; none where it is not.
+    pub fn ready(&mut self, number: u64) -> Result<Option<Vec<u8>>> {
+        if self.images.is_in_memory() {
+            return self.copied(number).map(Some);
+        }
+        match self.ahead(number)?.try_recv() {
+            Err(TryRecvError::Empty) => Ok(None),
+            Ok(pixels) => self.taken(Ok(pixels)).map(Some),
+            Err(TryRecvError::Disconnected) => self.taken(Err(RecvError)).map(Some),
+        }
+    }
+
+    fn copied(&mut self, number: u64) -> Result<Vec<u8>> {
+        read(&self.images, &mut self.sequence, self.portions.places(number))
     }
 
     /// How long all portions together have been waited for.
@@ -109,29 +135,34 @@ impl Loader {
         rayon::current_num_threads().min(MOST_THREADS)
     }
 
-    fn next(&mut self, number: u64) -> Result<Vec<u8>> {
+    /// Where this portion comes next.
+    fn ahead(&mut self, number: u64) -> Result<&Receiver<Result<Vec<u8>>>> {
         if self.ahead.as_ref().is_none_or(|ahead| ahead.next != number) {
             self.ahead = None;
             self.ahead = Some(self.begin(number)?);
         }
-        let ahead = self.ahead.as_mut().expect("just begun");
-        ahead.next += 1;
-        match ahead.ready.as_ref().expect("until it is dropped").recv() {
-            Ok(Ok(pixels)) => Ok(pixels),
+        let ahead = self.ahead.as_ref().expect("just begun");
+        Ok(ahead.ready.as_ref().expect("until it is dropped"))
+    }
+
+    /// What has come from there.
+    fn taken(&mut self, next: Result<Result<Vec<u8>>, RecvError>) -> Result<Vec<u8>> {
+        let ahead = self.ahead.as_mut().expect("something came from it");
+        match next {
+            Ok(Ok(pixels)) => {
+                ahead.next += 1;
+                Ok(pixels)
+            }
             Ok(Err(error)) => {
                 self.ahead = None;
                 Err(error)
             }
             // It has ended: there are no more, or it has failed.
-            Err(_) => match ahead.thread.take().map(JoinHandle::join) {
+            Err(RecvError) => match ahead.thread.take().map(JoinHandle::join) {
                 Some(Err(panic)) => std::panic::resume_unwind(panic),
                 _ => Ok(Vec::new()),
             },
         }
-    }
-
-    fn sequence(&self) -> Sequence {
-        Sequence { random: Random::new(self.seed, Stream::Shuffle), images: self.images.len(), orders: Vec::new() }
     }
 
     fn begin(&self, first: u64) -> Result<Ahead> {
@@ -142,7 +173,7 @@ impl Loader {
             .build()
             .context("threads that read images")?;
         let (made, ready) = sync_channel(READY);
-        let (images, portions, mut sequence) = (self.images.clone(), self.portions, self.sequence());
+        let (images, portions, mut sequence) = (self.images.clone(), self.portions, Sequence::new(self.seed, self.images.len()));
         let run = move || {
             for number in first.. {
                 let places = portions.places(number);
@@ -231,9 +262,13 @@ mod tests {
             let mut loader = Loader::new(&images, 1, Portions { every: 10, first: 0, len: 10, end: 100 });
             let first = greys(&mut loader, 0);
             std::thread::sleep(Duration::from_secs(1));
+            let waited = loader.waited();
+            let second = loader.ready(1).unwrap().expect("read by now");
+            assert_eq!(loader.waited(), waited);
             let set = fs::read_dir(dir.path().join(images.form())).unwrap().next().unwrap().unwrap().path();
             fs::File::options().write(true).open(set.join("images")).unwrap().set_len(0).unwrap();
-            let epoch: Vec<u8> = [first, greys(&mut loader, 1), greys(&mut loader, 2)].concat();
+            let second = second.chunks(16).map(|image| image[0]).collect();
+            let epoch: Vec<u8> = [first, second, greys(&mut loader, 2)].concat();
             let mut sorted = epoch.clone();
             sorted.sort_unstable();
             assert_eq!(sorted, (0..30).collect::<Vec<u8>>());

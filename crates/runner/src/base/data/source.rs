@@ -57,7 +57,7 @@ pub enum DataSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// The file, or the folder of several, which are taken by name; `FOLDER/train-*` is those of a folder whose names begin so.
+    /// The file, or the folder of several, which are taken by name; of tar and NumPy, `FOLDER/train-*` is those whose names fit.
     pub path: PathBuf,
     /// Images held out: a number (from each class in proportion, the last ones), `{fraction: 0.01}` or `{listed: FILE}` by their names, or
     /// `{path: PATH}`, another file or folder of the kind.
@@ -77,7 +77,7 @@ pub struct Files {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetFiles {
-    /// The file, or the folder of several, which are taken by name; `FOLDER/train-*` is those of a folder whose names begin so.
+    /// The file, or the folder of several, which are taken by name; `FOLDER/train-*` is those whose names fit.
     pub path: PathBuf,
     /// Images held out: a number (from each class in proportion, the last ones), `{fraction: 0.01}` or `{listed: FILE}` by their names, or
     /// `{path: PATH}`, another file or folder of the kind.

@@ -147,8 +147,13 @@ impl Bench {
     fn data(&self) -> Result<Dataset> {
         let missing = |what: &str| ConfigError::new("ddpm bench", "", format!("expected {what}"));
         let base = self.base.as_ref().ok_or_else(|| missing("--base, whose images are read"))?;
-        if self.work == Work::Forward || self.device != Device::Cpu {
-            return Err(missing("train-step on the processor for --images").into());
+        match self.work {
+            Work::TrainStep if self.device == Device::Cpu => {}
+            Work::TrainStep | Work::Forward => return Err(missing("train-step on the processor for --images").into()),
+            Work::Images if self.breakdown || self.bound || self.precision.is_some() || self.device != Device::Cpu => {
+                return Err(missing("none of --breakdown, --bound, --precision and --device for images alone").into());
+            }
+            Work::Images => {}
         }
         base_config(base)?.data.load(&self.cache.or(Cache::default()))
     }

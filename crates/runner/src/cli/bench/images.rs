@@ -33,14 +33,14 @@ pub fn loader(data: &Dataset, batch: usize, steps: u64) -> Loader {
 
 /// Batches of pixels in bytes; nothing else is done meanwhile.
 pub fn measure(set: &Dataset, batch: usize, warmup: u32, batches: u32) -> Result<ImagesRead> {
-    // Those that are read ahead when the clock is started make up for those that are when it is stopped.
+    // More than are asked for: as many lie ready when the clock stops as when it started.
     let mut loader = loader(set, batch, u64::from(warmup + batches) * 2 + 16);
     let mut read = |number: u64| loader.portion(number).map(drop);
     (0..u64::from(warmup)).try_for_each(&mut read)?;
     let begun = Instant::now();
     (0..u64::from(batches)).try_for_each(|number| read(u64::from(warmup) + number))?;
     let img_per_s = (batches as usize * batch) as f64 / begun.elapsed().as_secs_f64();
-    // One that is in memory is only copied, by who asks.
+    // Images in memory are only copied, by whoever asks for them.
     let threads = if set.train.is_in_memory() { 1 } else { Loader::threads() };
     Ok(ImagesRead {
         program: env!("CARGO_PKG_VERSION"),
