@@ -133,7 +133,7 @@ fn cuts(calls: &[Call], results: &Path, mut look: impl FnMut(&Disk, &State, &Tol
     disk
 }
 
-/// What results depend on in a state: all but claims, histories, and files that are unfinished.
+/// What results depend on in a state: all but locks, histories, and files that are unfinished.
 fn essence(state: &State) -> String {
     let mut hash = blake3::Hasher::new();
     let aside = [".part-", "claim-", "history.", "progress."];

@@ -11,7 +11,7 @@ pub enum Exit {
     Ok = 0,
     /// A bug, or an error that none of the others covers.
     Failure = 1,
-    /// Some jobs failed; the others are done. (2 is clap's: a command line that cannot be read.)
+    /// Some jobs failed, the others are done; or a claim that was required is not supported. (2 is clap's: a command line that cannot be read.)
     SomeJobsFailed = 3,
     /// The configuration is wrong; nothing was run or written.
     BadConfig = 4,

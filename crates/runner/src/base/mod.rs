@@ -3,12 +3,12 @@
 pub mod atomic;
 pub mod bar;
 pub mod cause;
-pub mod claim;
 pub mod data;
 pub mod device;
 pub mod error;
 pub mod exit;
 pub mod json;
+pub mod lock;
 pub mod npy;
 pub mod npz;
 pub mod picture;

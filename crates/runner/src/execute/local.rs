@@ -4,10 +4,10 @@ use super::executor::{Executor, JobGroup, groups};
 use super::process::{self, Ended};
 use super::screen::Screen;
 use crate::base::cause::Cause;
-use crate::base::claim::{self, Claim};
 use crate::base::data::DatasetInfo;
 use crate::base::device::Device;
 use crate::base::error::RunError;
+use crate::base::lock::{self, Lock};
 use crate::base::stop;
 use crate::experiment::Job;
 use crate::store::history::{self, Event};
@@ -136,7 +136,7 @@ impl Workers<'_> {
             screen.end(&job.id, Some(&record));
             return Ok(Ended::Over);
         }
-        if claim::holder_here(&dir).is_some() {
+        if lock::holder_here(&dir).is_some() {
             return Ok(Ended::Busy);
         }
         let (started, mut attempts) = (Instant::now(), 0);
@@ -199,14 +199,14 @@ impl Local<'_> {
     /// The record that a job could not write itself; left unwritten where another process has taken the job up.
     fn failed(&self, job: &Job, outcome: Outcome, wall_s: f64) -> Result<()> {
         let dir = self.store.run(&job.id);
-        let Ok(claim) = Claim::attempt(&dir)? else { return Ok(()) };
+        let Ok(lock) = Lock::attempt(&dir)? else { return Ok(()) };
         if matches!(self.store.done(&job.id), Ok(Some(_))) {
             return Ok(());
         }
         let record = Record { wall_s, ..Record::of(job, &self.data.digest, outcome) };
         self.store.leave_record(&record)?;
         history::add(&dir, Event::Failed)?;
-        drop(claim);
+        drop(lock);
         Ok(())
     }
 }

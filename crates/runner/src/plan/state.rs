@@ -1,6 +1,6 @@
 //! What state a job is in, told by what the store holds.
 
-use crate::base::claim;
+use crate::base::lock;
 use crate::experiment::Job;
 use crate::store::progress::{self, Progress};
 use crate::store::{FORMAT, Outcome, Record, Store};
@@ -48,7 +48,7 @@ impl State {
         };
         let record = record.filter(|r| r.format == FORMAT);
         if !record.as_ref().is_some_and(|r| !matches!(r.outcome, Outcome::Failed { .. }))
-            && let Some(holder) = claim::holder(&store.run(&job.id))
+            && let Some(holder) = lock::holder(&store.run(&job.id))
         {
             return Ok(State::Running { process: holder.description(), progress: progress::of(&store.run(&job.id)) });
         }
@@ -118,8 +118,8 @@ mod tests {
     use super::*;
 
     use crate::base::cause::Cause;
-    use crate::base::claim::Claim;
     use crate::base::data::few;
+    use crate::base::lock::Lock;
     use crate::experiment::tiny;
     use crate::store::{CHECKPOINTS, Machine, RECORD, TrainingRecord};
     use std::fs;
@@ -152,7 +152,7 @@ mod tests {
         store.leave_training_record(&trained).unwrap();
         assert_eq!((now(), now().word(), now().is_done()), (State::Partial { progress: None, trained: true }, "trained", false));
         fs::create_dir_all(&run).unwrap();
-        let claim = Claim::attempt(&run).unwrap().ok().unwrap();
+        let lock = Lock::attempt(&run).unwrap().ok().unwrap();
         assert!(
             matches!(now(), State::Running { process, progress: None } if process.contains(&std::process::id().to_string())),
             "{:?}",
@@ -171,7 +171,7 @@ mod tests {
             records(&store, &[(4, job.clone())]).unwrap().iter().map(|r| (r.0, r.1.id.clone())).collect::<Vec<_>>(),
             [(4, job.id.clone())]
         );
-        drop(claim);
+        drop(lock);
         leave(Outcome::Failed { cause: Cause::Program, reason: "because".into(), attempts: 2 });
         assert_eq!((now(), now().word(), now().is_done()), (State::Failed { reason: "because".into() }, "failed", false));
         // Of another version: as if it were not there. Damaged: it failed.

@@ -1,6 +1,6 @@
 //! Verifies everything in the store, and finds what no table needs.
 
-use crate::base::{atomic, claim, sealed};
+use crate::base::{atomic, lock, sealed};
 use crate::store::checkpoints::{self, DAMAGED};
 use crate::store::submissions::{self, PLAN};
 use crate::store::{CHECKPOINTS, FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, history};
@@ -145,7 +145,7 @@ pub fn removable(store: &Store, samples: bool) -> Result<Vec<Removable>> {
     };
     for kind in ["training", "runs"] {
         for dir in entries(&store.root().join(kind))?.into_iter().filter(|d| d.is_dir() && !d.is_symlink()) {
-            if claim::holder(&dir).is_some() {
+            if lock::holder(&dir).is_some() {
                 continue;
             }
             let id = file_name(&dir);
@@ -158,8 +158,8 @@ pub fn removable(store: &Store, samples: bool) -> Result<Vec<Removable>> {
                     "progress.json" => add(&path, "of a process that has ended")?,
                     DAMAGED => add(&path, "damaged")?,
                     _ if ended && name == CHECKPOINTS[1] => add(&path, "the training has ended with a later one")?,
-                    // A job that is not done may be being claimed right now, by a process that relies on the number that it found.
-                    _ if over && claim::is_claim(&name) => add(&path, "given up")?,
+                    // A job that is not done may be in the middle of being locked, by a process that relies on the number that it found.
+                    _ if over && lock::is_lock(&name) => add(&path, "given up")?,
                     _ => {}
                 }
             }
@@ -243,17 +243,17 @@ fn is_unfinished(name: &str) -> bool {
     name.starts_with(atomic::PART) || name.starts_with(".tmp")
 }
 
-/// Claims, histories and unfinished files: they belong to processes, not to results.
+/// Locks, histories and unfinished files: they belong to processes, not to results.
 fn is_bookkeeping(name: &str) -> bool {
-    claim::is_claim(name) || history::is_history(name) || is_unfinished(name)
+    lock::is_lock(name) || history::is_history(name) || is_unfinished(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use crate::base::claim::Claim;
     use crate::base::data::few;
+    use crate::base::lock::Lock;
     use crate::experiment::tiny;
     use std::time::SystemTime;
 
@@ -277,9 +277,9 @@ mod tests {
         fs::write(training.join(".tmpIcr7Qh"), b"x").unwrap();
         assert_eq!(names(&store, false).len(), 2);
         fs::remove_file(training.join(".tmpIcr7Qh")).unwrap();
-        let claim = Claim::attempt(&training).unwrap().ok().unwrap();
+        let lock = Lock::attempt(&training).unwrap().ok().unwrap();
         assert!(names(&store, false).is_empty());
-        drop(claim);
+        drop(lock);
         assert_eq!(names(&store, false).len(), 1);
     }
 

@@ -6,10 +6,10 @@ use super::sample::samples_of;
 use super::score::score;
 use super::study::StudyContext;
 use super::train::train;
-use crate::base::claim::Claim;
 use crate::base::data::Dataset;
 use crate::base::device::Device;
 use crate::base::error::RunError;
+use crate::base::lock::Lock;
 use crate::base::{atomic, picture};
 use crate::experiment::{Job, yaml};
 use crate::metrics::{Measured, Metric};
@@ -23,14 +23,14 @@ use std::time::Instant;
 /// Runs one job from its current state and stores its record. If another process is running it, waits for that or returns an error.
 pub fn run(store: &Store, job: &Job, data: &Dataset, options: RunOptions) -> Result<Record> {
     let dir = store.run(&job.id);
-    let claim =
-        if options.wait { Claim::wait(&dir)? } else { Claim::attempt(&dir)?.map_err(|holder| RunError::Busy(holder.description()))? };
+    let lock =
+        if options.wait { Lock::wait(&dir)? } else { Lock::attempt(&dir)?.map_err(|holder| RunError::Busy(holder.description()))? };
     if let Ok(Some(record)) = store.done(&job.id) {
         // Another process did it meanwhile.
         return Ok(record);
     }
     history::add(&dir, Event::Begun)?;
-    let result = work(store, &claim, job, data, options);
+    let result = work(store, &lock, job, data, options);
     let event = match &result {
         Ok(_) => Event::Ended,
         Err(error) if matches!(RunError::of(error), Some(RunError::Interrupted)) => Event::Interrupted,
@@ -43,14 +43,14 @@ pub fn run(store: &Store, job: &Job, data: &Dataset, options: RunOptions) -> Res
     Ok(record)
 }
 
-fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, options: RunOptions) -> Result<Record> {
+fn work(store: &Store, lock: &Lock, job: &Job, data: &Dataset, options: RunOptions) -> Result<Record> {
     let dir = store.run(&job.id);
     atomic::write(&dir.join("config.yaml"), yaml::to_string(&job.config).as_bytes())?;
     let mut reporter = Reporter::new(&dir);
     // Jobs of other samplers may share the training: they wait here.
-    let training_claim = Claim::wait(&store.training(&job.training_id))?;
-    let (training, weights) = train(store, &training_claim, job, data, options, &mut reporter)?;
-    drop(training_claim);
+    let training_lock = Lock::wait(&store.training(&job.training_id))?;
+    let (training, weights) = train(store, &training_lock, job, data, options, &mut reporter)?;
+    drop(training_lock);
     let started = Instant::now();
     let mut record = Record::of(job, &data.info.digest, training.outcome.clone());
     if training.outcome == (Outcome::Finished {}) {
@@ -66,7 +66,7 @@ fn work(store: &Store, claim: &Claim, job: &Job, data: &Dataset, options: RunOpt
         }
     }
     record.wall_s = started.elapsed().as_secs_f64();
-    claim.check()?;
+    lock.check()?;
     store.leave_record(&record)?;
     reporter.end();
     Ok(record)

@@ -2,8 +2,8 @@
 
 use super::options::RunOptions;
 use super::stepper::{Stepper, diverged};
-use crate::base::claim::Claim;
 use crate::base::data::Dataset;
+use crate::base::lock::Lock;
 use crate::base::stop;
 use crate::experiment::{Job, TrainingConfig};
 use crate::store::checkpoints::{Checkpoint, Saver};
@@ -19,10 +19,10 @@ use std::time::Instant;
 const POINTS: u64 = 200;
 
 /// Trains, and returns the training record and the moving average of the weights, parameter by parameter. If training has already ended,
-/// both are read, not computed. Only the holder of its `claim` may train; on a stop request, a checkpoint is saved first.
+/// both are read, not computed. Only the holder of its `lock` may train; on a stop request, a checkpoint is saved first.
 pub fn train(
     store: &Store,
-    claim: &Claim,
+    lock: &Lock,
     job: &Job,
     data: &Dataset,
     options: RunOptions,
@@ -41,8 +41,8 @@ pub fn train(
     }
     let mut saver = Saver::new(store, unet.parameters(), options.checkpoint_every);
     let mut stepper = Stepper::begin(job, data, diffusion, &unet, &training, options.ranks, store.cache())?;
-    let outcome = run(config, &mut stepper, &mut training, &mut meta, &mut saver, claim, reporter)?;
-    claim.check()?;
+    let outcome = run(config, &mut stepper, &mut training, &mut meta, &mut saver, lock, reporter)?;
+    lock.check()?;
     saver.finish()?;
     // A diverged state is of no use, and resuming from it would not repeat what happened.
     if outcome == (Outcome::Finished {}) {
@@ -81,7 +81,7 @@ fn run(
     training: &mut Training,
     meta: &mut CheckpointMeta,
     saver: &mut Saver,
-    claim: &Claim,
+    lock: &Lock,
     reporter: &mut Reporter,
 ) -> Result<Outcome> {
     let every = (config.steps / POINTS).max(1);
@@ -102,11 +102,11 @@ fn run(
         let told = reporter.tell(Stage::Train, meta.step, config.steps, (meta.step - first) * config.batch as u64, recent);
         if meta.step < config.steps {
             if stop::requested() {
-                claim.check()?;
+                lock.check()?;
                 stepper.fetch(training)?;
                 saver.write(training, meta)?;
             } else if saver.is_due() {
-                claim.check()?;
+                lock.check()?;
                 stepper.fetch(training)?;
                 saver.begin(training, meta)?;
             }
@@ -145,8 +145,8 @@ mod tests {
         let data = few("d", 20, 3);
         let options = RunOptions { checkpoint_every: std::time::Duration::from_secs(3600), wait: false, ranks: 1 };
         let run = |job: &Job| {
-            let claim = Claim::attempt(&store.training(&job.training_id)).unwrap().ok().unwrap();
-            train(&store, &claim, job, &data, options, &mut Reporter::silent()).unwrap()
+            let lock = Lock::attempt(&store.training(&job.training_id)).unwrap().ok().unwrap();
+            train(&store, &lock, job, &data, options, &mut Reporter::silent()).unwrap()
         };
         let job = tiny(&data, &["training.steps=7", "training.batch=3"]);
         let (record, ema) = run(&job);

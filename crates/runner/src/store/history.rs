@@ -1,4 +1,4 @@
-//! A job's history: a line for each time that it was begun and ended, by whom. Only who holds the job's claim writes.
+//! A job's history: a line for each time that it was begun and ended, by whom. Only who holds the job's lock writes.
 
 use crate::base::error::Meaning;
 use anyhow::{Context, Result};

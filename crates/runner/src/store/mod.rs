@@ -3,7 +3,7 @@
 //! `training/ID/` holds the checkpoints and, once training has ended, `training.json`; `samples/ID` the samples of one sampler; `features/`
 //! the features of real images; `runs/ID/` holds `record.json`, the job's history and pictures; `slurm/` the submissions. All are named by
 //! content, so overlapping experiments share them. `EXPERIMENT/` holds the report and, in `experiment.json`, what it is a report of.
-//! Every file is complete or absent, and a process writes to a folder only while it holds the folder's claim.
+//! Every file is complete or absent, and a process writes to a folder only while it holds the folder's lock.
 
 pub mod checkpoints;
 pub mod history;

@@ -7,8 +7,8 @@ use super::prepared::{Form, State};
 use super::set::{Origin, Part, Set, rule_key};
 use super::split::HeldOut;
 use crate::base::bar::Bar;
-use crate::base::claim::Claim;
 use crate::base::error::Meaning;
+use crate::base::lock::Lock;
 use crate::base::text::file_name;
 use crate::base::{sealed, stop};
 use anyhow::{Context, Result, anyhow};
@@ -141,7 +141,7 @@ pub fn digest_once(train: &Images, held_out: &Images, parts: &[Option<Part>], ru
         return Ok(digest);
     }
     // Others wait for it; where they cannot, since nothing can be written here, each takes it for itself.
-    let claim = Claim::wait(&first.dir);
+    let lock = Lock::wait(&first.dir);
     stop::check()?;
     if let Some(digest) = known() {
         return Ok(digest);
@@ -156,7 +156,7 @@ pub fn digest_once(train: &Images, held_out: &Images, parts: &[Option<Part>], ru
     if let Err(why) = written {
         eprintln!("{why:#}; the digest is taken again at the next start");
     }
-    drop(claim);
+    drop(lock);
     Ok(digest)
 }
 

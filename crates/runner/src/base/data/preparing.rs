@@ -4,8 +4,8 @@ use super::entries::First;
 use super::gather::{Fate, Seen, Sink};
 use super::prepared::{ENDS, FATES, Form, IMAGES, STATE, State, digest};
 use super::traces::Traces;
-use crate::base::claim::Claim;
 use crate::base::error::Meaning;
+use crate::base::lock::Lock;
 use crate::base::{atomic, sealed};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How often what has been done is put on the disk.
 const SAVE: Duration = Duration::from_secs(10);
 
-/// A set on its way into its folder. Only who holds the folder's claim writes.
+/// A set on its way into its folder. Only who holds the folder's lock writes.
 pub struct Preparing<'a> {
     dir: &'a Path,
     state: State,
@@ -26,13 +26,13 @@ pub struct Preparing<'a> {
     ends: File,
     fates: File,
     saved: Instant,
-    claim: &'a Claim,
+    lock: &'a Lock,
     tell: &'a mut (dyn FnMut(u64) + Send),
 }
 
 impl<'a> Preparing<'a> {
     /// Goes on from where the folder's state is, or begins with `state`. `tell` hears how many images of the source are done.
-    pub fn open(dir: &'a Path, claim: &'a Claim, state: State, tell: &'a mut (dyn FnMut(u64) + Send)) -> Result<Preparing<'a>> {
+    pub fn open(dir: &'a Path, lock: &'a Lock, state: State, tell: &'a mut (dyn FnMut(u64) + Send)) -> Result<Preparing<'a>> {
         let open = |name: &str, length: u64| -> Result<File> {
             let path = dir.join(name);
             let attempt = || -> std::io::Result<File> {
@@ -59,7 +59,7 @@ impl<'a> Preparing<'a> {
             byte => bail!("{}: is damaged: has {byte}; remove the folder, and it is prepared anew", dir.join(FATES).display()),
         };
         let known = bytes.iter().map(fate).collect::<Result<_>>()?;
-        Ok(Preparing { dir, state, known, images, ends, fates, saved: Instant::now(), claim, tell })
+        Ok(Preparing { dir, state, known, images, ends, fates, saved: Instant::now(), lock, tell })
     }
 
     /// How many images are there.
@@ -78,13 +78,13 @@ impl<'a> Preparing<'a> {
             file.sync_data().with_context(|| format!("{}: cannot be written", self.dir.join(name).display())).stored()?;
         }
         self.saved = Instant::now();
-        self.claim.check()?;
+        self.lock.check()?;
         sealed::write(&self.dir.join(STATE), &self.state)
     }
 
     /// The same after an error, with the room that an unfinished part has taken given back: it may be all that there is.
     pub fn keep(&mut self) -> Result<()> {
-        self.claim.check()?;
+        self.lock.check()?;
         let state = &self.state;
         for (file, length) in [(&self.images, state.bytes), (&self.ends, 8 * state.ends()), (&self.fates, state.entries)] {
             file.set_len(length).stored()?;

@@ -8,8 +8,8 @@ use super::preparing::Preparing;
 use super::split::HeldOut;
 use super::traces::Traces;
 use crate::base::bar::Bar;
-use crate::base::claim::Claim;
 use crate::base::error::{Meaning, RunError};
+use crate::base::lock::Lock;
 use crate::base::text::size;
 use crate::base::{atomic, sealed, stop};
 use anyhow::{Context, Result, anyhow};
@@ -107,7 +107,7 @@ impl Set<'_> {
 
     /// The set, prepared as far as it is not yet, by this process or another one.
     pub fn prepared(&self) -> Result<(Gathered, Part)> {
-        let claim = self.claim()?;
+        let lock = self.lock()?;
         if let Some(found) = self.opened()? {
             // Another process did it meanwhile.
             return Ok(found);
@@ -117,7 +117,7 @@ impl Set<'_> {
         let state = match State::read(&self.dir) {
             Ok(Some(state)) if state.traces == traces && self.has_form(&state) && state.is_backed(&self.dir) => state,
             _ => {
-                self.clear(&claim)?;
+                self.clear(&lock)?;
                 let (images, shape, files) = self.count()?;
                 let form = self.form_for(images.saturating_mul(shape as u64), files)?;
                 eprintln!("{}: {images} images are prepared in {} as {}", self.origin.name(), self.dir.display(), form.name());
@@ -126,7 +126,7 @@ impl Set<'_> {
         };
         let mut bar = Bar::new("prepared", state.total);
         let mut tell = |done| bar.tell(done);
-        let mut preparing = Preparing::open(&self.dir, &claim, state, &mut tell)?;
+        let mut preparing = Preparing::open(&self.dir, &lock, state, &mut tell)?;
         let sorted = match gather::gather(&self.origin.name(), self.fit, self.held_out, &mut preparing, &show) {
             Ok((sorted, _)) => sorted,
             Err(error) => {
@@ -136,14 +136,14 @@ impl Set<'_> {
             }
         };
         if sorted.held.len() as u64 != preparing.images() || !preparing.traces().hold()? {
-            self.clear(&claim)?;
+            self.clear(&lock)?;
             return Err(anyhow!("{}: has changed while it was read; run the same command again", self.origin.name())).needed();
         }
         let state = preparing.end()?;
         drop(bar);
         let path = self.split_file()?;
         let beside: Vec<u8> = sorted.held.iter().map(|held| u8::from(*held)).chain(sorted.labels.iter().copied()).collect();
-        claim.check()?;
+        lock.check()?;
         atomic::write(&path.with_extension(""), &beside)?;
         let blake3_beside = blake3::hash(&beside).to_hex().to_string();
         sealed::write(&path, &SplitFile { about: sorted.about.clone(), classes: !sorted.labels.is_empty(), blake3_beside })?;
@@ -169,21 +169,21 @@ impl Set<'_> {
         Ok((Gathered { train: images(false), held_out: images(true), about: sorted.about.clone() }, part))
     }
 
-    fn claim(&self) -> Result<Claim> {
-        let claim = match Claim::attempt(&self.dir) {
-            Ok(Ok(claim)) => Ok(claim),
+    fn lock(&self) -> Result<Lock> {
+        let lock = match Lock::attempt(&self.dir) {
+            Ok(Ok(lock)) => Ok(lock),
             Ok(Err(holder)) => {
                 eprintln!("{}: is being prepared by {}", self.origin.name(), holder.description());
-                Claim::wait(&self.dir)
+                Lock::wait(&self.dir)
             }
             Err(error) => Err(error),
         };
-        claim.with_context(|| format!("{}: cannot be prepared; --cache names another place", self.origin.name()))
+        lock.with_context(|| format!("{}: cannot be prepared; --cache names another place", self.origin.name()))
     }
 
     /// Removes what was made from other files. Those on this machine who read it go on reading it.
-    fn clear(&self, claim: &Claim) -> Result<()> {
-        claim.check()?;
+    fn clear(&self, lock: &Lock) -> Result<()> {
+        lock.check()?;
         let list = || format!("{}: cannot be listed", self.dir.display());
         let mut names: Vec<String> = [STATE, IMAGES, ENDS, FATES].map(String::from).into();
         for entry in fs::read_dir(&self.dir).with_context(list)? {

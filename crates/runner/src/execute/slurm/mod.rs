@@ -12,9 +12,9 @@ pub use script::{Allocation, Places, text};
 use script::can_be_written;
 
 use super::executor::{Executor, JobGroup, groups};
-use crate::base::claim::Claim;
 use crate::base::data::DatasetInfo;
 use crate::base::error::Meaning;
+use crate::base::lock::Lock;
 use crate::base::{atomic, stop};
 use crate::experiment::Job;
 use crate::store::submissions::{FOLDER, PLAN, plan, submissions};
@@ -50,7 +50,7 @@ impl Executor for Slurm<'_> {
     fn execute(&self, jobs: &[Job]) -> Result<()> {
         {
             // Only one process at a time queries and submits: two would submit the same jobs.
-            let _claim = Claim::wait(&self.store.root().join(FOLDER))?;
+            let _lock = Lock::wait(&self.store.root().join(FOLDER))?;
             let known = known(self.store)?;
             let free = |job: &&Job| !known.get(&job.id).is_some_and(Element::is_in_hand);
             let missing: Vec<Job> = jobs.iter().filter(free).cloned().collect();

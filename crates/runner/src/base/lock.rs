@@ -1,12 +1,12 @@
-//! Claims: locks that keep two processes, on one machine or on several that share a folder, from doing the same work.
+//! Locks: they keep two processes, on one machine or on several that share a folder, from doing the same work.
 //!
-//! A claim is a numbered file in the folder that is claimed. It is created with `O_EXCL`, and the one with the highest number counts; while
+//! A lock is a numbered file in the folder that is locked. It is created with `O_EXCL`, and the one with the highest number counts; while
 //! it counts it is never deleted, only marked as released. A process that finds it released, or its owner dead, tries to create the next
 //! number, and only one can succeed. So a process that acted on stale information finds its number taken, or finds a higher one afterwards
 //! and withdraws. The file system only has to support exclusive creation and renaming.
 //!
 //! A process on this machine is dead if its PID no longer runs or the machine has rebooted since. One elsewhere is considered dead if the
-//! modification time of its claim, which a live one renews every few seconds, has not changed for [`LOST`] by the observer's clock.
+//! modification time of its lock, which a live one renews every few seconds, has not changed for [`LOST`] by the observer's clock.
 
 use super::atomic;
 use super::error::Meaning;
@@ -27,7 +27,7 @@ const BEAT: Duration = Duration::from_secs(5);
 /// attributes.
 pub const LOST: Duration = Duration::from_secs(90);
 
-/// A claim that still says nothing after this long was begun by a process that is gone, or that will find itself overtaken: it looks once
+/// A lock that still says nothing after this long was begun by a process that is gone, or that will find itself overtaken: it looks once
 /// more when it has written it.
 const UNWRITTEN: Duration = Duration::from_secs(10);
 
@@ -37,7 +37,7 @@ const _: () = assert!(BEAT.as_secs() * 4 <= LOST.as_secs() && LOOK.as_millis() <
 /// Polling interval of a waiting process.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Who holds a claim.
+/// Who holds a lock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holder {
@@ -49,7 +49,7 @@ pub struct Holder {
     pub pid: u32,
     /// When the process started, since PIDs are reused.
     began: String,
-    /// Whether the claim has been released.
+    /// Whether the lock has been released.
     released: bool,
 }
 
@@ -103,8 +103,8 @@ fn began(pid: u32) -> String {
     }
 }
 
-/// Something that this process holds until the claim is dropped or the process ends, however it ends.
-pub struct Claim {
+/// Something that this process holds until the lock is dropped or the process ends, however it ends.
+pub struct Lock {
     dir: PathBuf,
     number: u64,
     me: Holder,
@@ -112,9 +112,9 @@ pub struct Claim {
     beat: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-impl Claim {
-    /// Claims the folder `dir`, creating it if needed, or returns who holds it. Takes up to [`LOST`] if that may be another machine.
-    pub fn attempt(dir: &Path) -> Result<std::result::Result<Claim, Holder>> {
+impl Lock {
+    /// Locks the folder `dir`, creating it if needed, or returns who holds it. Takes up to [`LOST`] if that may be another machine.
+    pub fn attempt(dir: &Path) -> Result<std::result::Result<Lock, Holder>> {
         let attempt = || -> Result<_> {
             atomic::make_dir(dir)?;
             let me = Holder::here();
@@ -133,7 +133,7 @@ impl Claim {
                     Err(e) => return Err(e.into()),
                 };
                 file.write_all(serde_json::to_string(&me)?.as_bytes())?;
-                // Half a claim would be waited for after a power cut.
+                // Half a lock would be waited for after a power cut.
                 file.sync_all()?;
                 if highest(dir)? != Some(number) {
                     // Stale information: others have come and gone in the meantime, and may have deleted this file along with theirs.
@@ -145,17 +145,17 @@ impl Claim {
                 for old in numbers(dir)?.into_iter().filter(|n| *n < number) {
                     let _ = fs::remove_file(name(dir, old));
                 }
-                return Ok(Ok(Claim { dir: dir.into(), number, beat: Some(beat(path, BEAT)), me }));
+                return Ok(Ok(Lock { dir: dir.into(), number, beat: Some(beat(path, BEAT)), me }));
             }
         };
-        attempt().with_context(|| format!("{}: cannot be claimed", dir.display())).stored()
+        attempt().with_context(|| format!("{}: cannot be locked", dir.display())).stored()
     }
 
     /// Waits until it is this process's, or until the process is asked to stop.
-    pub fn wait(dir: &Path) -> Result<Claim> {
+    pub fn wait(dir: &Path) -> Result<Lock> {
         loop {
-            if let Ok(claim) = Claim::attempt(dir)? {
-                return Ok(claim);
+            if let Ok(lock) = Lock::attempt(dir)? {
+                return Ok(lock);
             }
             crate::base::stop::check()?;
             std::thread::sleep(LOOK);
@@ -175,13 +175,13 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for Lock {
     fn drop(&mut self) {
         if let Some((sender, thread)) = self.beat.take() {
             drop(sender);
             let _ = thread.join();
         }
-        // Where this fails, the end of the process says the same. Synced, since half a claim in its place would be waited for.
+        // Where this fails, the end of the process says the same. Synced, since half a lock in its place would be waited for.
         let written = |path: &Path, text: String| {
             let mut file = File::create(path)?;
             file.write_all(text.as_bytes())?;
@@ -208,11 +208,12 @@ pub fn holder_here(dir: &Path) -> Option<Holder> {
     holder(dir).filter(|h| h.host == Holder::here().host)
 }
 
-/// Whether a file is a claim.
-pub fn is_claim(file: &str) -> bool {
+/// Whether a file is a lock.
+pub fn is_lock(file: &str) -> bool {
     file.strip_prefix(PREFIX).is_some_and(|n| n.parse::<u64>().is_ok())
 }
 
+/// What files are called on disk, for as long as programs may be running that call them so.
 const PREFIX: &str = "claim-";
 
 fn name(dir: &Path, number: u64) -> PathBuf {
@@ -231,7 +232,7 @@ fn highest(dir: &Path) -> std::io::Result<Option<u64>> {
     Ok(numbers(dir)?.into_iter().max())
 }
 
-/// A claim's holder, none if it is not (or not completely) written yet, and its last heartbeat. The file is opened, not just queried, so
+/// A lock's holder, none if it is not (or not completely) written yet, and its last heartbeat. The file is opened, not just queried, so
 /// that network file systems ask the server.
 fn read(path: &Path) -> std::io::Result<(Option<Holder>, SystemTime)> {
     let mut file = File::open(path)?;
@@ -240,7 +241,7 @@ fn read(path: &Path) -> std::io::Result<(Option<Holder>, SystemTime)> {
     Ok((serde_json::from_str(&text).ok(), file.metadata()?.modified()?))
 }
 
-/// The live holder of a claim; none if it was released or its process is dead.
+/// The live holder of a lock; none if it was released or its process is dead.
 fn living(path: &Path, here: &Holder) -> Result<Option<Holder>> {
     let started = Instant::now();
     let mut first = None;
@@ -289,13 +290,13 @@ mod tests {
     #[test]
     fn one_holds_and_the_next_takes_what_was_given_up() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Claim::attempt(dir.path()).unwrap().ok().unwrap();
-        let held = Claim::attempt(dir.path()).unwrap().err().unwrap();
+        let first = Lock::attempt(dir.path()).unwrap().ok().unwrap();
+        let held = Lock::attempt(dir.path()).unwrap().err().unwrap();
         assert_eq!((held.pid, holder(dir.path())), (std::process::id(), Some(held.clone())));
         first.check().unwrap();
         drop(first);
         assert_eq!(holder(dir.path()), None);
-        let second = Claim::attempt(dir.path()).unwrap().ok().unwrap();
+        let second = Lock::attempt(dir.path()).unwrap().ok().unwrap();
         assert_eq!(second.number, 1);
         assert_eq!(numbers(dir.path()).unwrap(), [1]);
     }
@@ -311,9 +312,9 @@ mod tests {
                     barrier.wait();
                     let mut mine = 0;
                     while mine < 20 {
-                        if let Ok(claim) = Claim::attempt(dir.path()).unwrap() {
+                        if let Ok(lock) = Lock::attempt(dir.path()).unwrap() {
                             assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
-                            claim.check().unwrap();
+                            lock.check().unwrap();
                             turns.fetch_add(1, Ordering::SeqCst);
                             assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1);
                             mine += 1;
@@ -342,7 +343,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             left_by(dir.path(), |h| change(h, pid));
             assert_eq!(holder(dir.path()), None);
-            assert_eq!(Claim::attempt(dir.path()).unwrap().ok().unwrap().number, 4);
+            assert_eq!(Lock::attempt(dir.path()).unwrap().ok().unwrap().number, 4);
         }
     }
 
@@ -355,22 +356,22 @@ mod tests {
             thread.join().unwrap();
             File::options().write(true).open(sender).unwrap().set_modified(SystemTime::now()).unwrap();
         });
-        assert_eq!(Claim::attempt(dir.path()).unwrap().err().unwrap().host, "elsewhere");
+        assert_eq!(Lock::attempt(dir.path()).unwrap().err().unwrap().host, "elsewhere");
         renew.join().unwrap();
     }
 
     #[test]
     fn one_that_was_taken_over_knows_it() {
         let dir = tempfile::tempdir().unwrap();
-        let claim = Claim::attempt(dir.path()).unwrap().ok().unwrap();
+        let lock = Lock::attempt(dir.path()).unwrap().ok().unwrap();
         left_by(dir.path(), |_| {});
-        assert!(claim.check().unwrap_err().to_string().contains("was taken over"));
+        assert!(lock.check().unwrap_err().to_string().contains("was taken over"));
     }
 
     #[test]
     fn a_sign_of_life_moves_the_files_time() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("claim");
+        let path = dir.path().join("lock");
         let file = File::create(&path).unwrap();
         let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         file.set_modified(long_ago).unwrap();
