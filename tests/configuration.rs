@@ -184,6 +184,67 @@ fn mistakes_in_a_grid_are_reported_where_they_stand() {
     assert_eq!(flagged, "--set training.steps=3: grid.steps[0] varies it");
 }
 
+#[test]
+fn mistakes_in_claims_are_reported_where_they_stand() {
+    let grid = "question: Why?\ngrid: {prediction: [mu, eps], steps: [1, 2]}\nmetrics: [fid, kid]\n";
+    let error = |claim: &str| read(&format!("{grid}claims: [{{sentence: s, metric: fid, {claim}}}]")).unwrap_err();
+    let cell = "{prediction: eps, steps: 1}";
+    for (claim, expected) in [
+        ("best: {prediction: eps}".to_string(), "claims[0].best: expected one cell, 2 have these values: eps, 1; eps, 2"),
+        ("best: {prediction: v}".into(), "claims[0].best: agrees with no cell"),
+        (
+            "best: {predictoin: eps}".into(),
+            "claims[0].best.predictoin: neither an axis nor a path of the configuration (did you mean prediction?)",
+        ),
+        ("best: {}".into(), "claims[0].best: expected at least one key"),
+        ("besst: {prediction: eps}".into(), "claims[0].besst: unknown key (did you mean best?)"),
+        ("source: x".into(), "claims[0]: expected one of best, better and level"),
+        (format!("best: {cell}, level: {cell}"), "claims[0]: expected one of best, better and level"),
+        (format!("better: {cell}"), "claims[0].than: is missing beside better"),
+        (format!("level: {cell}, within: 1"), "claims[0].with: is missing beside level"),
+        (format!("better: {cell}, than: {cell}"), "claims[0].than: agrees with no other cell"),
+        (format!("better: {cell}, than: {{steps: 2}}, within: 1"), "claims[0].within: belongs to level, this claim has better"),
+        (format!("best: {cell}, than: {{steps: 2}}"), "claims[0].than: belongs to better, this claim has best"),
+        (format!("level: {cell}, with: {{steps: 2}}"), "claims[0]: expected one of within and within_percent beside level"),
+        (
+            format!("level: {cell}, with: {{steps: 2}}, within: 1, within_percent: 1"),
+            "claims[0]: expected one of within and within_percent beside level",
+        ),
+        (format!("level: {cell}, with: {{steps: 2}}, within: 0"), "claims[0].within: expected a positive number, got 0"),
+        (
+            format!("level: {cell}, with: {{steps: 2}}, within_percent: 100"),
+            "claims[0].within_percent: expected more than 0 and less than 100, got 100",
+        ),
+    ] {
+        let found = error(&claim);
+        assert_eq!(found, format!("g.yaml: {expected}"), "{claim}");
+    }
+    let error = |claim: &str| read(&format!("{grid}claims: [{claim}]")).unwrap_err();
+    assert_eq!(
+        error(&format!("{{sentence: s, metric: kid, level: {cell}, with: {{steps: 2}}, within_percent: 5}}")),
+        "g.yaml: claims[0].within_percent: expected within, since kid may be negative and a share of it is no margin"
+    );
+    assert_eq!(
+        error(&format!("{{sentence: s, metric: recall, best: {cell}}}")),
+        "g.yaml: claims[0].metric: expected one of the table's (fid, kid), got recall"
+    );
+    assert_eq!(error(&format!("{{sentence: ' ', metric: fid, best: {cell}}}")), "g.yaml: claims[0].sentence: expected a sentence");
+    // Those that match a part: the other three, without the cell itself.
+    let read = read(&format!("{grid}claims: [{{sentence: s, metric: fid, better: {cell}, than: {{prediction: eps}}}}, {{sentence: s, metric: fid, best: {cell}}}]")).unwrap();
+    let others = |i: usize| read.file.claims[i].resolved(&read.cells).map(|about| (about.cell, about.others));
+    assert_eq!((others(0), others(1)), (Ok((2, vec![3])), Ok((2, vec![0, 1, 3]))));
+}
+
+/// Table 2 is a part of Section 4: what is claimed of one is claimed of the other.
+#[test]
+fn section_4_claims_what_table_2_claims() {
+    let claims = |name: &str| {
+        let path = support::root().join(format!("experiments/grids/{name}.yaml"));
+        Experiment::read(&path, None, &[]).unwrap().file.claims
+    };
+    assert!(claims("table2").len() == 7 && claims("section4") == claims("table2"));
+}
+
 fn shuffled_grid(axes: usize) -> impl Strategy<Value = (Vec<usize>, usize)> {
     (prop::collection::vec(1usize..4, axes), 1usize..4)
 }

@@ -15,12 +15,14 @@ use ddpm_model::parameters::Weights;
 use ddpm_model::tensor::{DType, Device, Tensor};
 use ddpm_model::{Arithmetic, Engine, PassOptions, UNet, diffusers};
 use ddpm_runner::interop::diffusers as theirs;
+use ddpm_runner::metrics::evidence::Evidence;
 use ddpm_runner::metrics::features::{FeatureSource, Features};
 use ddpm_runner::metrics::frechet::Gaussian;
 use ddpm_runner::metrics::inception_score::{over_splits, softmax};
 use ddpm_runner::metrics::kid::discrepancy;
 use ddpm_runner::metrics::manifold::Manifold;
 use ddpm_runner::metrics::moments::Moments;
+use ddpm_runner::metrics::verdict::{Margin, Measurements, Relation, decide};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -270,4 +272,39 @@ fn the_embedded_classifier_sees_what_another_program_sees() {
         let logits: Vec<f32> = list(&golden["logits"][i]).iter().map(|v| *v as f32).collect();
         assert!(distance(&wide(&seen.probabilities[10 * i..10 * i + 10]), &wide(&softmax(&logits, 10))) < 1e-4);
     }
+}
+
+/// Verdicts on random claims as SciPy's tests and statsmodels' correction give them (`tests/golden/claims.py`).
+#[test]
+fn verdicts_are_those_of_other_programs() {
+    let grids: Value = serde_json::from_str(&std::fs::read_to_string(support::root().join("tests/golden/claims.json")).unwrap()).unwrap();
+    let measured = |claim: &Value| {
+        let margin = claim["margin"].as_f64().unwrap();
+        let relation = match claim["relation"].as_str().unwrap() {
+            "better" => Relation::Better { rises: claim["rises"].as_bool().unwrap() },
+            "within" => Relation::Level(Margin::Absolute(margin)),
+            "percent" => Relation::Level(Margin::Relative(margin / 100.0)),
+            other => panic!("{other}"),
+        };
+        let of_other = |pairs: &Value| -> Vec<Evidence> {
+            let pairs: Vec<Vec<f64>> = pairs.as_array().unwrap().iter().map(list).collect();
+            let evidence = |c: ddpm_runner::metrics::verdict::Contrast| pairs.iter().map(|pair| c.of(pair[0], pair[1])).collect();
+            relation.contrasts().into_iter().map(|contrast| Evidence::Seeds(evidence(contrast))).collect()
+        };
+        Some(Measurements { others: claim["others"].as_array().unwrap().iter().map(of_other).collect() })
+    };
+    let mut seen = std::collections::BTreeMap::new();
+    for grid in grids.as_array().unwrap() {
+        let claims = grid.as_array().unwrap();
+        for (decision, claim) in decide(&claims.iter().map(measured).collect::<Vec<_>>()).into_iter().zip(claims) {
+            let decision = decision.unwrap();
+            assert_eq!(decision.verdict.name(), claim["verdict"], "{claim}");
+            for (found, key) in [(decision.p, "p"), (decision.p_holm, "p_holm")] {
+                let expected = claim[key].as_f64().unwrap();
+                assert!((found - expected).abs() < 1e-9 + 1e-8 * expected, "{key} {found}: {claim}");
+            }
+            *seen.entry((claim["relation"].to_string(), decision.verdict.name())).or_insert(0) += 1;
+        }
+    }
+    assert!(seen.len() == 9 && seen.values().all(|n| *n > 3), "{seen:?}");
 }

@@ -46,6 +46,45 @@ fn a_part_of_the_seeds_is_told_as_a_part() {
     assert_eq!(on(&["status", "--watch"], &two).status.code(), Some(3));
 }
 
+/// A claim that seeds support can be required; what is claimed can be changed without running anything.
+#[test]
+fn what_seeds_support_can_be_required() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, results) = (dir.path().join("g.yaml"), dir.path().join("results"));
+    let base = root().join("experiments/bases/fashion-smoke.yaml");
+    let on = |command: &[&str], claims: &str| {
+        let grid = "set: {objective: vlb, steps: 5, sampling.count: 12, evaluation.held_out: 2, evaluation.train: 2}\ngrid: {prediction: [mu, eps]}";
+        let text =
+            format!("question: q\nbase: {}\n{grid}\nseeds: [0, 1, 2]\nmetrics: [bits-per-dim, inception-score]\n{claims}", base.display());
+        fs::write(&path, text).unwrap();
+        run(&[command, &[path.to_str().unwrap(), "--results", results.to_str().unwrap()]].concat())
+    };
+    let claim = |better: &str, than: &str| {
+        format!(
+            "  - {{sentence: It is {better}., source: nobody, metric: bits-per-dim, better: {{prediction: {better}}}, than: {{prediction: {than}}}}}\n"
+        )
+    };
+    let (right, wrong) = (claim("eps", "mu"), claim("mu", "eps"));
+    let none = on(&["claims", "--require"], &format!("claims:\n{right}"));
+    assert!(none.status.code() == Some(3) && stdout(&none).contains("No bits/dim of eps: not run yet."), "{}", stdout(&none));
+    let ran = on(&["ablate"], &format!("claims:\n{right}"));
+    assert!(ran.status.success() && stdout(&ran).contains("1 claim: 1 supported"), "{}{}", stdout(&ran), stderr(&ran));
+    let required = on(&["claims", "--require"], &format!("claims:\n{right}"));
+    assert!(required.status.success() && stdout(&required).contains("Supported: It is eps (nobody). bits/dim "), "{}", stdout(&required));
+    let both = on(&["claims", "--require", "--json"], &format!("claims:\n{right}{wrong}"));
+    assert_eq!(
+        (both.status.code(), stderr(&both).contains("1 of 2 claims are not supported by seeds")),
+        (Some(3), true),
+        "{}",
+        stderr(&both)
+    );
+    let found: Value = serde_json::from_str(&stdout(&both)).unwrap();
+    assert_eq!((&found[0]["verdict"], &found[1]["verdict"], &found[1]["seeds"]), (&"supported".into(), &"contradicted".into(), &3.into()));
+    assert_eq!(found[0]["difference"].as_f64().unwrap(), -found[1]["difference"].as_f64().unwrap());
+    let silent = on(&["claims", "--require"], "");
+    assert!(silent.status.success() && stdout(&silent).is_empty() && stderr(&silent).contains("makes no claims"), "{}", stderr(&silent));
+}
+
 #[test]
 fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -57,6 +96,12 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
         assert!(table.contains(row), "{table}");
     }
     let report = dir.path().join("table2-fashion-smoke");
+    // The verdicts stand before the table, and as a table.
+    let page = fs::read_to_string(report.join("README.md")).unwrap();
+    let (verdicts, head) = (page.find("\n7 claims: ").unwrap(), page.find("\n| prediction |").unwrap());
+    assert!(verdicts < head && page.contains("they are of these trainings"), "{page}");
+    let claims = fs::read_to_string(report.join("claims.csv")).unwrap();
+    assert!(claims.lines().count() == 8 && claims.contains(",\"Ho et al. 2020, Section 4.2\",fid,"), "{claims}");
     for name in
         ["samples", "progressive", "metrics", "training-loss", "loss-per-t", "bound-terms", "weights", "schedule-beta", "schedule-snr"]
     {

@@ -5,6 +5,8 @@ mod bench;
 mod cache;
 mod checkpoint;
 mod checkup;
+#[cfg(feature = "report")]
+mod claims;
 mod classifier;
 mod data;
 mod doctor;
@@ -35,7 +37,7 @@ use ddpm_kernels::simd::Isa;
 #[command(
     name = "ddpm",
     version,
-    after_help = "Exit codes: 0 ok, 1 something else, 2 unknown flag, 3 some jobs failed, 4 bad configuration, 5 missing file or device or no space, 6 another process is running the job, 130 stopped as asked."
+    after_help = "Exit codes: 0 ok, 1 something else, 2 unknown flag, 3 some jobs failed or a required claim is not supported, 4 bad configuration, 5 missing file or device or no space, 6 another process is running the job, 130 stopped as asked."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -61,6 +63,9 @@ enum Command {
     /// Draw tables and pictures from what is stored; compute nothing
     #[cfg(feature = "report")]
     Report(report::Report),
+    /// Say which of a grid's claims its seeds support
+    #[cfg(feature = "report")]
+    Claims(claims::Claims),
     /// Print what a grid or a base may hold, as JSON Schema
     Schema(schema::SchemaArgs),
     /// Print the coefficient table of a schedule
@@ -120,6 +125,8 @@ pub fn main(cli: Cli) -> Exit {
         Command::Store(c) => c.run(),
         #[cfg(feature = "report")]
         Command::Report(c) => c.run(),
+        #[cfg(feature = "report")]
+        Command::Claims(c) => c.run(),
         Command::Schema(c) => c.run(),
         Command::Schedule(c) => c.run(),
         Command::Sample(c) => c.run(),

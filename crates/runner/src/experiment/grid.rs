@@ -1,5 +1,6 @@
 //! A grid file: a question, the axes that vary, and what the paper says.
 
+use super::claim::Claim;
 use super::study::Study;
 use crate::metrics::Metric;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -27,6 +28,9 @@ pub struct GridFile {
     /// The seeds; one replicate is run for each.
     #[serde(default = "seeds")]
     pub seeds: Vec<u64>,
+    /// What is claimed of the cells, to be decided by the seeds.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
     /// The columns of the table.
     #[serde(default = "metrics")]
     pub metrics: Vec<Metric>,

@@ -1,7 +1,8 @@
 //! A job: one configuration under one seed, named by what it depends on.
 
+use super::cell::brief;
 use super::config::Config;
-use super::expand::{brief, studies};
+use super::expand::studies;
 use super::load::Experiment;
 use super::study::Study;
 use crate::metrics::features::FeatureSource;

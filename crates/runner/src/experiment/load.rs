@@ -1,6 +1,7 @@
 //! Reading a grid file and its base.
 
-use super::expand::{Cell, expand};
+use super::cell::Cell;
+use super::expand::expand;
 use super::grid::GridFile;
 use super::{strict, study, yaml};
 use crate::base::error::ConfigError;

@@ -1,5 +1,7 @@
 //! What is asked: a grid file over a base becomes checked configurations, and these jobs.
 
+mod cell;
+mod claim;
 mod config;
 mod expand;
 mod grid;
@@ -13,8 +15,10 @@ mod suggest;
 mod warnings;
 pub mod yaml;
 
+pub use cell::{Cell, agrees_with, brief};
+pub use claim::{Claim, Resolved};
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
-pub use expand::{Cell, MAX_JOBS, agrees_with, brief, published, studies};
+pub use expand::{MAX_JOBS, published, studies};
 pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
 pub(crate) use job::tiny;

@@ -1,6 +1,6 @@
 //! What is allowed and rarely meant, told before anything runs.
 
-use super::expand::Cell;
+use super::cell::Cell;
 use super::load::Experiment;
 use std::collections::BTreeMap;
 

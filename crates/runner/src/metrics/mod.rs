@@ -1,5 +1,7 @@
-//! Scores of samples: streaming f64 moments, a pure distance, and a protocol that says exactly what was compared.
+//! Scores of samples: streaming f64 moments, a pure distance, and a protocol that says exactly what was compared; and what the scores of
+//! several seeds decide.
 
+pub mod evidence;
 pub mod extrapolate;
 pub mod features;
 pub mod frechet;
@@ -10,6 +12,7 @@ pub mod moments;
 pub mod reference;
 pub mod score;
 pub mod seen;
+pub mod verdict;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,9 +112,24 @@ impl Metric {
         self.spec().heading
     }
 
+    /// The same without the direction.
+    pub fn title(self) -> &'static str {
+        self.heading().trim_end_matches(['↑', '↓']).trim_end()
+    }
+
     /// Whether more is better.
     pub fn rises(self) -> bool {
         self.spec().rises
+    }
+
+    /// Whether it may be below zero: unbiased estimates of what may not.
+    pub fn may_be_negative(self) -> bool {
+        matches!(self, Metric::FidInfinity | Metric::Kid)
+    }
+
+    /// Whether the error that is measured with it is the standard error of the number, and not some other uncertainty.
+    pub fn has_standard_error(self) -> bool {
+        matches!(self, Metric::Fid | Metric::FidHeldOut | Metric::BitsPerDim | Metric::BitsPerDimTrain)
     }
 
     /// Digits after the point.

@@ -1,8 +1,10 @@
 //! The report: tables, plots and a page, from the store and from nothing else.
 
+mod claims;
 mod differences;
 mod entry;
 mod figures;
+mod judged;
 mod markdown;
 mod page;
 mod plot;
@@ -17,6 +19,15 @@ use crate::plan::records;
 use crate::store::Store;
 use anyhow::Result;
 use entry::Entry;
+use judged::Judged;
+
+pub use claims::terminal as claims_text;
+
+/// The experiment's claims with their verdicts.
+pub fn claims(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store) -> Result<Vec<Judged>> {
+    let (_, entries) = entries(experiment, jobs, store)?;
+    Ok(judged::judged(experiment, &entries))
+}
 
 /// The table as text for a terminal; nothing is written.
 pub fn table(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store) -> Result<String> {
@@ -40,7 +51,8 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     let dir = store.report(&experiment.name);
     let (studies, entries) = entries(experiment, jobs, store)?;
     let frames = tables::Frames::of(experiment, &entries)?;
-    frames.write(&dir)?;
+    let judged = judged::judged(experiment, &entries);
+    frames.write(&dir, &judged)?;
     let summary = tables::summary(experiment, &entries, &frames)?;
     atomic::write(&dir.join("table.md"), tables::page(&summary).as_bytes())?;
     let mut drawn = Vec::new();
@@ -62,9 +74,19 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     let published = published::tables(experiment, &entries, &frames)?;
     let differences = differences::section(experiment, &frames)?;
     let scored = jobs.iter().filter(|(_, job)| job.study.is_none()).count();
-    let page =
-        page::Page { experiment, entries: &entries, studies: &studies, summary: &summary, published, differences, drawn, scored, data };
+    let page = page::Page {
+        experiment,
+        entries: &entries,
+        claims: claims::section(&judged),
+        studies: &studies,
+        summary: &summary,
+        published,
+        differences,
+        drawn,
+        scored,
+        data,
+    };
     let page = page.text();
     atomic::write(&dir.join("README.md"), page.as_bytes())?;
-    Ok(format!("{}\n{}\n", tables::terminal(&summary), dir.join("README.md").display()))
+    Ok(format!("{}\n{}\n{}\n", tables::terminal(&summary), claims::terminal(&judged), dir.join("README.md").display()))
 }

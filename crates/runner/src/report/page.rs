@@ -15,6 +15,8 @@ pub struct Page<'a> {
     pub experiment: &'a Experiment,
     pub entries: &'a [Entry<'a>],
     pub studies: &'a [Entry<'a>],
+    /// What is claimed, and what the seeds say of that.
+    pub claims: String,
     pub summary: &'a Summary,
     /// Published tables with our numbers.
     pub published: String,
@@ -33,6 +35,7 @@ impl Page<'_> {
         if self.entries.len() < self.scored {
             text += &format!("**{} of {} jobs have left a record so far.**\n\n", self.entries.len(), self.scored);
         }
+        text += &self.claims;
         text += &tables::page(self.summary);
         if let Some(paper) = &file.paper {
             text += &format!(
@@ -51,7 +54,7 @@ impl Page<'_> {
         };
         text += &self.effort();
         text += &self.blanks();
-        text += "\nTables: `metrics`, `bounds`, `terms` and `curves` beside this page, as CSV and Parquet.\n\n## Pictures\n";
+        text += "\nTables: `metrics`, `bounds`, `terms`, `curves` and, where something is claimed, `claims` beside this page, as CSV and Parquet.\n\n## Pictures\n";
         text.extend(self.drawn.iter().map(|(path, caption)| markdown::picture(caption, path)));
         text
     }

@@ -1,6 +1,8 @@
 //! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
 
+use super::claims;
 use super::entry::{Entry, coding};
+use super::judged::Judged;
 use super::markdown;
 use crate::base::atomic;
 use crate::base::text::{number, wrapped};
@@ -33,9 +35,11 @@ impl Frames {
         Ok(Frames { metrics, bounds: bounds(entries)?, terms: terms(entries)?, curves: curves(entries)?, seeds })
     }
 
-    /// Each as CSV and as Parquet.
-    pub fn write(&self, dir: &Path) -> Result<()> {
-        for (name, frame) in [("metrics", &self.metrics), ("bounds", &self.bounds), ("terms", &self.terms), ("curves", &self.curves)] {
+    /// Each as CSV and as Parquet, and the claims beside them.
+    pub fn write(&self, dir: &Path, judged: &[Judged]) -> Result<()> {
+        let claims = claims::frame(judged)?;
+        let frames = [("metrics", &self.metrics), ("bounds", &self.bounds), ("terms", &self.terms), ("curves", &self.curves)];
+        for (name, frame) in frames.into_iter().chain((!judged.is_empty()).then_some(("claims", &claims))) {
             let (mut csv, mut parquet, mut frame) = (Vec::new(), Vec::new(), frame.clone());
             CsvWriter::new(&mut csv).finish(&mut frame)?;
             ParquetWriter::new(&mut parquet).finish(&mut frame)?;

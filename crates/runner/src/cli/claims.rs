@@ -1,0 +1,40 @@
+//! `ddpm claims`: what a grid claims, and what its seeds say of that.
+
+use super::experiment::{ExperimentArgs, Loaded};
+use crate::base::exit::Exit;
+use crate::base::text::print;
+use crate::report;
+use anyhow::Result;
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub struct Claims {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// End with 3 unless seeds support every claim
+    #[arg(long)]
+    require: bool,
+}
+
+impl Claims {
+    pub fn run(self) -> Result<Exit> {
+        let Loaded { experiment, jobs, store, .. } = &self.experiment.recall()?;
+        let judged = report::claims(experiment, jobs, store)?;
+        if self.json {
+            print(&format!("{}\n", serde_json::to_string_pretty(&judged)?));
+        } else if judged.is_empty() {
+            eprintln!("{} makes no claims", experiment.name);
+        } else {
+            print(&report::claims_text(&judged));
+        }
+        let unsupported = judged.iter().filter(|claim| !claim.is_supported()).count();
+        if !self.require || unsupported == 0 {
+            return Ok(Exit::Ok);
+        }
+        eprintln!("{unsupported} of {} claims are not supported by seeds", judged.len());
+        Ok(Exit::SomeJobsFailed)
+    }
+}

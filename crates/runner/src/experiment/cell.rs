@@ -1,0 +1,70 @@
+//! A cell of a grid, and the conditions by which a grid file names cells.
+
+use super::config::Config;
+use super::paths::full;
+use super::suggest::join;
+use crate::base::error::ConfigError;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One configuration of the grid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// What varies: (short name, value as typed), in the order of the grid.
+    pub axes: Vec<(String, Value)>,
+    /// The whole configuration.
+    pub config: Config,
+}
+
+impl Cell {
+    /// What varies, in words: `eps, vlb, learned`.
+    pub fn label(&self) -> String {
+        let words: Vec<String> = self.axes.iter().map(|(_, v)| brief(v)).collect();
+        if words.is_empty() { "the base".into() } else { words.join(", ") }
+    }
+
+    /// The value of one of the names that vary, in words; empty where this cell leaves it to the base.
+    pub fn value(&self, name: &str) -> String {
+        self.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| brief(v))
+    }
+}
+
+/// A typed value in a few words.
+pub fn brief(value: &Value) -> String {
+    match value {
+        Value::String(s) => s.clone(),
+        Value::Object(map) => {
+            let kind = map.get("kind").map(brief);
+            let rest = map.iter().filter(|(k, _)| *k != "kind").map(|(k, v)| format!("{k}={}", brief(v)));
+            kind.into_iter().chain(rest).collect::<Vec<_>>().join(" ")
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(brief).collect::<Vec<_>>().join(" ")),
+        other => other.to_string(),
+    }
+}
+
+/// The entries of a map with their full paths.
+pub fn condition(map: &Map<String, Value>, place: &str, origin: &str) -> Result<Vec<(String, Value)>, ConfigError> {
+    if map.is_empty() {
+        return Err(ConfigError::new(origin, place, "expected at least one key"));
+    }
+    map.iter().map(|(name, value)| Ok((full(name).map_err(|p| ConfigError::new(origin, &join(place, name), p))?, value.clone()))).collect()
+}
+
+/// Whether all values of `condition` are among what is set. Kinds may be written alone on either side.
+pub fn agrees(condition: &[(String, Value)], sets: &[&(String, Value)]) -> bool {
+    let same = |a: &Value, b: &Value| a == b || brief(a) == brief(b);
+    condition.iter().all(|(path, value)| sets.iter().any(|(p, v)| p == path && same(v, value)))
+}
+
+/// Whether a cell has all the values that a published row names, by full path.
+pub fn belongs(cell: &Cell, wanted: &[(String, Value)]) -> bool {
+    let sets: Vec<(String, Value)> = cell.axes.iter().map(|(name, v)| (full(name).unwrap_or_else(|_| name.clone()), v.clone())).collect();
+    agrees(wanted, &sets.iter().collect::<Vec<_>>())
+}
+
+/// Whether a cell has all the values of a condition; the file has been checked.
+pub fn agrees_with(cell: &Cell, wanted: &Map<String, Value>) -> bool {
+    condition(wanted, "", "").is_ok_and(|wanted| belongs(cell, &wanted))
+}
