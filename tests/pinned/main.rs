@@ -205,7 +205,24 @@ fn scores_and_studies() {
     let dir = tempfile::tempdir().unwrap();
     portable(&SAMPLING, dir.path());
     second::scores(&report(&SAMPLING, dir.path()));
+    out_of_range(dir.path());
     others(&SAMPLING, dir.path(), &|_| 1e-3);
+}
+
+/// A score is as bad as can be where the samples left the range of images, and where it is blank for another reason it is not.
+fn out_of_range(dir: &Path) {
+    let mut left = 0;
+    for run in folders(&dir.join("results/runs")) {
+        let Ok(text) = fs::read_to_string(run.join("record.json")) else { continue };
+        let record: Value = serde_json::from_str(&text).unwrap();
+        let blanks = record["blanks"].as_object().unwrap();
+        let outside = |(_, reason): &(&String, &Value)| reason.as_str().unwrap().starts_with("samples out of range");
+        let expected: Vec<&String> = blanks.iter().filter(outside).map(|(metric, _)| metric).collect();
+        let found: Vec<String> = serde_json::from_value(record.get("out_of_range").cloned().unwrap_or(json!([]))).unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{}", run.display());
+        left += usize::from(found.len() == 7 && blanks.len() == 7);
+    }
+    assert_eq!(left, 1);
 }
 
 /// The second seed's on a device: the CUDA kernels' source, compiled for the processor.

@@ -89,6 +89,11 @@ impl Optimiser {
         Ok(())
     }
 
+    /// Whether a gradient of this norm is clipped; of several shards, whether one of them is for certain.
+    pub fn clips(&self, norm: f64) -> bool {
+        self.clip_norm.is_some_and(|limit| norm > limit)
+    }
+
     /// The learning rate of step `step`, counted from 0.
     pub fn rate(&self, step: u64) -> f64 {
         let share = if self.warmup_steps == 0 { 1.0 } else { (step as f64 / self.warmup_steps as f64).min(1.0) };

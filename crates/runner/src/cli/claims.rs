@@ -34,7 +34,7 @@ impl Claims {
         if !self.require || unsupported == 0 {
             return Ok(Exit::Ok);
         }
-        eprintln!("{unsupported} of {} claims are not supported by seeds", judged.len());
+        eprintln!("claims that the seeds do not support: {unsupported} of {}", judged.len());
         Ok(Exit::SomeJobsFailed)
     }
 }

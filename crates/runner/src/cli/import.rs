@@ -5,7 +5,7 @@ use crate::base::data::sha256;
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::text::{print, unmarked, wrapped};
-use crate::experiment::{Config, RawConfig, base_file, yaml};
+use crate::experiment::{Base, Config, RawConfig, base_file, yaml};
 use crate::interop::diffusers as theirs;
 use crate::store::{CheckpointMeta, FORMAT};
 use anyhow::{Context, Result, anyhow, bail};
@@ -64,12 +64,9 @@ impl Import {
         let dir = network_folder(&dir).needed()?;
         let origin = dir.join("config.json");
         let theirs::Found { network, image, out_channels, idle } = theirs::network(&read(&origin)?, &origin.display().to_string())?;
-        let (tree, base) = match base {
-            Some(name) => {
-                let file = base_file(&name, Path::new("experiments/grids"))?;
-                (yaml::read(&file)?, file.display().to_string())
-            }
-            None => (yaml::parse(PAPER, "the paper's settings")?, "the paper's settings".to_string()),
+        let Base { tree, origin: base, .. } = match base {
+            Some(name) => Base::read(&base_file(&name, Path::new("experiments/grids"))?)?,
+            None => Base::of(yaml::parse(PAPER, "the paper's settings")?, "the paper's settings".into())?,
         };
         let mut typed = RawConfig::typed(&tree, &base)?;
         typed.network = network;
@@ -107,6 +104,7 @@ impl Import {
             step: 0,
             curve: Vec::new(),
             open: (0.0, 0.0, 0),
+            clipped: None,
             wall_s: 0.0,
             waited_s: 0.0,
         };

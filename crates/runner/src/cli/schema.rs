@@ -2,7 +2,7 @@
 
 use crate::base::exit::Exit;
 use crate::base::text::print;
-use crate::experiment::{GridFile, RawConfig, schema};
+use crate::experiment::{Base, GridFile, schema};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
@@ -24,10 +24,10 @@ enum Files {
 impl SchemaArgs {
     pub fn run(self) -> Result<Exit> {
         let of = match self.of {
-            Files::Grid => schema::of::<GridFile>(),
-            Files::Base => schema::of::<RawConfig>(),
+            Files::Grid => schema::of::<GridFile>().clone(),
+            Files::Base => Base::schema(),
         };
-        print(&format!("{}\n", serde_json::to_string_pretty(&schema::as_typed(of))?));
+        print(&format!("{}\n", serde_json::to_string_pretty(&schema::as_typed(&of))?));
         Ok(Exit::Ok)
     }
 }

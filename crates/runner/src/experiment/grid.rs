@@ -69,6 +69,9 @@ pub struct Published {
     pub title: String,
     /// Where it was published, and what was measured on what.
     pub source: String,
+    /// The images, by the name of a data set here.
+    #[serde(default)]
+    pub data: Option<String>,
     /// Its columns.
     pub metrics: Vec<Metric>,
     /// Its rows.
@@ -119,8 +122,25 @@ pub struct CodingRow {
 pub struct Paper {
     /// Where they were published, and what they were measured on.
     pub source: String,
+    /// What its trainings and scores were made with.
+    #[serde(default)]
+    pub budget: Option<Budget>,
     /// One entry for each published row.
     pub rows: Vec<PaperRow>,
+}
+
+/// How much a published number took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Images in a step.
+    pub batch: usize,
+    /// T.
+    pub timesteps: usize,
+    /// Samples that were scored.
+    pub samples: usize,
 }
 
 /// One published row.

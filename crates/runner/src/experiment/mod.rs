@@ -1,5 +1,6 @@
 //! What is asked: a grid file over a base becomes checked configurations, and these jobs.
 
+mod base;
 mod cell;
 mod claim;
 mod config;
@@ -15,14 +16,15 @@ mod suggest;
 mod warnings;
 pub mod yaml;
 
+pub use base::{Base, Tuned, base_file};
 pub use cell::{Cell, agrees_with, brief};
 pub use claim::{Claim, Resolved};
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
 pub use expand::{MAX_JOBS, published, studies};
-pub use grid::{Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
+pub use grid::{Budget, Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
 pub(crate) use job::tiny;
 pub use job::{FORMAT, Job, asked, jobs};
-pub use load::{Experiment, base_file};
+pub use load::Experiment;
 pub use study::{MIXTURES, Study};
 pub use warnings::warnings;

@@ -12,7 +12,8 @@ pub const MOST_SEEDS: usize = 10_000;
 /// What is known of a number that two cells' scores make: a difference, or the room that one leaves to a margin.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {
-    /// Its value for each seed that both cells have; infinite where one of them diverged, absent where both did.
+    /// Its value for each seed that both cells have: infinite where one of them diverged. Where both did, there is none, or no difference
+    /// where others are infinite.
     Seeds(Vec<f64>),
     /// Of one training of each cell: its value, and the standard error of measuring it.
     Trainings {
@@ -26,14 +27,17 @@ pub enum Evidence {
 impl Evidence {
     /// One-sided p-value of "it is above zero": the chance of evidence as strong as this, or stronger, if it were zero.
     ///
-    /// Of seeds by Student's t. Where a cell diverged in some of them by the sign test, since there is no mean; where in all of them, it is
-    /// the worse one without a test. Fewer than two seeds say nothing.
+    /// Of seeds by Student's t. By the sign test where a cell diverged in some of them, since there is no mean, and where all values are one,
+    /// which happens to scores that are counted. A cell that diverged in all of them, and the other in none, is the worse one without a
+    /// test. Fewer than two seeds say nothing.
     pub fn p_above(&self) -> f64 {
         match self {
             Evidence::Trainings { value, std_err } => ratio(*value, *std_err).map_or(1.0, |z| Normal::standard().sf(z)),
             Evidence::Seeds(values) if values.len() < 2 => 1.0,
             Evidence::Seeds(values) if values.iter().all(|v| v.is_infinite() && *v == values[0]) => f64::from(values[0] < 0.0),
-            Evidence::Seeds(values) if values.iter().any(|v| v.is_infinite()) => sign_test(values),
+            Evidence::Seeds(values) if values.iter().any(|v| v.is_infinite()) || values.iter().all(|v| *v == values[0]) => {
+                sign_test(values)
+            }
             Evidence::Seeds(values) => {
                 let Spread { n, mean, std_dev } = Spread::of(values);
                 ratio(mean, std_dev / (n as f64).sqrt()).map_or(1.0, |t| student(n - 1).sf(t))
@@ -72,15 +76,18 @@ impl Evidence {
         }
     }
 
-    /// Number of seeds from which the one-sided p-value of the sign that it has is at most `level`, if mean and spread stay what they are;
-    /// none where that is more than [`MOST_SEEDS`], or where there is no spread to tell it from.
+    /// Number of seeds, those that are there included, with which the smaller one-sided p-value is at most `level` if mean and spread are
+    /// then what they are now; none where that is more than [`MOST_SEEDS`], or cannot be told.
     pub fn seeds_for(&self, level: f64) -> Option<usize> {
         let Evidence::Seeds(values) = self else { return None };
         if values.len() < 2 || values.iter().any(|v| v.is_infinite()) {
             return None;
         }
         let Spread { mean, std_dev, .. } = Spread::of(values);
-        let enough = |n: usize| ratio(mean.abs(), std_dev / (n as f64).sqrt()).is_some_and(|t| student(n - 1).sf(t) <= level);
+        let enough = |n: usize| match std_dev > 0.0 {
+            true => student(n - 1).sf(mean.abs() / (std_dev / (n as f64).sqrt())) <= level,
+            false => mean != 0.0 && sign_test(&vec![mean.abs(); n]) <= level,
+        };
         if !enough(MOST_SEEDS) {
             return None;
         }
@@ -154,9 +161,11 @@ mod tests {
         assert!((one.half_width().unwrap() - 0.25 * 1.959964).abs() < 1e-6 && (one.p_above() - 0.02275013).abs() < 1e-7);
     }
 
+    /// Equal values are so many signs: 1/4 for two, and 1/128 for seven is the first below 0.01.
     #[test]
-    fn no_spread_is_certain_and_no_difference_says_nothing() {
-        assert_eq!((seeds(&[0.5, 0.5]).p_above(), seeds(&[0.5, 0.5]).p_below(), seeds(&[0.5, 0.5]).seeds_for(0.01)), (0.0, 1.0, Some(2)));
+    fn no_spread_is_a_matter_of_signs_and_no_difference_says_nothing() {
+        let equal = seeds(&[0.5, 0.5]);
+        assert!((equal.p_above() - 0.25).abs() < 1e-12 && equal.p_below() == 1.0 && equal.seeds_for(0.01) == Some(7));
         assert_eq!((seeds(&[0.0, 0.0]).p_above(), seeds(&[0.0, 0.0]).p_below(), seeds(&[0.0, 0.0]).seeds_for(0.5)), (1.0, 1.0, None));
     }
 
@@ -170,6 +179,8 @@ mod tests {
         assert!((seeds(&[INF, 1.0, 2.0, -3.0, INF, 0.0]).p_below() - 31.0 / 32.0).abs() < 1e-12);
         assert_eq!((seeds(&[INF, 1.0]).half_width(), seeds(&[INF, 1.0]).seeds_for(0.05), seeds(&[INF]).p_above()), (None, None, 1.0));
         assert_eq!((seeds(&[INF, 1.0]).mean(), seeds(&[INF, -INF]).mean()), (Some(INF), None));
+        // In both at one seed: a tie beside two signs.
+        assert!((seeds(&[INF, INF, 0.0]).p_above() - 0.25).abs() < 1e-12);
         let one = Evidence::Trainings { value: INF, std_err: 0.1 };
         assert_eq!((one.p_above(), one.p_below(), one.half_width()), (0.0, 1.0, None));
     }

@@ -129,6 +129,14 @@ impl FeatureSource {
         }
     }
 
+    /// Numbers that the network sees in an image of `shape`; none where the project has no network for it.
+    pub fn dimensions(&self, shape: ImageShape) -> Option<usize> {
+        match self {
+            FeatureSource::Own {} => EMBEDDED.iter().find(|e| e.shape == shape).map(|e| e.size.channels[2]),
+            FeatureSource::Inception { .. } => Some(FEATURES),
+        }
+    }
+
     /// Whether the network can see such images.
     pub fn check(&self, origin: &str, shape: ImageShape) -> Result<(), ConfigError> {
         match self {

@@ -32,6 +32,25 @@ pub struct Measured {
     pub protocol: String,
 }
 
+impl Measured {
+    /// Whether it was measured as `other` was: apart from the error, which has no part in the number, and from T, of which a bound is a sum.
+    pub fn is_comparable(&self, other: &Measured) -> bool {
+        self.n == other.n && without_steps(self.method()) == without_steps(other.method())
+    }
+
+    /// The protocol without the explanation of its ±.
+    pub fn method(&self) -> &str {
+        let end = ["; ±", ", ±"].iter().filter_map(|mark| self.protocol.find(mark)).min();
+        &self.protocol[..end.unwrap_or(self.protocol.len())]
+    }
+}
+
+/// A bound's protocol without the number of its steps.
+fn without_steps(method: &str) -> String {
+    let parts = method.split(", ").filter(|part| !(part.starts_with("all ") && part.ends_with(" steps")));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// What stands in a table about a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Spec {
@@ -141,6 +160,27 @@ impl Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn like_is_compared_with_like() {
+        let of = |protocol: &str| Measured { value: 1.0, std_err: None, n: 5, protocol: protocol.into() };
+        assert_eq!(of("f features; 500 samples; ± standard deviation over 10 splits").method(), "f features; 500 samples");
+        assert_eq!(of("f features; 100 subsets of 500, ± standard deviation over them").method(), "f features; 100 subsets of 500");
+        assert_eq!(of("first 20 images, x0 clipped").method(), "first 20 images, x0 clipped");
+        let bound = "first 5 images, all 40 steps, x0 clipped";
+        assert!(of(bound).is_comparable(&of("first 5 images, all 1000 steps, x0 clipped")) && of("a; ± b").is_comparable(&of("a, ± c")));
+        assert!(!of(bound).is_comparable(&of("first 6 images, all 40 steps, x0 clipped")) && !of("a").is_comparable(&of("b")));
+        assert!(!of("a").is_comparable(&Measured { n: 6, ..of("a") }));
+    }
+
+    #[test]
+    fn errors_and_signs_are_known_of_each() {
+        let which = |of: fn(Metric) -> bool| Metric::ALL.into_iter().filter(|m| of(*m)).collect::<Vec<_>>();
+        assert_eq!(which(Metric::may_be_negative), [Metric::FidInfinity, Metric::Kid]);
+        let standard = [Metric::Fid, Metric::FidHeldOut, Metric::BitsPerDim, Metric::BitsPerDimTrain];
+        assert_eq!(which(Metric::has_standard_error), standard);
+        assert_eq!((Metric::Fid.title(), Metric::InceptionScore.title()), ("FID", "IS"));
+    }
 
     /// Whole rows; the name is the configuration's, and the arrow says which way is better.
     #[test]

@@ -1,6 +1,6 @@
 //! Claims and their verdicts as people read them: on the page, on a terminal, and as a table.
 
-use super::judged::{Basis, Judged};
+use super::judged::{Basis, Diverged, Judged};
 use super::markdown;
 use crate::base::text::wrapped;
 use crate::metrics::evidence::MOST_SEEDS;
@@ -38,7 +38,7 @@ fn summary(judged: &[Judged]) -> String {
         Basis::Seeds => format!("{verdicts}, by differences paired over seeds, at 5%{corrected}. ± is each difference's own 95% interval."),
         Basis::Trainings => format!(
             "{verdicts}, at 5%{corrected}. There is one seed, so they are of these trainings, and ± is the 95% interval of measuring them: \
-             training anew may decide otherwise, and several seeds tell."
+             training anew may decide otherwise, which only several seeds can tell."
         ),
     }
 }
@@ -56,16 +56,13 @@ fn heading(claim: &Judged) -> String {
 /// The claim, and the numbers that it hangs on.
 fn statement(claim: &Judged) -> String {
     let source = claim.source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
-    let sentence = format!("{}{source}.", claim.sentence.trim().trim_end_matches('.'));
-    match &claim.reason {
-        Some(reason) => format!("{sentence} {}.", capitalised(reason)),
-        None => format!("{sentence} {}.", numbers(claim)),
-    }
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut rest = sentence.chars();
-    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
+    let sentence = claim.sentence.trim().trim_end_matches('.');
+    let end = if source.is_empty() && sentence.ends_with(['?', '!']) { "" } else { "." };
+    let found = match &claim.reason {
+        Some(reason) => format!("Open, since {reason}"),
+        None => numbers(claim),
+    };
+    format!("{sentence}{source}{end} {found}.")
 }
 
 /// `FID 0.75 (eps, simple) beside 2.38 (eps, vlb): -1.632 ± 0.121, p = 0.004, 3 seeds`.
@@ -80,17 +77,19 @@ fn numbers(claim: &Judged) -> String {
         let half = claim.half_width.map_or_else(String::new, |half| format!(" ± {half:.more$}"));
         text += &format!(": {difference:+.more$}{half}");
     }
+    text += &claim.margin.as_ref().map_or_else(String::new, |margin| format!(", margin {margin}"));
     text += &claim.p_holm.map_or_else(String::new, |p| format!(", {}", p_value(p)));
     if claim.basis == Basis::Seeds {
-        text += &format!(", {} seeds", claim.seeds);
-    }
-    for (cell, seeds) in claim.diverged.iter().filter(|_| claim.basis == Basis::Seeds) {
-        text += &format!("; {cell} diverged in {seeds}");
+        let of = if claim.seeds < claim.asked { format!(" of {}", claim.asked) } else { String::new() };
+        text += &format!(", {}{of} seeds", claim.seeds);
+        for Diverged { cell, seeds } in &claim.diverged {
+            text += &format!("; {cell} diverged in {seeds}");
+        }
     }
     match claim.seeds_needed {
-        Some(seeds) => text += &format!("; at this spread {seeds} seeds would decide"),
+        Some(seeds) => text += &format!("; if mean and spread stay, {seeds} seeds in all would decide"),
         None if claim.verdict == Verdict::Undecided && claim.basis == Basis::Seeds && claim.diverged.is_empty() => {
-            text += &format!("; at this spread {MOST_SEEDS} seeds would not decide")
+            text += &format!("; if mean and spread stay, {MOST_SEEDS} seeds would not decide")
         }
         None => {}
     }
@@ -116,8 +115,10 @@ pub fn frame(judged: &[Judged]) -> Result<DataFrame> {
         Column::new("verdict".into(), text(|c| Some(c.verdict.name().into()))),
         Column::new("basis".into(), text(|c| Some(c.basis.name().into()))),
         Column::new("cell".into(), text(|c| Some(c.cell.clone()))),
+        Column::new("margin".into(), text(|c| c.margin.clone())),
         Column::new("against".into(), text(|c| c.against.clone())),
         Column::new("seeds".into(), judged.iter().map(|c| c.seeds as u32).collect::<Vec<_>>()),
+        Column::new("asked".into(), judged.iter().map(|c| c.asked as u32).collect::<Vec<_>>()),
         Column::new("score".into(), number(|c| c.score)),
         Column::new("against_score".into(), number(|c| c.against_score)),
         Column::new("difference".into(), number(|c| c.difference)),
@@ -127,4 +128,88 @@ pub fn frame(judged: &[Judged]) -> Result<DataFrame> {
         Column::new("seeds_needed".into(), judged.iter().map(|c| c.seeds_needed.map(|n| n as u32)).collect::<Vec<_>>()),
         Column::new("reason".into(), text(|c| c.reason.clone())),
     ])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metric;
+
+    /// Supported by three seeds.
+    fn supported() -> Judged {
+        Judged {
+            sentence: "A is better.".into(),
+            source: Some("B 2020".into()),
+            metric: Metric::Fid,
+            cell: "a".into(),
+            margin: None,
+            verdict: Verdict::Supported,
+            basis: Basis::Seeds,
+            against: Some("b".into()),
+            seeds: 3,
+            asked: 3,
+            score: Some(0.754),
+            against_score: Some(2.386),
+            difference: Some(-1.632),
+            half_width: Some(0.1214),
+            p: Some(0.001),
+            p_holm: Some(0.0042),
+            seeds_needed: None,
+            diverged: Vec::new(),
+            reason: None,
+        }
+    }
+
+    fn line(claim: &Judged) -> String {
+        format!("{}: {}", heading(claim), statement(claim))
+    }
+
+    #[test]
+    fn a_verdict_is_a_sentence_with_its_numbers() {
+        let seeds = supported();
+        assert_eq!(line(&seeds), "Supported: A is better (B 2020). FID 0.75 (a) beside 2.39 (b): -1.632 ± 0.121, p = 0.004, 3 seeds.");
+        let level =
+            Judged { margin: Some("10%".into()), source: None, verdict: Verdict::Contradicted, p_holm: Some(0.0001), ..supported() };
+        assert_eq!(
+            line(&level),
+            "Contradicted: A is better. FID 0.75 (a) beside 2.39 (b): -1.632 ± 0.121, margin 10%, p < 0.001, 3 seeds."
+        );
+        let open = Judged { verdict: Verdict::Undecided, p_holm: Some(0.25), seeds: 2, seeds_needed: Some(9), ..supported() };
+        let end = "p = 0.25, 2 of 3 seeds; if mean and spread stay, 9 seeds in all would decide.";
+        assert!(line(&open).starts_with("Undecided: ") && line(&open).ends_with(end), "{}", line(&open));
+        let never = Judged { seeds_needed: None, ..open.clone() };
+        assert!(line(&never).ends_with("; if mean and spread stay, 10000 seeds would not decide."), "{}", line(&never));
+        let diverged = vec![Diverged { cell: "b".into(), seeds: 3 }];
+        let worst = Judged { against_score: None, difference: None, half_width: None, p_holm: Some(0.0), diverged, ..supported() };
+        assert!(line(&worst).ends_with("FID 0.75 (a) beside diverged (b), p < 0.001, 3 seeds; b diverged in 3."), "{}", line(&worst));
+        let why = Judged {
+            verdict: Verdict::Undecided,
+            sentence: "Is it?".into(),
+            source: None,
+            reason: Some("no one ran it".into()),
+            ..supported()
+        };
+        assert_eq!(line(&why), "Undecided: Is it? Open, since no one ran it.");
+    }
+
+    #[test]
+    fn one_seed_is_of_its_trainings() {
+        let one = Judged { basis: Basis::Trainings, seeds: 1, asked: 1, ..supported() };
+        assert_eq!(
+            line(&one),
+            "Supported of these trainings: A is better (B 2020). FID 0.75 (a) beside 2.39 (b): -1.632 ± 0.121, p = 0.004."
+        );
+        assert!(heading(&Judged { verdict: Verdict::Undecided, ..one.clone() }) == "Undecided" && !one.is_supported());
+        assert!(summary(&[one]).contains("There is one seed, so they are of these trainings"));
+    }
+
+    #[test]
+    fn verdicts_are_counted() {
+        let [open, against] = [Verdict::Undecided, Verdict::Contradicted].map(|verdict| Judged { verdict, ..supported() });
+        let of = summary(&[supported(), open.clone(), against, open, supported(), supported()]);
+        assert!(of.starts_with("6 claims: 3 supported, 1 contradicted, 2 undecided, by differences paired over seeds"), "{of}");
+        assert!(of.contains("(Holm)") && !summary(&[supported()]).contains("(Holm)"));
+        assert!(section(&[]).is_empty() && terminal(&[]).is_empty());
+        assert!(section(&[supported()]).contains("\n\n- **Supported**: A is better"));
+    }
 }

@@ -3,9 +3,8 @@
 use super::entry::Entry;
 use crate::experiment::{Claim, Experiment, Resolved};
 use crate::metrics::evidence::Evidence;
-use crate::metrics::verdict::{Contrast, Decision, Measurements, Verdict, decide};
+use crate::metrics::verdict::{Contrast, Decision, Margin, Measurements, Relation, Verdict, decide};
 use crate::metrics::{Measured, Metric};
-use crate::store::Outcome;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -20,6 +19,8 @@ pub struct Judged {
     pub metric: Metric,
     /// Its cell.
     pub cell: String,
+    /// Of a cell that is claimed to be level with others: by how much it may differ from them.
+    pub margin: Option<String>,
     /// The verdict.
     pub verdict: Verdict,
     /// What the verdict is of.
@@ -28,7 +29,9 @@ pub struct Judged {
     pub against: Option<String>,
     /// Seeds that both of these have.
     pub seeds: usize,
-    /// Mean score of the cell, over these seeds; absent where it diverged.
+    /// Seeds that the grid asks for.
+    pub asked: usize,
+    /// Mean score of the cell, over those of these seeds in which it did not diverge; absent where there is none.
     pub score: Option<f64>,
     /// Mean score of the other.
     pub against_score: Option<f64>,
@@ -40,12 +43,21 @@ pub struct Judged {
     pub p: Option<f64>,
     /// The same after Holm's correction for all claims of the grid.
     pub p_holm: Option<f64>,
-    /// Where it is undecided: seeds that would decide it if means and spreads stay what they are.
+    /// Where it is undecided: seeds, in all, that would decide it if means and spreads stay what they are.
     pub seeds_needed: Option<usize>,
-    /// Seeds in which a compared cell diverged, by cell.
-    pub diverged: BTreeMap<String, usize>,
-    /// Why nothing could be compared.
+    /// Compared cells that diverged.
+    pub diverged: Vec<Diverged>,
+    /// Why a cell could not be compared.
     pub reason: Option<String>,
+}
+
+/// A cell that diverged, or whose samples or bound left every range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diverged {
+    /// The cell.
+    pub cell: String,
+    /// In how many seeds it did.
+    pub seeds: usize,
 }
 
 /// What a verdict is of.
@@ -69,37 +81,50 @@ impl Basis {
 }
 
 impl Judged {
-    /// Whether seeds support it. What holds of the trainings of one seed need not hold of others.
+    /// Whether seeds support it, all that the grid asks for. What holds of the trainings of one seed need not hold of others.
     pub fn is_supported(&self) -> bool {
-        (self.verdict, self.basis) == (Verdict::Supported, Basis::Seeds)
+        (self.verdict, self.basis, self.seeds) == (Verdict::Supported, Basis::Seeds, self.asked)
     }
 }
 
-/// A cell's score at one seed.
+/// A cell's score at one seed; where it diverged, the worst that there is.
 #[derive(Clone, Copy)]
-struct Score {
+struct Score<'a> {
     value: f64,
-    std_err: Option<f64>,
+    measured: Option<&'a Measured>,
 }
+
+type Pair<'a> = (Score<'a>, Score<'a>);
+
+/// What was measured of a claim, and why some of it could not be.
+type Found = (Measurements, Option<String>);
 
 /// All claims of a grid.
 pub fn judged(experiment: &Experiment, entries: &[Entry]) -> Vec<Judged> {
-    let scores = Scores { experiment, entries };
+    let scores = Scores { experiment, entries: entries.iter().filter(|entry| entry.job.study.is_none()).collect() };
     let resolved = |claim: &Claim| claim.resolved(&experiment.cells).expect("claims were checked when the grid was read");
     let claims: Vec<(&Claim, Resolved)> = experiment.file.claims.iter().map(|claim| (claim, resolved(claim))).collect();
-    let measured: Vec<Result<Measurements, String>> =
-        claims.iter().map(|(claim, about)| scores.measurements(claim.metric, about)).collect();
-    let decisions = decide(&measured.iter().map(|measured| measured.as_ref().ok().cloned()).collect::<Vec<_>>());
-    let each = claims.into_iter().zip(measured).zip(decisions);
-    each.map(|(((claim, about), measured), decision)| scores.judged(claim, &about, measured.err(), decision)).collect()
+    let found: Vec<Result<Found, String>> = claims.iter().map(|(claim, about)| scores.measurements(claim.metric, about)).collect();
+    // What cannot be decided whatever comes out is none of the claims that chance could decide.
+    let family: Vec<usize> = (0..claims.len()).filter(|i| scores.decidable(claims[*i].0.metric)).collect();
+    let measured: Vec<Option<Measurements>> =
+        family.iter().map(|i| found[*i].as_ref().ok().map(|(measured, _)| measured.clone())).collect();
+    let decided: BTreeMap<usize, Decision> =
+        family.into_iter().zip(decide(&measured)).filter_map(|(i, decision)| Some((i, decision?))).collect();
+    let each = claims.into_iter().zip(found).enumerate();
+    each.map(|(i, ((claim, about), found))| {
+        let reason = found.map_or_else(Some, |(_, reason)| reason);
+        scores.judged(claim, &about, reason, decided.get(&i).copied())
+    })
+    .collect()
 }
 
 struct Scores<'a> {
     experiment: &'a Experiment,
-    entries: &'a [Entry<'a>],
+    entries: Vec<&'a Entry<'a>>,
 }
 
-impl Scores<'_> {
+impl<'a> Scores<'a> {
     fn label(&self, cell: usize) -> String {
         self.experiment.cells[cell].label()
     }
@@ -108,92 +133,123 @@ impl Scores<'_> {
         if self.experiment.file.seeds.len() == 1 { Basis::Trainings } else { Basis::Seeds }
     }
 
-    /// A cell's scores by seed; where it diverged, the worst that there is.
-    fn of(&self, cell: usize, metric: Metric) -> BTreeMap<u64, Score> {
+    /// Whether there can be a verdict by this score at all.
+    fn decidable(&self, metric: Metric) -> bool {
+        self.basis() == Basis::Seeds || metric.has_standard_error()
+    }
+
+    /// A cell's scores by seed.
+    fn of(&self, cell: usize, metric: Metric) -> BTreeMap<u64, Score<'a>> {
         let worst = if metric.rises() { f64::NEG_INFINITY } else { f64::INFINITY };
-        let score = |e: &Entry| match e.record.metrics.get(&metric) {
-            Some(Measured { value, std_err, .. }) => Some(Score { value: *value, std_err: *std_err }),
-            None => matches!(e.record.outcome, Outcome::Diverged { .. }).then_some(Score { value: worst, std_err: Some(0.0) }),
+        let score = |e: &'a Entry| match e.record.metrics.get(&metric) {
+            Some(measured) => Some(Score { value: measured.value, measured: Some(measured) }),
+            None => e.diverged(metric).then_some(Score { value: worst, measured: None }),
         };
         self.entries.iter().filter(|e| e.cell_index == cell).filter_map(|e| Some((e.record.seed, score(e)?))).collect()
     }
 
     /// Two cells' scores at the seeds that both have.
-    fn pairs(&self, cell: usize, other: usize, metric: Metric) -> Vec<(Score, Score)> {
+    fn pairs(&self, cell: usize, other: usize, metric: Metric) -> Vec<Pair<'a>> {
         let others = self.of(other, metric);
         self.of(cell, metric).into_iter().filter_map(|(seed, a)| Some((a, *others.get(&seed)?))).collect()
     }
 
-    /// What the claim's cells measured; otherwise why there is nothing to compare.
-    fn measurements(&self, metric: Metric, about: &Resolved) -> Result<Measurements, String> {
-        let of_other = |other: &usize| {
-            let pairs = self.comparable(metric, about.cell, *other)?;
-            about.relation.contrasts().into_iter().map(|contrast| self.evidence(metric, &pairs, contrast)).collect()
-        };
-        Ok(Measurements { others: about.others.iter().map(of_other).collect::<Result<_, String>>()? })
+    /// What the claim's cells measured, nothing where a cell cannot be compared; why not, if there is any such cell, alone if there is no
+    /// other.
+    fn measurements(&self, metric: Metric, about: &Resolved) -> Result<Found, String> {
+        if !self.decidable(metric) {
+            return Err(format!("one seed does not tell, and {} is measured without a standard error", metric.title()));
+        }
+        let contrasts = about.relation.contrasts();
+        let (mut others, mut reasons) = (Vec::new(), Vec::new());
+        for other in &about.others {
+            match self.comparable(metric, about.cell, *other) {
+                Ok(pairs) => others.push(contrasts.iter().map(|contrast| self.evidence(&pairs, *contrast)).collect()),
+                Err(reason) => {
+                    others.push(vec![Evidence::Seeds(Vec::new()); contrasts.len()]);
+                    reasons.push(reason);
+                }
+            }
+        }
+        let none = reasons.len() == others.len();
+        match reasons.into_iter().next() {
+            Some(reason) if none => Err(reason),
+            reason => Ok((Measurements { others }, reason)),
+        }
     }
 
     /// The pairs of two cells that can be compared, if there are enough.
-    fn comparable(&self, metric: Metric, cell: usize, other: usize) -> Result<Vec<(Score, Score)>, String> {
+    fn comparable(&self, metric: Metric, cell: usize, other: usize) -> Result<Vec<Pair<'a>>, String> {
         for place in [cell, other] {
             if self.of(place, metric).is_empty() {
                 let entries = || self.entries.iter().filter(|e| e.cell_index == place);
                 let blank = entries().find_map(|e| e.record.blanks.get(&metric)).cloned();
                 let why = blank.unwrap_or_else(|| if entries().next().is_some() { "not measured".into() } else { "not run yet".into() });
-                return Err(format!("no {} of {}: {why}", metric.title(), self.label(place)));
+                return Err(format!("there is no {} of {} ({why})", metric.title(), self.label(place)));
             }
         }
-        let features = |place: usize| &self.experiment.cells[place].config.evaluation.features;
-        if Metric::of_samples().any(|of| of == metric) && features(cell) != features(other) {
-            return Err(format!("{} and {} are scored in unlike features", self.label(cell), self.label(other)));
-        }
         let (pairs, asked) = (self.pairs(cell, other, metric), self.experiment.file.seeds.len());
+        let unlike = |(a, b): &Pair| a.measured.zip(b.measured).is_some_and(|(a, b)| !a.is_comparable(b));
+        let both = || format!("{} and {}", self.label(cell), self.label(other));
+        if pairs.iter().any(unlike) {
+            return Err(format!("{} of {} was measured by unlike protocols", metric.title(), both()));
+        }
+        let without_error = |score: &Score| score.measured.is_some_and(|measured| measured.std_err.is_none());
+        if self.basis() == Basis::Trainings && pairs.iter().any(|(a, b)| without_error(a) || without_error(b)) {
+            return Err(format!("one seed does not tell, and {} of {} was measured without a standard error", metric.title(), both()));
+        }
         if pairs.len() < asked.min(2) {
-            return Err(format!("{} of {asked} seeds have the scores of both {} and {}", pairs.len(), self.label(cell), self.label(other)));
+            return Err(format!("{} of {asked} seeds have a {} of both {}", pairs.len(), metric.title(), both()));
         }
         Ok(pairs)
     }
 
-    fn evidence(&self, metric: Metric, pairs: &[(Score, Score)], contrast: Contrast) -> Result<Evidence, String> {
-        let value = |(a, b): &(Score, Score)| contrast.of(a.value, b.value);
-        if self.basis() == Basis::Seeds {
-            // Where both diverged there is no difference to speak of.
-            return Ok(Evidence::Seeds(pairs.iter().map(value).filter(|v| !v.is_nan()).collect()));
-        }
-        let (a, b) = &pairs[0];
-        let diverged = a.value.is_infinite() || b.value.is_infinite();
-        match (a.std_err, b.std_err) {
-            _ if diverged && value(&pairs[0]).is_nan() => Err("both diverged".into()),
-            _ if diverged => Ok(Evidence::Trainings { value: value(&pairs[0]), std_err: 0.0 }),
+    fn evidence(&self, pairs: &[Pair], contrast: Contrast) -> Evidence {
+        let values = pairs.iter().map(|(a, b)| contrast.of(a.value, b.value));
+        if self.basis() == Basis::Trainings && pairs.len() == 1 {
+            let value = values.sum::<f64>();
+            let error = |score: &Score| score.measured.and_then(|measured| measured.std_err).unwrap_or_default();
             // Errors of measurements on the same images and noise are no larger together than if they had nothing in common.
-            (Some(ea), Some(eb)) if metric.has_standard_error() => {
-                Ok(Evidence::Trainings { value: value(&pairs[0]), std_err: (contrast.a * ea).hypot(contrast.b * eb) })
-            }
-            _ => Err(format!("one seed, and the standard error of {} is not known: several seeds would tell", metric.title())),
+            let std_err = (contrast.a * error(&pairs[0].0)).hypot(contrast.b * error(&pairs[0].1));
+            return Evidence::Trainings { value: if value.is_nan() { 0.0 } else { value }, std_err };
         }
+        // Where both diverged neither is worse: a tie beside signs, and nothing beside numbers.
+        let values: Vec<f64> = values.collect();
+        let signs = values.iter().any(|v| v.is_infinite());
+        Evidence::Seeds(values.into_iter().filter(|v| signs || !v.is_nan()).map(|v| if v.is_nan() { 0.0 } else { v }).collect())
     }
 
     fn judged(&self, claim: &Claim, about: &Resolved, reason: Option<String>, decision: Option<Decision>) -> Judged {
         let metric = claim.metric;
+        let verdict = decision.map_or(Verdict::Undecided, |decision| decision.verdict);
+        // An open claim is open for its reason, if there is one.
+        let decision = decision.filter(|_| verdict != Verdict::Undecided || reason.is_none());
         let against = decision.map(|decision| about.others[decision.decisive]);
         let pairs = against.map_or_else(Vec::new, |other| self.pairs(about.cell, other, metric));
-        let mean = |of: fn(&(Score, Score)) -> f64| {
-            let mean = pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
-            Some(mean).filter(|mean| mean.is_finite())
+        let mean = |of: fn(&Pair<'a>) -> f64| {
+            let finite: Vec<f64> = pairs.iter().map(of).filter(|value| value.is_finite()).collect();
+            (!finite.is_empty()).then(|| finite.iter().sum::<f64>() / finite.len() as f64)
         };
-        let minus = Contrast { a: 1.0, b: -1.0, constant: 0.0 };
-        let difference = against.and_then(|_| self.evidence(metric, &pairs, minus).ok());
-        let count = |place: usize| self.of(place, metric).values().filter(|score| score.value.is_infinite()).count();
-        let compared = std::iter::once(&about.cell).chain(&about.others);
+        let difference = against.map(|_| self.evidence(&pairs, Contrast { a: 1.0, b: -1.0, constant: 0.0 }));
+        let diverged = |place: &usize| {
+            let seeds = self.of(*place, metric).values().filter(|score| score.value.is_infinite()).count();
+            (seeds > 0).then(|| Diverged { cell: self.label(*place), seeds })
+        };
         Judged {
             sentence: claim.sentence.clone(),
             source: claim.source.clone(),
             metric,
             cell: self.label(about.cell),
-            verdict: decision.map_or(Verdict::Undecided, |decision| decision.verdict),
+            margin: match about.relation {
+                Relation::Better { .. } => None,
+                Relation::Level(Margin::Absolute(margin)) => Some(margin.to_string()),
+                Relation::Level(Margin::Relative(share)) => Some(format!("{}%", 100.0 * share)),
+            },
+            verdict,
             basis: self.basis(),
             against: against.map(|other| self.label(other)),
             seeds: pairs.len(),
+            asked: self.experiment.file.seeds.len(),
             score: mean(|(a, _)| a.value),
             against_score: mean(|(_, b)| b.value),
             difference: difference.as_ref().and_then(Evidence::mean).filter(|mean| mean.is_finite()),
@@ -201,8 +257,8 @@ impl Scores<'_> {
             p: decision.map(|decision| decision.p),
             p_holm: decision.map(|decision| decision.p_holm),
             seeds_needed: decision.and_then(|decision| decision.seeds_needed),
-            diverged: compared.map(|place| (self.label(*place), count(*place))).filter(|(_, n)| *n > 0).collect(),
-            reason,
+            diverged: std::iter::once(&about.cell).chain(&about.others).filter_map(diverged).collect(),
+            reason: reason.filter(|_| verdict == Verdict::Undecided),
         }
     }
 }
@@ -213,20 +269,19 @@ mod tests {
 
     use crate::base::data::few;
     use crate::experiment::{Cell, GridFile, Job, tiny};
-    use crate::store::Record;
+    use crate::store::{Outcome, Record};
     use serde_json::{Value, json};
 
     /// A score with its standard error.
     type Found = (f64, f64);
 
-    /// Cells `a`, `b`, ... that differ in their rate, what each found at each seed, and one claim: None stands for a job that has not run,
-    /// infinity for one that diverged.
-    fn judge(scores: &[&[Option<Found>]], metric: &str, claim: Value, sets: [&str; 2]) -> Judged {
+    /// Cells that differ in their learning rate, what each found at each seed, and one claim: None stands for a job that has not run, infinity
+    /// for one that diverged, minus infinity for one whose samples are out of range; `protocols` are the first cell's and that of the others.
+    fn judge(scores: &[&[Option<Found>]], metric: &str, claim: Value, protocols: [&str; 2]) -> Judged {
         let data = few("d", 20, 3);
         let rate = |i: usize| 0.001 * (i + 1) as f64;
         let cell = |i: usize| {
-            let sets = [format!("learning_rate={}", rate(i)), sets[usize::from(i > 0)].to_string()];
-            let config = tiny(&data, &sets.iter().map(String::as_str).filter(|set| !set.is_empty()).collect::<Vec<_>>()).config;
+            let config = tiny(&data, &[&format!("learning_rate={}", rate(i))]).config;
             Cell { axes: vec![("learning_rate".into(), json!(rate(i)))], config }
         };
         let mut claim = claim;
@@ -234,13 +289,15 @@ mod tests {
         claim["metric"] = json!(metric);
         let file = json!({ "question": "q", "grid": {}, "seeds": (0..scores[0].len()).collect::<Vec<_>>(), "claims": [claim] });
         let file: GridFile = serde_json::from_value(file).unwrap();
-        let experiment = Experiment { name: "x".into(), file, cells: (0..scores.len()).map(cell).collect() };
+        let experiment = Experiment { name: "x".into(), file, cells: (0..scores.len()).map(cell).collect(), tuned: None };
         let of = |i: usize, seed: usize, found: Found| {
             let job = Job::new(experiment.cells[i].config.clone(), seed as u64, None, &data.info.digest, "none");
-            let outcome = if found.0.is_finite() { Outcome::Finished {} } else { Outcome::Diverged { reason: "r".into() } };
+            let outcome = if found.0 != f64::INFINITY { Outcome::Finished {} } else { Outcome::Diverged { reason: "r".into() } };
             let mut record = Record::of(&job, &data.info.digest, outcome);
-            if found.0.is_finite() {
-                let measured = Measured { value: found.0, std_err: Some(found.1), n: 5, protocol: "p".into() };
+            if found.0 == f64::NEG_INFINITY {
+                record.out_of_range.insert(serde_json::from_value(json!(metric)).unwrap());
+            } else if found.0.is_finite() {
+                let measured = Measured { value: found.0, std_err: Some(found.1), n: 5, protocol: protocols[usize::from(i > 0)].into() };
                 record.metrics.insert(serde_json::from_value(json!(metric)).unwrap(), measured);
             }
             (i, job, record)
@@ -285,9 +342,9 @@ mod tests {
         let part = [b[0], None, b[2]];
         assert_eq!(judge(&[&a, &part], "fid", best(), ["", ""]).seeds, 2);
         let one = judge(&[&a, &[b[0], None, None]], "fid", best(), ["", ""]);
-        assert_eq!((one.verdict, one.reason.unwrap()), (Verdict::Undecided, "1 of 3 seeds have the scores of both 0.001 and 0.002".into()));
+        assert_eq!((one.verdict, one.reason.unwrap()), (Verdict::Undecided, "1 of 3 seeds have a FID of both 0.001 and 0.002".into()));
         let none = judge(&[&a, &b, &[None; 3]], "fid", best(), ["", ""]);
-        assert_eq!((none.against, none.reason.unwrap()), (None, "no FID of 0.003: not run yet".into()));
+        assert_eq!((none.against, none.reason.unwrap()), (None, "there is no FID of 0.003 (not run yet)".into()));
     }
 
     #[test]
@@ -296,10 +353,13 @@ mod tests {
         for (metric, verdict) in [("fid", Verdict::Supported), ("precision", Verdict::Supported)] {
             let found = judge(&[&of(&[0.5, 0.6]), &of(&[INF, INF])], metric, best(), ["", ""]);
             assert_eq!((found.verdict, found.score.is_some(), found.against_score, found.difference), (verdict, true, None, None));
-            assert_eq!(found.diverged, BTreeMap::from([("0.002".to_string(), 2)]));
+            assert_eq!(found.diverged, [Diverged { cell: "0.002".into(), seeds: 2 }]);
         }
         let found = judge(&[&of(&[INF, INF]), &of(&[0.5, 0.6])], "fid", best(), ["", ""]);
         assert_eq!((found.verdict, found.diverged.len()), (Verdict::Contradicted, 1));
+        // Samples out of range are as bad as a training that ended early.
+        let found = judge(&[&of(&[0.5, 0.6]), &of(&[-INF, -INF])], "fid", best(), ["", ""]);
+        assert_eq!((found.verdict, found.diverged.len()), (Verdict::Supported, 1));
         let level = json!({ "level": { "learning_rate": 0.001 }, "with": { "learning_rate": 0.002 }, "within": 100.0 });
         assert_eq!(judge(&[&of(&[0.5, 0.6]), &of(&[INF, INF])], "fid", level, ["", ""]).verdict, Verdict::Contradicted);
         // In one of three seeds: by signs, of which three are too few.
@@ -307,10 +367,26 @@ mod tests {
         assert_eq!((found.verdict, found.seeds_needed), (Verdict::Undecided, None));
         assert!((found.p.unwrap() - 0.25).abs() < 1e-12);
         let both = judge(&[&of(&[INF, INF]), &of(&[INF, INF])], "fid", best(), ["", ""]);
-        assert_eq!((both.verdict, both.diverged.len()), (Verdict::Undecided, 2));
+        assert_eq!((both.verdict, both.diverged.len(), both.reason), (Verdict::Undecided, 2, None));
+        // In all seeds, and the other in one: signs with a tie.
+        let found = judge(&[&of(&[INF; 3]), &of(&[INF, 1.0, 1.0])], "fid", best(), ["", ""]);
+        assert_eq!((found.verdict, found.score, found.against_score), (Verdict::Undecided, None, Some(1.0)));
+        // In one seed both, and numbers of the others: of those.
+        let found = judge(&[&of(&[INF, 1.0, 1.1]), &of(&[INF, 5.0, 5.11])], "fid", best(), ["", ""]);
+        assert_eq!((found.verdict, found.score, found.seeds), (Verdict::Supported, Some(1.05), 3));
         // Of one seed as well.
-        assert_eq!(judge(&[&of(&[0.5]), &of(&[INF])], "recall", best(), ["", ""]).verdict, Verdict::Supported);
-        assert_eq!(judge(&[&of(&[INF]), &of(&[INF])], "fid", best(), ["", ""]).reason.unwrap(), "both diverged");
+        assert_eq!(judge(&[&of(&[0.5]), &of(&[INF])], "bits-per-dim", best(), ["", ""]).verdict, Verdict::Supported);
+        assert_eq!(judge(&[&of(&[INF]), &of(&[INF])], "fid", best(), ["", ""]).verdict, Verdict::Undecided);
+    }
+
+    /// One that is missing leaves a claim open, unless another contradicts it.
+    #[test]
+    fn a_missing_cell_is_the_reason_or_none() {
+        let (a, better) = (of(&[2.0, 2.1]), of(&[1.0, 1.11]));
+        let found = judge(&[&a, &better, &[None, None]], "fid", best(), ["", ""]);
+        assert_eq!((found.verdict, found.reason, found.against.as_deref()), (Verdict::Contradicted, None, Some("0.002")));
+        let found = judge(&[&better, &a, &[None, None]], "fid", best(), ["", ""]);
+        assert_eq!((found.verdict, found.p, found.reason.is_some()), (Verdict::Undecided, None, true));
     }
 
     /// 1 and 2 with errors of 0.3 and 0.4 are two standard errors apart.
@@ -326,17 +402,24 @@ mod tests {
         let level = json!({ "level": { "learning_rate": 0.001 }, "with": { "learning_rate": 0.002 }, "within_percent": 50 });
         let found = judge(&[&[Some((1.0, 0.3))], &[Some((2.0, 0.4))]], "fid", level, ["", ""]);
         assert_eq!((found.verdict, found.p), (Verdict::Undecided, Some(0.5)));
+        // 1.5 x 2 - 1.2 over the root of (1.5 x 0.4)^2 + 0.3^2 is 2.683, and 1.2 - 0.5 x 2 over the root of (0.5 x 0.4)^2 + 0.3^2 is 0.5547.
+        let level = json!({ "level": { "learning_rate": 0.001 }, "with": { "learning_rate": 0.002 }, "within_percent": 50 });
+        let found = judge(&[&[Some((1.2, 0.3))], &[Some((2.0, 0.4))]], "fid", level, ["", ""]);
+        assert!((found.p.unwrap() - 0.2895505).abs() < 1e-6 && found.margin.as_deref() == Some("50%"), "{found:?}");
         // A deviation over splits is no standard error.
         let found = judge(&[&of(&[1.0]), &of(&[2.0])], "inception-score", best(), ["", ""]);
-        assert_eq!(found.reason.unwrap(), "one seed, and the standard error of IS is not known: several seeds would tell");
+        assert_eq!(found.reason.unwrap(), "one seed does not tell, and IS is measured without a standard error");
     }
 
     #[test]
-    fn unlike_features_are_not_compared() {
-        let inception = r#"evaluation.features={"kind": "inception", "weights": "w"}"#;
+    fn unlike_protocols_are_not_compared() {
         let (a, b) = (of(&[1.0, 1.1]), of(&[5.0, 5.11]));
-        let found = judge(&[&a, &b], "fid", best(), ["", inception]);
-        assert_eq!((found.verdict, found.reason.unwrap()), (Verdict::Undecided, "0.001 and 0.002 are scored in unlike features".into()));
-        assert_eq!(judge(&[&a, &b], "bits-per-dim", best(), ["", inception]).verdict, Verdict::Supported);
+        let found = judge(&[&a, &b], "fid", best(), ["f features; 500 samples; ± x", "g features; 500 samples; ± x"]);
+        assert_eq!(
+            (found.verdict, found.reason.unwrap()),
+            (Verdict::Undecided, "FID of 0.001 and 0.002 was measured by unlike protocols".into())
+        );
+        let found = judge(&[&a, &b], "bits-per-dim", best(), ["first 5 images, all 40 steps; ± x", "first 5 images, all 100 steps"]);
+        assert_eq!(found.verdict, Verdict::Supported);
     }
 }

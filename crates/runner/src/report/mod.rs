@@ -1,5 +1,6 @@
 //! The report: tables, plots and a page, from the store and from nothing else.
 
+mod care;
 mod claims;
 mod differences;
 mod entry;
@@ -71,13 +72,14 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
         };
         drawn.extend(made);
     }
-    let published = published::tables(experiment, &entries, &frames)?;
+    let published = published::tables(experiment, &entries, &frames, data)?;
     let differences = differences::section(experiment, &frames)?;
     let scored = jobs.iter().filter(|(_, job)| job.study.is_none()).count();
     let page = page::Page {
         experiment,
         entries: &entries,
         claims: claims::section(&judged),
+        care: care::notes(experiment, &entries, data),
         studies: &studies,
         summary: &summary,
         published,
@@ -88,5 +90,6 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     };
     let page = page.text();
     atomic::write(&dir.join("README.md"), page.as_bytes())?;
-    Ok(format!("{}\n{}\n{}\n", tables::terminal(&summary), claims::terminal(&judged), dir.join("README.md").display()))
+    let verdicts = if judged.is_empty() { String::new() } else { format!("\n{}", claims::terminal(&judged)) };
+    Ok(format!("{}{verdicts}\n{}\n", tables::terminal(&summary), dir.join("README.md").display()))
 }

@@ -17,6 +17,8 @@ pub struct Page<'a> {
     pub studies: &'a [Entry<'a>],
     /// What is claimed, and what the seeds say of that.
     pub claims: String,
+    /// What confounds the table.
+    pub care: Vec<String>,
     pub summary: &'a Summary,
     /// Published tables with our numbers.
     pub published: String,
@@ -36,6 +38,11 @@ impl Page<'_> {
             text += &format!("**{} of {} jobs have left a record so far.**\n\n", self.entries.len(), self.scored);
         }
         text += &self.claims;
+        if !self.care.is_empty() {
+            text += "## Read with care\n\n";
+            text.extend(self.care.iter().map(|note| format!("- {}\n", markdown::text(note))));
+            text += "\n## Table\n\n";
+        }
         text += &tables::page(self.summary);
         if let Some(paper) = &file.paper {
             text += &format!(
@@ -48,13 +55,13 @@ impl Page<'_> {
         text += "\n## What the numbers are\n\n";
         text += &self.budget();
         text += &self.scale();
-        text += &match file.seeds.len() {
-            1 => "- One seed: ± is the uncertainty of the measurement, not of training anew.\n".to_string(),
-            n => format!("- {n} seeds: ± is the standard error of their mean.\n"),
-        };
+        if file.seeds.len() > 1 {
+            text += &format!("- {} seeds: ± is the standard error of their mean.\n", file.seeds.len());
+        }
         text += &self.effort();
         text += &self.blanks();
-        text += "\nTables: `metrics`, `bounds`, `terms`, `curves` and, where something is claimed, `claims` beside this page, as CSV and Parquet.\n\n## Pictures\n";
+        let claims = if file.claims.is_empty() { "`terms` and `curves`" } else { "`terms`, `curves` and `claims`" };
+        text += &format!("\nTables: `metrics`, `bounds`, {claims} beside this page, as CSV and Parquet.\n\n## Pictures\n");
         text.extend(self.drawn.iter().map(|(path, caption)| markdown::picture(caption, path)));
         text
     }

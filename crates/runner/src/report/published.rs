@@ -3,17 +3,19 @@
 use super::entry::Entry;
 use super::markdown::{self, head, row};
 use super::tables::Frames;
+use crate::base::data::DatasetInfo;
 use crate::base::text::number;
 use crate::experiment::{Coding, Experiment, Published, agrees_with};
 use crate::metrics::Metric;
+use crate::metrics::features::FeatureSource;
 use anyhow::Result;
 use serde_json::{Map, Value};
 
 /// All of them, as sections of the page.
-pub fn tables(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<String> {
+pub fn tables(experiment: &Experiment, entries: &[Entry], frames: &Frames, data: &DatasetInfo) -> Result<String> {
     let mut text = String::new();
     for table in &experiment.file.tables {
-        text += &published(table, experiment, frames)?;
+        text += &published(table, experiment, frames, data)?;
     }
     if let Some(coding) = &experiment.file.coding {
         text += &rate_distortion(coding, experiment, entries);
@@ -25,9 +27,29 @@ fn index_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize>
     experiment.cells.iter().position(|c| agrees_with(c, cell))
 }
 
-fn published(table: &Published, experiment: &Experiment, frames: &Frames) -> Result<String> {
+/// What keeps the published numbers of a table from being set beside ours; none where nothing does.
+fn scales(table: &Published, own_features: bool, data: &DatasetInfo) -> Option<String> {
+    let scores: Vec<&str> =
+        table.metrics.iter().filter(|metric| Metric::of_samples().any(|of| of == **metric)).map(|metric| metric.title()).collect();
+    let features = (own_features && !scores.is_empty()).then(|| {
+        format!(
+            "the published {} are in Inception's features, those here in the features of this project's own classifier",
+            scores.join(" and ")
+        )
+    });
+    let theirs = table.data.as_ref().filter(|theirs| **theirs != data.name);
+    let images = theirs.map(|theirs| format!("the published numbers are of {theirs}, those here of {}", data.name));
+    let reasons: Vec<String> = features.into_iter().chain(images).collect();
+    (!reasons.is_empty()).then(|| format!("**Two scales**: {}. Compare orders, not values.", markdown::text(&reasons.join("; "))))
+}
+
+fn published(table: &Published, experiment: &Experiment, frames: &Frames, data: &DatasetInfo) -> Result<String> {
     let ours = table.rows.iter().any(|row| row.cell.is_some());
     let mut text = format!("\n## {}\n\n{}.\n\n", markdown::text(&table.title), markdown::text(&table.source));
+    let own_features = experiment.cells.iter().any(|cell| cell.config.evaluation.features == FeatureSource::Own {});
+    if let Some(scales) = scales(table, own_features, data).filter(|_| ours) {
+        text += &format!("{scales}\n\n");
+    }
     let mut headings = vec!["".to_string()];
     headings.extend(table.metrics.iter().map(|m| m.heading().to_string()));
     if ours {
@@ -79,4 +101,31 @@ fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) 
         text += &row(&cells);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::base::data::few;
+    use serde_json::json;
+
+    #[test]
+    fn unlike_scales_are_said_to_be_so() {
+        let info = few("d", 20, 3).info;
+        let table = |metrics: &[&str], data: Option<&str>| -> Published {
+            serde_json::from_value(json!({ "title": "t", "source": "s", "data": data, "metrics": metrics, "rows": [] })).unwrap()
+        };
+        let of = |metrics: &[&str], data: Option<&str>, own: bool| scales(&table(metrics, data), own, &info).unwrap_or_default();
+        let both = of(&["fid", "bits-per-dim", "recall"], Some("cifar10"), true);
+        assert_eq!(
+            both,
+            "**Two scales**: the published FID and recall are in Inception's features, those here in the features of this project's own \
+             classifier; the published numbers are of cifar10, those here of d. Compare orders, not values."
+        );
+        assert_eq!(of(&["bits-per-dim"], Some("d"), true), "");
+        assert_eq!(of(&["fid"], Some("d"), false), "");
+        assert!(of(&["bits-per-dim"], Some("cifar10"), true).starts_with("**Two scales**: the published numbers are of cifar10"));
+        assert!(!of(&["fid"], None, true).contains("numbers are of"));
+    }
 }

@@ -5,14 +5,15 @@ use super::entry::{Entry, coding};
 use super::judged::Judged;
 use super::markdown;
 use crate::base::atomic;
+use crate::base::error::Meaning;
 use crate::base::text::{number, wrapped};
 use crate::experiment::{Experiment, GridFile};
-use crate::metrics::Metric;
+use crate::metrics::{Measured, Metric};
 use crate::store::{BoundBreakdown, TermAt};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ddpm_core::likelihood::{Bound, UnderVariances};
 use polars::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The experiment's numbers as Polars tables, one row for each.
@@ -38,8 +39,16 @@ impl Frames {
     /// Each as CSV and as Parquet, and the claims beside them.
     pub fn write(&self, dir: &Path, judged: &[Judged]) -> Result<()> {
         let claims = claims::frame(judged)?;
-        let frames = [("metrics", &self.metrics), ("bounds", &self.bounds), ("terms", &self.terms), ("curves", &self.curves)];
-        for (name, frame) in frames.into_iter().chain((!judged.is_empty()).then_some(("claims", &claims))) {
+        let mut frames = vec![("metrics", &self.metrics), ("bounds", &self.bounds), ("terms", &self.terms), ("curves", &self.curves)];
+        if judged.is_empty() {
+            // Of claims that are made no more.
+            for name in ["claims.csv", "claims.parquet"].map(|name| dir.join(name)).iter().filter(|path| path.exists()) {
+                std::fs::remove_file(name).with_context(|| name.display().to_string()).stored()?;
+            }
+        } else {
+            frames.push(("claims", &claims));
+        }
+        for (name, frame) in frames {
             let (mut csv, mut parquet, mut frame) = (Vec::new(), Vec::new(), frame.clone());
             CsvWriter::new(&mut csv).finish(&mut frame)?;
             ParquetWriter::new(&mut parquet).finish(&mut frame)?;
@@ -94,7 +103,7 @@ fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
         let values: Vec<String> = rows.iter().map(|(e, _)| e.cell.value(&name)).collect();
         columns.push(Column::new(name.as_str().into(), values));
     }
-    let of = |f: &dyn Fn(&crate::metrics::Measured) -> Option<f64>| -> Vec<Option<f64>> {
+    let of = |f: &dyn Fn(&Measured) -> Option<f64>| -> Vec<Option<f64>> {
         rows.iter().map(|(e, m)| e.record.metrics.get(m).and_then(f)).collect()
     };
     let text = |f: &dyn Fn(&Entry, Metric) -> Option<String>| -> Vec<Option<String>> { rows.iter().map(|(e, m)| f(e, *m)).collect() };
@@ -173,6 +182,7 @@ fn curves(entries: &[Entry]) -> Result<DataFrame> {
         Column::new("step".into(), rows.iter().map(|(_, p)| p.step).collect::<Vec<_>>()),
         Column::new("loss".into(), rows.iter().map(|(_, p)| p.loss).collect::<Vec<_>>()),
         Column::new("gradient_norm".into(), rows.iter().map(|(_, p)| p.gradient_norm).collect::<Vec<_>>()),
+        Column::new("clipped".into(), rows.iter().map(|(_, p)| p.clipped).collect::<Vec<_>>()),
     ])?)
 }
 
@@ -255,12 +265,13 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
 fn protocols(file: &GridFile, entries: &[Entry]) -> Vec<String> {
     let (seeds, mut lines) = (file.seeds.len(), Vec::new());
     for metric in &file.metrics {
-        let mut protocols: Vec<&str> = entries.iter().filter_map(|e| e.record.metrics.get(metric)).map(|m| m.protocol.as_str()).collect();
-        protocols.sort_unstable();
-        protocols.dedup();
-        let unlike = if protocols.len() > 1 { "UNLIKE PROTOCOLS, not comparable: " } else { "" };
-        if !protocols.is_empty() {
-            let shown: Vec<&str> = protocols.iter().map(|p| if seeds > 1 { without_error(p) } else { p }).collect();
+        let measured: Vec<&Measured> = entries.iter().filter_map(|e| e.record.metrics.get(metric)).collect();
+        let unlike = measured.iter().any(|m| !m.is_comparable(measured[0]));
+        let unlike = if unlike { "UNLIKE PROTOCOLS, not comparable: " } else { "" };
+        // Across seeds another ± is shown.
+        let shown: BTreeSet<&str> = measured.iter().map(|m| if seeds > 1 { m.method() } else { &m.protocol }).collect();
+        if !shown.is_empty() {
+            let shown: Vec<&str> = shown.into_iter().collect();
             lines.push(format!("{}: {unlike}{}", metric.heading(), shown.join(" | ")));
         }
     }
@@ -268,12 +279,6 @@ fn protocols(file: &GridFile, entries: &[Entry]) -> Vec<String> {
         lines.push(format!("±: standard error of the mean over {seeds} seeds"));
     }
     lines
-}
-
-/// A protocol without the explanation of its ±: across seeds, a different ± is shown.
-fn without_error(protocol: &str) -> &str {
-    let end = ["; ±", ", ±"].iter().filter_map(|mark| protocol.find(mark)).min();
-    &protocol[..end.unwrap_or(protocol.len())]
 }
 
 /// A dash with the mark of its reason.
@@ -322,16 +327,4 @@ pub fn terminal(summary: &Summary) -> String {
     }
     text.extend(summary.protocols.iter().map(|p| wrapped(p)));
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_protocol_loses_its_error_and_nothing_else() {
-        assert_eq!(without_error("f features; 500 samples; ± standard deviation over 10 splits"), "f features; 500 samples");
-        assert_eq!(without_error("f features; 100 subsets of 500, ± standard deviation over them"), "f features; 100 subsets of 500");
-        assert_eq!(without_error("first 20 images, x0 clipped"), "first 20 images, x0 clipped");
-    }
 }

@@ -88,7 +88,12 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
     for (metric, result) in scores.samples {
         match result {
             Ok(measured) => drop(record.metrics.insert(metric, measured)),
-            Err(reason) => drop(record.blanks.insert(metric, reason)),
+            Err(reason) => {
+                record.blanks.insert(metric, reason);
+                if scores.out_of_range {
+                    record.out_of_range.insert(metric);
+                }
+            }
         }
     }
     let evaluation = &job.config.evaluation;
@@ -113,6 +118,7 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
             record.bounds.insert(metric, split);
         } else {
             record.blanks.insert(metric, "the bound is not finite".into());
+            record.out_of_range.insert(metric);
         }
     }
     Ok(())

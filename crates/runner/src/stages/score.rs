@@ -16,13 +16,15 @@ use ddpm_model::network::ImageShape;
 pub struct Scores {
     /// Each measured, or the reason why not.
     pub samples: Vec<Score>,
+    /// Whether they are blank because the samples left the range of images, or their features that of numbers.
+    pub out_of_range: bool,
     /// Of the held-out images, where there are as many; held out, they are not compared with themselves.
     pub real: Vec<(Metric, Measured)>,
 }
 
 /// Every score a blank, for one reason.
 fn blank(reason: String) -> Scores {
-    Scores { samples: Metric::of_samples().map(|m| (m, Err(reason.clone()))).collect(), real: Vec::new() }
+    Scores { samples: Metric::of_samples().map(|m| (m, Err(reason.clone()))).collect(), out_of_range: false, real: Vec::new() }
 }
 
 /// Scores of `samples` in the features of `net`.
@@ -58,14 +60,14 @@ pub fn score(
         None => Vec::new(),
     };
     if let Some(problem) = samples.problem() {
-        return Ok(Scores { real, ..blank(problem) });
+        return Ok(Scores { real, out_of_range: true, ..blank(problem) });
     }
     reporter.begin();
     let tell = |done: usize| reporter.tell(Stage::Features, done as u64, count as u64, done as u64, None);
     let features = net.see(&samples.bytes, data.info.shape, tell)?;
     if !features.are_finite() {
-        return Ok(Scores { real, ..blank("the samples' features are not finite".into()) });
+        return Ok(Scores { real, out_of_range: true, ..blank("the samples' features are not finite".into()) });
     }
     let what = format!("{} features; {count} samples, averaged weights, 8-bit", net.name);
-    Ok(Scores { samples: scores(&features, &reference, &what, Effort::All, seed)?, real })
+    Ok(Scores { samples: scores(&features, &reference, &what, Effort::All, seed)?, out_of_range: false, real })
 }

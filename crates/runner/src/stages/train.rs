@@ -94,7 +94,7 @@ fn run(
                 let reason = format!("training diverged at step {step}: loss {loss:.3e}, gradient norm {norm:.3e}");
                 return Ok(Outcome::Diverged { reason });
             }
-            meta.note(every, loss, norm);
+            meta.note(every, loss, norm, config.optimiser.clips(norm));
         }
         meta.wall_s = before + started.elapsed().as_secs_f64();
         meta.waited_s = waited_before + stepper.loading().1.as_secs_f64();
@@ -136,6 +136,7 @@ mod tests {
 
     use crate::base::data::few;
     use crate::experiment::tiny;
+    use crate::store::Point;
 
     /// What a training leaves says what it did; it is read again, not done again. One that diverges leaves no state.
     #[test]
@@ -159,6 +160,15 @@ mod tests {
         assert!(record.curve.iter().all(|p| p.loss.is_finite() && p.gradient_norm > 0.0) && record.wall_s > 0.0);
         assert_eq!(store.training_record(&job.training_id).unwrap().unwrap(), record);
         assert_eq!(run(&job), (record.clone(), ema));
+        // A limit between the norms of its steps clips those that are longer; without one none is.
+        let longest = record.curve.iter().map(|p| p.gradient_norm).fold(0.0, f64::max);
+        let limit = format!("training.optimiser.clip_norm={}", 0.999 * record.curve[0].gradient_norm);
+        let clipping = run(&tiny(&data, &["training.steps=7", "training.batch=3", &limit])).0.curve;
+        let longer = |p: &Point| Some(f64::from(p.gradient_norm > 0.999 * record.curve[0].gradient_norm));
+        assert!(clipping[0].clipped == Some(1.0) && clipping.iter().all(|p| p.clipped == longer(p)), "{clipping:?}");
+        let limit = format!("training.optimiser.clip_norm={}", 2.0 * longest);
+        let free = run(&tiny(&data, &["training.steps=7", "training.batch=3", &limit])).0.curve;
+        assert!(free.iter().all(|p| p.clipped == Some(0.0)), "{free:?}");
         // A record of which the checkpoint knows nothing is none.
         let more = TrainingRecord { steps: 8, ..record.clone() };
         store.leave_training_record(&more).unwrap();

@@ -6,7 +6,7 @@ use crate::experiment::{Config, FORMAT, Job};
 use crate::metrics::{Measured, Metric};
 use ddpm_core::likelihood::{Bound, UnderVariances};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How something ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +84,9 @@ pub struct Point {
     pub loss: f64,
     /// Mean norm of the gradient before clipping.
     pub gradient_norm: f64,
+    /// Share of these steps whose gradient was longer than the limit, and was clipped; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clipped: Option<f64>,
 }
 
 /// What a training leaves beside its checkpoint.
@@ -204,6 +207,9 @@ pub struct Record {
     pub metrics: BTreeMap<Metric, Measured>,
     /// Scores that could not be computed, with the reason.
     pub blanks: BTreeMap<Metric, String>,
+    /// Of these, scores that are blank because samples, their features or the bound left every range: no measurement failed, the cell did.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub out_of_range: BTreeSet<Metric>,
     /// Scores of as many real held-out images by the same measure, where there are as many: for scale.
     pub real: BTreeMap<Metric, Measured>,
     /// What the bounds are made of, for each bits/dim.
@@ -238,6 +244,7 @@ impl Record {
             outcome,
             metrics: BTreeMap::new(),
             blanks: reason.map(|reason| Metric::ALL.map(|metric| (metric, reason.clone())).into()).unwrap_or_default(),
+            out_of_range: BTreeSet::new(),
             real: BTreeMap::new(),
             bounds: BTreeMap::new(),
             progressive: Vec::new(),

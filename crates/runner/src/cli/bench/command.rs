@@ -10,7 +10,7 @@ use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::cli::cache::CacheArgs;
-use crate::experiment::{Config, base_file, paths, yaml};
+use crate::experiment::{Base, Config, base_file, paths};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ddpm_kernels::device::counted::Counted;
@@ -212,9 +212,8 @@ impl Bench {
 
 /// The configuration of a base, by its name or file.
 fn base_config(base: &str) -> Result<Config> {
-    let path = base_file(base, Path::new("experiments/grids"))?;
-    let origin = path.display().to_string();
-    Ok(Config::checked(&paths::normalised(&yaml::read(&path)?), &origin)?)
+    let Base { tree, origin, .. } = Base::read(&base_file(base, Path::new("experiments/grids"))?)?;
+    Ok(Config::checked(&paths::normalised(&tree), &origin)?)
 }
 
 /// In words.
