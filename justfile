@@ -9,17 +9,17 @@ ddpm := "target/release/ddpm"
 default:
     @just --list
 
-# Train, sample, score and tabulate an experiment: `just ablate`, `just ablate schedules`, `just ablate table2 cifar10-paper`
-ablate grid="table2" base="" *flags:
-    {{release}} && shift $(($# < 2 ? $# : 2)) && {{ddpm}} ablate experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} --jobs 2 "$@"
+# Train, sample, score and tabulate an experiment: `just ablate`, `just ablate schedules`, `just ablate table2 cifar10-paper --set steps=500`
+ablate *arguments:
+    {{release}} && {{ddpm}} ablate --jobs 2 "$@"
 
 # List an experiment's jobs, their state and their cost; run nothing
-plan grid="table2" base="" *flags:
-    {{release}} && shift $(($# < 2 ? $# : 2)) && {{ddpm}} plan experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} "$@"
+plan *arguments:
+    {{release}} && {{ddpm}} plan "$@"
 
 # Draw tables and pictures again from what is stored
-report grid="table2" base="" *flags:
-    {{release}} && shift $(($# < 2 ? $# : 2)) && {{ddpm}} report experiments/grids/{{grid}}.yaml {{ if base == "" { "" } else { "--base " + base } }} "$@"
+report *arguments:
+    {{release}} && {{ddpm}} report "$@"
 
 # All tests, in the profile that the program is built in; `just test --features emulation` runs the CUDA kernels' source too, on the processor
 test *flags:

@@ -2,6 +2,7 @@
 
 mod support;
 
+use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -109,6 +110,57 @@ fn slips_are_told_with_what_was_expected() {
     let nowhere = run(&["store", "verify", "--results", NOWHERE]);
     assert_eq!(nowhere.status.code(), Some(5));
     assert!(stderr(&nowhere).contains("expected the folder of results"), "{}", stderr(&nowhere));
+}
+
+/// By names, from anywhere in the repository; a name that is none is answered with the nearest.
+#[test]
+fn grids_and_bases_go_by_their_names() {
+    let inside = |dir: &str, arguments: &[&str]| ddpm().current_dir(root().join(dir)).args(arguments).output().unwrap();
+    let files =
+        run(&["plan", "experiments/grids/table2.yaml", "--base", "experiments/bases/fashion-smoke.yaml", "--json", "--results", NOWHERE]);
+    let expected: Value = serde_json::from_str(&stdout(&files)).unwrap();
+    let ids = |plan: &Value| plan["jobs"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect::<Vec<_>>();
+    for dir in [".", "crates/runner/src", "experiments/grids"] {
+        let output = inside(dir, &["plan", "table2", "fashion-smoke", "--json", "--results", NOWHERE]);
+        let plan: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{dir}: {}", stderr(&output)));
+        assert_eq!(ids(&plan), ids(&expected), "{dir}");
+    }
+    // The grid that is meant where none is named; other seeds than its own.
+    let output = run(&["plan", "--base", "fashion-smoke", "--seeds", "3,5-6", "--json", "--results", NOWHERE]);
+    let plan: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&plan["experiment"], plan["jobs"].as_array().unwrap().len()), (&"table2-fashion-smoke-seeds-3,5-6".into(), 18));
+    assert!(plan["jobs"].as_array().unwrap().iter().all(|job| [3, 5, 6].map(Value::from).contains(&job["seed"])));
+    let own: Value =
+        serde_json::from_str(&stdout(&run(&["plan", "table2", "fashion-smoke", "--seeds", "0", "--json", "--results", NOWHERE]))).unwrap();
+    assert_eq!((&own["experiment"], ids(&own)), (&"table2-fashion-smoke".into(), ids(&expected)));
+    for (arguments, code, expected) in [
+        (&["plan", "tabel2"][..], 4, "error: grid tabel2: expected a file, or a name in experiments/grids (did you mean table2?)"),
+        (&["plan", "table2", "fashion-smok"], 4, "(did you mean fashion-smoke?)"),
+        (&["plan", "nothing-like-it"], 4, "(known: celebahq, cosine, lsun, samplers, "),
+        (&["plan", "table2", "fashion-smoke", "--base", "fashion-cpu"], 2, "cannot be used with"),
+        (&["plan", "table2", "--seeds", "5-3"], 2, "expected the smaller seed first, got 5-3"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
+    }
+    let outside = tempfile::tempdir().unwrap();
+    let output = ddpm().current_dir(outside.path()).args(["plan", "table2"]).output().unwrap();
+    assert!(output.status.code() == Some(4) && stderr(&output).contains("neither here nor in a folder above"), "{}", stderr(&output));
+    // All that there are, each with what it is.
+    let (grids, bases) = (stdout(&run(&["grids"])), stdout(&inside("crates", &["bases"])));
+    assert!(
+        grids.starts_with("celebahq: ") && grids.contains("\ntable2: Which parameterisation, objective and reverse variance?"),
+        "{grids}"
+    );
+    assert!(
+        bases.contains("\nfashion-smoke: fashion-mnist, T = 40, 16 channels [1 1], 40 steps of 16 images in f32, 100 samples"),
+        "{bases}"
+    );
+    assert!(grids.lines().chain(bases.lines()).all(|line| line.chars().count() <= 80 && !line.contains("error")), "{grids}{bases}");
+    let listed: Value = serde_json::from_str(&stdout(&run(&["grids", "--json"]))).unwrap();
+    let names = std::fs::read_dir(root().join("experiments/grids")).unwrap().count();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (names, &"celebahq".into()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::cache::CacheArgs;
 use crate::base::data::{DataSource, Dataset, DatasetInfo, Form};
 use crate::base::error::{ConfigError, Meaning, RunError};
 use crate::base::text::wrapped;
-use crate::experiment::{Experiment, Job, jobs, paths, warnings};
+use crate::experiment::{Experiment, Job, Shelf, jobs, paths, seeds, warnings};
 use crate::store::{Manifest, Store};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -13,11 +13,18 @@ use std::path::{Path, PathBuf};
 /// Which experiment, and where its results are.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// The grid file, or the folder of an experiment's results
-    grid: PathBuf,
-    /// The base: a file (.yaml), or a name in `bases` beside the grid's folder or in experiments/bases; the grid's own where absent
+    /// The grid: a name in experiments/grids (see `ddpm grids`), a file, or the folder of an experiment's results
+    #[arg(default_value = "table2")]
+    grid: String,
+    /// The base: a name in experiments/bases (see `ddpm bases`), or a file; the grid's own where absent
+    #[arg(value_name = "BASE", conflicts_with = "base")]
+    on: Option<String>,
+    /// The same as a flag
     #[arg(long)]
     base: Option<String>,
+    /// Other seeds than the grid's, as 0-4,7
+    #[arg(long, value_parser = Seeds::parsed)]
+    seeds: Option<Seeds>,
     /// Set a value of every cell, after everything else: path=value
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
@@ -26,6 +33,16 @@ pub struct ExperimentArgs {
     results: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
+}
+
+/// A list of seeds; a type of its own, since a list of them is one value to the command line.
+#[derive(Clone, Debug)]
+struct Seeds(Vec<u64>);
+
+impl Seeds {
+    fn parsed(list: &str) -> std::result::Result<Seeds, String> {
+        seeds::parsed(list).map(Seeds)
+    }
 }
 
 /// An experiment with its jobs.
@@ -88,7 +105,7 @@ impl ExperimentArgs {
 
     /// The experiment as it is asked for, and the store.
     fn read(&self) -> Result<(Experiment, Store)> {
-        let (experiment, store) = if self.grid.is_dir() { self.read_folder()? } else { self.read_file()? };
+        let (experiment, store) = if Path::new(&self.grid).is_dir() { self.read_folder()? } else { self.read_file()? };
         Ok((experiment, store.with_cache(self.cache.folder())))
     }
 
@@ -98,23 +115,36 @@ impl ExperimentArgs {
         if results.exists() && !results.is_dir() {
             return Err(anyhow!("{}: expected a folder for results, found a file", results.display())).needed();
         }
-        Ok((Experiment::read(&self.grid, self.base.as_deref(), &self.set)?, Store::new(results)))
+        let grid = Shelf::Grids.find(&self.grid, None)?;
+        let seeds = self.seeds.as_ref().map(|seeds| &seeds.0[..]);
+        Ok((Experiment::with_seeds(&grid, self.base(), &self.set, seeds)?, Store::new(results)))
+    }
+
+    /// The base, where one is given.
+    fn base(&self) -> Option<&str> {
+        self.on.as_deref().or(self.base.as_deref())
     }
 
     /// The experiment of a folder of results, which holds all of it.
     fn read_folder(&self) -> Result<(Experiment, Store)> {
-        let folder = self.grid.display();
-        for (flag, given) in [("--base", self.base.is_some()), ("--set", !self.set.is_empty()), ("--results", self.results.is_some())] {
+        let (folder, place) = (&self.grid, Path::new(&self.grid));
+        let given = [
+            ("--base", self.base().is_some()),
+            ("--set", !self.set.is_empty()),
+            ("--seeds", self.seeds.is_some()),
+            ("--results", self.results.is_some()),
+        ];
+        for (flag, given) in given {
             if given {
                 let problem = format!("expected a grid file with this flag, got the results folder {folder}");
                 return Err(ConfigError::new(flag, "", problem).into());
             }
         }
-        let manifest = Manifest::read(&self.grid).needed()?;
+        let manifest = Manifest::read(place).needed()?;
         let missing = || format!("{folder}: holds no experiment.json; expected a grid file or the folder of an experiment's results");
         let manifest = manifest.with_context(missing).needed()?;
         // Spelled out, since `.` has no name; the folder may have been given another one since.
-        let place = self.grid.canonicalize().with_context(|| folder.to_string()).needed()?;
+        let place = place.canonicalize().with_context(|| folder.to_string()).needed()?;
         let (root, name) = place.parent().zip(place.file_name()).with_context(missing).needed()?;
         Ok((Experiment { name: name.to_string_lossy().into_owned(), ..manifest.experiment }, Store::new(root)))
     }
@@ -137,7 +167,7 @@ impl ExperimentArgs {
             None => Ok(source),
             Some(other) => {
                 let problem = format!("expected one data set for all cells, got {} and {}", source.kind(), other.config.data.kind());
-                Err(ConfigError::new(&self.grid.display().to_string(), "data", problem).into())
+                Err(ConfigError::new(&self.grid, "data", problem).into())
             }
         }
     }
@@ -151,7 +181,7 @@ impl ExperimentArgs {
         }
         let data = dataset.info;
         for cell in &experiment.cells {
-            cell.config.check_data(&self.grid.display().to_string(), &data).map_err(|error| self.locate(error, &cell.label()))?;
+            cell.config.check_data(&self.grid, &data).map_err(|error| self.locate(error, &cell.label()))?;
         }
         let jobs = jobs(experiment, data.shape, &data.identity())?;
         Ok((data, jobs))

@@ -5,7 +5,7 @@ use crate::base::data::sha256;
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::exit::Exit;
 use crate::base::text::{print, unmarked, wrapped};
-use crate::experiment::{Base, Config, RawConfig, base_file, yaml};
+use crate::experiment::{Base, Config, RawConfig, Shelf, yaml};
 use crate::interop::diffusers as theirs;
 use crate::store::{CheckpointMeta, FORMAT};
 use anyhow::{Context, Result, anyhow, bail};
@@ -65,7 +65,7 @@ impl Import {
         let origin = dir.join("config.json");
         let theirs::Found { network, image, out_channels, idle } = theirs::network(&read(&origin)?, &origin.display().to_string())?;
         let Base { tree, origin: base, .. } = match base {
-            Some(name) => Base::read(&base_file(&name, Path::new("experiments/grids"))?)?,
+            Some(name) => Base::read(&Shelf::Bases.find(&name, None)?)?,
             None => Base::of(yaml::parse(PAPER, "the paper's settings")?, "the paper's settings".into())?,
         };
         let mut typed = RawConfig::typed(&tree, &base)?;

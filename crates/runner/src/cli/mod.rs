@@ -23,6 +23,7 @@ mod run;
 mod sample;
 mod schedule;
 mod schema;
+mod shelves;
 mod status;
 mod store;
 mod work;
@@ -66,6 +67,10 @@ enum Command {
     /// Say which of a grid's claims its seeds support
     #[cfg(feature = "report")]
     Claims(claims::Claims),
+    /// List the grids: their names and questions
+    Grids(shelves::List),
+    /// List the bases: data set, network and budget of each
+    Bases(shelves::List),
     /// Print what a grid or a base may hold, as JSON Schema
     Schema(schema::SchemaArgs),
     /// Print the coefficient table of a schedule
@@ -127,6 +132,8 @@ pub fn main(cli: Cli) -> Exit {
         Command::Report(c) => c.run(),
         #[cfg(feature = "report")]
         Command::Claims(c) => c.run(),
+        Command::Grids(c) => c.grids(),
+        Command::Bases(c) => c.bases(),
         Command::Schema(c) => c.run(),
         Command::Schedule(c) => c.run(),
         Command::Sample(c) => c.run(),

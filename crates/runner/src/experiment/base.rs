@@ -7,7 +7,7 @@ use crate::base::error::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a base holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,26 +65,6 @@ impl Base {
         }
         all
     }
-}
-
-/// The file of a base: a file as it is, else a name in the folder `bases` beside `grids`, else one in `experiments/bases`.
-pub fn base_file(name: &str, grids: &Path) -> Result<PathBuf, ConfigError> {
-    if name.ends_with(".yaml") || name.ends_with(".yml") {
-        return Ok(name.into());
-    }
-    let folders = [grids.join("../bases"), PathBuf::from("experiments/bases")];
-    if let Some(file) = folders.iter().map(|folder| folder.join(format!("{name}.yaml"))).find(|file| file.is_file()) {
-        return Ok(file);
-    }
-    let folder = folders.iter().find(|folder| folder.is_dir()).unwrap_or(&folders[0]);
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut names: Vec<String> = files
-        .filter(|file| file.extension().is_some_and(|e| e == "yaml"))
-        .filter_map(|file| Some(file.file_stem()?.to_string_lossy().into_owned()))
-        .collect();
-    names.sort();
-    let there = if names.is_empty() { "none there".to_string() } else { names.join(", ") };
-    Err(ConfigError::new(&format!("base {name}"), "", format!("expected a file, or a name in {}: {there}", folder.display())))
 }
 
 #[cfg(test)]

@@ -10,13 +10,15 @@ mod job;
 mod load;
 pub mod paths;
 pub mod schema;
+pub mod seeds;
+mod shelf;
 pub mod strict;
 mod study;
 mod suggest;
 mod warnings;
 pub mod yaml;
 
-pub use base::{Base, Tuned, base_file};
+pub use base::{Base, Tuned};
 pub use cell::{Cell, agrees_with, brief};
 pub use claim::{Claim, Resolved};
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
@@ -26,5 +28,6 @@ pub use grid::{Budget, Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Pub
 pub(crate) use job::tiny;
 pub use job::{FORMAT, Job, asked, jobs};
 pub use load::Experiment;
+pub use shelf::Shelf;
 pub use study::{MIXTURES, Study};
 pub use warnings::warnings;

@@ -10,13 +10,12 @@ use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::cli::cache::CacheArgs;
-use crate::experiment::{Base, Config, base_file, paths};
+use crate::experiment::{Base, Config, Shelf, paths};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ddpm_kernels::device::counted::Counted;
 use ddpm_model::Precision;
 use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
-use std::path::Path;
 
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -212,7 +211,7 @@ impl Bench {
 
 /// The configuration of a base, by its name or file.
 fn base_config(base: &str) -> Result<Config> {
-    let Base { tree, origin, .. } = Base::read(&base_file(base, Path::new("experiments/grids"))?)?;
+    let Base { tree, origin, .. } = Base::read(&Shelf::Bases.find(base, None)?)?;
     Ok(Config::checked(&paths::normalised(&tree), &origin)?)
 }
 

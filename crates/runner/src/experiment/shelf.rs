@@ -1,0 +1,75 @@
+//! Where grids and bases lie, and what there is of them: they are called by their names from anywhere in a repository.
+
+use super::suggest::suggestion;
+use crate::base::error::ConfigError;
+use std::path::{Path, PathBuf};
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shelf {
+    /// Questions.
+    Grids,
+    /// Data set, network, budget.
+    Bases,
+}
+
+impl Shelf {
+    fn folder(self) -> &'static str {
+        match self {
+            Shelf::Grids => "grids",
+            Shelf::Bases => "bases",
+        }
+    }
+
+    fn one(self) -> &'static str {
+        match self {
+            Shelf::Grids => "grid",
+            Shelf::Bases => "base",
+        }
+    }
+
+    /// The file that `name` stands for: a file as it is, else one of that name beside the folder of `near`, else one in `experiments` here or in
+    /// a folder above.
+    pub fn find(self, name: &str, near: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        if name.ends_with(".yaml") || name.ends_with(".yml") || Path::new(name).is_file() {
+            return Ok(name.into());
+        }
+        let places = self.places(near);
+        if let Some(file) = places.iter().map(|place| place.join(format!("{name}.yaml"))).find(|file| file.is_file()) {
+            return Ok(file);
+        }
+        let (origin, kind) = (format!("{} {name}", self.one()), format!("expected a file, or a name in experiments/{}", self.folder()));
+        let Some((place, known)) = places.iter().map(|place| (place, names(place))).find(|(_, names)| !names.is_empty()) else {
+            return Err(ConfigError::new(&origin, "", format!("{kind}, which is neither here nor in a folder above")));
+        };
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let problem = format!("expected a file, or a name in {}{}", place.display(), suggestion(name, &known));
+        Err(ConfigError::new(&origin, "", problem))
+    }
+
+    /// The files of all that have a name, in the order of the alphabet.
+    pub fn all(self) -> Vec<PathBuf> {
+        let place = self.places(None).into_iter().find(|place| place.is_dir()).unwrap_or_default();
+        names(&place).into_iter().map(|name| place.join(format!("{name}.yaml"))).collect()
+    }
+
+    /// Folders in which names are looked for.
+    fn places(self, near: Option<&Path>) -> Vec<PathBuf> {
+        let beside = near.map(|near| near.join("..").join(self.folder()));
+        let here = Path::new("experiments").join(self.folder());
+        let above = std::env::current_dir().unwrap_or_default();
+        let above = above.ancestors().skip(1).map(|dir| dir.join(&here)).collect::<Vec<_>>();
+        beside.into_iter().chain([here]).chain(above).filter(|place| place.is_dir()).collect()
+    }
+}
+
+/// The names of the YAML files in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut names: Vec<String> = files
+        .filter(|file| file.extension().is_some_and(|e| e == "yaml"))
+        .filter_map(|file| Some(file.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names
+}
