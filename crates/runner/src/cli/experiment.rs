@@ -5,7 +5,7 @@ use crate::base::data::{DataSource, Dataset, DatasetInfo, Form};
 use crate::base::error::{ConfigError, Meaning, RunError};
 use crate::base::text::wrapped;
 use crate::experiment::{Experiment, Job, Shelf, jobs, paths, seeds, warnings};
-use crate::store::{Manifest, Store};
+use crate::store::{MANIFEST, Manifest, Store};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -105,17 +105,25 @@ impl ExperimentArgs {
 
     /// The experiment as it is asked for, and the store.
     fn read(&self) -> Result<(Experiment, Store)> {
-        let (experiment, store) = if Path::new(&self.grid).is_dir() { self.read_folder()? } else { self.read_file()? };
+        let (experiment, store) = if self.is_folder() { self.read_folder()? } else { self.read_file()? };
         Ok((experiment, store.with_cache(self.cache.folder())))
     }
 
-    /// The experiment of a grid's file.
+    /// Whether a folder of results is meant: one that is called as a grid is has to hold an experiment.
+    fn is_folder(&self) -> bool {
+        let place = Path::new(&self.grid);
+        place.is_dir() && (place.join(MANIFEST).exists() || Shelf::Grids.find(&self.grid, None).is_err())
+    }
+
+    /// The experiment of a grid's file. Results are kept where the grid's name was found.
     fn read_file(&self) -> Result<(Experiment, Store)> {
-        let results = self.results.as_deref().unwrap_or(Path::new("results"));
+        let grid = Shelf::Grids.find(&self.grid, None)?;
+        let by_name = grid != Path::new(&self.grid);
+        let root = grid.ancestors().nth(3).filter(|_| by_name).unwrap_or(Path::new(""));
+        let results = self.results.clone().unwrap_or_else(|| root.join("results"));
         if results.exists() && !results.is_dir() {
             return Err(anyhow!("{}: expected a folder for results, found a file", results.display())).needed();
         }
-        let grid = Shelf::Grids.find(&self.grid, None)?;
         let seeds = self.seeds.as_ref().map(|seeds| &seeds.0[..]);
         Ok((Experiment::with_seeds(&grid, self.base(), &self.set, seeds)?, Store::new(results)))
     }
@@ -129,7 +137,7 @@ impl ExperimentArgs {
     fn read_folder(&self) -> Result<(Experiment, Store)> {
         let (folder, place) = (&self.grid, Path::new(&self.grid));
         let given = [
-            ("--base", self.base().is_some()),
+            (if self.on.is_some() { "BASE" } else { "--base" }, self.base().is_some()),
             ("--set", !self.set.is_empty()),
             ("--seeds", self.seeds.is_some()),
             ("--results", self.results.is_some()),

@@ -16,12 +16,13 @@ pub struct List {
     json: bool,
 }
 
-/// A grid or a base in a few words.
+/// A grid or a base in a few words, or why it cannot be read.
 #[derive(Debug, Serialize)]
 struct Listed {
     name: String,
     file: String,
-    about: String,
+    about: Option<String>,
+    error: Option<String>,
 }
 
 impl List {
@@ -36,28 +37,37 @@ impl List {
         })
     }
 
-    /// One that cannot be read says why in its place.
     fn show(&self, shelf: Shelf, about: impl Fn(&Path) -> Result<String>) -> Result<Exit> {
-        let listed = |file: &PathBuf| Listed {
-            name: file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
-            file: file.display().to_string(),
-            about: about(file).unwrap_or_else(|error| format!("{error:#}")),
+        let listed = |file: &PathBuf| {
+            let (about, error) = match about(file) {
+                Ok(about) => (Some(about), None),
+                Err(error) => (None, Some(format!("{error:#}"))),
+            };
+            let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+            Listed { name, file: file.display().to_string(), about, error }
         };
-        let all: Vec<Listed> = shelf.all().iter().map(listed).collect();
+        let all: Vec<Listed> = shelf.all()?.iter().map(listed).collect();
         if self.json {
             print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
-        } else {
-            all.iter().for_each(|one| print(&wrapped(&format!("{}: {}", one.name, one.about))));
         }
-        Ok(Exit::Ok)
+        for one in &all {
+            match (&one.about, &one.error) {
+                (Some(about), _) if !self.json => print(&wrapped(&format!("{}: {about}", one.name))),
+                (_, Some(error)) => eprint!("{}", wrapped(error)),
+                _ => {}
+            }
+        }
+        Ok(if all.iter().any(|one| one.error.is_some()) { Exit::BadConfig } else { Exit::Ok })
     }
 }
 
 /// A base in a sentence.
 fn about(config: &Config) -> String {
     let (training, diffusion) = (&config.training, &config.diffusion);
+    let data = serde_json::json!(config.data);
+    let place = data["path"].as_str().map_or_else(String::new, |path| format!(" in {path}"));
     format!(
-        "{}, T = {}, {} channels {}, {} steps of {} images in {}, {} samples",
+        "{}{place}, T = {}, {} channels {}, {} steps of {} images in {}, {} samples",
         config.data.kind(),
         diffusion.timesteps,
         config.network.channels,

@@ -1,7 +1,7 @@
 //! A cell of a grid, and the conditions by which a grid file names cells.
 
 use super::config::Config;
-use super::paths::full;
+use super::paths::{full, set};
 use super::suggest::join;
 use crate::base::error::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -67,4 +67,16 @@ pub fn belongs(cell: &Cell, wanted: &[(String, Value)]) -> bool {
 /// Whether a cell has all the values of a condition; the file has been checked.
 pub fn agrees_with(cell: &Cell, wanted: &Map<String, Value>) -> bool {
     condition(wanted, "", "").is_ok_and(|wanted| belongs(cell, &wanted))
+}
+
+/// Whether a configuration has all these values already, those that the base brought as well.
+pub fn agrees_in_all(config: &Config, wanted: &Map<String, Value>) -> bool {
+    let with = || {
+        let mut tree = serde_json::to_value(config).ok()?;
+        for (path, value) in condition(wanted, "", "").ok()? {
+            set(&mut tree, &path, value, "").ok()?;
+        }
+        Config::checked(&tree, "").ok()
+    };
+    with().is_some_and(|with| with == *config)
 }

@@ -109,6 +109,11 @@ fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), Conf
             return Err(at(place, "agrees with no cell".into()));
         }
     }
+    if let Some(budget) = file.paper.as_ref().and_then(|paper| paper.budget)
+        && [budget.steps, budget.batch as u64, budget.timesteps as u64, budget.samples as u64].contains(&0)
+    {
+        return Err(at("paper.budget".into(), "expected positive numbers, got 0".into()));
+    }
     claim::check(&file.claims, &file.metrics, cells, origin)?;
     for (i, studied) in file.studies.iter().enumerate() {
         for (j, study) in studied.kinds.iter().enumerate() {

@@ -122,6 +122,9 @@ pub struct CodingRow {
 pub struct Paper {
     /// Where they were published, and what they were measured on.
     pub source: String,
+    /// The images, by the name of a data set here.
+    #[serde(default)]
+    pub data: Option<String>,
     /// What its trainings and scores were made with.
     #[serde(default)]
     pub budget: Option<Budget>,

@@ -14,7 +14,7 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// The grid file's stem and, where it is not the grid's own, the base's: names the report's folder.
+    /// The stems of the grid's file and the base's, with a digest of flags and other seeds where there are any: names the report's folder.
     pub name: String,
     /// The grid file.
     pub file: GridFile,
@@ -36,7 +36,7 @@ impl GridFile {
 }
 
 impl Experiment {
-    /// Reads a grid and its base (a name of `bases` beside the grid's folder, or a path), applies `sets`, and checks every cell.
+    /// Reads a grid and its base (a name that [`Shelf::find`] knows, or a path), applies `sets`, and checks every cell.
     pub fn read(grid: &Path, base: Option<&str>, sets: &[String]) -> Result<Experiment, ConfigError> {
         Experiment::with_seeds(grid, base, sets, None)
     }

@@ -19,7 +19,12 @@ pub fn parsed(list: &str) -> Result<Vec<u64>, String> {
         }
         seeds.extend(first..=last);
     }
-    Ok(seeds)
+    let mut sorted = seeds.clone();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(format!("expected each seed once, got {} twice", pair[0])),
+        None => Ok(seeds),
+    }
 }
 
 /// The shortest list of seeds in this order.
@@ -41,16 +46,29 @@ mod tests {
     fn lists_are_read_as_they_are_meant() {
         assert_eq!(parsed("0-2, 7,5"), Ok(vec![0, 1, 2, 7, 5]));
         assert_eq!((list(&[0, 1, 2, 7, 5]), list(&[4]), list(&[1, 2])), ("0-2,7,5".into(), "4".into(), "1-2".into()));
-        for (wrong, why) in [("", "as 0-4,7"), ("1,,2", "as 0-4,7"), ("-1", "as 0-4,7"), ("a", "as 0-4,7"), ("3-1", "smaller seed first")] {
+        for (wrong, why) in [
+            ("", "as 0-4,7"),
+            ("1,,2", "as 0-4,7"),
+            ("-1", "as 0-4,7"),
+            ("a", "as 0-4,7"),
+            ("3-1", "smaller seed first"),
+            ("0,3,0", "got 0 twice"),
+        ] {
             assert!(parsed(wrong).unwrap_err().contains(why), "{wrong}");
         }
         assert!(parsed("0-18446744073709551615").unwrap_err().contains("at most 10000 seeds"));
-        assert!(parsed("18446744073709551615").is_ok() && parsed("0-9999").is_ok() && parsed("0-10000").is_err());
+        assert!(
+            parsed("18446744073709551615").is_ok()
+                && parsed("0-9999").is_ok()
+                && parsed("0-10000").is_err()
+                && parsed("0-9999,10000").is_err()
+        );
     }
 
     proptest! {
         #[test]
-        fn a_list_is_read_as_it_is_written(seeds in prop::collection::vec(prop_oneof![0u64..20, any::<u64>()], 1..12)) {
+        fn a_list_is_read_as_it_is_written(seeds in prop::collection::hash_set(prop_oneof![0u64..20, any::<u64>()], 1..12)) {
+            let seeds: Vec<u64> = seeds.into_iter().collect();
             prop_assert_eq!(parsed(&list(&seeds)), Ok(seeds));
         }
     }

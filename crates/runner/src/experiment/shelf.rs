@@ -28,29 +28,43 @@ impl Shelf {
         }
     }
 
-    /// The file that `name` stands for: a file as it is, else one of that name beside the folder of `near`, else one in `experiments` here or in
-    /// a folder above.
+    /// The file that `name` stands for: one of that name beside the folder of `near`, else one in `experiments` here or in a folder above, else
+    /// a file as it is.
     pub fn find(self, name: &str, near: Option<&Path>) -> Result<PathBuf, ConfigError> {
-        if name.ends_with(".yaml") || name.ends_with(".yml") || Path::new(name).is_file() {
+        if name.ends_with(".yaml") || name.ends_with(".yml") {
             return Ok(name.into());
         }
         let places = self.places(near);
         if let Some(file) = places.iter().map(|place| place.join(format!("{name}.yaml"))).find(|file| file.is_file()) {
             return Ok(file);
         }
-        let (origin, kind) = (format!("{} {name}", self.one()), format!("expected a file, or a name in experiments/{}", self.folder()));
-        let Some((place, known)) = places.iter().map(|place| (place, names(place))).find(|(_, names)| !names.is_empty()) else {
-            return Err(ConfigError::new(&origin, "", format!("{kind}, which is neither here nor in a folder above")));
-        };
+        if Path::new(name).is_file() {
+            return Ok(name.into());
+        }
+        let error = |problem: String| Err(ConfigError::new(format!("{} {name}", self.one()).trim(), "", problem));
+        if name.is_empty() {
+            return error("expected a name or a file, got an empty one: leave it out".into());
+        }
+        let mut known: Vec<String> = places.iter().flat_map(|place| names(place)).collect();
+        known.sort();
+        known.dedup();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        let problem = format!("expected a file, or a name in {}{}", place.display(), suggestion(name, &known));
-        Err(ConfigError::new(&origin, "", problem))
+        match places.first() {
+            None => error(format!("expected a file, or a name in {}", self.nowhere())),
+            Some(place) => error(format!("expected a file, or a name in {}{}", place.display(), suggestion(name, &known))),
+        }
     }
 
     /// The files of all that have a name, in the order of the alphabet.
-    pub fn all(self) -> Vec<PathBuf> {
-        let place = self.places(None).into_iter().find(|place| place.is_dir()).unwrap_or_default();
-        names(&place).into_iter().map(|name| place.join(format!("{name}.yaml"))).collect()
+    pub fn all(self) -> Result<Vec<PathBuf>, ConfigError> {
+        match self.places(None).first() {
+            None => Err(ConfigError::new(self.folder(), "", format!("expected some in {}", self.nowhere()))),
+            Some(place) => Ok(names(place).into_iter().map(|name| place.join(format!("{name}.yaml"))).collect()),
+        }
+    }
+
+    fn nowhere(self) -> String {
+        format!("experiments/{}, which is neither here nor in a folder above", self.folder())
     }
 
     /// Folders in which names are looked for.

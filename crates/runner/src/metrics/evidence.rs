@@ -35,9 +35,7 @@ impl Evidence {
             Evidence::Trainings { value, std_err } => ratio(*value, *std_err).map_or(1.0, |z| Normal::standard().sf(z)),
             Evidence::Seeds(values) if values.len() < 2 => 1.0,
             Evidence::Seeds(values) if values.iter().all(|v| v.is_infinite() && *v == values[0]) => f64::from(values[0] < 0.0),
-            Evidence::Seeds(values) if values.iter().any(|v| v.is_infinite()) || values.iter().all(|v| *v == values[0]) => {
-                sign_test(values)
-            }
+            Evidence::Seeds(values) if values.iter().any(|v| v.is_infinite()) || are_one(values) => sign_test(values),
             Evidence::Seeds(values) => {
                 let Spread { n, mean, std_dev } = Spread::of(values);
                 ratio(mean, std_dev / (n as f64).sqrt()).map_or(1.0, |t| student(n - 1).sf(t))
@@ -84,9 +82,9 @@ impl Evidence {
             return None;
         }
         let Spread { mean, std_dev, .. } = Spread::of(values);
-        let enough = |n: usize| match std_dev > 0.0 {
-            true => student(n - 1).sf(mean.abs() / (std_dev / (n as f64).sqrt())) <= level,
-            false => mean != 0.0 && sign_test(&vec![mean.abs(); n]) <= level,
+        let enough = |n: usize| match are_one(values) {
+            true => mean != 0.0 && sign_test(&vec![mean.abs(); n]) <= level,
+            false => student(n - 1).sf(mean.abs() / (std_dev / (n as f64).sqrt())) <= level,
         };
         if !enough(MOST_SEEDS) {
             return None;
@@ -124,6 +122,12 @@ fn ratio(value: f64, error: f64) -> Option<f64> {
 
 fn student(freedom: usize) -> StudentsT {
     StudentsT::new(0.0, 1.0, freedom as f64).expect("at least one degree of freedom")
+}
+
+/// Whether all values are one, up to rounding.
+fn are_one(values: &[f64]) -> bool {
+    let largest = values.iter().fold(0f64, |largest, v| largest.max(v.abs()));
+    values.iter().all(|v| (v - values[0]).abs() <= 1e-9 * largest)
 }
 
 /// The chance that at least as many of them would be above zero if each were so, or below, with equal chance. Zeros say nothing.
@@ -166,6 +170,9 @@ mod tests {
     fn no_spread_is_a_matter_of_signs_and_no_difference_says_nothing() {
         let equal = seeds(&[0.5, 0.5]);
         assert!((equal.p_above() - 0.25).abs() < 1e-12 && equal.p_below() == 1.0 && equal.seeds_for(0.01) == Some(7));
+        for equal in [[0.1; 3], [0.5 - 0.4, 0.4 - 0.3, 0.1]] {
+            assert!((seeds(&equal).p_above() - 0.125).abs() < 1e-12 && seeds(&equal).seeds_for(0.01) == Some(7), "{equal:?}");
+        }
         assert_eq!((seeds(&[0.0, 0.0]).p_above(), seeds(&[0.0, 0.0]).p_below(), seeds(&[0.0, 0.0]).seeds_for(0.5)), (1.0, 1.0, None));
     }
 

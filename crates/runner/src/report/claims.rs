@@ -68,7 +68,7 @@ fn statement(claim: &Judged) -> String {
 /// `FID 0.75 (eps, simple) beside 2.38 (eps, vlb): -1.632 ± 0.121, p = 0.004, 3 seeds`.
 fn numbers(claim: &Judged) -> String {
     let digits = claim.metric.digits();
-    let score = |value: Option<f64>| value.map_or_else(|| "diverged".to_string(), |v| format!("{v:.digits$}"));
+    let score = |value: Option<f64>| value.map_or_else(|| "no score".to_string(), |v| format!("{v:.digits$}"));
     let against = claim.against.as_deref().unwrap_or_default();
     let (title, ours, theirs) = (claim.metric.title(), score(claim.score), score(claim.against_score));
     let mut text = format!("{title} {ours} ({}) beside {theirs} ({against})", claim.cell);
@@ -83,7 +83,7 @@ fn numbers(claim: &Judged) -> String {
         let of = if claim.seeds < claim.asked { format!(" of {}", claim.asked) } else { String::new() };
         text += &format!(", {}{of} seeds", claim.seeds);
         for Diverged { cell, seeds } in &claim.diverged {
-            text += &format!("; {cell} diverged in {seeds}");
+            text += &format!("; {cell} diverged or left every range in {seeds}");
         }
     }
     match claim.seeds_needed {
@@ -181,7 +181,11 @@ mod tests {
         assert!(line(&never).ends_with("; if mean and spread stay, 10000 seeds would not decide."), "{}", line(&never));
         let diverged = vec![Diverged { cell: "b".into(), seeds: 3 }];
         let worst = Judged { against_score: None, difference: None, half_width: None, p_holm: Some(0.0), diverged, ..supported() };
-        assert!(line(&worst).ends_with("FID 0.75 (a) beside diverged (b), p < 0.001, 3 seeds; b diverged in 3."), "{}", line(&worst));
+        assert!(
+            line(&worst).ends_with("FID 0.75 (a) beside no score (b), p < 0.001, 3 seeds; b diverged or left every range in 3."),
+            "{}",
+            line(&worst)
+        );
         let why = Judged {
             verdict: Verdict::Undecided,
             sentence: "Is it?".into(),

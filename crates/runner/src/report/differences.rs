@@ -4,7 +4,7 @@ use super::markdown;
 use super::tables::Frames;
 use crate::experiment::Experiment;
 use crate::metrics::Metric;
-use crate::metrics::evidence::Evidence;
+use crate::metrics::evidence::{Evidence, LEVEL};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ fn column(experiment: &Experiment, frames: &Frames, metric: Metric) -> Result<Ve
         let of_seed = |(seed, value): (&u64, &f64)| Some(value - seeds[best].get(seed)?);
         let difference = Evidence::Seeds(seeds[cell_index].iter().filter_map(of_seed).collect());
         let Some((mean, half)) = difference.mean().zip(difference.half_width()) else { return ("–".into(), false) };
-        let is_supported = mean.abs() > half;
+        let is_supported = 2.0 * difference.p_above().min(difference.p_below()) <= LEVEL;
         let mark = if is_supported { "" } else { "≈ " };
         (format!("{mark}{mean:+.digits$} ± {half:.digits$}"), !is_supported)
     };

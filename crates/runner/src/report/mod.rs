@@ -6,6 +6,7 @@ mod differences;
 mod entry;
 mod figures;
 mod judged;
+mod latex;
 mod markdown;
 mod page;
 mod plot;
@@ -56,6 +57,8 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     frames.write(&dir, &judged)?;
     let summary = tables::summary(experiment, &entries, &frames)?;
     atomic::write(&dir.join("table.md"), tables::page(&summary).as_bytes())?;
+    let latex = latex::table(&experiment.name, &experiment.file.question, &summary);
+    atomic::write(&dir.join("table.tex"), latex.as_bytes())?;
     let mut drawn = Vec::new();
     for figure in &experiment.file.figures {
         let made = match figure {

@@ -3,10 +3,12 @@
 use super::entry::Entry;
 use super::figures::Drawn;
 use super::markdown;
+use super::published;
 use super::tables::{self, Summary};
 use crate::base::data::DatasetInfo;
 use crate::base::text::{duration, number};
 use crate::experiment::{Experiment, Study};
+use crate::metrics::Metric;
 use crate::store::TrainingRecord;
 use std::collections::BTreeSet;
 
@@ -45,10 +47,11 @@ impl Page<'_> {
         }
         text += &tables::page(self.summary);
         if let Some(paper) = &file.paper {
-            text += &format!(
-                "\nPaper: {}. Its numbers were measured on other data, with another budget and other features: compare orders, not values.\n",
-                markdown::text(&paper.source)
-            );
+            let metrics: Vec<Metric> =
+                file.metrics.iter().filter(|m| paper.rows.iter().any(|row| row.says.contains_key(m))).copied().collect();
+            let scales = published::scales(&metrics, paper.data.as_ref(), self.experiment, self.data);
+            let scales = scales.map_or_else(String::new, |scales| format!(" {scales}"));
+            text += &format!("\nPaper: {}.{scales}\n", markdown::text(&paper.source));
         }
         text += &self.differences;
         text += &self.published;

@@ -27,18 +27,20 @@ fn index_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize>
     experiment.cells.iter().position(|c| agrees_with(c, cell))
 }
 
-/// What keeps the published numbers of a table from being set beside ours; none where nothing does.
-fn scales(table: &Published, own_features: bool, data: &DatasetInfo) -> Option<String> {
+/// What keeps published numbers from being set beside ours; none where nothing does. `data` is what they are of.
+pub fn scales(metrics: &[Metric], data: Option<&String>, experiment: &Experiment, here: &DatasetInfo) -> Option<String> {
     let scores: Vec<&str> =
-        table.metrics.iter().filter(|metric| Metric::of_samples().any(|of| of == **metric)).map(|metric| metric.title()).collect();
-    let features = (own_features && !scores.is_empty()).then(|| {
+        metrics.iter().filter(|metric| Metric::of_samples().any(|of| of == **metric)).map(|metric| metric.title()).collect();
+    let own = |features: &FeatureSource| *features == FeatureSource::Own {} && features.dimensions(here.shape).is_some();
+    let own = experiment.cells.iter().any(|cell| own(&cell.config.evaluation.features));
+    let features = (own && !scores.is_empty()).then(|| {
         format!(
             "the published {} are in Inception's features, those here in the features of this project's own classifier",
             scores.join(" and ")
         )
     });
-    let theirs = table.data.as_ref().filter(|theirs| **theirs != data.name);
-    let images = theirs.map(|theirs| format!("the published numbers are of {theirs}, those here of {}", data.name));
+    let theirs = data.filter(|theirs| **theirs != here.name);
+    let images = theirs.map(|theirs| format!("the published numbers are of {theirs}, those here of {}", here.name));
     let reasons: Vec<String> = features.into_iter().chain(images).collect();
     (!reasons.is_empty()).then(|| format!("**Two scales**: {}. Compare orders, not values.", markdown::text(&reasons.join("; "))))
 }
@@ -46,8 +48,7 @@ fn scales(table: &Published, own_features: bool, data: &DatasetInfo) -> Option<S
 fn published(table: &Published, experiment: &Experiment, frames: &Frames, data: &DatasetInfo) -> Result<String> {
     let ours = table.rows.iter().any(|row| row.cell.is_some());
     let mut text = format!("\n## {}\n\n{}.\n\n", markdown::text(&table.title), markdown::text(&table.source));
-    let own_features = experiment.cells.iter().any(|cell| cell.config.evaluation.features == FeatureSource::Own {});
-    if let Some(scales) = scales(table, own_features, data).filter(|_| ours) {
+    if let Some(scales) = scales(&table.metrics, table.data.as_ref(), experiment, data).filter(|_| ours) {
         text += &format!("{scales}\n\n");
     }
     let mut headings = vec!["".to_string()];
@@ -107,25 +108,32 @@ fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) 
 mod tests {
     use super::*;
 
-    use crate::base::data::few;
+    use crate::base::data::Dataset;
+    use crate::experiment::{Cell, GridFile, tiny};
     use serde_json::json;
 
     #[test]
     fn unlike_scales_are_said_to_be_so() {
-        let info = few("d", 20, 3).info;
-        let table = |metrics: &[&str], data: Option<&str>| -> Published {
-            serde_json::from_value(json!({ "title": "t", "source": "s", "data": data, "metrics": metrics, "rows": [] })).unwrap()
+        use Metric::{BitsPerDim, Fid, Recall};
+        let data: Dataset = crate::base::data::few("d", 20, 3);
+        // The project has a classifier of such images.
+        let mut here = data.info.clone();
+        (here.shape.height, here.shape.width, here.shape.channels) = (28, 28, 1);
+        let file: GridFile = serde_json::from_value(json!({ "question": "q", "grid": {} })).unwrap();
+        let of = |metrics: &[Metric], theirs: &str, sets: &[&str]| {
+            let cells = vec![Cell { axes: Vec::new(), config: tiny(&data, sets).config }];
+            let experiment = Experiment { name: "x".into(), file: file.clone(), cells, tuned: None };
+            scales(metrics, Some(&theirs.to_string()), &experiment, &here).unwrap_or_default()
         };
-        let of = |metrics: &[&str], data: Option<&str>, own: bool| scales(&table(metrics, data), own, &info).unwrap_or_default();
-        let both = of(&["fid", "bits-per-dim", "recall"], Some("cifar10"), true);
+        let both = of(&[Fid, BitsPerDim, Recall], "cifar10", &[]);
         assert_eq!(
             both,
             "**Two scales**: the published FID and recall are in Inception's features, those here in the features of this project's own \
              classifier; the published numbers are of cifar10, those here of d. Compare orders, not values."
         );
-        assert_eq!(of(&["bits-per-dim"], Some("d"), true), "");
-        assert_eq!(of(&["fid"], Some("d"), false), "");
-        assert!(of(&["bits-per-dim"], Some("cifar10"), true).starts_with("**Two scales**: the published numbers are of cifar10"));
-        assert!(!of(&["fid"], None, true).contains("numbers are of"));
+        let inception = r#"evaluation.features={"kind": "inception", "weights": "w"}"#;
+        assert_eq!((of(&[BitsPerDim], "d", &[]), of(&[Fid], "d", &[inception])), (String::new(), String::new()));
+        assert!(of(&[BitsPerDim], "cifar10", &[]).starts_with("**Two scales**: the published numbers are of cifar10"));
+        assert!(!of(&[Fid], "d", &[]).contains("numbers are of"));
     }
 }

@@ -101,8 +101,10 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
         (Metric::BitsPerDim, &data.held_out, evaluation.held_out, "held-out"),
         (Metric::BitsPerDimTrain, &data.train, evaluation.train, "train"),
     ] {
+        // The bound under the best variances is of the same images.
+        let measured_with_it = if metric == Metric::BitsPerDim { vec![metric, Metric::BitsPerDimOptimal] } else { vec![metric] };
         if n == 0 {
-            record.blanks.insert(metric, "no images were asked for".into());
+            record.blanks.extend(measured_with_it.into_iter().map(|metric| (metric, "no images were asked for".into())));
             continue;
         }
         let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
@@ -117,8 +119,8 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
             record.metrics.insert(metric, measured);
             record.bounds.insert(metric, split);
         } else {
-            record.blanks.insert(metric, "the bound is not finite".into());
-            record.out_of_range.insert(metric);
+            record.out_of_range.extend(&measured_with_it);
+            record.blanks.extend(measured_with_it.into_iter().map(|metric| (metric, "the bound is not finite".into())));
         }
     }
     Ok(())
