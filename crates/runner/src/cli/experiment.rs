@@ -28,7 +28,7 @@ pub struct ExperimentArgs {
     /// Set a value of every cell, after everything else: path=value
     #[arg(long, value_name = "PATH=VALUE")]
     set: Vec<String>,
-    /// Where results are kept [default: results]
+    /// Where results are kept [default: results, beside the experiments folder in which the grid's name was found]
     #[arg(long)]
     results: Option<PathBuf>,
     #[command(flatten)]

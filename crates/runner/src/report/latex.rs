@@ -1,4 +1,4 @@
-//! The table for a paper: LaTeX with booktabs, in ASCII, so that every engine sets it.
+//! The table for a paper: LaTeX with booktabs, all that the program itself writes in ASCII, so that every engine sets it.
 
 use super::tables::Summary;
 

@@ -14,7 +14,7 @@ const CLIPPED: f64 = 0.1;
 /// Relative difference in size or cost from which on it may be what is seen.
 const UNEQUAL: f64 = 0.01;
 
-/// Fall of the loss over the last tenth of a training from which on it has not ended by itself.
+/// Fall of the loss over the last tenth of a training from which on it has not levelled off.
 const FALLING: f64 = 0.01;
 
 /// Cells that are named one by one.
@@ -130,15 +130,16 @@ impl Care<'_> {
 
     /// Networks of unlike size or cost.
     fn size(&self) -> Option<String> {
-        let unlike = |of: fn(&TrainingRecord) -> f64, what: &str| {
+        let unlike = |of: fn(&TrainingRecord) -> f64, verb: &str, what: &str| {
             let numbers = self.by_cell(|training| Some(of(training)));
             let (least, most) = range(numbers.values().copied())?;
             let at = |wanted: f64| numbers.iter().find(|(_, n)| **n == wanted).map_or_else(String::new, |(cell, _)| self.label(*cell));
-            (most > (1.0 + UNEQUAL) * least)
-                .then(|| format!("{} {what} than {}", at(most), at(least)).replace("%%", &percent(most / least - 1.0)))
+            let more = percent(most / least - 1.0);
+            (most > (1.0 + UNEQUAL) * least).then(|| format!("{} {verb} {more} more {what} than {}", at(most), at(least)))
         };
-        let parameters = unlike(|training| training.parameters as f64, "has %% more parameters");
-        let both: Vec<String> = parameters.into_iter().chain(unlike(|training| training.flops, "takes %% more FLOPs to train")).collect();
+        let parameters = unlike(|training| training.parameters as f64, "has", "parameters");
+        let flops = unlike(|training| training.flops, "takes", "FLOPs to train");
+        let both: Vec<String> = parameters.into_iter().chain(flops).collect();
         (!both.is_empty()).then(|| format!("Cells differ in size: {}. That alone may make a difference.", both.join("; ")))
     }
 
