@@ -25,6 +25,10 @@ report *arguments:
 test *flags:
     cargo test --release --locked --workspace "$@"
 
+# The HTML page in a real browser: needs Chromium and its driver (Debian: chromium-driver), and says so where they are not there
+test-page:
+    {{release}} && cargo test --locked -q --manifest-path tests/browser/Cargo.toml --target-dir target
+
 # The kernels with each of this processor's instruction sets as the upper limit
 test-kernels *flags:
     {{release}} && for isa in portable neon avx2 avx512 avx512-bf16; do if DDPM_ISA=$isa {{ddpm}} doctor | grep -q "^kernels  *$isa in use"; then echo "up to $isa" && DDPM_ISA=$isa cargo test --release --locked -q --workspace --lib "$@" || exit 1; else echo "SKIPPED $isa: not on this processor"; fi; done
@@ -66,6 +70,7 @@ data:
 # Formatting, lints, documentation links, and the job binary without Polars
 check:
     cargo fmt --all -- --check
+    cargo fmt --manifest-path tests/browser/Cargo.toml -- --check
     cargo clippy --release --locked --workspace --all-targets -- -D warnings
     cargo clippy --release --locked -p ddpm-runner --no-default-features -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps

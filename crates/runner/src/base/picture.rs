@@ -44,6 +44,35 @@ pub fn grid(bytes: &[u8], shape: ImageShape, columns: usize, scale: usize) -> Rg
     picture
 }
 
+/// Images in rows of `columns`, pixel for pixel and without anything between them: for programs.
+pub fn tiled(bytes: &[u8], shape: ImageShape, columns: usize) -> RgbImage {
+    let rows = (bytes.len() / shape.len()).div_ceil(columns);
+    let mut picture = RgbImage::from_pixel((columns * shape.width) as u32, (rows * shape.height) as u32, Rgb([255; 3]));
+    for (i, image) in bytes.chunks_exact(shape.len()).enumerate() {
+        let (top, left) = (i / columns * shape.height, i % columns * shape.width);
+        for (place, pixel) in image.chunks_exact(shape.channels).enumerate() {
+            let colour = if let [r, g, b] = pixel { [*r, *g, *b] } else { [pixel[0]; 3] };
+            picture.put_pixel((left + place % shape.width) as u32, (top + place / shape.width) as u32, Rgb(colour));
+        }
+    }
+    picture
+}
+
+/// The images of a tiled picture, row by row; none where they do not fit into it.
+pub fn untiled(picture: &RgbImage, shape: ImageShape) -> Option<Vec<Vec<u8>>> {
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    if !width.is_multiple_of(shape.width) || !height.is_multiple_of(shape.height) {
+        return None;
+    }
+    let (columns, rows) = (width / shape.width, height / shape.height);
+    let image = |i: usize| {
+        let (top, left) = (i / columns * shape.height, i % columns * shape.width);
+        let pixel = |place| picture.get_pixel((left + place % shape.width) as u32, (top + place / shape.width) as u32).0;
+        (0..shape.height * shape.width).flat_map(|place| pixel(place).into_iter().take(shape.channels)).collect()
+    };
+    Some((0..rows * columns).map(image).collect())
+}
+
 /// The path of a picture to write, from a command line: one that is said to be of another kind would not be what its name says.
 pub fn png_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
@@ -70,6 +99,21 @@ mod tests {
         let numbers = [-1.0, 1.0, 0.0, 0.5 / 127.5 - 1.0 - 1e-6, 0.5 / 127.5 - 1.0 + 1e-6, -7.0, 7.0, f32::NAN, f32::INFINITY];
         let tensor = Tensor::new(&numbers, &ddpm_model::tensor::Device::Cpu).unwrap();
         assert_eq!(to_bytes(&tensor).unwrap(), [0, 255, 128, 0, 1, 0, 255, 0, 255]);
+    }
+
+    /// Tiles are read again as they were laid, of one channel and of three; a picture that is cut elsewhere has none.
+    #[test]
+    fn tiles_are_read_again() {
+        for channels in [1, 3] {
+            let shape = ImageShape { height: 2, width: 3, channels };
+            let bytes: Vec<u8> = (0..6 * shape.len() as u32).map(|i| i as u8).collect();
+            let picture = tiled(&bytes, shape, 3);
+            assert_eq!(picture.dimensions(), (9, 4));
+            // The fifth image's second row begins here.
+            assert_eq!(picture.get_pixel(3, 3).0[0] as usize, 4 * shape.len() + 3 * channels);
+            assert_eq!(untiled(&picture, shape).unwrap().concat(), bytes);
+            assert_eq!(untiled(&picture, ImageShape { width: 2, ..shape }), None);
+        }
     }
 
     /// Image after image, row by row, each pixel as wide and as high as asked, with its colours in order.

@@ -4,8 +4,9 @@ use super::cache::CacheArgs;
 use crate::base::data::{DataSource, Dataset, DatasetInfo, Form};
 use crate::base::error::{ConfigError, Meaning, RunError};
 use crate::base::text::wrapped;
+use crate::base::{atomic, picture};
 use crate::experiment::{Experiment, Job, Shelf, jobs, paths, seeds, warnings};
-use crate::store::{MANIFEST, Manifest, Store};
+use crate::store::{MANIFEST, Manifest, REAL, Store};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -51,9 +52,22 @@ pub struct Loaded {
     pub data: DatasetInfo,
     pub jobs: Vec<(usize, Job)>,
     pub store: Store,
+    /// The first of its real images, where they were read.
+    real: Option<Vec<u8>>,
 }
 
+/// Real images that a page shows.
+const SHOWN: usize = 64;
+/// How many of them stand in a row of their picture.
+const COLUMNS: usize = 8;
+
 impl Loaded {
+    /// As its manifest has it.
+    fn known(experiment: Experiment, store: Store, manifest: Manifest) -> Loaded {
+        let (data, jobs) = manifest.into_named();
+        Loaded { experiment, data, jobs, store, real: None }
+    }
+
     /// A job as a person knows it: its cell, its seed where there are several, what is looked at.
     pub fn label(&self, cell: usize, job: &Job) -> String {
         let study = job.study.as_ref().map_or(String::new(), |study| format!(": {}", study.name()));
@@ -63,7 +77,10 @@ impl Loaded {
 
     /// Leaves in the store what the experiment is, for those who have the results and not the images.
     pub fn leave(&self) -> Result<()> {
-        Manifest::of(&self.experiment, &self.data, &self.jobs).leave(&self.store)
+        Manifest::of(&self.experiment, &self.data, &self.jobs).leave(&self.store)?;
+        let Some(real) = &self.real else { return Ok(()) };
+        let picture = picture::png(&picture::tiled(real, self.data.shape, COLUMNS))?;
+        atomic::write(&self.store.report(&self.experiment.name).join(REAL), &picture)
     }
 }
 
@@ -71,30 +88,27 @@ impl ExperimentArgs {
     /// With its images read and checked against every cell.
     pub fn load(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        let (data, jobs) = self.name_jobs(&experiment, &store)?;
-        Ok(Loaded { experiment, data, jobs, store })
+        self.name_jobs(experiment, store)
     }
 
     /// Loads it from its manifest in the store; the images are read only if that is not enough.
     pub fn recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        let (data, jobs) = match self.known(&experiment, &store) {
-            Some(manifest) => manifest.into_named(),
-            None => self.name_jobs(&experiment, &store)?,
-        };
-        Ok(Loaded { experiment, data, jobs, store })
+        match self.known(&experiment, &store) {
+            Some(manifest) => Ok(Loaded::known(experiment, store, manifest)),
+            None => self.name_jobs(experiment, store),
+        }
     }
 
     /// Loads it with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
     pub fn load_or_recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        let (data, jobs) = self.name_jobs(&experiment, &store).or_else(|error| {
+        self.name_jobs(experiment.clone(), store.clone()).or_else(|error| {
             let unavailable = matches!(RunError::of(&error), Some(RunError::Environment(_)));
             let Some(manifest) = unavailable.then(|| self.known(&experiment, &store)).flatten() else { return Err(error) };
             eprintln!("{error:#}\n(taken from the store: the images as they were when this last ran)");
-            Ok(manifest.into_named())
-        })?;
-        Ok(Loaded { experiment, data, jobs, store })
+            Ok(Loaded::known(experiment, store, manifest))
+        })
     }
 
     /// Its images, prepared whatever their size; in this form, where one is given.
@@ -181,18 +195,20 @@ impl ExperimentArgs {
     }
 
     /// Reads the images, and names the jobs that they make.
-    fn name_jobs(&self, experiment: &Experiment, store: &Store) -> Result<(DatasetInfo, Vec<(usize, Job)>)> {
-        warnings(experiment).iter().for_each(|warning| eprint!("{}", wrapped(&format!("warning: {warning}"))));
-        let dataset = self.source(experiment)?.load(store.cache())?;
+    fn name_jobs(&self, experiment: Experiment, store: Store) -> Result<Loaded> {
+        warnings(&experiment).iter().for_each(|warning| eprint!("{}", wrapped(&format!("warning: {warning}"))));
+        let dataset = self.source(&experiment)?.load(store.cache())?;
         if !dataset.left_out.is_empty() {
             eprintln!("data set {}: left out: {}", dataset.info.name, dataset.left_out.join(", "));
         }
+        let images = if dataset.held_out.is_empty() { &dataset.train } else { &dataset.held_out };
+        let real = (0..images.len().min(SHOWN)).map(|i| Ok(images.image(i)?.to_vec())).collect::<Result<Vec<_>>>()?.concat();
         let data = dataset.info;
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid, &data).map_err(|error| self.locate(error, &cell.label()))?;
         }
-        let jobs = jobs(experiment, data.shape, &data.identity())?;
-        Ok((data, jobs))
+        let jobs = jobs(&experiment, data.shape, &data.identity())?;
+        Ok(Loaded { experiment, data, jobs, store, real: Some(real) })
     }
 
     /// Attributes an error found against the images to the flag that set the value, otherwise to the cell.

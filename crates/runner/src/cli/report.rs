@@ -25,7 +25,7 @@ pub struct Report {
 impl Report {
     pub fn run(self) -> Result<Exit> {
         let loaded = self.experiment.recall()?;
-        let Loaded { experiment, jobs, store, data } = &loaded;
+        let Loaded { experiment, jobs, store, data, .. } = &loaded;
         match loaded.leave().and_then(|()| report::write(experiment, jobs, store, data)) {
             Ok(text) => print(&text),
             // Results may belong to someone else: they can be read all the same.

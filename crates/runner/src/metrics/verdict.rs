@@ -1,7 +1,7 @@
 //! Verdicts: whether what seeds say supports a claim about cells, contradicts it, or leaves it open.
 
 use super::evidence::{Evidence, LEVEL};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is claimed of a cell beside each of some others.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub enum Margin {
 }
 
 /// How a claim was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It holds.

@@ -28,7 +28,7 @@ pub fn terminal(judged: &[Judged]) -> String {
 }
 
 /// How many of them were decided, and by what.
-fn summary(judged: &[Judged]) -> String {
+pub fn summary(judged: &[Judged]) -> String {
     let count = |verdict: Verdict| judged.iter().filter(|claim| claim.verdict == verdict).count();
     let (all, plural) = (judged.len(), if judged.len() == 1 { "" } else { "s" });
     let [supported, contradicted, undecided] = [Verdict::Supported, Verdict::Contradicted, Verdict::Undecided].map(count);
@@ -43,7 +43,7 @@ fn summary(judged: &[Judged]) -> String {
     }
 }
 
-fn heading(claim: &Judged) -> String {
+pub fn heading(claim: &Judged) -> String {
     let verdict = match claim.verdict {
         Verdict::Supported => "Supported",
         Verdict::Contradicted => "Contradicted",
@@ -55,14 +55,23 @@ fn heading(claim: &Judged) -> String {
 
 /// The claim, and the numbers that it hangs on.
 fn statement(claim: &Judged) -> String {
+    format!("{} {}", sentence(claim), found(claim))
+}
+
+/// What is claimed, and where.
+pub fn sentence(claim: &Judged) -> String {
     let source = claim.source.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
     let sentence = claim.sentence.trim().trim_end_matches('.');
     let end = if source.is_empty() && sentence.ends_with(['?', '!']) { "" } else { "." };
-    let found = match &claim.reason {
-        Some(reason) => format!("Open, since {reason}"),
-        None => numbers(claim),
-    };
-    format!("{sentence}{source}{end} {found}.")
+    format!("{sentence}{source}{end}")
+}
+
+/// The numbers that decide it, or why nothing does.
+pub fn found(claim: &Judged) -> String {
+    match &claim.reason {
+        Some(reason) => format!("Open, since {reason}."),
+        None => format!("{}.", numbers(claim)),
+    }
 }
 
 /// `FID 0.75 (eps, simple) beside 2.38 (eps, vlb): -1.632 ± 0.121, p = 0.004, 3 seeds`.

@@ -1,6 +1,6 @@
 //! What several seeds say of the differences between cells. Cells share data order, t and noise, so seeds are compared in pairs.
 
-use super::markdown;
+use super::section::{Remark, Section};
 use super::tables::Frames;
 use crate::experiment::Experiment;
 use crate::metrics::Metric;
@@ -8,11 +8,11 @@ use crate::metrics::evidence::{Evidence, LEVEL};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// The page's section: each cell against the best one. Empty where there is one seed.
-pub fn section(experiment: &Experiment, frames: &Frames) -> Result<String> {
+/// Each cell against the best one; none where there is one seed.
+pub fn section(experiment: &Experiment, frames: &Frames) -> Result<Option<Section>> {
     let file = &experiment.file;
     if file.seeds.len() < 2 || experiment.cells.len() < 2 {
-        return Ok(String::new());
+        return Ok(None);
     }
     let mut rows: Vec<Vec<String>> = experiment.cells.iter().map(|c| vec![c.label()]).collect();
     let mut unsupported = false;
@@ -23,14 +23,14 @@ pub fn section(experiment: &Experiment, frames: &Frames) -> Result<String> {
             row.push(cell);
         }
     }
-    let mut text = "\n## Differences to the best cell\n\nPaired over seeds, with the 95% interval of their mean (Student's t).".to_string();
-    if unsupported {
-        text += " **≈ marks a difference that the seeds do not support.**";
-    }
-    let headings: Vec<&str> = std::iter::once("cell").chain(file.metrics.iter().map(|m| m.heading())).collect();
-    text += &format!("\n\n{}", markdown::head(&headings, 1));
-    rows.iter().for_each(|row| text += &markdown::row(row));
-    Ok(text)
+    Ok(Some(Section {
+        title: "Differences to the best cell".into(),
+        about: "Paired over seeds, with the 95% interval of their mean (Student's t).".into(),
+        remark: unsupported.then(|| Remark { strong: "≈ marks a difference that the seeds do not support.".into(), rest: String::new() }),
+        headings: std::iter::once("cell").chain(file.metrics.iter().map(|m| m.heading())).map(String::from).collect(),
+        names: 1,
+        rows,
+    }))
 }
 
 /// The place of the cell with the best mean over its seeds: the highest where more is better, else the lowest; none where none has any.

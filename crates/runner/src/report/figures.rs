@@ -1,123 +1,164 @@
-//! The figures of a report, each a chart of what records hold. Replicates of a cell are drawn as one line: the first seed's.
+//! The figures of a report, of what records hold.
 
+use super::chart::{Axis, Chart, Line, lines};
 use super::entry::Entry;
-use super::plot::{Axis, Bars, Chart, Line, Panel, both, shortened};
+use super::plot::{Bars, Panel, both, shortened};
 use super::tables::Frames;
 use crate::base::atomic;
 use crate::base::text::file_name;
-use crate::experiment::Experiment;
+use crate::experiment::{Cell, Experiment, Figure, brief};
 use crate::metrics::Metric;
-use crate::store::Store;
+use crate::store::{Point, Store};
 use anyhow::Result;
-use ddpm_core::Process;
+use ddpm_core::objective::Objective;
+use ddpm_core::process::Process;
 use ddpm_core::rate_distortion::RatePoint;
+use serde::Serialize;
 use std::fs;
 use std::path::Path;
 
 /// Paths of what was drawn, from the report's folder, with a caption.
 pub type Drawn = Vec<(String, String)>;
 
-fn of(path: Option<String>, caption: &str) -> Drawn {
-    path.map(|p| (p, caption.to_string())).into_iter().collect()
+/// The charts of a figure; none where it is no chart, or there is nothing to show.
+pub fn charts(figure: Figure, experiment: &Experiment, entries: &[Entry], studies: &[Entry]) -> Vec<Chart> {
+    let charts = match figure {
+        Figure::TrainingLoss => training(experiment, entries),
+        Figure::LossPerT => vec![loss_per_t(entries)],
+        Figure::BoundTerms => vec![bound_terms(entries)],
+        Figure::Weights => vec![weights(experiment)],
+        Figure::Schedules => schedules(experiment),
+        Figure::RateDistortion => rate_distortion(experiment, entries),
+        Figure::Studies => reverse_time(studies),
+        Figure::Samples | Figure::Progressive | Figure::Metrics => Vec::new(),
+    };
+    charts.into_iter().filter_map(Chart::shown).collect()
 }
 
-/// A line for the first replicate of each cell.
-fn lines(entries: &[Entry], points: impl Fn(&Entry) -> Vec<(f64, f64)>) -> Vec<Line> {
-    let mut seen = Vec::new();
-    let mut lines = Vec::new();
-    for entry in entries {
-        if !seen.contains(&entry.cell_index) {
-            seen.push(entry.cell_index);
-            lines.push(Line { label: entry.cell.label(), points: points(entry) });
+/// A chart without a level.
+fn chart(name: &str, title: &str, caption: &str, (x, y): (Axis, Axis), lines: Vec<Line>) -> Chart {
+    Chart { name: name.into(), title: title.into(), caption: caption.into(), x, y, lines, level: None }
+}
+
+/// Loss, a chart for each unit that it is in, and the gradient's norm.
+fn training(experiment: &Experiment, entries: &[Entry]) -> Vec<Chart> {
+    let curve = |entry: &Entry, of: fn(&Point) -> f64| -> Vec<(f64, f64)> {
+        entry.training.iter().flat_map(|t| t.curve.iter().map(|point| (point.step as f64, of(point)))).collect()
+    };
+    let mut units: Vec<Unit> = Vec::new();
+    for unit in experiment.cells.iter().map(Unit::of) {
+        if !units.contains(&unit) {
+            units.push(unit);
         }
     }
-    lines
+    let axes = |y: &str| (Axis::linear("training step"), Axis::log(y));
+    let loss = |unit: &Unit| {
+        let (mut name, mut title) = ("training-loss".to_string(), "Training loss".to_string());
+        // Of one unit there is one chart.
+        if units.len() > 1 {
+            let words = unit.name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+            name += &format!("-{}", words.collect::<Vec<_>>().join("-"));
+            title += &format!(": {}", unit.name);
+        }
+        let caption = format!("{title}, mean over the steps between two points.");
+        let alike = entries.iter().filter(|entry| Unit::of(entry.cell) == *unit);
+        let lines = lines(alike, |entry| curve(entry, |point| point.loss));
+        chart(&name, &title, &caption, axes(unit.what), lines)
+    };
+    let mut charts: Vec<Chart> = units.iter().map(loss).collect();
+    let limits: Vec<Option<f64>> = entries.iter().map(|entry| entry.cell.config.training.optimiser.clip_norm).collect();
+    let limit = limits.first().copied().flatten().filter(|limit| limits.iter().all(|other| *other == Some(*limit)));
+    let norms = lines(entries, |entry| curve(entry, |point| point.gradient_norm));
+    let caption = "Mean norm of the gradient before clipping, over the steps between two points.";
+    charts.push(Chart {
+        level: limit.map(|limit| (limit, "clipped above".to_string())),
+        ..chart("gradient-norm", "Norm of the gradient", caption, axes("norm"), norms)
+    });
+    charts
 }
 
-pub fn training_loss(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
-    let points = |e: &Entry| e.training.iter().flat_map(|t| t.curve.iter().map(|p| (p.step as f64, p.loss))).collect();
-    let chart = Chart {
-        title: "Training loss (each objective in its own unit)",
-        x: Axis { label: "training step", log: false },
-        y: Axis { label: "loss", log: true },
-        lines: lines(entries, points),
-    };
-    Ok(of(chart.write(dir, "training-loss")?, "Training loss; objectives differ in unit, so compare lines of one objective only."))
+/// What a training loss is a number of: only losses of one unit can be compared.
+#[derive(PartialEq)]
+struct Unit {
+    /// The objective, and of the rest of the configuration what the unit depends on.
+    name: String,
+    what: &'static str,
 }
 
-pub fn loss_per_t(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
-    let points = |e: &Entry| e.terms().iter().filter_map(|t| Some((t.t as f64, t.mse_eps?))).collect();
-    let chart = Chart {
-        title: "Error of the predicted noise on held-out images",
-        x: Axis { label: "t", log: true },
-        y: Axis { label: "mean (ε − ε_θ)²", log: true },
-        lines: lines(entries, points),
-    };
-    Ok(of(chart.write(dir, "loss-per-t")?, "Mean squared error of the noise that the network implies, at each t."))
+impl Unit {
+    fn of(cell: &Cell) -> Unit {
+        let setup = &cell.config.diffusion;
+        let (objective, prediction) = (words(&setup.objective), words(&setup.prediction));
+        match setup.objective {
+            // Of T terms one, which is the smaller the more there are.
+            Objective::Vlb {} => Unit { name: format!("{objective} T={}", setup.timesteps), what: "bits/dim of one step" },
+            Objective::VlbRescaled {} => Unit { name: objective, what: "bits/dim" },
+            Objective::Simple {} => Unit { name: format!("{objective} {prediction}"), what: "mean squared error" },
+            Objective::Hybrid { .. } => Unit { name: format!("{objective} {prediction}"), what: "mean squared error + λ bits/dim" },
+        }
+    }
 }
 
-pub fn bound_terms(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
-    let points = |e: &Entry| e.terms().iter().map(|t| (t.t as f64, t.variance_mismatch + t.mean_error + t.decoder)).collect();
-    let chart = Chart {
-        title: "Terms of the variational bound on held-out images",
-        x: Axis { label: "t", log: true },
-        y: Axis { label: "bits/dim", log: true },
-        lines: lines(entries, points),
-    };
-    Ok(of(chart.write(dir, "bound-terms")?, "L_{t-1} in bits/dim at each t (t = 1 is the decoder); their sum and the prior are the bound."))
+/// A value as a configuration has it.
+fn words(value: &impl Serialize) -> String {
+    serde_json::to_value(value).map_or_else(|_| String::new(), |value| brief(&value))
+}
+
+fn loss_per_t(entries: &[Entry]) -> Chart {
+    let points = |entry: &Entry| entry.terms().iter().filter_map(|term| Some((term.t as f64, term.mse_eps?))).collect();
+    let caption = "Mean squared error of the noise that the network implies, at each t, on held-out images.";
+    let axes = (Axis::log("t"), Axis::log("mean (ε − ε_θ)²"));
+    chart("loss-per-t", "Error of the predicted noise", caption, axes, lines(entries, points))
+}
+
+fn bound_terms(entries: &[Entry]) -> Chart {
+    let total = |entry: &Entry| entry.terms().iter().map(|t| (t.t as f64, t.variance_mismatch + t.mean_error + t.decoder)).collect();
+    let caption = "L_{t-1} at each t on held-out images (t = 1 is the decoder); their sum and the prior are the bound.";
+    chart("bound-terms", "Terms of the variational bound", caption, (Axis::log("t"), Axis::log("bits/dim")), lines(entries, total))
 }
 
 /// Figure 5: distortion and rate along the reverse process, and one against the other.
-pub fn rate_distortion(dir: &Path, entries: &[Entry]) -> Result<Drawn> {
+fn rate_distortion(experiment: &Experiment, entries: &[Entry]) -> Vec<Chart> {
     let points = |x: fn(&RatePoint, usize) -> f64, y: fn(&RatePoint) -> f64| {
-        move |e: &Entry| e.coding().iter().map(|p| (x(p, e.terms().len()), y(p))).collect::<Vec<_>>()
+        lines(entries, |entry| entry.coding().iter().map(|point| (x(point, entry.terms().len()), y(point))).collect())
     };
-    let chart = |title, x, y, lines| Chart { title, x: Axis { label: x, log: false }, y: Axis { label: y, log: false }, lines };
-    let reverse: fn(&RatePoint, usize) -> f64 = |p, timesteps| (timesteps - p.t) as f64;
-    let (steps, rmse, rate) = ("T − t", "RMSE of x̂₀ on 0-255", "rate, bits/dim");
-    let distortion = chart("Distortion", steps, rmse, lines(entries, points(reverse, |p| p.rmse)));
-    let rates = chart("Rate", steps, rate, lines(entries, points(reverse, |p| p.rate)));
-    let curve = chart("Rate and distortion", rate, rmse, lines(entries, points(|p, _| p.rate, |p| p.rmse)));
-    let mut drawn = of(distortion.write(dir, "coding-distortion")?, "Distortion when x_t has been received (Figure 5).");
-    drawn.extend(of(rates.write(dir, "coding-rate")?, "Bits/dim needed to receive x_t: the prior and the terms above t (Figure 5)."));
-    drawn.extend(of(curve.write(dir, "coding")?, "Rate against distortion (Figure 5)."));
-    Ok(drawn)
+    let reverse: fn(&RatePoint, usize) -> f64 = |point, timesteps| (timesteps - point.t) as f64;
+    let (steps, rmse, rate) = (|| Axis::linear("T − t"), || Axis::linear("RMSE of x̂₀ on 0-255"), || Axis::linear("rate, bits/dim"));
+    let received = "Distortion when x_t has been received, held-out images (Figure 5).";
+    let needed = "Bits/dim needed to receive x_t: the prior and the terms above t (Figure 5).";
+    // Each seed has rates of its own, so a mean would be of points that no seed has.
+    let seed = experiment.file.seeds[0];
+    let of_seed = entries.iter().filter(|entry| entry.record.seed == seed);
+    let against = lines(of_seed, |entry| entry.coding().iter().map(|point| (point.rate, point.rmse)).collect());
+    let curve = format!("Rate against distortion (Figure 5), seed {seed}.");
+    vec![
+        chart("coding-distortion", "Distortion", received, (steps(), rmse()), points(reverse, |point| point.rmse)),
+        chart("coding-rate", "Rate", needed, (steps(), rate()), points(reverse, |point| point.rate)),
+        chart("coding", "Rate and distortion", &curve, (rate(), rmse()), against),
+    ]
 }
 
-/// Scores along the reverse process (Figure 10), and the pictures of all studies.
-pub fn studies(dir: &Path, studies: &[Entry], store: &Store) -> Result<Drawn> {
-    let mut drawn = Drawn::new();
-    for (metric, name) in [(Metric::InceptionScore, "reverse-time-is"), (Metric::Fid, "reverse-time-fid")] {
-        let points = |e: &Entry| {
-            let timesteps = e.record.config.diffusion.timesteps;
-            let course = e.record.findings.iter().flat_map(|f| &f.scores);
+/// Scores along the reverse process (Figure 10).
+fn reverse_time(studies: &[Entry]) -> Vec<Chart> {
+    let scored = || studies.iter().filter(|entry| entry.record.findings.iter().any(|findings| !findings.scores.is_empty()));
+    let along = |metric: Metric| {
+        lines(scored(), |entry| {
+            let timesteps = entry.record.config.diffusion.timesteps;
+            let course = entry.record.findings.iter().flat_map(|findings| &findings.scores);
             course.filter_map(|at| Some(((timesteps - at.t) as f64, at.metrics.get(&metric)?.value))).collect()
-        };
-        let walked: Vec<&Entry> = studies.iter().filter(|e| e.record.findings.iter().any(|f| !f.scores.is_empty())).collect();
-        let chart = Chart {
-            title: &format!("{} of the predicted x₀ along the reverse process", metric.heading()),
-            x: Axis { label: "T − t", log: false },
-            y: Axis { label: metric.heading(), log: false },
-            lines: walked.iter().map(|e| Line { label: e.cell.label(), points: points(e) }).collect(),
-        };
-        drawn.extend(of(chart.write(dir, name)?, "Quality of the predicted x₀ at each stop of the reverse process (Figure 10)."));
-    }
-    for entry in studies {
-        for shown in entry.record.findings.iter().flat_map(|f| &f.pictures) {
-            let from = store.run(&entry.record.id).join(&shown.file);
-            // A picture that is gone is left out, as on the contact sheets.
-            let Ok(bytes) = fs::read(&from) else { continue };
-            let path = format!("figures/{}-{}", file_name(&entry.cell.label().replace(", ", "-").replace(' ', "-"), 150), shown.file);
-            atomic::write(&dir.join(&path), &bytes)?;
-            drawn.push((path, format!("{}: {}", entry.cell.label(), shown.caption)));
-        }
-    }
-    Ok(drawn)
+        })
+    };
+    let caption = "Quality of the predicted x₀ at each stop of the reverse process (Figure 10).";
+    let of = |(metric, name): (Metric, &str)| {
+        let title = format!("{} of the predicted x₀ along the reverse process", metric.heading());
+        chart(name, &title, caption, (Axis::linear("T − t"), Axis::linear(metric.heading())), along(metric))
+    };
+    [(Metric::InceptionScore, "reverse-time-is"), (Metric::Fid, "reverse-time-fid")].map(of).into()
 }
 
-pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
+fn weights(experiment: &Experiment) -> Chart {
     let mut drawn: Vec<Line> = Vec::new();
-    for cell in &experiment.cells {
+    for (cell_index, cell) in experiment.cells.iter().enumerate() {
         let (d, process) = (&cell.config.diffusion, &cell.config.diffusion().process);
         let weight = |t| {
             // Where the network learns the variance, the weight depends on it: shown for beta_t.
@@ -125,46 +166,53 @@ pub fn weights(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
             d.objective.eps_weight(d.prediction, process, t, log_sigma2)
         };
         let points: Vec<(f64, f64)> = (1..=process.timesteps()).map(|t| (t as f64, weight(t))).collect();
-        if !drawn.iter().any(|l| l.points == points) {
-            drawn.push(Line { label: cell.label(), points });
+        match drawn.iter_mut().find(|line| line.points == points) {
+            Some(line) => line.cells.push(cell_index),
+            None => drawn.push(Line::single(vec![cell_index], cell.label(), points)),
         }
     }
-    let chart = Chart {
-        title: "Weight of ‖ε − ε_θ‖² in each objective",
-        x: Axis { label: "t", log: true },
-        y: Axis { label: "weight (relative within a line)", log: true },
-        lines: drawn,
-    };
-    Ok(of(
-        chart.write(dir, "weights")?,
-        "Weight that each objective puts on the error of the noise (eq. 12 for the bound); cells with equal weights share a line, under the first one's name; where the variance is learned, the weight is shown for σ² = β.",
-    ))
+    chart(
+        "weights",
+        "Weight of ‖ε − ε_θ‖² in each objective",
+        "Weight that each objective puts on the error of the noise (eq. 12 for the bound): compare shapes, not heights, since a factor common to all t does not change what is learnt. Cells with equal weights share a line, under the first one's name; where the variance is learned, the weight is shown for σ² = β.",
+        (Axis::log("t"), Axis::log("weight")),
+        drawn,
+    )
 }
 
-pub fn schedules(dir: &Path, experiment: &Experiment) -> Result<Drawn> {
-    let mut distinct: Vec<(String, &Process)> = Vec::new();
-    for cell in &experiment.cells {
+fn schedules(experiment: &Experiment) -> Vec<Chart> {
+    let mut distinct: Vec<(Vec<usize>, String, &Process)> = Vec::new();
+    for (cell_index, cell) in experiment.cells.iter().enumerate() {
         let d = &cell.config.diffusion;
         let process = &cell.config.diffusion().process;
-        if !distinct.iter().any(|(_, other)| *other == process) {
-            distinct.push((format!("{}, T = {}", d.schedule.kind(), d.timesteps), process));
+        match distinct.iter_mut().find(|(_, _, other)| *other == process) {
+            Some((cells, ..)) => cells.push(cell_index),
+            None => distinct.push((vec![cell_index], format!("{}, T = {}", d.schedule.kind(), d.timesteps), process)),
         }
     }
-    let chart = |title, label, log, f: fn(&Process, usize) -> f64| Chart {
-        title,
-        x: Axis { label: "t", log: false },
-        y: Axis { label, log },
-        lines: distinct
-            .iter()
-            .map(|(label, p)| Line { label: label.clone(), points: (1..=p.timesteps()).map(|t| (t as f64, f(p, t))).collect() })
-            .collect(),
+    let of = |name: &str, title: &str, caption: &str, y: Axis, f: fn(&Process, usize) -> f64| {
+        let points = |process: &Process| (1..=process.timesteps()).map(|t| (t as f64, f(process, t))).collect();
+        let lines = distinct.iter().map(|(cells, label, process)| Line::single(cells.clone(), label.clone(), points(process)));
+        chart(name, title, caption, (Axis::linear("t"), y), lines.collect())
     };
-    let mut drawn = of(chart("Variance schedule", "β", true, |p, t| p.beta(t)).write(dir, "schedule-beta")?, "β of each schedule.");
-    drawn.extend(of(chart("Signal left", "ᾱ", false, |p, t| p.alpha_bar(t)).write(dir, "schedule-alpha-bar")?, "ᾱ of each schedule."));
-    drawn.extend(of(
-        chart("Signal-to-noise ratio", "SNR", true, |p, t| p.snr(t)).write(dir, "schedule-snr")?,
-        "ᾱ / (1 − ᾱ) of each schedule.",
-    ));
+    vec![
+        of("schedule-beta", "Variance schedule", "β of each schedule.", Axis::log("β"), |process, t| process.beta(t)),
+        of("schedule-alpha-bar", "Signal left", "ᾱ of each schedule.", Axis::linear("ᾱ"), |process, t| process.alpha_bar(t)),
+        of("schedule-snr", "Signal-to-noise ratio", "ᾱ / (1 − ᾱ) of each schedule.", Axis::log("SNR"), |process, t| process.snr(t)),
+    ]
+}
+
+/// The pictures of all studies; one that is gone is left out, as on the contact sheets.
+pub fn study_pictures(dir: &Path, studies: &[Entry], store: &Store) -> Result<Drawn> {
+    let mut drawn = Drawn::new();
+    for entry in studies {
+        for shown in entry.record.findings.iter().flat_map(|findings| &findings.pictures) {
+            let Ok(bytes) = fs::read(store.run(&entry.record.id).join(&shown.file)) else { continue };
+            let path = format!("figures/{}-{}", file_name(&entry.cell.label().replace(", ", "-").replace(' ', "-"), 150), shown.file);
+            atomic::write(&dir.join(&path), &bytes)?;
+            drawn.push((path, format!("{}: {}", entry.cell.label(), shown.caption)));
+        }
+    }
     Ok(drawn)
 }
 
@@ -182,5 +230,6 @@ pub fn metrics(dir: &Path, experiment: &Experiment, frames: &Frames) -> Result<D
     }
     let bars = Bars { panels, labels: experiment.cells.iter().map(|c| shortened(&c.label(), 60)).collect() };
     let size = bars.size();
-    Ok(of(Some(both(dir, "metrics", size, bars)?), "The table's numbers with their uncertainty; a dash is a blank."))
+    let caption = "The table's numbers with their uncertainty; a dash is a blank.";
+    Ok(vec![(both(dir, "metrics", size, bars)?, caption.into())])
 }

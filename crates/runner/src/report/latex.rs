@@ -38,7 +38,7 @@ const SET_AS: [(char, &str); 31] = [
 ];
 
 /// A text as LaTeX sets it; a character that is in no table of ours is left as it is.
-fn text(words: &str) -> String {
+pub fn text(words: &str) -> String {
     let set = |c: char| SET_AS.iter().find(|(known, _)| *known == c).map_or_else(|| c.to_string(), |(_, set)| set.to_string());
     words.replace(['\n', '\r'], " ").chars().map(set).collect()
 }
@@ -70,10 +70,14 @@ pub fn table(name: &str, question: &str, summary: &Summary) -> String {
 mod tests {
     use super::*;
 
+    use crate::metrics::Metric;
+    use crate::report::tables::Content;
+
     #[test]
     fn a_table_is_set_as_it_is_meant() {
         let summary = Summary {
             headings: ["row_1", "FID∞ ↓"].map(String::from).into(),
+            contents: vec![Content::Axis, Content::Score(Metric::FidInfinity)],
             rows: vec![vec!["a & b".into(), "1.0 ± 0.1".into()], vec!["[1]".into(), "– [1]".into()]],
             axes: 1,
             notes: vec!["50% {x}".into()],

@@ -34,9 +34,14 @@ pub fn picture(caption: &str, path: &str) -> String {
     format!("\n{caption}\n\n![{hidden}]({})\n", path.chars().map(encoded).collect::<String>())
 }
 
-/// A line of a table, in whose cells a bar would end one.
+/// A text in a cell of a table, which a bar would end.
+pub fn cell(words: &str) -> String {
+    text(words).replace('|', "\\|")
+}
+
+/// A line of a table.
 pub fn row<S: AsRef<str>>(cells: &[S]) -> String {
-    let cells: Vec<String> = cells.iter().map(|cell| text(cell.as_ref()).replace('|', "\\|")).collect();
+    let cells: Vec<String> = cells.iter().map(|words| cell(words.as_ref())).collect();
     format!("| {} |\n", cells.join(" | "))
 }
 

@@ -1,16 +1,19 @@
 //! The report: tables, plots and a page, from the store and from nothing else.
 
 mod care;
+mod chart;
 mod claims;
 mod differences;
 mod entry;
 mod figures;
+mod html;
 mod judged;
 mod latex;
 mod markdown;
 mod page;
 mod plot;
 mod published;
+mod section;
 mod sheets;
 mod tables;
 
@@ -59,40 +62,46 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     atomic::write(&dir.join("table.md"), tables::page(&summary).as_bytes())?;
     let latex = latex::table(&experiment.name, &experiment.file.question, &summary);
     atomic::write(&dir.join("table.tex"), latex.as_bytes())?;
-    let mut drawn = Vec::new();
+    let (mut charts, mut drawn) = (Vec::new(), Vec::new());
     for figure in &experiment.file.figures {
-        let made = match figure {
-            Figure::TrainingLoss => figures::training_loss(&dir, &entries)?,
-            Figure::LossPerT => figures::loss_per_t(&dir, &entries)?,
-            Figure::BoundTerms => figures::bound_terms(&dir, &entries)?,
-            Figure::Weights => figures::weights(&dir, experiment)?,
-            Figure::Schedules => figures::schedules(&dir, experiment)?,
+        for chart in figures::charts(*figure, experiment, &entries, &studies) {
+            drawn.push((plot::draw(&chart, &dir)?, chart.caption.clone()));
+            charts.push(chart);
+        }
+        drawn.extend(match figure {
             Figure::Metrics => figures::metrics(&dir, experiment, &frames)?,
             Figure::Samples => sheets::samples(&dir, &entries, store)?,
             Figure::Progressive => sheets::progressive(&dir, &entries, store)?,
-            Figure::RateDistortion => figures::rate_distortion(&dir, &entries)?,
-            Figure::Studies => figures::studies(&dir, &studies, store)?,
-        };
-        drawn.extend(made);
+            Figure::Studies => figures::study_pictures(&dir, &studies, store)?,
+            _ => Vec::new(),
+        });
     }
-    let published = published::tables(experiment, &entries, &frames, data)?;
-    let differences = differences::section(experiment, &frames)?;
-    let scored = jobs.iter().filter(|(_, job)| job.study.is_none()).count();
+    let mut sections = Vec::from_iter(differences::section(experiment, &frames)?);
+    sections.extend(published::sections(experiment, &entries, &frames, data)?);
     let page = page::Page {
         experiment,
         entries: &entries,
-        claims: claims::section(&judged),
+        judged: &judged,
         care: care::notes(experiment, &entries, data),
         studies: &studies,
         summary: &summary,
-        published,
-        differences,
+        sections,
         drawn,
-        scored,
+        scored: jobs.iter().filter(|(_, job)| job.study.is_none()).count(),
         data,
     };
-    let page = page.text();
-    atomic::write(&dir.join("README.md"), page.as_bytes())?;
+    atomic::write(&dir.join("README.md"), page.markdown().as_bytes())?;
+    let pictures = html::pictures(experiment, &entries, store, data)?;
+    let brief = html::Brief {
+        name: experiment.name.clone(),
+        question: experiment.file.question.clone(),
+        missing: page.missing(),
+        claims: judged.clone(),
+    };
+    brief.leave(&dir, &html::page(&page, &frames, &charts, &pictures, store)?)?;
+    if let Err(error) = html::overview(store.root()) {
+        eprintln!("{error:#}; the page of all experiments is not written");
+    }
     let verdicts = if judged.is_empty() { String::new() } else { format!("\n{}", claims::terminal(&judged)) };
-    Ok(format!("{}{verdicts}\n{}\n", tables::terminal(&summary), dir.join("README.md").display()))
+    Ok(format!("{}{verdicts}\n{}\n", tables::terminal(&summary), dir.join("index.html").display()))
 }

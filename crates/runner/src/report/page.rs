@@ -1,10 +1,11 @@
-//! The page of an experiment: question, table, what the numbers are, pictures.
+//! The page of an experiment: question, verdicts, table, what the numbers are, pictures. What it says, and how it is said in Markdown.
 
 use super::entry::Entry;
 use super::figures::Drawn;
-use super::markdown;
-use super::published;
+use super::judged::Judged;
+use super::section::{Remark, Section};
 use super::tables::{self, Summary};
+use super::{claims, markdown, published};
 use crate::base::data::DatasetInfo;
 use crate::base::text::{duration, number};
 use crate::experiment::{Experiment, Study};
@@ -18,14 +19,12 @@ pub struct Page<'a> {
     pub entries: &'a [Entry<'a>],
     pub studies: &'a [Entry<'a>],
     /// What is claimed, and what the seeds say of that.
-    pub claims: String,
+    pub judged: &'a [Judged],
     /// What confounds the table.
     pub care: Vec<String>,
     pub summary: &'a Summary,
-    /// Published tables with our numbers.
-    pub published: String,
-    /// What the seeds say of the cells' differences.
-    pub differences: String,
+    /// What the seeds say of the cells' differences, and published tables with our numbers.
+    pub sections: Vec<Section>,
     pub drawn: Drawn,
     /// Jobs that the table needs.
     pub scored: usize,
@@ -33,49 +32,59 @@ pub struct Page<'a> {
 }
 
 impl Page<'_> {
-    pub fn text(&self) -> String {
+    /// In Markdown.
+    pub fn markdown(&self) -> String {
         let file = &self.experiment.file;
         let mut text = format!("# {}\n\n{}\n\n", markdown::text(&self.experiment.name), markdown::text(&file.question));
-        if self.entries.len() < self.scored {
-            text += &format!("**{} of {} jobs have left a record so far.**\n\n", self.entries.len(), self.scored);
-        }
-        text += &self.claims;
+        text += &self.missing().map_or_else(String::new, |missing| format!("**{missing}**\n\n"));
+        text += &claims::section(self.judged);
         if !self.care.is_empty() {
             text += "## Read with care\n\n";
             text.extend(self.care.iter().map(|note| format!("- {}\n", markdown::text(note))));
             text += "\n## Table\n\n";
         }
         text += &tables::page(self.summary);
-        if let Some(paper) = &file.paper {
-            let metrics: Vec<Metric> =
-                file.metrics.iter().filter(|m| paper.rows.iter().any(|row| row.says.contains_key(m))).copied().collect();
-            let scales = published::scales(&metrics, paper.data.as_ref(), self.experiment, self.data);
-            let scales = scales.map_or_else(String::new, |scales| format!(" {scales}"));
-            text += &format!("\nPaper: {}.{scales}\n", markdown::text(&paper.source));
+        if let Some((source, scales)) = self.paper() {
+            let scales = scales.map_or_else(String::new, |scales| format!(" {}", scales.markdown()));
+            text += &format!("\nPaper: {}.{scales}\n", markdown::text(source));
         }
-        text += &self.differences;
-        text += &self.published;
+        text.extend(self.sections.iter().map(Section::markdown));
         text += "\n## What the numbers are\n\n";
-        text += &self.budget();
-        text += &self.scale();
-        if file.seeds.len() > 1 {
-            text += &format!("- {} seeds: ± is the standard error of their mean.\n", file.seeds.len());
-        }
-        text += &self.effort();
-        text += &self.blanks();
+        text.extend(self.facts().iter().map(|fact| format!("- {}\n", markdown::text(fact))));
         let claims = if file.claims.is_empty() { "`terms` and `curves`" } else { "`terms`, `curves` and `claims`" };
         text += &format!("\nTables: `metrics`, `bounds`, {claims} beside this page, as CSV and Parquet.\n\n## Pictures\n");
         text.extend(self.drawn.iter().map(|(path, caption)| markdown::picture(caption, path)));
         text
     }
 
+    /// How many jobs are missing, where any are.
+    pub fn missing(&self) -> Option<String> {
+        let there = self.entries.len();
+        (there < self.scored).then(|| format!("{there} of {} jobs have left a record so far.", self.scored))
+    }
+
+    /// Where the paper's numbers are from, and what keeps them from being set beside ours.
+    pub fn paper(&self) -> Option<(&str, Option<Remark>)> {
+        let file = &self.experiment.file;
+        let paper = file.paper.as_ref()?;
+        let metrics: Vec<Metric> = file.metrics.iter().filter(|m| paper.rows.iter().any(|row| row.says.contains_key(m))).copied().collect();
+        Some((&paper.source, published::scales(&metrics, paper.data.as_ref(), self.experiment, self.data)))
+    }
+
+    /// What the numbers are, a sentence each.
+    pub fn facts(&self) -> Vec<String> {
+        let seeds = self.experiment.file.seeds.len();
+        let seeds = (seeds > 1).then(|| format!("{seeds} seeds: ± is the standard error of their mean."));
+        let of_all = [Some(self.budget()), self.scale(), seeds, self.effort()];
+        of_all.into_iter().flatten().chain(self.blanks()).collect()
+    }
+
     /// What was trained on, and how much.
     fn budget(&self) -> String {
         let configs = || self.experiment.cells.iter().map(|cell| &cell.config);
         let DatasetInfo { name, shape, train, .. } = self.data;
-        let name = markdown::text(name);
         format!(
-            "- {train} training images of {name} ({}x{}, {} channels), {} steps of {} images, T = {}.\n",
+            "{train} training images of {name} ({}x{}, {} channels), {} steps of {} images, T = {}.",
             shape.height,
             shape.width,
             shape.channels,
@@ -86,28 +95,28 @@ impl Page<'_> {
     }
 
     /// What real images score, where that was measured.
-    fn scale(&self) -> String {
-        let Some(real) = self.entries.iter().map(|e| &e.record.real).find(|real| !real.is_empty()) else { return String::new() };
+    fn scale(&self) -> Option<String> {
+        let real = self.entries.iter().map(|e| &e.record.real).find(|real| !real.is_empty())?;
         let scores = real.iter().map(|(m, v)| format!("{} {}", m.heading(), number(v.value, v.std_err, m.digits())));
         let n = real.values().map(|v| v.n).max().unwrap_or_default();
-        format!("- For scale: {n} real held-out images score {}.\n", scores.collect::<Vec<_>>().join(", "))
+        Some(format!("For scale: {n} real held-out images score {}.", scores.collect::<Vec<_>>().join(", ")))
     }
 
     /// What was computed, on what and how long; trainings that cells share count once.
-    fn effort(&self) -> String {
+    fn effort(&self) -> Option<String> {
         let mut trainings: Vec<_> = self.entries.iter().filter_map(|e| e.training.as_ref()).collect();
         trainings.sort_by(|a, b| a.id.cmp(&b.id));
         trainings.dedup_by(|a, b| a.id == b.id);
         if trainings.is_empty() {
-            return String::new();
+            return None;
         }
         let of = |f: fn(&TrainingRecord) -> String| each(trainings.iter().copied(), f);
         let train_s: f64 = trainings.iter().map(|t| t.wall_s).sum();
         let waited_s: f64 = trainings.iter().filter_map(|t| t.loading.as_ref()).map(|loading| loading.waited_s).sum();
         let waited = waiting(waited_s, train_s);
         let rest_s: f64 = self.entries.iter().chain(self.studies).map(|e| e.record.wall_s).sum();
-        format!(
-            "- {} parameters; {} trainings of together {}{waited}, and {} of sampling and scoring, on {}, {} threads for a job, commit {}.\n",
+        Some(format!(
+            "{} parameters; {} trainings of together {}{waited}, and {} of sampling and scoring, on {}, {} threads for a job, commit {}.",
             of(|t| t.parameters.to_string()),
             trainings.len(),
             duration(train_s),
@@ -115,15 +124,15 @@ impl Page<'_> {
             of(|t| t.machine.device.clone()),
             of(|t| t.machine.threads.to_string()),
             of(|t| t.machine.commit.clone())
-        )
+        ))
     }
 
     /// Parts of studies that are missing, and why.
-    fn blanks(&self) -> String {
+    fn blanks(&self) -> Vec<String> {
         let blank = |entry: &Entry| {
             let reason = entry.record.findings.as_ref().and_then(|f| f.blank.as_ref())?;
             let name = entry.job.study.as_ref().map_or("a study", Study::name);
-            Some(markdown::text(&format!("- {name} of {}: a part is blank: {reason}.", entry.cell.label())) + "\n")
+            Some(format!("{name} of {}: a part is blank: {reason}.", entry.cell.label()))
         };
         self.studies.iter().filter_map(blank).collect()
     }

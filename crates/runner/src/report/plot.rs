@@ -1,5 +1,6 @@
-//! Line charts and bar charts, drawn once and written as SVG and PNG.
+//! Line charts and bar charts, written as SVG and PNG.
 
+use super::chart::Chart;
 use crate::base::atomic;
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -9,7 +10,7 @@ use plotters::style::{FontStyle, register_font};
 use std::path::Path;
 use std::sync::Once;
 
-/// Colours that colour-blind readers can tell apart (Okabe & Ito 2008), and grey.
+/// Colours that colour-blind readers can tell apart (Okabe & Ito 2008), and grey; each can be seen on white and on black.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -17,7 +18,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
-    RGBColor(90, 90, 90),
+    RGBColor(120, 120, 120),
     RGBColor(160, 130, 30),
 ];
 
@@ -26,28 +27,14 @@ pub fn colour(i: usize) -> RGBColor {
     COLOURS[i % COLOURS.len()]
 }
 
+/// Lengths of dash and space of cell number `i`, where its colour is another's already; none of a whole line.
+pub fn dash(i: usize) -> Option<(u32, u32)> {
+    const DASHES: [(u32, u32); 3] = [(9, 4), (2, 4), (16, 3)];
+    (i / COLOURS.len()).checked_sub(1).map(|again| DASHES[again % DASHES.len()])
+}
+
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 480;
-
-/// One line of a chart.
-pub struct Line {
-    pub label: String,
-    pub points: Vec<(f64, f64)>,
-}
-
-/// An axis.
-pub struct Axis<'a> {
-    pub label: &'a str,
-    pub log: bool,
-}
-
-/// A chart of lines with a legend beside it.
-pub struct Chart<'a> {
-    pub title: &'a str,
-    pub x: Axis<'a>,
-    pub y: Axis<'a>,
-    pub lines: Vec<Line>,
-}
 
 /// The embedded font under the name that drawing code asks for, once.
 pub fn with_font() {
@@ -81,24 +68,18 @@ pub fn said<E: std::fmt::Display>(e: E) -> anyhow::Error {
     anyhow!("drawing failed: {e}")
 }
 
-impl Chart<'_> {
-    /// Writes the chart; none where there is nothing to draw.
-    pub fn write(mut self, dir: &Path, name: &str) -> Result<Option<String>> {
-        let fits = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite() && (!self.x.log || *x > 0.0) && (!self.y.log || *y > 0.0);
-        self.lines.iter_mut().for_each(|line| line.points.retain(|p| fits(p)));
-        self.lines.retain(|line| !line.points.is_empty());
-        match self.lines.is_empty() {
-            true => Ok(None),
-            false => {
-                // The legend may need more room than the lines.
-                let height = HEIGHT.max(80 + 22 * self.lines.len() as u32);
-                both(dir, name, (WIDTH, height), self).map(Some)
-            }
-        }
-    }
+/// Draws a chart; returns the PNG's path from `dir`.
+pub fn draw(chart: &Chart, dir: &Path) -> Result<String> {
+    // The legend may need more room than the lines.
+    let height = HEIGHT.max(80 + 22 * chart.lines.len() as u32);
+    both(dir, &chart.name, (WIDTH, height), LineChart(chart))
+}
 
-    fn range(&self, log: bool, pick: impl Fn(&(f64, f64)) -> f64) -> (f64, f64) {
-        let values = self.lines.iter().flat_map(|l| l.points.iter().map(&pick));
+/// A chart that is to be drawn.
+struct LineChart<'a>(&'a Chart);
+
+impl LineChart<'_> {
+    fn range(log: bool, values: impl Iterator<Item = f64>) -> (f64, f64) {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         match log {
             true => (low / 1.15, high * 1.15),
@@ -118,7 +99,7 @@ impl Chart<'_> {
         Y::CoordDescType: ValueFormatter<f64>,
     {
         let mut chart = ChartBuilder::on(area)
-            .caption(self.title, ("sans-serif", 20))
+            .caption(&self.0.title, ("sans-serif", 20))
             .margin(12)
             .x_label_area_size(46)
             .y_label_area_size(74)
@@ -126,8 +107,8 @@ impl Chart<'_> {
             .map_err(said)?;
         chart
             .configure_mesh()
-            .x_desc(self.x.label)
-            .y_desc(self.y.label)
+            .x_desc(&self.0.x.label)
+            .y_desc(&self.0.y.label)
             .axis_desc_style(("sans-serif", 16))
             .label_style(("sans-serif", 14))
             .light_line_style(RGBColor(240, 240, 240))
@@ -138,28 +119,55 @@ impl Chart<'_> {
             .y_label_formatter(&|v| tick(*v))
             .draw()
             .map_err(said)?;
-        for (i, line) in self.lines.iter().enumerate() {
-            let style = colour(i).stroke_width(2);
-            chart.draw_series(LineSeries::new(line.points.iter().copied(), style)).map_err(said)?;
+        for line in &self.0.lines {
+            let of = |(point, y): (&(f64, f64), f64)| (point.0, y);
+            let low = line.points.iter().zip(line.band.iter().map(|band| band.0)).map(of);
+            let high = line.points.iter().zip(line.band.iter().map(|band| band.1)).map(of);
+            let outline: Vec<(f64, f64)> = low.chain(high.rev()).collect();
+            chart.draw_series([Polygon::new(outline, colour(line.cells[0]).mix(0.15).filled())]).map_err(said)?;
+        }
+        if let Some((level, what)) = &self.0.level {
+            let (x0, x1) = Self::range(false, self.0.lines.iter().flat_map(|line| line.points.iter().map(|point| point.0)));
+            let ends = [(x0.max(f64::MIN_POSITIVE), *level), (x1, *level)];
+            chart.draw_series([PathElement::new(ends, BLACK.stroke_width(1))]).map_err(said)?;
+            chart.draw_series([Text::new(what.clone(), (x0, *level), ("sans-serif", 13))]).map_err(said)?;
+        }
+        for line in &self.0.lines {
+            let (style, points) = (colour(line.cells[0]).stroke_width(2), line.points.iter().copied());
+            if let Some((dash, space)) = dash(line.cells[0]) {
+                chart.draw_series(DashedLineSeries::new(line.points.clone(), dash, space, style)).map_err(said)?;
+            } else {
+                chart.draw_series(LineSeries::new(points, style)).map_err(said)?;
+            }
         }
         Ok(())
     }
 }
 
-impl DrawBoth for Chart<'_> {
+impl DrawBoth for LineChart<'_> {
     fn draw<DB: DrawingBackend>(&self, root: DrawingArea<DB, Shift>) -> Result<()> {
         root.fill(&WHITE).map_err(said)?;
         let (area, legend) = root.split_horizontally((WIDTH - 270) as i32);
-        let ((x0, x1), (y0, y1)) = (self.range(self.x.log, |p| p.0), self.range(self.y.log, |p| p.1));
-        match (self.x.log, self.y.log) {
+        let Chart { x, y, lines, level, .. } = self.0;
+        let (x0, x1) = Self::range(x.log, lines.iter().flat_map(|line| line.points.iter().map(|point| point.0)));
+        let heights = lines.iter().flat_map(|line| {
+            let points = line.points.iter().map(|point| point.1);
+            points.chain(line.band.iter().flat_map(|(low, high)| [*low, *high]))
+        });
+        let (y0, y1) = Self::range(y.log, heights.chain(level.iter().map(|level| level.0)));
+        match (x.log, y.log) {
             (false, false) => self.lines_on(&area, x0..x1, y0..y1)?,
             (false, true) => self.lines_on(&area, x0..x1, (y0..y1).log_scale())?,
             (true, false) => self.lines_on(&area, (x0..x1).log_scale(), y0..y1)?,
             (true, true) => self.lines_on(&area, (x0..x1).log_scale(), (y0..y1).log_scale())?,
         }
-        for (i, line) in self.lines.iter().enumerate() {
+        for (i, line) in lines.iter().enumerate() {
             let y = 56 + 22 * i as i32;
-            legend.draw(&Rectangle::new([(2, y + 5), (22, y + 8)], colour(i).filled())).map_err(said)?;
+            let (dash, space) = dash(line.cells[0]).map_or((20, 1), |(dash, space)| (dash as i32, space as i32));
+            for left in (2..22).step_by((dash + space) as usize) {
+                let right = (left + dash).min(22);
+                legend.draw(&Rectangle::new([(left, y + 5), (right, y + 8)], colour(line.cells[0]).filled())).map_err(said)?;
+            }
             legend.draw(&Text::new(shortened(&line.label, 32), (28, y), ("sans-serif", 14))).map_err(said)?;
         }
         root.present().map_err(said)
@@ -256,6 +264,8 @@ impl DrawBoth for Bars {
 mod tests {
     use super::*;
 
+    use crate::report::chart::{Line, tests::chart};
+
     #[test]
     fn ticks_are_short_and_exact() {
         let numbers = [0.0, 1e-4, 1e-3, 0.25, 1.0, 12.5, 99.75, 100.0, 1250.0, 1e5, -0.125, -2e6];
@@ -266,33 +276,27 @@ mod tests {
         assert_eq!((shortened("abcd", 4), shortened("abcde", 4)), ("abcd".into(), "abc…".into()));
     }
 
-    fn drawn(points: &[(f64, f64)], log: (bool, bool)) -> Option<String> {
-        let dir = tempfile::tempdir().unwrap();
-        let line = |points: &[(f64, f64)]| Line { label: "a line".into(), points: points.to_vec() };
-        let (x, y) = (Axis { label: "x", log: log.0 }, Axis { label: "y", log: log.1 });
-        // A line of which nothing is left is not in the legend either.
-        let chart = Chart { title: "t", x, y, lines: vec![line(points), line(&[(f64::NAN, 1.0)])] };
-        let path = chart.write(dir.path(), "c").unwrap()?;
-        assert!(dir.path().join(path).exists());
-        Some(std::fs::read_to_string(dir.path().join("figures/c.svg")).unwrap())
-    }
-
-    /// What has no place on an axis is left out, and only that.
+    /// A line in its cell's colour whatever its place, its band under it, and the level that it is compared with.
     #[test]
-    fn charts_show_what_can_be_shown() {
-        let good = [(1.0, 2.0), (10.0, 3.0), (100.0, 20.0)];
+    fn a_chart_is_drawn_in_the_cells_colours() {
+        let dir = tempfile::tempdir().unwrap();
+        let points = vec![(1.0, 2.0), (10.0, 3.0), (100.0, 20.0)];
+        let plain = Line::single(vec![3], "a line".into(), points.clone());
+        let with_band = Line { band: points.iter().map(|(_, y)| (0.5 * y, 2.0 * y)).collect(), ..plain.clone() };
         for log in [(false, false), (false, true), (true, false), (true, true)] {
-            let expected = drawn(&good, log).unwrap();
-            assert_eq!(expected.matches("a line").count(), 1);
-            let mut strange = vec![(f64::NAN, 2.0), (3.0, f64::NAN), (f64::INFINITY, 2.0), (3.0, f64::NEG_INFINITY)];
-            strange.extend([(0.0, 2.0), (-1.0, 2.0)].into_iter().filter(|_| log.0));
-            strange.extend([(2.0, 0.0), (2.0, -1.0)].into_iter().filter(|_| log.1));
-            assert_eq!(drawn(&[&strange[..], &good].concat(), log).unwrap(), expected, "{log:?}");
-            assert_eq!(drawn(&strange, log), None);
-            // On an axis that is not logarithmic 0 and less are numbers.
-            for (point, shown) in [((-1.0, 2.0), !log.0), ((2.0, -1.0), !log.1)] {
-                assert_eq!(drawn(&[&[point], &good[..]].concat(), log).unwrap() != expected, shown, "{point:?} {log:?}");
-            }
+            let svg = |line: &Line, level| {
+                let chart = Chart { level, ..chart(vec![line.clone()], log) };
+                assert!(dir.path().join(draw(&chart, dir.path()).unwrap()).exists());
+                std::fs::read_to_string(dir.path().join("figures/c.svg")).unwrap()
+            };
+            let RGBColor(r, g, b) = colour(3);
+            let found = svg(&plain, None);
+            assert!(found.contains(&format!("#{r:02X}{g:02X}{b:02X}")) && found.matches("a line").count() == 1, "{found}");
+            assert!(svg(&with_band, None).contains("<polygon"));
+            // The same colour again is dashed.
+            let again = Line { cells: vec![3 + COLOURS.len()], ..plain.clone() };
+            assert!(svg(&again, None).matches("<polyline").count() > found.matches("<polyline").count());
+            assert!(svg(&plain, Some((1.0, "a level".into()))).contains("a level"));
         }
     }
 }

@@ -1,26 +1,22 @@
 //! Published tables with the numbers of this experiment beside their rows.
 
 use super::entry::Entry;
-use super::markdown::{self, head, row};
+use super::section::{Remark, Section};
 use super::tables::Frames;
 use crate::base::data::DatasetInfo;
 use crate::base::text::number;
-use crate::experiment::{Coding, Experiment, Published, agrees_with};
+use crate::experiment::{Coding, CodingRow, Experiment, Published, agrees_with};
 use crate::metrics::Metric;
 use crate::metrics::features::FeatureSource;
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-/// All of them, as sections of the page.
-pub fn tables(experiment: &Experiment, entries: &[Entry], frames: &Frames, data: &DatasetInfo) -> Result<String> {
-    let mut text = String::new();
-    for table in &experiment.file.tables {
-        text += &published(table, experiment, frames, data)?;
-    }
-    if let Some(coding) = &experiment.file.coding {
-        text += &rate_distortion(coding, experiment, entries);
-    }
-    Ok(text)
+/// All of them.
+pub fn sections(experiment: &Experiment, entries: &[Entry], frames: &Frames, data: &DatasetInfo) -> Result<Vec<Section>> {
+    let tables = experiment.file.tables.iter().map(|table| published(table, experiment, frames, data));
+    let mut sections = tables.collect::<Result<Vec<Section>>>()?;
+    sections.extend(experiment.file.coding.iter().map(|coding| rate_distortion(coding, experiment, entries)));
+    Ok(sections)
 }
 
 fn index_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize> {
@@ -28,7 +24,7 @@ fn index_of(experiment: &Experiment, cell: &Map<String, Value>) -> Option<usize>
 }
 
 /// What keeps published numbers from being set beside ours; none where nothing does. `data` is what they are of.
-pub fn scales(metrics: &[Metric], data: Option<&String>, experiment: &Experiment, here: &DatasetInfo) -> Option<String> {
+pub fn scales(metrics: &[Metric], data: Option<&String>, experiment: &Experiment, here: &DatasetInfo) -> Option<Remark> {
     let scores: Vec<&str> =
         metrics.iter().filter(|metric| Metric::of_samples().any(|of| of == **metric)).map(|metric| metric.title()).collect();
     let own = |features: &FeatureSource| *features == FeatureSource::Own {} && features.dimensions(here.shape).is_some();
@@ -42,21 +38,19 @@ pub fn scales(metrics: &[Metric], data: Option<&String>, experiment: &Experiment
     let theirs = data.filter(|theirs| **theirs != here.name);
     let images = theirs.map(|theirs| format!("the published numbers are of {theirs}, those here of {}", here.name));
     let reasons: Vec<String> = features.into_iter().chain(images).collect();
-    (!reasons.is_empty()).then(|| format!("**Two scales**: {}. Compare orders, not values.", markdown::text(&reasons.join("; "))))
+    let rest = format!(": {}. Compare orders, not values.", reasons.join("; "));
+    (!reasons.is_empty()).then(|| Remark { strong: "Two scales".into(), rest })
 }
 
-fn published(table: &Published, experiment: &Experiment, frames: &Frames, data: &DatasetInfo) -> Result<String> {
+fn published(table: &Published, experiment: &Experiment, frames: &Frames, data: &DatasetInfo) -> Result<Section> {
     let ours = table.rows.iter().any(|row| row.cell.is_some());
-    let mut text = format!("\n## {}\n\n{}.\n\n", markdown::text(&table.title), markdown::text(&table.source));
-    if let Some(scales) = scales(&table.metrics, table.data.as_ref(), experiment, data).filter(|_| ours) {
-        text += &format!("{scales}\n\n");
-    }
+    let remark = scales(&table.metrics, table.data.as_ref(), experiment, data).filter(|_| ours);
     let mut headings = vec!["".to_string()];
     headings.extend(table.metrics.iter().map(|m| m.heading().to_string()));
     if ours {
         headings.extend(table.metrics.iter().map(|m| format!("here: {}", m.heading())));
     }
-    text += &head(&headings, 1);
+    let mut rows = Vec::new();
     for line in &table.rows {
         let mut cells = vec![line.name.clone()];
         cells.extend(table.metrics.iter().map(|m| line.says.get(m).cloned().unwrap_or_default()));
@@ -70,22 +64,16 @@ fn published(table: &Published, experiment: &Experiment, frames: &Frames, data: 
                 cells.push(measured(*metric)?);
             }
         }
-        text += &row(&cells);
+        rows.push(cells);
     }
-    Ok(text)
+    Ok(Section { title: table.title.clone(), about: format!("{}.", table.source), remark, headings, names: 1, rows })
 }
 
 /// Table 4: what has been received after T - t + 1 of T steps.
-fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) -> String {
-    let mut text = format!(
-        "\n## Progressive lossy coding (Table 4)\n\n{}. Here: held-out images, the root taken after the mean over images, and before it in brackets.\n\n",
-        markdown::text(&coding.source)
-    );
-    let headings = ["received, T − t + 1", "rate, bits/dim", "RMSE (0-255)", "here: rate", "here: RMSE"].map(String::from);
-    text += &head(&headings, 1);
+fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) -> Section {
     let cell_index = index_of(experiment, &coding.cell);
     let ours = entries.iter().find(|e| Some(e.cell_index) == cell_index && !e.terms().is_empty());
-    for line in &coding.rows {
+    let of = |line: &CodingRow| {
         let mut cells = match ours {
             Some(entry) => {
                 let timesteps = entry.terms().len();
@@ -99,9 +87,16 @@ fn rate_distortion(coding: &Coding, experiment: &Experiment, entries: &[Entry]) 
             None => vec![format!("{} T", line.received), "–".into(), "–".into()],
         };
         cells.splice(1..1, [line.rate.clone(), line.rmse.clone()]);
-        text += &row(&cells);
+        cells
+    };
+    Section {
+        title: "Progressive lossy coding (Table 4)".into(),
+        about: format!("{}. Here: held-out images, the root taken after the mean over images, and before it in brackets.", coding.source),
+        remark: None,
+        headings: ["received, T − t + 1", "rate, bits/dim", "RMSE (0-255)", "here: rate", "here: RMSE"].map(String::from).into(),
+        names: 1,
+        rows: coding.rows.iter().map(of).collect(),
     }
-    text
 }
 
 #[cfg(test)]
@@ -123,7 +118,7 @@ mod tests {
         let of = |metrics: &[Metric], theirs: &str, sets: &[&str]| {
             let cells = vec![Cell { axes: Vec::new(), config: tiny(&data, sets).config }];
             let experiment = Experiment { name: "x".into(), file: file.clone(), cells, tuned: None };
-            scales(metrics, Some(&theirs.to_string()), &experiment, &here).unwrap_or_default()
+            scales(metrics, Some(&theirs.to_string()), &experiment, &here).map_or_else(String::new, |remark| remark.markdown())
         };
         let both = of(&[Fid, BitsPerDim, Recall], "cifar10", &[]);
         assert_eq!(

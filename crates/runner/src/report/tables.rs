@@ -197,10 +197,27 @@ fn axis_names(experiment: &Experiment) -> Vec<String> {
     names
 }
 
+/// What stands in a column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Values of something that varies.
+    Axis,
+    /// Network evaluations for one sample.
+    Cost,
+    /// A score.
+    Score(Metric),
+    /// What the paper says of one.
+    Paper(Metric),
+    /// The paper's name of the row.
+    PaperRow,
+}
+
 /// The table that a person reads.
 pub struct Summary {
     /// Headings of the axes, then of the metrics, then of the paper's numbers.
     pub headings: Vec<String>,
+    /// What stands under each of them.
+    pub contents: Vec<Content>,
     /// Cells of text, a row for each cell of the grid.
     pub rows: Vec<Vec<String>>,
     /// How many of the columns are axes.
@@ -219,41 +236,38 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
         published.extend(file.metrics.iter().filter(|m| row.says.contains_key(m) && !published.contains(m)).copied().collect::<Vec<_>>());
     }
     published.sort_by_key(|m| file.metrics.iter().position(|other| other == m));
-    let mut summary = Summary { headings: axes.clone(), rows: Vec::new(), axes: axes.len(), notes: Vec::new(), protocols: Vec::new() };
-    summary.headings.extend(file.metrics.iter().map(|m| m.heading().to_string()));
-    summary.headings.extend(published.iter().map(|m| format!("paper: {}", m.heading())));
+    let mut columns: Vec<(String, Content)> = axes.iter().map(|name| (name.clone(), Content::Axis)).collect();
     let named = file.paper.iter().flat_map(|p| &p.rows).any(|row| row.name.is_some());
-    if named {
-        summary.headings.push("paper's row".into());
-    }
     // What a sample costs, where cells differ in it.
     let mut costs: Vec<usize> = entries.iter().map(|e| e.record.nfe).filter(|n| *n > 0).collect();
     costs.sort_unstable();
     costs.dedup();
-    if costs.len() > 1 {
-        summary.headings.insert(axes.len(), "evaluations".into());
-    }
+    columns.extend((costs.len() > 1).then(|| ("evaluations".into(), Content::Cost)));
+    columns.extend(file.metrics.iter().map(|m| (m.heading().to_string(), Content::Score(*m))));
+    columns.extend(published.iter().map(|m| (format!("paper: {}", m.heading()), Content::Paper(*m))));
+    columns.extend(named.then(|| ("paper's row".into(), Content::PaperRow)));
+    let (headings, contents) = columns.into_iter().unzip();
+    let mut summary = Summary { headings, contents, rows: Vec::new(), axes: axes.len(), notes: Vec::new(), protocols: Vec::new() };
     for (cell_index, cell) in experiment.cells.iter().enumerate() {
-        let mut row: Vec<String> = axes.iter().map(|name| cell.value(name)).collect();
-        if costs.len() > 1 {
-            let cost = entries.iter().find(|e| e.cell_index == cell_index).map(|e| e.record.nfe).filter(|n| *n > 0);
-            row.push(cost.map_or_else(String::new, |n| n.to_string()));
-        }
-        for metric in &file.metrics {
-            row.push(match frames.mean(cell_index, *metric)? {
-                Some(mean) => {
-                    let some = if mean.n < mean.of { format!(" ({} of {} seeds)", mean.n, mean.of) } else { String::new() };
-                    format!("{}{some}", number(mean.value, mean.error, metric.digits()))
-                }
-                None => blank(&mut summary.notes, entries, cell_index, *metric),
-            });
-        }
+        let mut row = Vec::new();
         let paper = crate::experiment::published(file, cell);
-        for metric in &published {
-            row.push(paper.and_then(|p| p.says.get(metric)).cloned().unwrap_or_default());
-        }
-        if named {
-            row.push(paper.and_then(|p| p.name.clone()).unwrap_or_default());
+        for (heading, content) in summary.headings.iter().zip(&summary.contents) {
+            row.push(match content {
+                Content::Axis => cell.value(heading),
+                Content::Cost => {
+                    let cost = entries.iter().find(|e| e.cell_index == cell_index).map(|e| e.record.nfe).filter(|n| *n > 0);
+                    cost.map_or_else(String::new, |n| n.to_string())
+                }
+                Content::Score(metric) => match frames.mean(cell_index, *metric)? {
+                    Some(mean) => {
+                        let some = if mean.n < mean.of { format!(" ({} of {} seeds)", mean.n, mean.of) } else { String::new() };
+                        format!("{}{some}", number(mean.value, mean.error, metric.digits()))
+                    }
+                    None => blank(&mut summary.notes, entries, cell_index, *metric),
+                },
+                Content::Paper(metric) => paper.and_then(|p| p.says.get(metric)).cloned().unwrap_or_default(),
+                Content::PaperRow => paper.and_then(|p| p.name.clone()).unwrap_or_default(),
+            });
         }
         summary.rows.push(row);
     }
@@ -261,13 +275,22 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
     Ok(summary)
 }
 
+fn measured<'a>(entries: &'a [Entry], metric: Metric) -> Vec<&'a Measured> {
+    entries.iter().filter_map(|entry| entry.record.metrics.get(&metric)).collect()
+}
+
+/// Whether all of a metric's scores were measured alike.
+pub fn are_comparable(entries: &[Entry], metric: Metric) -> bool {
+    let measured = measured(entries, metric);
+    measured.iter().all(|score| score.is_comparable(measured[0]))
+}
+
 /// What each column was measured by. Unlike protocols in one column are said to be so.
 fn protocols(file: &GridFile, entries: &[Entry]) -> Vec<String> {
     let (seeds, mut lines) = (file.seeds.len(), Vec::new());
     for metric in &file.metrics {
-        let measured: Vec<&Measured> = entries.iter().filter_map(|e| e.record.metrics.get(metric)).collect();
-        let unlike = measured.iter().any(|m| !m.is_comparable(measured[0]));
-        let unlike = if unlike { "UNLIKE PROTOCOLS, not comparable: " } else { "" };
+        let measured = measured(entries, *metric);
+        let unlike = if !are_comparable(entries, *metric) { "UNLIKE PROTOCOLS, not comparable: " } else { "" };
         // Across seeds another ± is shown.
         let shown: BTreeSet<&str> = measured.iter().map(|m| if seeds > 1 { m.method() } else { &m.protocol }).collect();
         if !shown.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::evaluate::{BoundOf, bound};
 use super::options::RunOptions;
-use super::sample::samples_of;
+use super::sample::{SHOWN, samples_of};
 use super::score::score;
 use super::study::StudyContext;
 use super::train::train;
@@ -15,7 +15,7 @@ use crate::experiment::{Job, yaml};
 use crate::metrics::{Measured, Metric};
 use crate::store::history::{self, Event};
 use crate::store::progress::Reporter;
-use crate::store::{Outcome, Record, Store};
+use crate::store::{Outcome, REVERSE, Record, Store};
 use anyhow::Result;
 use ddpm_model::Engine;
 use std::time::Instant;
@@ -81,7 +81,12 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
     let shown = samples.bytes.len().min(64 * data.info.shape.len());
     atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.info.shape, 8, scale))?)?;
     let columns = samples.info.progressive_steps.len();
-    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(&samples.progressive, data.info.shape, columns, scale))?)?;
+    let along = samples.along(SHOWN, data.info.shape.len());
+    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(along, data.info.shape, columns, scale))?)?;
+    // The same of more samples, with the samples themselves at the end, for the HTML page.
+    let kept = samples.progressive.chunks_exact(columns * data.info.shape.len());
+    let ended: Vec<u8> = kept.zip(samples.bytes.chunks_exact(data.info.shape.len())).flat_map(|(way, end)| [way, end].concat()).collect();
+    atomic::write(&dir.join(REVERSE), &picture::png(&picture::tiled(&ended, data.info.shape, columns + 1))?)?;
     let features = job.config.evaluation.features.load(data.info.shape)?;
     let scores = score(Some(store), &samples, data, features.as_ref(), job.seed, reporter)?;
     record.real.extend(scores.real);

@@ -13,8 +13,9 @@ use ddpm_model::{Diffusion, Engine, checkpoint};
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// Samples whose predicted x_0 is shown along the walk, and how many stops are shown.
-const SHOWN: usize = 8;
+/// Samples whose predicted x_0 is kept along the walk at most, how many of these a person is shown at once, and the number of stops.
+const KEPT: usize = 64;
+pub const SHOWN: usize = 8;
 const STOPS: usize = 10;
 /// Samples whose root mean square is beyond this are out of range: images in [-1, 1] cannot exceed 1.
 const LARGEST_RMS: f64 = 1.5;
@@ -123,7 +124,7 @@ pub fn sample(
         reporter.tell(Stage::Sample, done, config.count as u64, done * walk.nfe() as u64, None)?;
     }
     let mut pictures = Vec::new();
-    for row in 0..SHOWN.min(config.batch).min(config.count) {
+    for row in 0..KEPT.min(config.batch).min(config.count) {
         for (_, x) in &progressive {
             pictures.extend(picture::to_bytes(&x.narrow(0, row, 1)?)?);
         }
@@ -154,6 +155,11 @@ fn last_visits(predictions: &mut Vec<(usize, Tensor)>) {
 }
 
 impl Samples {
+    /// The first `n` of those whose predicted x_0 was kept, sample after sample, stop after stop.
+    pub fn along(&self, n: usize, len: usize) -> &[u8] {
+        &self.progressive[..self.progressive.len().min(n * self.info.progressive_steps.len() * len)]
+    }
+
     /// Why these are no images, where they are none.
     pub fn problem(&self) -> Option<String> {
         match self.info.rms {

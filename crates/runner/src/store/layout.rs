@@ -12,6 +12,11 @@ pub const RECORD: &str = "record.json";
 /// A training's.
 pub const TRAINING_RECORD: &str = "training.json";
 
+/// In a job's folder: a row for each of its first samples, the x_0 predicted on the way and the sample itself.
+pub const REVERSE: &str = "reverse.png";
+/// In an experiment's folder: the first real images, held-out ones where there are any.
+pub const REAL: &str = "real.png";
+
 /// A training's checkpoints, newest first.
 pub const CHECKPOINTS: [&str; 2] = ["checkpoint.safetensors", "checkpoint.previous.safetensors"];
 

@@ -16,7 +16,7 @@ mod record;
 pub mod submissions;
 
 pub use crate::experiment::FORMAT;
-pub use layout::{CHECKPOINTS, RECORD, Store, TRAINING_RECORD};
+pub use layout::{CHECKPOINTS, REAL, RECORD, REVERSE, Store, TRAINING_RECORD};
 pub use manifest::{MANIFEST, Manifest};
 pub use meta::CheckpointMeta;
 pub use pretrained::pretrained;

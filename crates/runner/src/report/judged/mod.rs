@@ -5,11 +5,12 @@ use crate::experiment::{Claim, Experiment, Resolved};
 use crate::metrics::evidence::Evidence;
 use crate::metrics::verdict::{Contrast, Decision, Margin, Measurements, Relation, Verdict, decide};
 use crate::metrics::{Measured, Metric};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A claim with its verdict.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Judged {
     /// What is claimed.
     pub sentence: String,
@@ -52,7 +53,8 @@ pub struct Judged {
 }
 
 /// A cell that diverged, or whose samples or bound left every range.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Diverged {
     /// The cell.
     pub cell: String,
@@ -61,7 +63,7 @@ pub struct Diverged {
 }
 
 /// What a verdict is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
     /// Of training anew, from the spread over seeds.
