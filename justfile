@@ -61,7 +61,7 @@ pin python="python3":
 
 # Compare with the original Python programs on fresh weights and inputs, in a throwaway environment: `just parity python3 [seed]`
 parity python="python3" seed="":
-    {{release}} && {{python}} -m venv target/parity && target/parity/bin/pip install -q -r tests/parity/requirements.txt && target/parity/bin/python tests/parity/parity.py {{ddpm}} {{seed}}
+    {{release}} && {{python}} -m venv target/parity && target/parity/bin/pip install -q -r tests/parity/requirements.txt && target/parity/bin/python tests/parity/parity.py {{ddpm}} {{seed}} && target/parity/bin/python tests/parity/snippet.py
 
 # Verify the embedded data set and show its first images
 data:

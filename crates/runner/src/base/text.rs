@@ -19,6 +19,22 @@ pub fn wrapped(paragraph: &str) -> String {
     text + "\n"
 }
 
+/// Rows of words in columns, the first `names` of them to the left and the others to the right.
+pub fn aligned(rows: &[Vec<String>], names: usize) -> String {
+    let width = |text: &str| text.chars().count();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> =
+        (0..columns).map(|i| rows.iter().filter_map(|row| row.get(i)).map(|text| width(text)).max().unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let padded = row.iter().zip(&widths).enumerate().map(|(i, (text, w))| {
+            let space = " ".repeat(w - width(text));
+            if i < names { format!("{text}{space}") } else { format!("{space}{text}") }
+        });
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
 /// A name of at most `longest` bytes for a file, from words that may be too long for one or hold a `/`; what was cut is stood for by a digest.
 pub fn file_name(words: &str, longest: usize) -> String {
     let name: String = words.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
@@ -79,6 +95,13 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80) && text.lines().count() > 4, "{text}");
         assert_eq!(text.split_whitespace().collect::<Vec<_>>(), words.split_whitespace().collect::<Vec<_>>());
         assert_eq!(wrapped("short"), "short\n");
+    }
+
+    #[test]
+    fn columns_stand_under_each_other() {
+        let rows = [vec!["a", "10"], vec!["bcd", "ε"], vec!["e"]].map(|row| row.into_iter().map(String::from).collect());
+        assert_eq!(aligned(&rows, 1), "a    10\nbcd   ε\ne\n");
+        assert_eq!(aligned(&rows, 2), "a    10\nbcd  ε\ne\n");
     }
 
     #[test]

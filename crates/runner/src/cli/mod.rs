@@ -8,6 +8,8 @@ mod checkup;
 #[cfg(feature = "report")]
 mod claims;
 mod classifier;
+#[cfg(feature = "report")]
+mod compare;
 mod data;
 mod doctor;
 mod eval;
@@ -67,6 +69,9 @@ enum Command {
     /// Say which of a grid's claims its seeds support
     #[cfg(feature = "report")]
     Claims(claims::Claims),
+    /// Set two cells, runs or experiments beside each other: what differs, and by how much
+    #[cfg(feature = "report")]
+    Compare(compare::Compare),
     /// List the grids: their names and questions
     Grids(shelves::List),
     /// List the bases: data set, network and budget of each
@@ -132,6 +137,8 @@ pub fn main(cli: Cli) -> Exit {
         Command::Report(c) => c.run(),
         #[cfg(feature = "report")]
         Command::Claims(c) => c.run(),
+        #[cfg(feature = "report")]
+        Command::Compare(c) => c.run(),
         Command::Grids(c) => c.grids(),
         Command::Bases(c) => c.bases(),
         Command::Schema(c) => c.run(),

@@ -5,6 +5,7 @@ mod cell;
 mod claim;
 mod config;
 mod expand;
+mod flat;
 mod grid;
 mod job;
 mod load;
@@ -19,10 +20,11 @@ mod warnings;
 pub mod yaml;
 
 pub use base::{Base, Tuned};
-pub use cell::{Cell, agrees_in_all, agrees_with, brief};
+pub use cell::{Cell, agrees_in_all, agrees_with, belongs, brief};
 pub use claim::{Claim, Resolved};
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
 pub use expand::{MAX_JOBS, published, studies};
+pub use flat::{Values, flat};
 pub use grid::{Budget, Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
 pub(crate) use job::tiny;
@@ -30,4 +32,5 @@ pub use job::{FORMAT, Job, asked, jobs};
 pub use load::Experiment;
 pub use shelf::Shelf;
 pub use study::{MIXTURES, Study};
+pub use suggest::suggestion;
 pub use warnings::warnings;

@@ -3,6 +3,7 @@
 mod care;
 mod chart;
 mod claims;
+mod comparison;
 mod differences;
 mod entry;
 mod figures;
@@ -15,6 +16,7 @@ mod plot;
 mod published;
 mod section;
 mod sheets;
+mod sides;
 mod tables;
 
 use crate::base::atomic;
@@ -27,6 +29,9 @@ use entry::Entry;
 use judged::Judged;
 
 pub use claims::terminal as claims_text;
+pub use comparison::Comparison;
+pub use sheets::beside;
+pub use sides::{Side, sides};
 
 /// The experiment's claims with their verdicts.
 pub fn claims(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store) -> Result<Vec<Judged>> {

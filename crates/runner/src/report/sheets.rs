@@ -49,9 +49,15 @@ fn sheet(
         let opened = image::open(&path).with_context(|| format!("{}: is not a picture", path.display()))?;
         pictures.push((caption(entry), opened.to_rgb8()));
     }
-    let Some((w, h)) = pictures.iter().map(|(_, p)| p.dimensions()).reduce(|(a, b), (c, d)| (a.max(c), b.max(d))) else {
-        return Ok(Vec::new());
-    };
+    let Some(whole) = beside(&pictures, columns)? else { return Ok(Vec::new()) };
+    let path = format!("figures/{name}.png");
+    atomic::write(&dir.join(&path), &picture::png(&whole)?)?;
+    Ok(vec![(path, about.to_string())])
+}
+
+/// Pictures in rows of `columns`, each under its caption; none of none.
+pub fn beside(pictures: &[(String, RgbImage)], columns: u32) -> Result<Option<RgbImage>> {
+    let Some((w, h)) = pictures.iter().map(|(_, p)| p.dimensions()).reduce(|(a, b), (c, d)| (a.max(c), b.max(d))) else { return Ok(None) };
     with_font();
     let columns = columns.min(pictures.len() as u32);
     let rows = (pictures.len() as u32).div_ceil(columns);
@@ -69,8 +75,5 @@ fn sheet(
         }
         root.present().map_err(said)?;
     }
-    let whole = RgbImage::from_raw(size.0, size.1, pixels).expect("a buffer of that size");
-    let path = format!("figures/{name}.png");
-    atomic::write(&dir.join(&path), &picture::png(&whole)?)?;
-    Ok(vec![(path, about.to_string())])
+    Ok(Some(RgbImage::from_raw(size.0, size.1, pixels).expect("a buffer of that size")))
 }

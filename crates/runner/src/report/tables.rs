@@ -6,7 +6,7 @@ use super::judged::Judged;
 use super::markdown;
 use crate::base::atomic;
 use crate::base::error::Meaning;
-use crate::base::text::{number, wrapped};
+use crate::base::text::{aligned, number, wrapped};
 use crate::experiment::{Experiment, GridFile};
 use crate::metrics::{Measured, Metric};
 use crate::store::{BoundBreakdown, TermAt};
@@ -334,16 +334,12 @@ pub fn terminal(summary: &Summary) -> String {
     while shown > summary.axes + 1 && widths[..shown].iter().map(|w| w + 2).sum::<usize>() > 82 {
         shown -= 1;
     }
-    let line = |cells: &[String]| {
-        let padded = cells[..shown].iter().zip(&widths).enumerate().map(|(i, (cell, w))| {
-            let space = " ".repeat(w - width(cell));
-            if i < summary.axes { format!("{cell}{space}") } else { format!("{space}{cell}") }
-        });
-        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    let mut text = line(&summary.headings);
-    text += &format!("{}\n", "─".repeat(widths[..shown].iter().map(|w| w + 2).sum::<usize>() - 2));
-    text.extend(summary.rows.iter().map(|row| line(row)));
+    let cells = |row: &[String]| row[..shown].to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(&summary.headings).chain(&summary.rows).map(|row| cells(row)).collect();
+    let table = aligned(&rows, summary.axes);
+    let (head, rest) = table.split_once('\n').expect("a line of headings");
+    let rule = "─".repeat(widths[..shown].iter().map(|w| w + 2).sum::<usize>() - 2);
+    let mut text = format!("{head}\n{rule}\n{rest}");
     text.extend(summary.notes.iter().enumerate().map(|(i, note)| wrapped(&format!("[{}] {note}", i + 1))));
     if shown < widths.len() {
         text += &wrapped(&format!("On the page only: {}.", summary.headings[shown..].join(", ")));

@@ -8,7 +8,7 @@ const PREFIX: &str = "pretrained:";
 
 /// By name: a file of `ddpm export average`.
 const NETWORKS: [(&str, &[u8]); 2] = [
-    // The best cell of results/reference/table2-fashion-cpu.
+    // The best cell of results/reference/table2-fashion-cpu-seeds-0-2, at seed 0.
     ("fashion", include_bytes!("../../data/pretrained/fashion.safetensors")),
     // The same in single pixels in place of blocks, for which other programs have no word.
     ("fashion-pixels", include_bytes!("../../data/pretrained/fashion-pixels.safetensors")),

@@ -6,10 +6,9 @@ use super::super::plot::{colour, dash};
 use super::super::tables::{Content, Frames, are_comparable};
 use super::super::{latex, markdown};
 use super::images::Pictures;
-use crate::experiment::{Experiment, brief};
+use crate::experiment::{Experiment, Values, flat};
 use anyhow::Result;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Everything.
@@ -198,40 +197,13 @@ fn rounded(value: f64) -> f64 {
     if value.fract() == 0.0 { value } else { format!("{value:.5e}").parse().unwrap_or(value) }
 }
 
-type Values = BTreeMap<String, String>;
-
 /// What all cells have in common, and what each has of its own.
 fn configurations(experiment: &Experiment) -> Result<(Values, Vec<Values>)> {
-    let trees = experiment.cells.iter().map(|cell| Ok(serde_json::to_value(&cell.config)?)).collect::<Result<Vec<Value>>>()?;
-    let mut all: Vec<Values> = trees
-        .iter()
-        .map(|tree| {
-            let mut values = Values::new();
-            flatten("", tree, &mut values);
-            values
-        })
-        .collect();
+    let mut all = experiment.cells.iter().map(|cell| flat(&cell.config)).collect::<Result<Vec<Values>>>()?;
     let mut shared = all.first().cloned().unwrap_or_default();
     shared.retain(|path, value| all.iter().all(|of| of.get(path) == Some(value)));
     all.iter_mut().for_each(|of| of.retain(|path, _| !shared.contains_key(path)));
     Ok((shared, all))
-}
-
-/// The leaves of a tree by their paths.
-fn flatten(path: &str, tree: &Value, values: &mut Values) {
-    match tree {
-        Value::Object(map) if !map.is_empty() && !is_kind_alone(map) => {
-            for (key, value) in map {
-                flatten(&if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, value, values);
-            }
-        }
-        leaf => drop(values.insert(path.into(), brief(leaf))),
-    }
-}
-
-/// `{kind: x}` is written as `x`.
-fn is_kind_alone(map: &Map<String, Value>) -> bool {
-    map.len() == 1 && map.contains_key("kind")
 }
 
 #[cfg(test)]

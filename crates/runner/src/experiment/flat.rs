@@ -1,0 +1,51 @@
+//! A configuration as paths and values, to be compared with another.
+
+use super::cell::brief;
+use super::config::Config;
+use anyhow::Result;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Values in words by their paths.
+pub type Values = BTreeMap<String, String>;
+
+/// Every value of a configuration.
+pub fn flat(config: &Config) -> Result<Values> {
+    let mut values = Values::new();
+    flatten("", &serde_json::to_value(config)?, &mut values);
+    Ok(values)
+}
+
+/// The leaves of a tree by their paths.
+fn flatten(path: &str, tree: &Value, values: &mut Values) {
+    match tree {
+        Value::Object(map) if !map.is_empty() && !is_kind_alone(map) => {
+            for (key, value) in map {
+                flatten(&if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, value, values);
+            }
+        }
+        leaf => drop(values.insert(path.into(), brief(leaf))),
+    }
+}
+
+/// `{kind: x}` is written as `x`.
+fn is_kind_alone(map: &Map<String, Value>) -> bool {
+    map.len() == 1 && map.contains_key("kind")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::base::data::few;
+    use crate::experiment::tiny;
+
+    #[test]
+    fn values_stand_under_their_paths() {
+        let config = tiny(&few("d", 20, 3), &["objective=vlb", "sampler={kind: ddim, steps: 2}", "network.attention=[]"]).config;
+        let values = flat(&config).unwrap();
+        let of = |path: &str| values[path].as_str();
+        assert_eq!([of("diffusion.objective"), of("sampling.sampler.kind"), of("sampling.sampler.steps")], ["vlb", "ddim", "2"]);
+        assert_eq!(of("network.attention"), "[]");
+    }
+}
