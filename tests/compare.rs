@@ -69,6 +69,14 @@ fn differences_are_paired_and_what_is_shared_is_not_said() {
     assert!(shown.contains("diffusion.prediction  mu  eps\n") && !shown.contains("diffusion.objective"), "{shown}");
     assert!(shown.contains("2 seeds in common") && shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
 
+    // The line as it is printed: means, difference, interval, and a mark where it is not told from none.
+    let number = |value: &Value, digits: usize| format!("{:.digits$}", value.as_f64().unwrap());
+    let mark = if bits["p"].as_f64().unwrap() > 0.05 { "≈ " } else { "" };
+    let difference = format!("{mark}{:+.4} ± {:.4}", bits["difference"].as_f64().unwrap(), bits["half_width"].as_f64().unwrap());
+    let line = shown.lines().find(|line| line.starts_with("bits/dim ↓")).unwrap();
+    let words: Vec<&str> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+    assert_eq!(words[1..], [number(&bits["a"], 3), number(&bits["b"], 3), difference]);
+
     // Two experiments: the cells that both have, at the seed that both have, from the errors of measuring them.
     let found = compared("two-fashion-smoke", "one-fashion-smoke");
     assert_eq!((found.as_array().unwrap().len(), &found[1]["b"], &found[1]["seeds"]), (2, &json!("one-fashion-smoke: eps"), &json!([5])));
@@ -101,8 +109,8 @@ fn differences_are_paired_and_what_is_shared_is_not_said() {
     assert!(other.contains("training.steps") && other.contains("diffusion.prediction"), "{other}");
     // What is not there, with what is.
     for (a, code, expected) in [
-        ("two-fashion-smoke:x0", 4, "expected a cell, as mu; eps, or path=value"),
-        ("two-fashion-smoke:prediction=x0", 4, "expected a cell, as mu; eps"),
+        ("two-fashion-smoke:x0", 4, "expected a cell, such as mu; eps, or path=value"),
+        ("two-fashion-smoke:prediction=x0", 4, "expected a cell, such as mu; eps"),
         ("two-fashion-smok", 5, "did you mean two-fashion-smoke?"),
         (&ids[0], 4, "expected one cell of each, or some that both have"),
     ] {

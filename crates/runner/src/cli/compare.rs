@@ -7,7 +7,8 @@ use crate::base::{atomic, picture};
 use crate::report::{Comparison, Side, beside, sides};
 use anyhow::{Context, Result};
 use clap::Args;
-use std::path::PathBuf;
+use image::RgbImage;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct Compare {
@@ -19,7 +20,7 @@ pub struct Compare {
     /// Where results are
     #[arg(long, default_value = "results")]
     results: PathBuf,
-    /// Write their samples beside each other, from the noise that both share
+    /// Write their samples of a seed that both have beside each other
     #[arg(long, value_name = "FILE.png", value_parser = picture::png_path)]
     picture: Option<PathBuf>,
     /// Print JSON
@@ -38,11 +39,7 @@ impl Compare {
             print(&all.iter().map(Comparison::text).collect::<Vec<_>>().join("\n"));
         }
         if let Some(path) = &self.picture {
-            let shown = pairs.iter().map(|(a, b)| samples(a, b)).collect::<Result<Vec<_>>>()?.concat();
-            let none = || format!("{}: neither has left samples of a seed that both have", path.display());
-            let whole = beside(&shown, 2)?.with_context(none).needed()?;
-            atomic::write(path, &picture::png(&whole)?)?;
-            eprintln!("{}", path.display());
+            self.draw(path, &pairs)?;
         }
         Ok(Exit::Ok)
     }
@@ -52,24 +49,38 @@ impl Compare {
         if let ([a], [b]) = (ours, theirs) {
             return Ok(vec![(a, b)]);
         }
-        let namesake = |a: &'a Side| Some((a, theirs.iter().find(|b| b.label == a.label)?));
+        let namesake = |a: &'a Side| Some((a, theirs.iter().find(|b| b.axes == a.axes)?));
         let pairs: Vec<_> = ours.iter().filter_map(namesake).collect();
         if pairs.is_empty() {
-            let cells = |sides: &[Side]| sides.iter().map(|side| side.label.as_str()).collect::<Vec<_>>().join("; ");
-            let problem = format!("expected one cell of each, or some that both have, got {} and {}", cells(ours), cells(theirs));
+            let names = |sides: &[Side]| sides.iter().map(|side| side.name.as_str()).collect::<Vec<_>>().join("; ");
+            let problem = format!("expected one cell of each, or some that both have, got {}, and {}", names(ours), names(theirs));
             return Err(ConfigError::new(&format!("{} {}", self.a, self.b), "", problem).into());
         }
         Ok(pairs)
     }
+
+    /// Writes the samples of each pair, those of which one has left none aside.
+    fn draw(&self, path: &Path, pairs: &[(&Side, &Side)]) -> Result<()> {
+        let mut shown = Vec::new();
+        for (a, b) in pairs {
+            match samples(a, b)? {
+                Some(both) => shown.extend(both),
+                None => eprintln!("not in the picture, for want of samples of a seed that both have: {}, {}", a.name, b.name),
+            }
+        }
+        let whole = beside(&shown, 2)?.with_context(|| format!("{}: there are no samples to show", path.display())).needed()?;
+        atomic::write(path, &picture::png(&whole)?)?;
+        eprintln!("{}", path.display());
+        Ok(())
+    }
 }
 
-/// The samples of both at the first seed that both have, each under its name; of one that left none there is no picture.
-fn samples(a: &Side, b: &Side) -> Result<Vec<(String, image::RgbImage)>> {
-    let Some(seed) = a.runs.keys().find(|seed| b.runs.contains_key(seed)) else { return Ok(Vec::new()) };
-    let of = |side: &Side| {
-        let path = side.store.run(&side.runs[seed].id).join("samples.png");
-        let opened = || Ok((side.name.clone(), image::open(&path).with_context(|| path.display().to_string()).needed()?.to_rgb8()));
-        path.exists().then(opened)
+/// The samples of both at the first seed at which both have left some, each under its name.
+fn samples(a: &Side, b: &Side) -> Result<Option<[(String, RgbImage); 2]>> {
+    let at = |side: &Side, seed: &u64| side.runs.get(seed).map(|run| run.folder.join("samples.png")).filter(|path| path.is_file());
+    let Some(paths) = a.runs.keys().find_map(|seed| at(a, seed).zip(at(b, seed))) else { return Ok(None) };
+    let open = |side: &Side, path: &Path| -> Result<(String, RgbImage)> {
+        Ok((side.name.clone(), image::open(path).with_context(|| path.display().to_string()).needed()?.to_rgb8()))
     };
-    [a, b].into_iter().filter_map(of).collect()
+    Ok(Some([open(a, &paths.0)?, open(b, &paths.1)?]))
 }

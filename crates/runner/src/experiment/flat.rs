@@ -3,7 +3,7 @@
 use super::cell::brief;
 use super::config::Config;
 use anyhow::Result;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Values in words by their paths.
@@ -16,21 +16,17 @@ pub fn flat(config: &Config) -> Result<Values> {
     Ok(values)
 }
 
-/// The leaves of a tree by their paths.
+/// The leaves of a tree by their paths; a kind stands under the path of what it is the kind of.
 fn flatten(path: &str, tree: &Value, values: &mut Values) {
     match tree {
-        Value::Object(map) if !map.is_empty() && !is_kind_alone(map) => {
+        Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
-                flatten(&if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, value, values);
+                let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(if key == "kind" { path } else { &inner }, value, values);
             }
         }
         leaf => drop(values.insert(path.into(), brief(leaf))),
     }
-}
-
-/// `{kind: x}` is written as `x`.
-fn is_kind_alone(map: &Map<String, Value>) -> bool {
-    map.len() == 1 && map.contains_key("kind")
 }
 
 #[cfg(test)]
@@ -45,7 +41,7 @@ mod tests {
         let config = tiny(&few("d", 20, 3), &["objective=vlb", "sampler={kind: ddim, steps: 2}", "network.attention=[]"]).config;
         let values = flat(&config).unwrap();
         let of = |path: &str| values[path].as_str();
-        assert_eq!([of("diffusion.objective"), of("sampling.sampler.kind"), of("sampling.sampler.steps")], ["vlb", "ddim", "2"]);
+        assert_eq!([of("diffusion.objective"), of("sampling.sampler"), of("sampling.sampler.steps")], ["vlb", "ddim", "2"]);
         assert_eq!(of("network.attention"), "[]");
     }
 }

@@ -17,8 +17,10 @@ pub struct Comparison {
     pub a: String,
     /// What the second is called.
     pub b: String,
-    /// Seeds that both have.
+    /// Seeds whose runs both have left.
     pub seeds: Vec<u64>,
+    /// Which of the two has left no run at all, where one has not.
+    pub without_runs: Option<char>,
     /// Values that they do not share, by path.
     pub differs: Vec<Differs>,
     /// Scores that one of them has.
@@ -41,7 +43,7 @@ pub struct Differs {
 pub struct Scores {
     /// Which.
     pub metric: Metric,
-    /// The first one's mean over the seeds that both have; where they have none in common, over all of its own.
+    /// The first one's mean over the seeds at which both have it; where there is no such seed, over all of its own.
     pub a: Option<f64>,
     /// The second one's.
     pub b: Option<f64>,
@@ -63,9 +65,10 @@ impl Comparison {
         let differs = paths.into_iter().filter(|path| values.get(*path) != others.get(*path));
         let differs = differs.map(|path| Differs { path: path.clone(), a: values.get(path).cloned(), b: others.get(path).cloned() });
         let seeds: Vec<u64> = a.runs.keys().filter(|seed| b.runs.contains_key(seed)).copied().collect();
-        let has = |metric: &Metric| [a, b].iter().any(|side| side.runs.values().any(|run| run.metrics.contains_key(metric)));
+        let has = |metric: &Metric| [a, b].iter().any(|side| side.runs.values().any(|run| run.record.metrics.contains_key(metric)));
         let scores = Metric::ALL.into_iter().filter(has).map(|metric| Scores::of(metric, a, b, &seeds)).collect();
-        Ok(Comparison { a: a.name.clone(), b: b.name.clone(), differs: differs.collect(), scores, seeds })
+        let without_runs = [('A', a), ('B', b)].into_iter().find(|(_, side)| side.runs.is_empty()).map(|(name, _)| name);
+        Ok(Comparison { a: a.name.clone(), b: b.name.clone(), differs: differs.collect(), scores, seeds, without_runs })
     }
 
     /// For a terminal.
@@ -77,39 +80,48 @@ impl Comparison {
             text += "Their configurations are the same.\n";
         } else {
             let rows = self.differs.iter().map(|of| vec![of.path.clone(), or_dash(&of.a), or_dash(&of.b)]);
-            text += &aligned(&std::iter::once(words(["what differs", "A", "B"])).chain(rows).collect::<Vec<_>>(), 3);
+            let table = aligned(&std::iter::once(words(["what differs", "A", "B"])).chain(rows).collect::<Vec<_>>(), 3);
+            // What is too long for a line is set under its path.
+            let under = |of: &Differs| format!("{}\n   A  {}\n   B  {}\n", of.path, or_dash(&of.a), or_dash(&of.b));
+            let fits = table.lines().all(|line| line.chars().count() <= 80);
+            text += &if fits { table } else { self.differs.iter().map(under).collect() };
         }
         if self.scores.is_empty() {
             return text + "\nNeither has left a score.\n";
         }
         let head = ["", "A", "B", "B − A"].map(String::from).to_vec();
         text += &format!("\n{}", aligned(&std::iter::once(head).chain(self.scores.iter().map(Scores::row)).collect::<Vec<_>>(), 1));
-        let reasons: BTreeSet<String> =
-            self.scores.iter().filter_map(|of| Some(format!("{}: {}", of.metric.title(), of.reason.as_ref()?))).collect();
         text += "\n";
-        text += &wrapped(&match self.seeds.len() {
-            0 => "They have no seed in common, so there are no pairs to compare.".into(),
-            1 => format!(
-                "One seed in common ({}): ± is the 95% interval of measuring both, their errors taken as independent. Training anew may differ \
-                 by more.",
+        let mark = "≈ marks a difference that is not told from none";
+        text += &wrapped(&match (self.without_runs, self.seeds.len()) {
+            (Some(side), _) => format!("{side} has left no run."),
+            (None, 0) => "They have no seed in common, so there are no pairs: A and B are means over their own seeds.".into(),
+            (None, 1) => format!(
+                "One seed in common ({}): ± is the 95% interval of measuring both, their errors taken as independent; {mark}. Training anew may \
+                 differ by more.",
                 self.seeds[0]
             ),
-            n => format!(
-                "{n} seeds in common: ± is the 95% interval of the mean of their paired differences (Student's t); ≈ marks a difference that they do not support."
-            ),
+            (None, n) => {
+                format!("{n} seeds in common: ± is the 95% interval of the mean of their paired differences (Student's t); {mark}.")
+            }
         });
-        text.extend(reasons.iter().map(|reason| wrapped(reason)));
+        if !self.seeds.is_empty() {
+            let reasons = self.scores.iter().filter_map(|of| Some(format!("{}: {}", of.metric.title(), of.reason.as_ref()?)));
+            text.extend(reasons.collect::<BTreeSet<String>>().iter().map(|reason| wrapped(reason)));
+        }
         text
     }
 }
 
 impl Scores {
     fn of(metric: Metric, a: &Side, b: &Side, seeds: &[u64]) -> Scores {
-        let seeds_of = |side: &Side| if seeds.is_empty() { side.runs.keys().copied().collect() } else { seeds.to_vec() };
+        let has = |side: &Side, seed: &u64| side.runs.get(seed).is_some_and(|run| run.record.metrics.contains_key(&metric));
+        let both: Vec<u64> = seeds.iter().filter(|seed| has(a, seed) && has(b, seed)).copied().collect();
         let mean = |side: &Side| {
-            let values: Vec<f64> =
-                seeds_of(side).iter().filter_map(|seed| Some(side.runs.get(seed)?.metrics.get(&metric)?.value)).collect();
-            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+            let own = || side.runs.keys().filter(|seed| has(side, seed)).copied().collect();
+            let seeds: Vec<u64> = if both.is_empty() { own() } else { both.clone() };
+            let sum: f64 = seeds.iter().map(|seed| side.runs[seed].record.metrics[&metric].value).sum();
+            (!seeds.is_empty()).then(|| sum / seeds.len() as f64)
         };
         let none = Scores { metric, a: mean(a), b: mean(b), difference: None, half_width: None, p: None, reason: None };
         match evidence(metric, a, b, seeds) {
@@ -138,14 +150,15 @@ impl Scores {
     }
 }
 
-/// The differences at the seeds that both have, and what is missing of their interval; else why there are none.
+/// The differences at the seeds at which both have the score, and what is missing of them or their interval; else why there are none.
 fn evidence(metric: Metric, a: &Side, b: &Side, seeds: &[u64]) -> Result<(Evidence, Option<String>), String> {
-    let pairs: Vec<(&Record, &Record)> = seeds.iter().map(|seed| (&a.runs[seed], &b.runs[seed])).collect();
-    if pairs.is_empty() {
+    if seeds.is_empty() {
         return Err("no seed in common".into());
     }
+    let pairs: Vec<(&Record, &Record)> = seeds.iter().map(|seed| (&a.runs[seed].record, &b.runs[seed].record)).collect();
     let of_side: [(&str, Vec<&Record>); 2] =
         [("A", pairs.iter().map(|pair| pair.0).collect()), ("B", pairs.iter().map(|pair| pair.1).collect())];
+    let mut missing = None;
     for (side, records) in of_side {
         let diverged = |run: &&&Record| matches!(run.outcome, Outcome::Diverged { .. }) || run.out_of_range.contains(&metric);
         match records.iter().filter(diverged).count() {
@@ -154,22 +167,27 @@ fn evidence(metric: Metric, a: &Side, b: &Side, seeds: &[u64]) -> Result<(Eviden
         }
         if let Some(run) = records.iter().find(|run| !run.metrics.contains_key(&metric)) {
             let why = run.blanks.get(&metric).map_or_else(|| "not measured".into(), Clone::clone);
-            return Err(format!("{side} has none at seed {} ({why})", run.seed));
+            missing = Some(format!("{side} has none at seed {} ({why})", run.seed));
         }
     }
     if pairs.iter().any(|(a, b)| a.data != b.data) {
         return Err("measured on other images".into());
     }
-    let measured: Vec<_> = pairs.iter().map(|(a, b)| (&a.metrics[&metric], &b.metrics[&metric])).collect();
+    let measured: Vec<_> = pairs.iter().filter_map(|(a, b)| Some((a.metrics.get(&metric)?, b.metrics.get(&metric)?))).collect();
     if let Some((a, b)) = measured.iter().find(|(a, b)| !a.is_comparable(b)) {
         return Err(format!("measured unlike each other: A {} images, {}; B {} images, {}", a.n, a.method(), b.n, b.method()));
     }
     let differences: Vec<f64> = measured.iter().map(|(a, b)| b.value - a.value).collect();
-    let [(a, b)] = measured[..] else { return Ok((Evidence::Seeds(differences), None)) };
-    match a.std_err.zip(b.std_err).filter(|_| metric.has_standard_error()) {
-        Some((a, b)) => Ok((Evidence::Trainings { value: differences[0], std_err: a.hypot(b) }, None)),
-        None => {
-            Ok((Evidence::Seeds(differences), Some("one seed does not tell how sure a difference is, and it has no standard error".into())))
-        }
+    let missing = missing.map(|why| format!("of {} of {} seeds, since {why}", differences.len(), seeds.len()));
+    match measured[..] {
+        [] => Err(missing.unwrap_or_default()),
+        [(a, b)] => match a.std_err.zip(b.std_err).filter(|_| metric.has_standard_error()) {
+            Some((a, b)) => Ok((Evidence::Trainings { value: differences[0], std_err: a.hypot(b) }, missing)),
+            None => {
+                let why = "one seed does not tell how sure a difference is, and it has no standard error".to_string();
+                Ok((Evidence::Seeds(differences), Some(missing.map_or(why.clone(), |missing| format!("{missing}; {why}")))))
+            }
+        },
+        _ => Ok((Evidence::Seeds(differences), missing)),
     }
 }

@@ -1,8 +1,9 @@
 //! The figures of a report, of what records hold.
 
 use super::chart::{Axis, Chart, Line, lines};
+use super::dots::{Dots, Panel};
 use super::entry::Entry;
-use super::plot::{Bars, Panel, both, shortened};
+use super::plot::both;
 use super::tables::Frames;
 use crate::base::atomic;
 use crate::base::text::file_name;
@@ -216,20 +217,21 @@ pub fn study_pictures(dir: &Path, studies: &[Entry], store: &Store) -> Result<Dr
     Ok(drawn)
 }
 
-pub fn metrics(dir: &Path, experiment: &Experiment, frames: &Frames) -> Result<Drawn> {
+/// The table as a picture, with the level of real images.
+pub fn metrics(dir: &Path, experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<Drawn> {
     let mut panels = Vec::new();
     for metric in &experiment.file.metrics {
-        let bar = |cell_index| Ok(frames.mean(cell_index, *metric)?.map(|m| (m.value, m.error)));
-        let bars = (0..experiment.cells.len()).map(bar).collect::<Result<Vec<_>>>()?;
-        if bars.iter().any(Option::is_some) {
-            panels.push(Panel { heading: metric.heading().to_string(), bars, digits: metric.digits() });
+        let dot = |cell_index| Ok(frames.mean(cell_index, *metric)?.map(|m| (m.value, m.error)));
+        let dots = (0..experiment.cells.len()).map(dot).collect::<Result<Vec<_>>>()?;
+        let real = entries.iter().find_map(|entry| entry.record.real.get(metric)).map(|real| real.value);
+        if dots.iter().any(Option::is_some) {
+            panels.push(Panel { heading: metric.heading().to_string(), dots, real, digits: metric.digits() });
         }
     }
     if panels.is_empty() {
         return Ok(Vec::new());
     }
-    let bars = Bars { panels, labels: experiment.cells.iter().map(|c| shortened(&c.label(), 60)).collect() };
-    let size = bars.size();
+    let dots = Dots { panels, labels: experiment.cells.iter().map(Cell::label).collect() };
     let caption = "The table's numbers with their uncertainty; a dash is a blank.";
-    Ok(vec![(both(dir, "metrics", size, bars)?, caption.into())])
+    Ok(vec![(both(dir, "metrics", dots.size(), dots)?, caption.into())])
 }

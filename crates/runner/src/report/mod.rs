@@ -5,6 +5,7 @@ mod chart;
 mod claims;
 mod comparison;
 mod differences;
+mod dots;
 mod entry;
 mod figures;
 mod html;
@@ -31,7 +32,7 @@ use judged::Judged;
 pub use claims::terminal as claims_text;
 pub use comparison::Comparison;
 pub use sheets::beside;
-pub use sides::{Side, sides};
+pub use sides::{Run, Side, sides};
 
 /// The experiment's claims with their verdicts.
 pub fn claims(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store) -> Result<Vec<Judged>> {
@@ -74,7 +75,7 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
             charts.push(chart);
         }
         drawn.extend(match figure {
-            Figure::Metrics => figures::metrics(&dir, experiment, &frames)?,
+            Figure::Metrics => figures::metrics(&dir, experiment, &entries, &frames)?,
             Figure::Samples => sheets::samples(&dir, &entries, store)?,
             Figure::Progressive => sheets::progressive(&dir, &entries, store)?,
             Figure::Studies => figures::study_pictures(&dir, &studies, store)?,

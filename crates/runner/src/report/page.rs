@@ -123,8 +123,15 @@ impl Page<'_> {
             duration(rest_s),
             of(|t| t.machine.device.clone()),
             of(|t| t.machine.threads.to_string()),
-            of(|t| t.machine.commit.clone())
+            self.commits(&trainings)
         ))
+    }
+
+    /// What the trainings were made by, and all else where that is another program.
+    fn commits(&self, trainings: &[&TrainingRecord]) -> String {
+        let trained = each(trainings.iter().copied(), |t| t.machine.commit.clone());
+        let rest = each(self.entries.iter().chain(self.studies), |e| e.record.machine.commit.clone());
+        if trained == rest { trained } else { format!("{trained} (trained) and {rest} (sampled and scored)") }
     }
 
     /// Parts of studies that are missing, and why.
@@ -144,7 +151,7 @@ fn waiting(waited_s: f64, train_s: f64) -> String {
 }
 
 /// What `f` says of each, every answer once.
-fn each<'a, T: 'a>(of: impl Iterator<Item = &'a T>, f: fn(&T) -> String) -> String {
+fn each<'a, T: 'a>(of: impl Iterator<Item = &'a T>, f: impl Fn(&T) -> String) -> String {
     of.map(f).collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(" or ")
 }
 

@@ -1,4 +1,4 @@
-//! Line charts and bar charts, written as SVG and PNG.
+//! Line charts, written as SVG and PNG.
 
 use super::chart::Chart;
 use crate::base::atomic;
@@ -188,76 +188,6 @@ pub fn tick(v: f64) -> String {
 /// At most `n` characters.
 pub fn shortened(text: &str, n: usize) -> String {
     if text.chars().count() <= n { text.into() } else { text.chars().take(n - 1).chain(['…']).collect() }
-}
-
-/// Bars with error bars, a panel for each metric, side by side.
-pub struct Bars {
-    pub panels: Vec<Panel>,
-    pub labels: Vec<String>,
-}
-
-/// The bars of one metric.
-pub struct Panel {
-    pub heading: String,
-    /// For each label the value and its uncertainty, where it was measured.
-    pub bars: Vec<Option<(f64, Option<f64>)>>,
-    pub digits: usize,
-}
-
-impl Bars {
-    /// The size that its panels need.
-    pub fn size(&self) -> (u32, u32) {
-        (330 * self.panels.len() as u32, 380 + 20 * self.labels.len() as u32)
-    }
-}
-
-impl DrawBoth for Bars {
-    fn draw<DB: DrawingBackend>(&self, root: DrawingArea<DB, Shift>) -> Result<()> {
-        root.fill(&WHITE).map_err(said)?;
-        let (above, legend) = root.split_vertically(360);
-        for (Panel { heading, bars, digits }, area) in self.panels.iter().zip(above.split_evenly((1, self.panels.len()))) {
-            let top = bars.iter().flatten().map(|(v, e)| v + e.unwrap_or(0.0)).fold(0.0, f64::max).max(1e-9) * 1.15;
-            let n = bars.len() as f64;
-            let mut chart = ChartBuilder::on(&area)
-                .caption(heading, ("sans-serif", 18))
-                .margin(10)
-                .y_label_area_size(52)
-                .x_label_area_size(8)
-                .build_cartesian_2d(0.0..n, 0.0..top)
-                .map_err(said)?;
-            chart
-                .configure_mesh()
-                .disable_x_mesh()
-                .x_labels(0)
-                .y_labels(6)
-                .light_line_style(RGBColor(240, 240, 240))
-                .label_style(("sans-serif", 13))
-                .y_label_formatter(&|v| tick(*v))
-                .draw()
-                .map_err(said)?;
-            for (i, bar) in bars.iter().enumerate() {
-                let (left, right, middle) = (i as f64 + 0.12, i as f64 + 0.88, i as f64 + 0.5);
-                let Some((value, error)) = bar else {
-                    chart.draw_series([Text::new("–", (i as f64 + 0.4, top * 0.06), ("sans-serif", 18))]).map_err(said)?;
-                    continue;
-                };
-                chart.draw_series([Rectangle::new([(left, 0.0), (right, *value)], colour(i).mix(0.85).filled())]).map_err(said)?;
-                if let Some(e) = error {
-                    chart
-                        .draw_series([PathElement::new([(middle, value - e), (middle, value + e)], BLACK.stroke_width(2))])
-                        .map_err(said)?;
-                }
-                let place = (i as f64 + 0.14, value + error.unwrap_or(0.0) + top * 0.055);
-                chart.draw_series([Text::new(format!("{value:.digits$}"), place, ("sans-serif", 12))]).map_err(said)?;
-            }
-        }
-        for (i, label) in self.labels.iter().enumerate() {
-            let y = 6 + 20 * i as i32;
-            legend.draw(&Rectangle::new([(56, y + 2), (70, y + 14)], colour(i).mix(0.85).filled())).map_err(said)?;
-            legend.draw(&Text::new(label.clone(), (78, y), ("sans-serif", 14))).map_err(said)?;
-        }
-        root.present().map_err(said)
-    }
 }
 
 #[cfg(test)]

@@ -1,44 +1,56 @@
 //! What two things to be compared are: a run, or a cell of an experiment with the runs of all its seeds.
 
 use crate::base::error::{ConfigError, Meaning};
-use crate::experiment::{Cell, Config, belongs, paths, suggestion};
+use crate::base::sealed;
+use crate::experiment::{Cell, Config, agrees_in_all, paths, suggestion};
 use crate::plan::records;
-use crate::store::{MANIFEST, Manifest, RECORD, Record, Store};
-use anyhow::{Context, Result, anyhow};
+use crate::store::{FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store};
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A run, or a cell.
 pub struct Side {
-    /// What it is called.
+    /// What it is called: as it was typed, with its cell.
     pub name: String,
-    /// The cell in words; of a run nothing.
-    pub label: String,
+    /// What varies, of a cell; of a run nothing.
+    pub axes: Vec<(String, Value)>,
     /// Its configuration.
     pub config: Config,
-    /// The records by their seeds.
-    pub runs: BTreeMap<u64, Record>,
-    /// Where its results are.
-    pub store: Store,
+    /// What its runs left, by their seeds; of failed ones nothing.
+    pub runs: BTreeMap<u64, Run>,
+}
+
+/// A run.
+pub struct Run {
+    /// Its record.
+    pub record: Record,
+    /// Its folder.
+    pub folder: PathBuf,
 }
 
 /// What `named` means: a run by its folder or its name in `results`, an experiment (all its cells) by its folder or its name there, or
 /// `EXPERIMENT:CELL`, the cell as tables name it or by `path=value,path=value`.
 pub fn sides(named: &str, results: &Path) -> Result<Vec<Side>> {
-    let run = [PathBuf::from(named), results.join("runs").join(named)].into_iter().find(|folder| folder.join(RECORD).is_file());
-    if let Some(folder) = run {
-        return Ok(vec![of_run(&folder)?]);
+    let places = [PathBuf::from(named), results.join("runs").join(named)];
+    if let Some(folder) = places.iter().find(|folder| folder.join(RECORD).is_file()) {
+        return Ok(vec![of_run(named, folder)?]);
     }
     let found = |name: &str| [PathBuf::from(name), results.join(name)].into_iter().find(|folder| folder.join(MANIFEST).is_file());
-    // A folder's name may have a colon in it.
     if let Some(folder) = found(named) {
-        return of_experiment(&folder, |_| true);
+        return of_experiment(named, &folder);
     }
-    match named.split_once(':').map(|(experiment, cell)| (found(experiment), cell)) {
-        Some((Some(folder), cell)) => of_cells(&folder, named, cell),
-        _ => Err(anyhow!(unknown(named, results))).needed(),
+    // A folder's name may have a colon in it.
+    let at_colon = |at: usize| Some((&named[..at], found(&named[..at])?, &named[at + 1..]));
+    if let Some((experiment, folder, cell)) = named.match_indices(':').find_map(|(at, _)| at_colon(at)) {
+        return of_cells(named, of_experiment(experiment, &folder)?, cell);
     }
+    if !named.is_empty() && places[1].is_dir() {
+        return Err(anyhow!("{named}: has left no record yet")).needed();
+    }
+    Err(anyhow!(unknown(named, results))).needed()
 }
 
 fn unknown(named: &str, results: &Path) -> String {
@@ -51,49 +63,83 @@ fn unknown(named: &str, results: &Path) -> String {
     format!("{named}: expected a run, an experiment in {}, or EXPERIMENT:CELL{near}", results.display())
 }
 
-fn of_run(folder: &Path) -> Result<Side> {
-    let place = folder.canonicalize().with_context(|| folder.display().to_string()).needed()?;
-    let (id, root) =
-        place.file_name().zip(place.ancestors().nth(2)).with_context(|| format!("{}: is no run", folder.display())).needed()?;
-    let store = Store::new(root);
-    let id = id.to_string_lossy();
-    let record = store.record(&id).needed()?.with_context(|| format!("{id}: has left no record")).needed()?;
-    let (config, runs) = (record.config.clone(), BTreeMap::from([(record.seed, record)]));
-    Ok(Side { name: id.into(), label: String::new(), config, runs, store })
+fn of_run(named: &str, folder: &Path) -> Result<Side> {
+    let path = folder.join(RECORD);
+    let read = || -> Result<Record> {
+        let record: Record = sealed::read(&path)?.context("has vanished")?;
+        ensure!(record.format == FORMAT, "has format {}, this program reads and writes {FORMAT}", record.format);
+        Ok(record)
+    };
+    let record = read().with_context(|| path.display().to_string()).needed()?;
+    let (config, seed) = (record.config.clone(), record.seed);
+    let runs = BTreeMap::from([(seed, Run { record, folder: folder.into() })]);
+    Ok(Side { name: named.into(), axes: Vec::new(), config, runs })
 }
 
-/// The cells of an experiment that are wanted.
-fn of_experiment(folder: &Path, wanted: impl Fn(&Cell) -> bool) -> Result<Vec<Side>> {
-    let manifest = Manifest::read(folder).needed()?.with_context(|| format!("{}: holds no experiment", folder.display())).needed()?;
-    let place = folder.canonicalize().with_context(|| folder.display().to_string()).needed()?;
-    let (root, name) = (place.parent().unwrap_or(Path::new("/")), place.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    let (store, jobs, cells) = (Store::new(root), manifest.jobs(), manifest.experiment.cells);
-    let mut runs: Vec<BTreeMap<u64, Record>> = vec![BTreeMap::new(); cells.len()];
+/// Each cell of an experiment.
+fn of_experiment(named: &str, folder: &Path) -> Result<Vec<Side>> {
+    let manifest = Manifest::read(folder).needed()?.with_context(|| format!("{named}: holds no experiment")).needed()?;
+    let place = folder.canonicalize().with_context(|| named.to_string()).needed()?;
+    let store = Store::new(place.parent().unwrap_or(Path::new("/")));
+    let (jobs, cells) = (manifest.jobs(), manifest.experiment.cells);
+    let side =
+        |cell: Cell| Side { name: format!("{named}: {}", cell.label()), axes: cell.axes, config: cell.config, runs: BTreeMap::new() };
+    let mut sides: Vec<Side> = cells.into_iter().map(side).collect();
     for (cell_index, job, record) in records(&store, &jobs)? {
-        if job.study.is_none() {
-            runs[cell_index].insert(record.seed, record);
+        if job.study.is_none() && !matches!(record.outcome, Outcome::Failed { .. }) {
+            sides[cell_index].runs.insert(record.seed, Run { folder: store.run(&record.id), record });
         }
     }
-    let side = |(cell, runs): (Cell, BTreeMap<u64, Record>)| {
-        let label = cell.label();
-        Side { name: format!("{name}: {label}"), label, config: cell.config, runs, store: store.clone() }
-    };
-    Ok(cells.into_iter().zip(runs).filter(|(cell, _)| wanted(cell)).map(side).collect())
+    Ok(sides)
 }
 
-/// Those that a label or values name.
-fn of_cells(folder: &Path, named: &str, cell: &str) -> Result<Vec<Side>> {
-    let plain = |text: &str| text.split_whitespace().collect::<String>();
-    let by_label = of_experiment(folder, |candidate| plain(&candidate.label()) == plain(cell))?;
-    if !by_label.is_empty() {
-        return Ok(by_label);
+/// Of an experiment's cells those that a label or values name.
+fn of_cells(named: &str, mut all: Vec<Side>, cell: &str) -> Result<Vec<Side>> {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(", ", ",");
+    let label = |side: &Side| Cell { axes: side.axes.clone(), config: side.config.clone() }.label();
+    if all.iter().any(|side| plain(&label(side)) == plain(cell)) {
+        all.retain(|side| plain(&label(side)) == plain(cell));
+        return Ok(all);
     }
-    let all: Vec<String> = of_experiment(folder, |_| true)?.into_iter().map(|side| side.label).collect();
-    let none = || ConfigError::new(named, "", format!("expected a cell, as {}, or path=value,path=value", all.join("; ")));
-    let values = cell.split(',').filter(|piece| piece.contains('=')).map(paths::flag).collect::<Result<Vec<_>, _>>()?;
-    if values.is_empty() || values.len() < cell.split(',').count() {
-        return Err(none().into());
+    let labels: Vec<String> = all.iter().map(label).collect();
+    let none = || ConfigError::new(named, "", format!("expected a cell, such as {}, or path=value,path=value", labels.join("; ")));
+    let mut wanted = Map::new();
+    for piece in pieces(cell) {
+        if !piece.contains('=') {
+            return Err(none().into());
+        }
+        let (path, value) = paths::flag(piece).map_err(|error| ConfigError { origin: named.into(), ..error })?;
+        wanted.insert(path, value);
     }
-    let found = of_experiment(folder, |candidate| belongs(candidate, &values))?;
-    if found.is_empty() { Err(none().into()) } else { Ok(found) }
+    all.retain(|side| agrees_in_all(&side.config, &wanted));
+    if all.is_empty() { Err(none().into()) } else { Ok(all) }
+}
+
+/// The parts between commas, those inside brackets aside.
+fn pieces(text: &str) -> Vec<&str> {
+    let (mut pieces, mut first, mut depth) = (Vec::new(), 0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                pieces.push(&text[first..at]);
+                first = at + 1;
+            }
+            _ => {}
+        }
+    }
+    pieces.push(&text[first..]);
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_parted_outside_their_brackets() {
+        assert_eq!(pieces("a=1,b={kind: x, y: [1, 2]},c=[3,4]"), ["a=1", "b={kind: x, y: [1, 2]}", "c=[3,4]"]);
+        assert_eq!(pieces("a"), ["a"]);
+    }
 }

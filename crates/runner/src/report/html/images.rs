@@ -74,7 +74,7 @@ pub fn pictures(experiment: &Experiment, entries: &[Entry], store: &Store, data:
         count: room.count,
         smaller: room.shape != data.shape,
         seed,
-        cells: ways.into_iter().map(|ways| ways.map(|ways| ways.sheets(&room, data.shape)).transpose()).collect::<Result<_>>()?,
+        cells: ways.into_iter().map(|ways| ways.map_or(Ok(None), |ways| ways.sheets(&room, data.shape))).collect::<Result<_>>()?,
         real: real.map(|images| Ok::<_, anyhow::Error>((data.name.clone(), room.uri(images, data.shape)?))).transpose()?,
     })
 }
@@ -100,15 +100,15 @@ impl Ways {
     }
 
     /// Sheets of what there is room for.
-    fn sheets(&self, room: &Room, shape: ImageShape) -> Result<Sheets> {
+    fn sheets(&self, room: &Room, shape: ImageShape) -> Result<Option<Sheets>> {
         let kept = room.kept(self.steps.len());
         let columns = self.steps.len() + 1;
-        let images = opened(&self.path, shape).unwrap_or_default();
+        let Some(images) = opened(&self.path, shape) else { return Ok(None) };
         let blank = vec![u8::MAX; shape.len()];
         let at = |stop: usize, i: usize| images.get(i * columns + stop).filter(|_| i < room.count).unwrap_or(&blank).clone();
         let sheet = |stop: usize| (0..room.count.next_multiple_of(COLUMNS)).map(move |i| (stop, i));
         let all = kept.iter().copied().chain([self.steps.len()]).flat_map(sheet).map(|(stop, i)| at(stop, i));
-        Ok(Sheets { steps: kept.iter().map(|stop| self.steps[*stop]).collect(), src: room.uri(all.collect(), shape)? })
+        Ok(Some(Sheets { steps: kept.iter().map(|stop| self.steps[*stop]).collect(), src: room.uri(all.collect(), shape)? }))
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
         picture::tiled(&bytes, shape, 3).save(&path).unwrap();
         let ways = Ways::of(path.clone(), &[7, 3], shape).unwrap();
         assert_eq!((ways.count, Ways::of(path, &[7], shape).is_none()), (3, true));
-        let Sheets { steps, src } = ways.sheets(&Room { shape, count: 3, stops: 2 }, shape).unwrap();
+        let Sheets { steps, src } = ways.sheets(&Room { shape, count: 3, stops: 2 }, shape).unwrap().unwrap();
         let png = STANDARD.decode(src.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
         let seen = picture::untiled(&image::load_from_memory(&png).unwrap().to_rgb8(), shape).unwrap();
         assert_eq!((steps, seen.len()), (vec![7, 3], 3 * COLUMNS));
