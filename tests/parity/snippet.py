@@ -1,4 +1,4 @@
-"""The README's program that reads a table, run as it stands there: what it prints is what the table's page says.
+"""The program of docs/page.md that reads a table, run as it stands there: what it prints is what the table's page says.
 
     python tests/parity/snippet.py        (from the repository's root; needs pandas, polars and pyarrow)
 """
@@ -8,7 +8,7 @@ import io
 import re
 import pathlib
 
-[program] = re.findall(r"```python\n(.*?)```", pathlib.Path("README.md").read_text(), re.DOTALL)
+[program] = re.findall(r"```python\n(.*?)```", pathlib.Path("docs/page.md").read_text(), re.DOTALL)
 printed = io.StringIO()
 names = {}
 with contextlib.redirect_stdout(printed):
