@@ -127,8 +127,8 @@ impl LineChart<'_> {
             chart.draw_series([Polygon::new(outline, colour(line.cells[0]).mix(0.15).filled())]).map_err(said)?;
         }
         if let Some((level, what)) = &self.0.level {
-            let (x0, x1) = Self::range(false, self.0.lines.iter().flat_map(|line| line.points.iter().map(|point| point.0)));
-            let ends = [(x0.max(f64::MIN_POSITIVE), *level), (x1, *level)];
+            let (x0, x1) = Self::range(self.0.x.log, self.0.lines.iter().flat_map(|line| line.points.iter().map(|point| point.0)));
+            let ends = [(x0, *level), (x1, *level)];
             chart.draw_series([PathElement::new(ends, BLACK.stroke_width(1))]).map_err(said)?;
             chart.draw_series([Text::new(what.clone(), (x0, *level), ("sans-serif", 13))]).map_err(said)?;
         }

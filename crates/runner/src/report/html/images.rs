@@ -53,16 +53,16 @@ struct Sheets {
 /// Of the first seed, from files that jobs and the experiment left. What is not there, or cannot be read, is left out.
 pub fn pictures(experiment: &Experiment, entries: &[Entry], store: &Store, data: &DatasetInfo) -> Result<Pictures> {
     let seed = experiment.file.seeds[0];
-    let ways: Vec<Option<Ways>> = (0..experiment.cells.len())
+    let trajectories: Vec<Option<Trajectories>> = (0..experiment.cells.len())
         .map(|cell_index| {
             let entry = entries.iter().find(|entry| entry.cell_index == cell_index && entry.record.seed == seed)?;
-            Ways::of(store.run(&entry.record.id).join(REVERSE), &entry.record.progressive, data.shape)
+            Trajectories::of(store.run(&entry.record.id).join(REVERSE), &entry.record.progressive, data.shape)
         })
         .collect();
-    let there: Vec<&Ways> = ways.iter().flatten().collect();
-    let stops: Vec<usize> = there.iter().map(|ways| ways.steps.len()).collect();
+    let there: Vec<&Trajectories> = trajectories.iter().flatten().collect();
+    let stops: Vec<usize> = there.iter().map(|trajectories| trajectories.steps.len()).collect();
     let mut room = Room::of(&stops, data.shape);
-    room.count = there.iter().map(|ways| ways.count).min().unwrap_or(MOST).min(room.count);
+    room.count = there.iter().map(|trajectories| trajectories.count).min().unwrap_or(MOST).min(room.count);
     // Their picture is filled up to a whole row.
     let real_count = if data.held_out > 0 { data.held_out } else { data.train };
     let real = opened(&store.report(&experiment.name).join(REAL), data.shape);
@@ -74,7 +74,10 @@ pub fn pictures(experiment: &Experiment, entries: &[Entry], store: &Store, data:
         count: room.count,
         smaller: room.shape != data.shape,
         seed,
-        cells: ways.into_iter().map(|ways| ways.map_or(Ok(None), |ways| ways.sheets(&room, data.shape))).collect::<Result<_>>()?,
+        cells: trajectories
+            .into_iter()
+            .map(|trajectories| trajectories.map_or(Ok(None), |trajectories| trajectories.sheets(&room, data.shape)))
+            .collect::<Result<_>>()?,
         real: real.map(|images| Ok::<_, anyhow::Error>((data.name.clone(), room.uri(images, data.shape)?))).transpose()?,
     })
 }
@@ -84,19 +87,19 @@ fn opened(path: &Path, shape: ImageShape) -> Option<Vec<Vec<u8>>> {
     picture::untiled(&image::open(path).ok()?.to_rgb8(), shape)
 }
 
-/// A job's picture of the ways that its samples went: a row for each, the predictions at its steps and the sample itself.
-struct Ways {
+/// A job's picture of its samples' trajectories: a row for each, the predictions at its steps and the sample itself.
+struct Trajectories {
     path: PathBuf,
     steps: Vec<usize>,
     /// How many samples.
     count: usize,
 }
 
-impl Ways {
-    fn of(path: PathBuf, steps: &[usize], shape: ImageShape) -> Option<Ways> {
+impl Trajectories {
+    fn of(path: PathBuf, steps: &[usize], shape: ImageShape) -> Option<Trajectories> {
         let (width, height) = image::image_dimensions(&path).ok()?;
         let count = height as usize / shape.height;
-        (width as usize == (steps.len() + 1) * shape.width && count > 0).then(|| Ways { path, steps: steps.to_vec(), count })
+        (width as usize == (steps.len() + 1) * shape.width && count > 0).then(|| Trajectories { path, steps: steps.to_vec(), count })
     }
 
     /// Sheets of what there is room for.
@@ -198,9 +201,9 @@ mod tests {
         let bytes: Vec<u8> = (0..3 * 3 * 2).collect();
         let path = dir.path().join("reverse.png");
         picture::tiled(&bytes, shape, 3).save(&path).unwrap();
-        let ways = Ways::of(path.clone(), &[7, 3], shape).unwrap();
-        assert_eq!((ways.count, Ways::of(path, &[7], shape).is_none()), (3, true));
-        let Sheets { steps, src } = ways.sheets(&Room { shape, count: 3, stops: 2 }, shape).unwrap().unwrap();
+        let trajectories = Trajectories::of(path.clone(), &[7, 3], shape).unwrap();
+        assert_eq!((trajectories.count, Trajectories::of(path, &[7], shape).is_none()), (3, true));
+        let Sheets { steps, src } = trajectories.sheets(&Room { shape, count: 3, stops: 2 }, shape).unwrap().unwrap();
         let png = STANDARD.decode(src.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
         let seen = picture::untiled(&image::load_from_memory(&png).unwrap().to_rgb8(), shape).unwrap();
         assert_eq!((steps, seen.len()), (vec![7, 3], 3 * COLUMNS));
