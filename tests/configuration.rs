@@ -158,7 +158,7 @@ fn mistakes_in_a_grid_are_reported_where_they_stand() {
         error("grid: {schedule: [linear, quad], diffusion.schedule.beta_end: [0.01]}"),
         "g.yaml: grid.diffusion.schedule.beta_end[0]: grid.schedule[0] sets diffusion.schedule.beta_end too"
     );
-    assert_eq!(error("grid: {steps: [1, 1]}"), "g.yaml: grid: the cells 1 and 1 are one configuration");
+    assert_eq!(error("grid: {steps: [1, 1]}"), "g.yaml: grid: the cells steps=1 and steps=1 are one configuration");
     assert_eq!(error("grid: {steps: [1]}\nexclude: [{steps: 2}]"), "g.yaml: exclude[0]: agrees with no combination of the axes' values");
     assert_eq!(
         error(
@@ -190,7 +190,7 @@ fn mistakes_in_claims_are_reported_where_they_stand() {
     let error = |claim: &str| read(&format!("{grid}claims: [{{sentence: s, metric: fid, {claim}}}]")).unwrap_err();
     let cell = "{prediction: eps, steps: 1}";
     for (claim, expected) in [
-        ("best: {prediction: eps}".to_string(), "claims[0].best: expected one cell, 2 have these values: eps, 1; eps, 2"),
+        ("best: {prediction: eps}".to_string(), "claims[0].best: expected one cell, 2 have these values: eps, steps=1; eps, steps=2"),
         ("best: {prediction: v}".into(), "claims[0].best: agrees with no cell"),
         (
             "best: {predictoin: eps}".into(),
@@ -386,5 +386,5 @@ fn files_are_read_as_people_leave_them() {
     let doubtful = "question: q\nset: {training.optimiser.warmup_steps: 5000}\ngrid: {ema_decay: [0.9, 0.9999]}\n";
     let told = support::stderr(&plan("doubtful", doubtful, "fashion-smoke")).replace("\n   ", "");
     assert!(told.contains("warning: training.optimiser.ema_decay: after 40 steps an average with decay 0.9999 is still 100%"), "{told}");
-    assert!(told.contains("(in the cells 0.9999)") && told.contains("a warm-up of 5000 steps does not end in 40"), "{told}");
+    assert!(told.contains("(in the cells ema_decay=0.9999)") && told.contains("a warm-up of 5000 steps does not end in 40"), "{told}");
 }

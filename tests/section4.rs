@@ -56,17 +56,20 @@ fn studies_share_what_they_are_made_of_and_the_page_shows_them() {
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    for name in
-        ["reverse-time-fid", "coding", "coding-rate", "eps-simple-fixed-large-shared-latents", "eps-simple-fixed-large-neighbours-features"]
-    {
+    for name in ["reverse-time", "rate-distortion", "eps-simple-fixed-large-shared-latents", "eps-simple-fixed-large-neighbours-features"] {
         assert!(report.join(format!("figures/{name}.png")).exists(), "{name}");
     }
     // x_T shared and nothing else: the first image of every row has the same noise all the way, so it is the same image.
-    let shared = image::open(report.join("figures/eps-simple-fixed-large-shared-latents.png")).unwrap().to_rgb8();
+    let runs = fs::read_dir(dir.path().join("runs")).unwrap().map(|e| e.unwrap().path().join("shared-latents.png"));
+    let shared = image::open(runs.into_iter().find(|path| path.exists()).unwrap()).unwrap().to_rgb8();
+    // With the x_t that a row shares before its eight images, in four rows; the report names them around it.
+    assert_eq!(shared.dimensions(), (9 * 57 + 1, 4 * 57 + 1));
+    let named = image::open(report.join("figures/eps-simple-fixed-large-shared-latents.png")).unwrap();
+    assert!(named.width() > shared.width() && named.height() > shared.height());
     let tile = |row: u32, column: u32| -> Vec<_> {
         (0..28 * 2 * 28 * 2).map(|i| shared.get_pixel(1 + column * 57 + i % 56, 1 + row * 57 + i / 56).0).collect()
     };
-    assert!((1..4).all(|row| tile(row, 0) == tile(0, 0)) && tile(0, 1) != tile(0, 0));
+    assert!((1..4).all(|row| tile(row, 1) == tile(0, 1) && tile(row, 0) != tile(0, 0)) && tile(0, 2) != tile(0, 1));
     let again = run(&arguments);
     assert!(stderr(&again).contains("11 jobs, 11 done, 0 to do") && stdout(&again) == stdout(&first));
     outside(&checkpoint(dir.path()), dir.path());

@@ -35,6 +35,10 @@ fn experiment(results: &Path) -> PathBuf {
         "seeds": [0, 1],
         "metrics": ["fid", "inception-score", "bits-per-dim"],
         "claims": [{"sentence": "A claim of <nobody>", "metric": "bits-per-dim", "better": {"prediction": "eps", "variance": "fixed-large"}, "than": {"prediction": "mu"}}],
+        "coding": {
+            "source": "a table", "cell": {"prediction": "eps", "variance": "fixed-large"},
+            "rows": [{"received": 1, "rate": "1.5", "rmse": "0.9"}, {"received": 0.5, "rate": "0.00000", "rmse": "30"}]
+        },
         "paper": {"source": "a paper", "rows": [{"cell": {"prediction": "eps", "variance": "fixed-large"}, "says": {"fid": "3.17"}}]},
     });
     fs::write(&grid, value.to_string()).unwrap();
@@ -283,6 +287,21 @@ async fn the_charts(page: &Page) {
     page.press("#chart-loss-per-t .plot", &Key::Right.to_string()).await;
     let heard = page.value("document.querySelector('#chart-loss-per-t .heard').textContent").await;
     assert!(heard.as_str().unwrap().starts_with("t 1: mu, fixed-large "), "{heard}");
+    // What was published is read with it, where it stands.
+    let heard = || page.value("document.querySelector('#chart-coding-distortion .heard').textContent");
+    page.press("#chart-coding-distortion .plot", &Key::End.to_string()).await;
+    assert!(heard().await.as_str().unwrap().ends_with("; a table: eps, fixed-large: 0.9"), "{}", heard().await);
+    page.press("#chart-coding-distortion .plot", &Key::Left.to_string()).await;
+    assert!(!heard().await.as_str().unwrap().contains("a table"), "{}", heard().await);
+    page.is("page.charts.filter((chart) => chart.published).map((chart) => chart.published[1].x.length)", json!([2, 1, 1])).await;
+    // Every chart is drawn, whatever the ends of its axes.
+    page.is("plots.every(({ into }) => into.querySelector('canvas').width > 200)", json!(true)).await;
+    let lines = "(() => {
+        const low = 10 ** (20 * Math.random() - 12), top = low * 10 ** (8 * Math.random() ** 2), lines = logLines(low, top);
+        const good = lines.length > 1 && lines.length < 100 && lines.every((at, i) => at >= low * (1 - 1e-12) && at <= top * (1 + 1e-12) && !(at <= lines[i - 1]));
+        return good ? null : [low, top, lines];
+    })()";
+    page.is(&format!("Array.from({{ length: 2000 }}, () => {lines}).filter((wrong) => wrong)"), json!([])).await;
 }
 
 /// No scrolling to the side at either width; other colours in the dark; nothing to press in print.

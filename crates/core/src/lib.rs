@@ -8,6 +8,26 @@
 //! [`likelihood`] what the bound is, [`sampler`] how to walk back, [`setup`] which choices fit together. [`oracle`] holds data
 //! laws for which all of this is known in closed form.
 //!
+//! # Notation
+//!
+//! Wherever a person sees `t` it runs from 1; the network is fed t − 1, as by the authors.
+//!
+//! | paper | here | what |
+//! | --- | --- | --- |
+//! | x₀, x_t | `x0`, `xt` | an image in \[−1, 1\], and at step t |
+//! | β_t, α_t, ᾱ_t | [`beta`](Process::beta), [`alpha`](Process::alpha), [`alpha_bar`](Process::alpha_bar) | variance of the noise added at step t; 1 − β_t; the product of α₁ to α_t |
+//! | q(x_t \| x₀) | [`q_marginal`](Process::q_marginal), [`q_sample_coefficients`](Process::q_sample_coefficients) | eq. 4 |
+//! | q(x_{t−1} \| x_t, x₀), μ̃_t, β̃_t | [`q_posterior`](Process::q_posterior), [`posterior_variance`](Process::posterior_variance) | eqs. 6, 7 |
+//! | μ_θ, ε_θ | [`Prediction::Mu`], [`Prediction::Eps`] | the posterior mean, eq. 8; the noise, eqs. 9 to 12 |
+//! | v | [`Prediction::V`] | √ᾱ ε − √(1 − ᾱ) x₀ (Salimans & Ho 2022) |
+//! | σ²_t | [`ReverseVariance`], `log_sigma2` | Section 3.2: `fixed-small` is β̃, `fixed-large` β; learned between the two, Nichol & Dhariwal 2021, eq. 15 |
+//! | L, L_simple, L_hybrid | [`Objective::Vlb`], [`Objective::Simple`], [`Objective::Hybrid`] | eqs. 5, 14; Nichol & Dhariwal 2021, eq. 16 |
+//! | L_T | [`prior_term`](likelihood::prior_term) | what the chain's end differs from N(0, 1) by |
+//! | L_{t−1} | [`variance_mismatch`](likelihood::variance_mismatch) + [`mean_error`](likelihood::mean_error) | the KL divergence of step t in its two parts |
+//! | L₀ | [`decoder_log_likelihood`](likelihood::decoder_log_likelihood) | eq. 13, negative |
+//!
+//! # Example
+//!
 //! The bound of the authors' schedule on Gaussian data, with the best mean and variance at every step: the data's entropy, and what the
 //! chain's end differs from N(0, 1) by.
 //!

@@ -8,10 +8,26 @@ function isShown(line) {
   return line.cells.some((cell) => !state.hidden.has(cell));
 }
 
+/** What leads from cell to cell is shown where all of them are. */
+function isWhole(thread) {
+  return thread.cells.every((cell) => !state.hidden.has(cell));
+}
+
 /** A number with the digits that are of use; what is counted, in full. */
 function short(value) {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   return value === 0 || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6) ? String(Number(value.toPrecision(5))) : String(Number(value.toPrecision(4)).toExponential());
+}
+
+/** Where a logarithmic axis has lines: at round numbers, whatever its ends are; between two of them, evenly. */
+function logLines(low, top) {
+  const lines = [];
+  if (!(low > 0)) return [low, top];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(top); power++) {
+    for (let digit = 1; digit < 10; digit++) lines.push(Number(`${digit}e${power}`));
+  }
+  const within = lines.filter((value) => low <= value && value <= top);
+  return within.length > 1 ? within : [0, 1, 2, 3, 4].map((i) => low + ((top - low) * i) / 4);
 }
 
 /** The ticks of a logarithmic axis that have room for a number: powers of ten, over few decades some between them too; where there is none, all. */
@@ -34,22 +50,31 @@ function reading(chart, x) {
   return chart.lines.filter((line) => isShown(line) && line.x[0] <= x && x <= line.x[line.x.length - 1]).map(read);
 }
 
+/** What was published at the cursor, if a point stands there. */
+function publishedAt(chart, x) {
+  const place = chart.published ? chart.published[1].x.indexOf(x) : -1;
+  return place < 0 ? [] : [`${chart.published[0]}: ${short(chart.published[1].y[place])}`];
+}
+
 const HEIGHT = 300;
 const widthOf = (into) => Math.max(240, into.clientWidth);
 
 function drawChart(chart, into) {
   const tables = chart.lines.map((line) => [line.x, line.y, line.low.length > 0 ? line.low : line.y, line.high.length > 0 ? line.high : line.y]);
-  const joined = uPlot.join(tables);
+  const marks = [...(chart.published ? [chart.published[1]] : []), ...chart.threads];
+  const joined = uPlot.join([...tables, ...marks.map(({ x, y }) => [x, y])]);
   const tip = element("div", { class: "tip", hidden: true });
   const said = element("div", { class: "heard", role: "status" });
   const series = chart.lines.flatMap((line) => {
     const { colour, dash } = page.cells[line.cells[0]];
     const edge = { show: isShown(line), stroke: "transparent", width: 0, points: { show: false } };
-    return [{ label: line.label, show: isShown(line), stroke: colour, width: 2, dash: dash ?? [], points: { show: line.x.length < 3 } }, { ...edge }, { ...edge }];
+    return [{ label: line.label, show: isShown(line), stroke: colour, width: 2, dash: dash ?? [], points: { show: line.x.length < 12, size: 7, fill: colour } }, { ...edge }, { ...edge }];
   });
+  const published = chart.published ? [{ label: chart.published[0], stroke: css("--ink"), width: 1.5, paths: () => null, points: { show: true, size: 8, fill: "transparent", stroke: css("--ink") } }] : [];
+  const threads = chart.threads.map((thread) => ({ show: isWhole(thread), stroke: css("--soft"), width: 1, spanGaps: true, points: { show: false } }));
   const bands = chart.lines.flatMap((line, i) => (line.low.length > 0 ? [{ series: [3 + 3 * i, 2 + 3 * i], fill: `${page.cells[line.cells[0]].colour}33` }] : []));
   const axis = ({ label, log }, size) => ({ label, stroke: css("--soft"), size, labelSize: 22, font: "12px system-ui", labelFont: "12px system-ui",
-    grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), width: 1 }, filter: log ? (_, values) => ticks(values) : undefined,
+    grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), width: 1 }, splits: log ? (_plot, _axis, low, top) => logLines(low, top) : undefined, filter: log ? (_, values) => ticks(values) : undefined,
     values: (_, values) => values.map((value) => (value === null ? null : short(value))) });
   const level = (plot) => {
     if (!chart.level) return;
@@ -68,14 +93,30 @@ function drawChart(chart, into) {
     ctx.fillText(chart.level[1], bbox.left + 4, y - 4);
     ctx.restore();
   };
+  // The band of a single point is a stroke.
+  const strokes = (plot) => {
+    const { ctx } = plot;
+    ctx.save();
+    ctx.lineWidth = 2 * devicePixelRatio;
+    for (const line of chart.lines.filter((line) => isShown(line) && line.low.length === 1)) {
+      const [x, low, high] = [plot.valToPos(line.x[0], "x", true), plot.valToPos(line.low[0], "y", true), plot.valToPos(line.high[0], "y", true)];
+      ctx.strokeStyle = page.cells[line.cells[0]].colour;
+      ctx.beginPath();
+      ctx.moveTo(x, low);
+      ctx.lineTo(x, high);
+      ctx.stroke();
+    }
+    ctx.restore();
+  };
   const read = (plot) => {
     const { idx, left } = plot.cursor;
     tip.hidden = idx === null || idx === undefined || left < 0;
     if (tip.hidden) return;
     const lines = reading(chart, joined[0][idx]);
     const at = `${chart.x.label} ${short(joined[0][idx])}`;
-    tip.replaceChildren(element("div", {}, at), ...lines.map(([line, text]) => element("div", {}, swatch(line.cells[0]), `${line.label}: ${text}`)));
-    said.textContent = plot.read ? `${at}: ${lines.map(([line, text]) => `${line.label} ${text}`).join("; ")}` : "";
+    const others = publishedAt(chart, joined[0][idx]);
+    tip.replaceChildren(element("div", {}, at), ...lines.map(([line, text]) => element("div", {}, swatch(line.cells[0]), `${line.label}: ${text}`)), ...others.map((text) => element("div", {}, text)));
+    said.textContent = plot.read ? `${at}: ${[...lines.map(([line, text]) => `${line.label} ${text}`), ...others].join("; ")}` : "";
     const x = left + plot.over.offsetLeft + 14;
     tip.style.left = `${x + tip.offsetWidth > into.clientWidth ? Math.max(0, x - tip.offsetWidth - 28) : x}px`;
     tip.style.top = `${plot.over.offsetTop + 6}px`;
@@ -87,10 +128,10 @@ function drawChart(chart, into) {
     return chart.y.log ? [low / 1.15, top * 1.15] : uPlot.rangeNum(low, top, 0.06, true).map((end, i) => (i === 0 && low >= 0 ? Math.max(0, end) : end));
   };
   const options = {
-    width: widthOf(into), height: HEIGHT, series: [{}, ...series], bands, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
+    width: widthOf(into), height: HEIGHT, series: [{}, ...series, ...published, ...threads], bands, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
     scales: { x: { time: false, distr: chart.x.log ? 3 : 1, range: (_, low, top) => [low, top] }, y: { distr: chart.y.log ? 3 : 1, range } },
     axes: [axis(chart.x, 40), axis(chart.y, 62)],
-    hooks: { draw: [level], setCursor: [read] },
+    hooks: { draw: [level, strokes], setCursor: [read] },
   };
   into.replaceChildren();
   const plot = new uPlot(options, joined, into);
@@ -126,6 +167,8 @@ function drawCharts() {
 function showCells() {
   plots.forEach(({ plot, chart }) => {
     chart.lines.forEach((line, i) => [1, 2, 3].forEach((part) => plot.setSeries(3 * i + part, { show: isShown(line) })));
+    const first = plot.series.length - chart.threads.length;
+    chart.threads.forEach((thread, i) => plot.setSeries(first + i, { show: isWhole(thread) }));
   });
 }
 
@@ -145,7 +188,7 @@ function chartSection() {
   document.getElementById("cells").replaceChildren(element("fieldset", {}, element("legend", {}, "cells"), ...buttons, all("all", []), all("none", page.cells.map((_, i) => i))));
   const figures = page.charts.map((chart) => {
     const into = element("div", { class: "plot", tabindex: "0", role: "img", "aria-label": `${chart.title}: ${chart.caption} Arrow keys read its values.` });
-    const figure = element("figure", { class: "chart", id: `chart-${chart.name}` }, element("h3", {}, chart.title), into, element("figcaption", {}, chart.caption));
+    const figure = element("figure", { class: "chart", id: `chart-${chart.name}` }, element("h3", {}, chart.title), into, element("figcaption", {}, chart.published ? `${chart.caption} ○ ${chart.published[0]}.` : chart.caption));
     return [figure, into, chart];
   });
   list.replaceChildren(...figures.map(([figure]) => figure));

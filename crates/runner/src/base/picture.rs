@@ -3,9 +3,14 @@
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use ddpm_model::tensor::Tensor;
-use image::{ImageFormat, Rgb, RgbImage};
-use std::io::Cursor;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use std::path::PathBuf;
+
+/// Images that are shown of many.
+pub const SHOWN: usize = 64;
+/// How many of them stand in a row.
+pub const COLUMNS: usize = 8;
 
 /// Rounds `[B, H, W, C]` in [-1, 1] to bytes, clipping what is outside. Numbers that are not finite become 0.
 pub fn to_bytes(images: &Tensor) -> ddpm_model::tensor::Result<Vec<u8>> {
@@ -82,11 +87,18 @@ pub fn png_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// A picture as a PNG file's bytes.
+/// A picture as a PNG file's bytes, as few as they can be: of one channel where all is grey.
 pub fn png(picture: &RgbImage) -> Result<Vec<u8>> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png)?;
-    Ok(bytes.into_inner())
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive);
+    let (width, height) = picture.dimensions();
+    if picture.pixels().all(|Rgb([r, g, b])| r == g && g == b) {
+        let grey: Vec<u8> = picture.pixels().map(|pixel| pixel[0]).collect();
+        encoder.write_image(&grey, width, height, ExtendedColorType::L8)?;
+    } else {
+        encoder.write_image(picture.as_raw(), width, height, ExtendedColorType::Rgb8)?;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -114,6 +126,20 @@ mod tests {
             assert_eq!(untiled(&picture, shape).unwrap().concat(), bytes);
             assert_eq!(untiled(&picture, ImageShape { width: 2, ..shape }), None);
         }
+    }
+
+    /// A file is read as it was written, in grey and in colours; grey takes a third of the room.
+    #[test]
+    fn pictures_are_written_as_they_are() {
+        let noise = |i: u32| (i.wrapping_mul(2654435761) >> 24) as u8;
+        let colours = RgbImage::from_fn(40, 30, |x, y| Rgb([0, 1, 2].map(|c| noise(3 * (40 * y + x) + c))));
+        let grey = RgbImage::from_fn(40, 30, |x, y| Rgb([noise(40 * y + x); 3]));
+        let lengths = [&colours, &grey].map(|picture| {
+            let bytes = png(picture).unwrap();
+            assert_eq!(image::load_from_memory(&bytes).unwrap().to_rgb8(), *picture);
+            bytes.len()
+        });
+        assert!(lengths[1] * 5 < lengths[0] * 2, "{lengths:?}");
     }
 
     /// Image after image, row by row, each pixel as wide and as high as asked, with its colours in order.

@@ -68,7 +68,7 @@ impl Compare {
                 None => eprintln!("not in the picture, for want of samples of a seed that both have: {}, {}", a.name, b.name),
             }
         }
-        let whole = beside(&shown, 2)?.with_context(|| format!("{}: there are no samples to show", path.display())).needed()?;
+        let whole = beside(shown, 2)?.with_context(|| format!("{}: there are no samples to show", path.display())).needed()?;
         atomic::write(path, &picture::png(&whole)?)?;
         eprintln!("{}", path.display());
         Ok(())

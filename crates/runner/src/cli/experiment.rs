@@ -56,11 +56,6 @@ pub struct Loaded {
     real: Option<Vec<u8>>,
 }
 
-/// Real images that a page shows.
-const SHOWN: usize = 64;
-/// How many of them stand in a row of their picture.
-const COLUMNS: usize = 8;
-
 impl Loaded {
     /// As its manifest has it.
     fn known(experiment: Experiment, store: Store, manifest: Manifest) -> Loaded {
@@ -79,7 +74,7 @@ impl Loaded {
     pub fn leave(&self) -> Result<()> {
         Manifest::of(&self.experiment, &self.data, &self.jobs).leave(&self.store)?;
         let Some(real) = &self.real else { return Ok(()) };
-        let picture = picture::png(&picture::tiled(real, self.data.shape, COLUMNS))?;
+        let picture = picture::png(&picture::tiled(real, self.data.shape, picture::COLUMNS))?;
         atomic::write(&self.store.report(&self.experiment.name).join(REAL), &picture)
     }
 }
@@ -202,7 +197,7 @@ impl ExperimentArgs {
             eprintln!("data set {}: left out: {}", dataset.info.name, dataset.left_out.join(", "));
         }
         let images = if dataset.held_out.is_empty() { &dataset.train } else { &dataset.held_out };
-        let real = (0..images.len().min(SHOWN)).map(|i| Ok(images.image(i)?.to_vec())).collect::<Result<Vec<_>>>()?.concat();
+        let real = (0..images.len().min(picture::SHOWN)).map(|i| Ok(images.image(i)?.to_vec())).collect::<Result<Vec<_>>>()?.concat();
         let data = dataset.info;
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid, &data).map_err(|error| self.locate(error, &cell.label()))?;

@@ -7,6 +7,9 @@ use crate::base::error::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Paths of what every reader of the field knows by its values' names.
+const SPEAKING: [&str; 5] = ["diffusion.prediction", "diffusion.objective", "diffusion.variance", "diffusion.schedule", "sampling.sampler"];
+
 /// One configuration of the grid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,16 +21,26 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// What varies, in words: `eps, vlb, learned`.
+    /// What varies, in words: `eps, vlb, learned`, and with its name where the value alone says little: `eps, dropout=0.1`.
     pub fn label(&self) -> String {
-        let words: Vec<String> = self.axes.iter().map(|(_, v)| brief(v)).collect();
-        if words.is_empty() { "the base".into() } else { words.join(", ") }
+        label(&self.axes)
     }
 
     /// The value of one of the names that vary, in words; empty where this cell leaves it to the base.
     pub fn value(&self, name: &str) -> String {
         self.axes.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, v)| brief(v))
     }
+}
+
+/// What values of axes are called.
+pub fn label(axes: &[(String, Value)]) -> String {
+    let word = |(name, value): &(String, Value)| {
+        let is_bare = matches!(value, Value::Number(_) | Value::Bool(_) | Value::Null);
+        let is_silent = full(name).is_ok_and(|path| !SPEAKING.contains(&&*path));
+        if is_bare || is_silent { format!("{name}={}", brief(value)) } else { brief(value) }
+    };
+    let words: Vec<String> = axes.iter().map(word).collect();
+    if words.is_empty() { "the base".into() } else { words.join(", ") }
 }
 
 /// A typed value in a few words.
@@ -42,6 +55,11 @@ pub fn brief(value: &Value) -> String {
         Value::Array(items) => format!("[{}]", items.iter().map(brief).collect::<Vec<_>>().join(" ")),
         other => other.to_string(),
     }
+}
+
+/// What is in a configuration, in a few words.
+pub fn in_words(value: &impl Serialize) -> String {
+    serde_json::to_value(value).map_or_else(|_| String::new(), |value| brief(&value))
 }
 
 /// The entries of a map with their full paths.

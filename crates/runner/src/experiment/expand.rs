@@ -1,6 +1,6 @@
 //! The expansion of a grid: pure, ordered (last axis fastest), capped.
 
-use super::cell::{Cell, agrees, agrees_with, belongs, brief, condition};
+use super::cell::{Cell, agrees, agrees_with, belongs, condition, label};
 use super::claim;
 use super::config::Config;
 use super::grid::{GridFile, PaperRow};
@@ -196,8 +196,9 @@ fn locate(error: ConfigError, chosen: &[&Choice], file: &GridFile, flags: &[Stri
             return ConfigError { path: format!("set.{name}{}", &error.path[path.len()..]), ..error };
         }
     }
-    let values: Vec<String> = chosen.iter().flat_map(|c| &c.sets).map(|(_, v)| brief(v)).collect();
-    let cell = if values.is_empty() { String::new() } else { format!(" (in the cell {})", values.join(", ")) };
+    let sets = chosen.iter().flat_map(|choice| &choice.sets);
+    let axes: Vec<(String, Value)> = sets.map(|(path, value)| (short(path).to_string(), value.clone())).collect();
+    let cell = if axes.is_empty() { String::new() } else { format!(" (in the cell {})", label(&axes)) };
     ConfigError { problem: format!("{}{cell}", error.problem), ..error }
 }
 

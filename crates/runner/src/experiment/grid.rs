@@ -182,15 +182,18 @@ pub enum Figure {
     RateDistortion,
     /// What studies showed and measured.
     Studies,
-    /// The table's metrics as bars.
+    /// The table's metrics as dots with intervals.
     Metrics,
+    /// FID against network evaluations for a sample, where cells differ in them.
+    Evaluations,
 }
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Figure; 10] = [
+    pub const ALL: [Figure; 11] = [
         Figure::Samples,
         Figure::Metrics,
+        Figure::Evaluations,
         Figure::TrainingLoss,
         Figure::LossPerT,
         Figure::BoundTerms,

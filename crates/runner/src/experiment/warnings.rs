@@ -66,9 +66,12 @@ mod tests {
         assert!(told("{steps: [2000]}", &[]).is_empty());
         // 0.99^229 = 0.1001, 0.99^230 = 0.0991.
         let found = told("{steps: [229, 230]}", &[]);
-        assert!(found.len() == 1 && found[0].contains("is still 10% the weights") && found[0].ends_with("(in the cells 229)"), "{found:?}");
+        assert!(
+            found.len() == 1 && found[0].contains("is still 10% the weights") && found[0].ends_with("(in the cells steps=229)"),
+            "{found:?}"
+        );
         let found = told("{steps: [99, 100]}", &["training.optimiser.ema_decay=0"]);
-        assert!(found.len() == 1 && found[0].ends_with("comes to 1.96e-3 and not to 2.00e-3 (in the cells 99)"), "{found:?}");
+        assert!(found.len() == 1 && found[0].ends_with("comes to 1.96e-3 and not to 2.00e-3 (in the cells steps=99)"), "{found:?}");
         let both = told("{steps: [10]}", &[]);
         assert!(both.len() == 2 && both.iter().all(|warning| !warning.contains("in the cells")), "{both:?}");
     }

@@ -3,10 +3,13 @@
 use super::entry::Entry;
 use crate::store::Outcome;
 
+/// Points, by x and y.
+pub type Points = Vec<(f64, f64)>;
+
 /// A chart of lines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chart {
-    /// Its file, without an extension.
+    /// By which the page knows it.
     pub name: String,
     pub title: String,
     /// What is seen, in a sentence.
@@ -16,6 +19,10 @@ pub struct Chart {
     pub lines: Vec<Line>,
     /// A height that the lines are compared with, and what it is.
     pub level: Option<(f64, String)>,
+    /// Points that someone published, and where.
+    pub published: Option<(String, Points)>,
+    /// What leads from a cell's point to another's.
+    pub threads: Vec<Line>,
 }
 
 /// An axis.
@@ -32,9 +39,9 @@ pub struct Line {
     pub cells: Vec<usize>,
     pub label: String,
     /// In rising order of x; of several seeds their mean.
-    pub points: Vec<(f64, f64)>,
+    pub points: Points,
     /// The lowest and the highest of several seeds at each point; empty where there is one.
-    pub band: Vec<(f64, f64)>,
+    pub band: Points,
 }
 
 impl Axis {
@@ -49,7 +56,7 @@ impl Axis {
 
 impl Line {
     /// Of one curve.
-    pub fn single(cells: Vec<usize>, label: String, points: Vec<(f64, f64)>) -> Line {
+    pub fn single(cells: Vec<usize>, label: String, points: Points) -> Line {
         Line { cells, label, points, band: Vec::new() }
     }
 
@@ -64,30 +71,62 @@ impl Line {
     }
 }
 
+/// What is said where there are several seeds.
+const SEEDS: &str = "Where there is a band, it reaches from the lowest seed to the highest, around their mean.";
+
 impl Chart {
+    /// Of lines alone.
+    pub fn new(name: &str, title: &str, caption: &str, (x, y): (Axis, Axis), lines: Vec<Line>) -> Chart {
+        let (name, title, caption) = (name.into(), title.into(), caption.into());
+        Chart { name, title, caption, x, y, lines, level: None, published: None, threads: Vec::new() }
+    }
+
+    /// Whether several seeds are behind it.
+    fn has_bands(&self) -> bool {
+        self.lines.iter().any(|line| !line.band.is_empty())
+    }
+
+    /// What is seen, and how seeds are.
+    pub fn about(&self) -> String {
+        if self.has_bands() { format!("{} {SEEDS}", self.caption) } else { self.caption.clone() }
+    }
+
     /// The chart with what has a place on its axes; none where nothing has.
     pub fn shown(mut self) -> Option<Chart> {
         let (x_log, y_log) = (self.x.log, self.y.log);
         let fits = |x: f64, y: f64| x.is_finite() && y.is_finite() && (!x_log || x > 0.0) && (!y_log || y > 0.0);
         for line in &mut self.lines {
             line.retain(fits);
-            // A seed that has no place there leaves the mean's.
+            // Where the lowest or the highest seed has no place, the band ends at the mean.
             for ((x, y), (low, high)) in line.points.iter().zip(&mut line.band) {
                 *low = if fits(*x, *low) { *low } else { *y };
                 *high = if fits(*x, *high) { *high } else { *y };
             }
         }
         self.lines.retain(|line| !line.points.is_empty());
-        if self.lines.iter().any(|line| !line.band.is_empty()) {
-            self.caption += " A line is the mean over seeds, its band reaches from the lowest to the highest.";
-        }
+        let threads = self.threads.iter_mut().map(|thread| &mut thread.points);
+        threads.chain(self.published.iter_mut().map(|published| &mut published.1)).for_each(|points| points.retain(|(x, y)| fits(*x, *y)));
+        self.published = self.published.filter(|published| !published.1.is_empty());
         (!self.lines.is_empty()).then_some(self)
     }
 }
 
-/// A line for each cell, of a study for each study: the mean over its seeds, and between which they lie. Seeds whose training diverged are no part of
-/// it where others' did not, and the label says so: their curves end where they diverged.
-pub fn lines<'a>(entries: impl IntoIterator<Item = &'a Entry<'a>>, points: impl Fn(&Entry) -> Vec<(f64, f64)>) -> Vec<Line> {
+/// What is seen in charts beside each other.
+pub fn captions(charts: &[Chart]) -> String {
+    let seeds = charts.iter().any(Chart::has_bands).then(|| SEEDS.to_string());
+    let mut said: Vec<String> = Vec::new();
+    for caption in charts.iter().map(|chart| chart.caption.clone()).chain(seeds) {
+        if !said.contains(&caption) {
+            said.push(caption);
+        }
+    }
+    said.join(" ")
+}
+
+/// A line for each cell, or where jobs are studies, for each cell's study: the mean over seeds, and the lowest and the highest of them.
+/// Seeds whose training diverged are left out where others' did not, since their curves end there; so are seeds without any point. The
+/// label says so.
+pub fn lines<'a>(entries: impl IntoIterator<Item = &'a Entry<'a>>, points: impl Fn(&Entry) -> Points) -> Vec<Line> {
     let mut groups: Vec<Vec<&Entry>> = Vec::new();
     for entry in entries {
         let of = |group: &&mut Vec<&Entry>| (group[0].cell_index, &group[0].job.study) == (entry.cell_index, &entry.job.study);
@@ -98,22 +137,21 @@ pub fn lines<'a>(entries: impl IntoIterator<Item = &'a Entry<'a>>, points: impl 
     }
     let line = |group: Vec<&Entry>| {
         let whole: Vec<&Entry> = group.iter().copied().filter(|entry| !matches!(entry.record.outcome, Outcome::Diverged { .. })).collect();
-        let mut label = group[0].cell.label();
-        if !whole.is_empty() && whole.len() < group.len() {
-            label += &format!(" ({} of {} seeds)", whole.len(), group.len());
-        }
         let shown = if whole.is_empty() { &group } else { &whole };
-        let (points, band) = over_seeds(shown.iter().map(|entry| points(entry)).collect());
+        let mut curves: Vec<Points> = shown.iter().map(|entry| points(entry)).collect();
+        curves.retain(|curve| !curve.is_empty());
+        let mut label = group[0].cell.label();
+        if !curves.is_empty() && curves.len() < group.len() {
+            label += &format!(" ({} of {} seeds)", curves.len(), group.len());
+        }
+        let (points, band) = over_seeds(curves);
         Line { cells: vec![group[0].cell_index], label, points, band }
     };
     groups.into_iter().map(line).collect()
 }
 
-type Points = Vec<(f64, f64)>;
-
-/// The mean of some curves where each has a point, and their lowest and highest; curves without any point are no part of it.
+/// The mean of some curves where each has a point, and their lowest and highest.
 fn over_seeds(mut curves: Vec<Points>) -> (Points, Points) {
-    curves.retain(|curve| !curve.is_empty());
     curves.iter_mut().for_each(|curve| curve.sort_by(|a, b| a.0.total_cmp(&b.0)));
     let Some((first, others)) = curves.split_first() else { return (Vec::new(), Vec::new()) };
     if others.is_empty() {
@@ -147,8 +185,7 @@ pub mod tests {
     /// A chart of these lines.
     pub fn chart(lines: Vec<Line>, log: (bool, bool)) -> Chart {
         let axis = |label: &str, log| Axis { label: label.into(), log };
-        let (x, y) = (axis("x", log.0), axis("y", log.1));
-        Chart { name: "c".into(), title: "t".into(), caption: "what".into(), x, y, lines, level: None }
+        Chart::new("c", "t", "what", (axis("x", log.0), axis("y", log.1)), lines)
     }
 
     /// What has no place on an axis is left out, and only that; the band goes with its points.
@@ -199,13 +236,31 @@ pub mod tests {
         assert_eq!(found(&studies).len(), 2);
     }
 
-    /// Means where all seeds have a point, whatever their order; a seed without any is none.
+    /// What was published has a place, or is left out, as the lines are; a sentence that two charts share is said once, and how seeds are at the end.
+    #[test]
+    fn charts_beside_each_other_are_told_of_once() {
+        let line = |band| Line { band, ..Line::single(vec![0], "a".into(), vec![(1.0, 2.0)]) };
+        let published = |points: &[(f64, f64)]| Chart {
+            published: Some(("theirs".into(), points.to_vec())),
+            ..chart(vec![line(vec![])], (true, true))
+        };
+        assert_eq!(published(&[(2.0, 0.0), (3.0, 1.0)]).shown().unwrap().published, Some(("theirs".into(), vec![(3.0, 1.0)])));
+        assert_eq!(published(&[(2.0, 0.0)]).shown().unwrap().published, None);
+        let (plain, seeds) = (chart(vec![line(vec![])], (false, false)), chart(vec![line(vec![(1.0, 3.0)])], (false, false)));
+        let other = Chart { caption: "other.".into(), ..plain.clone() };
+        let plain = Chart { caption: "what.".into(), ..plain };
+        assert_eq!(captions(&[plain.clone(), other.clone(), plain.clone()]), "what. other.");
+        assert_eq!((plain.about(), other.about()), ("what.".into(), "other.".into()));
+        assert_eq!(captions(&[seeds.clone(), other]), format!("what other. {SEEDS}"));
+        assert_eq!(seeds.about(), format!("what {SEEDS}"));
+    }
+
+    /// Means where all seeds have a point, whatever their order.
     #[test]
     fn seeds_become_a_mean_and_a_band() {
         let one = vec![(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)];
         assert_eq!(over_seeds(vec![one.clone()]), (one.clone(), vec![]));
-        assert_eq!(over_seeds(vec![Vec::new(), one.clone()]), (one.clone(), vec![]));
-        assert_eq!(over_seeds(vec![Vec::new()]), (vec![], vec![]));
+        assert_eq!(over_seeds(vec![]), (vec![], vec![]));
         let other = vec![(3.0, 1.0), (2.0, 1.0), (0.5, 9.0)];
         let third = vec![(2.0, 10.0), (3.0, 2.0), (4.0, 0.0)];
         let (points, band) = over_seeds(vec![one, other, third]);

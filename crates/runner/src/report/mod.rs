@@ -1,5 +1,7 @@
 //! The report: tables, plots and a page, from the store and from nothing else.
 
+mod axis;
+mod canvas;
 mod care;
 mod chart;
 mod claims;
@@ -13,9 +15,11 @@ mod judged;
 mod latex;
 mod markdown;
 mod page;
+mod palette;
 mod plot;
 mod published;
 mod section;
+mod sheet;
 mod sheets;
 mod sides;
 mod tables;
@@ -28,6 +32,7 @@ use crate::store::Store;
 use anyhow::Result;
 use entry::Entry;
 use judged::Judged;
+use sheets::StudyPicture;
 
 pub use claims::terminal as claims_text;
 pub use comparison::Comparison;
@@ -68,19 +73,26 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     atomic::write(&dir.join("table.md"), tables::page(&summary).as_bytes())?;
     let latex = latex::table(&experiment.name, &experiment.file.question, &summary);
     atomic::write(&dir.join("table.tex"), latex.as_bytes())?;
+    let gallery = sheets::Gallery { dir: &dir, experiment, entries: &entries, frames: &frames, data, store };
+    let study_pictures = sheets::studies(&studies, store)?;
     let (mut charts, mut drawn) = (Vec::new(), Vec::new());
     for figure in &experiment.file.figures {
-        for chart in figures::charts(*figure, experiment, &entries, &studies) {
-            drawn.push((plot::draw(&chart, &dir)?, chart.caption.clone()));
-            charts.push(chart);
+        if let Some((name, of_figure)) = figures::charts(*figure, experiment, &entries, &studies) {
+            drawn.push((plot::draw(name, &of_figure, &dir)?, chart::captions(&of_figure)));
+            charts.extend(of_figure);
         }
-        drawn.extend(match figure {
-            Figure::Metrics => figures::metrics(&dir, experiment, &entries, &frames)?,
-            Figure::Samples => sheets::samples(&dir, &entries, store)?,
-            Figure::Progressive => sheets::progressive(&dir, &entries, store)?,
-            Figure::Studies => figures::study_pictures(&dir, &studies, store)?,
-            _ => Vec::new(),
-        });
+        match figure {
+            Figure::Metrics => drawn.extend(figures::metrics(&dir, experiment, &entries, &frames)?),
+            Figure::Samples => drawn.extend(gallery.samples()?),
+            Figure::Progressive => drawn.extend(gallery.progressive()?),
+            Figure::Studies => {
+                for StudyPicture { path, caption, png } in &study_pictures {
+                    atomic::write(&dir.join(path), png)?;
+                    drawn.push((path.clone(), caption.clone()));
+                }
+            }
+            _ => {}
+        }
     }
     let mut sections = Vec::from_iter(differences::section(experiment, &frames)?);
     sections.extend(published::sections(experiment, &entries, &frames, data)?);
@@ -90,6 +102,7 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
         judged: &judged,
         care: care::notes(experiment, &entries, data),
         studies: &studies,
+        study_pictures: &study_pictures,
         summary: &summary,
         sections,
         drawn,
@@ -103,6 +116,7 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
         question: experiment.file.question.clone(),
         missing: page.missing(),
         claims: judged.clone(),
+        pictures: page.drawn.iter().map(|(path, _)| path.clone()).collect(),
     };
     brief.leave(&dir, &html::page(&page, &frames, &charts, &pictures, store)?)?;
     if let Err(error) = html::overview(store.root()) {

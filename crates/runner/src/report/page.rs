@@ -1,9 +1,10 @@
 //! The page of an experiment: question, verdicts, table, what the numbers are, pictures. What it says, and how it is said in Markdown.
 
+use super::canvas::Drawn;
 use super::entry::Entry;
-use super::figures::Drawn;
 use super::judged::Judged;
 use super::section::{Remark, Section};
+use super::sheets::StudyPicture;
 use super::tables::{self, Summary};
 use super::{claims, markdown, published};
 use crate::base::data::DatasetInfo;
@@ -18,6 +19,7 @@ pub struct Page<'a> {
     pub experiment: &'a Experiment,
     pub entries: &'a [Entry<'a>],
     pub studies: &'a [Entry<'a>],
+    pub study_pictures: &'a [StudyPicture],
     /// What is claimed, and what the seeds say of that.
     pub judged: &'a [Judged],
     /// What confounds the table.

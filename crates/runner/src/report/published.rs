@@ -4,7 +4,6 @@ use super::entry::Entry;
 use super::section::{Remark, Section};
 use super::tables::Frames;
 use crate::base::data::DatasetInfo;
-use crate::base::text::number;
 use crate::experiment::{Coding, CodingRow, Experiment, Published, agrees_with};
 use crate::metrics::Metric;
 use crate::metrics::features::FeatureSource;
@@ -58,7 +57,7 @@ fn published(table: &Published, experiment: &Experiment, frames: &Frames, data: 
             let cell_index = line.cell.as_ref().and_then(|cell| index_of(experiment, cell));
             let measured = |metric: Metric| -> Result<String> {
                 let Some(cell_index) = cell_index else { return Ok(String::new()) };
-                Ok(frames.mean(cell_index, metric)?.map_or_else(|| "–".into(), |m| number(m.value, m.error, metric.digits())))
+                Ok(frames.mean(cell_index, metric)?.map_or_else(|| "–".into(), |m| m.text(metric)))
             };
             for metric in &table.metrics {
                 cells.push(measured(*metric)?);

@@ -1,79 +1,147 @@
-//! Contact sheets: the pictures of all cells on one page, under their names.
+//! The sheets of a report: samples, the reverse process, and what studies showed.
 
+use super::canvas::Drawn;
 use super::entry::Entry;
-use super::figures::Drawn;
-use super::plot::{said, shortened, with_font};
+use super::sheet::{Panel, sheet};
+use super::tables::Frames;
+use crate::base::data::DatasetInfo;
+use crate::base::text::{file_name, number};
 use crate::base::{atomic, picture};
-use crate::store::Store;
+use crate::experiment::Experiment;
+use crate::metrics::Metric;
+use crate::store::{Labels, REAL, Store};
 use anyhow::{Context, Result};
 use image::RgbImage;
-use plotters::prelude::*;
+use std::fs;
 use std::path::Path;
 
-/// Height of a caption, and space around pictures, in pixels.
-const CAPTION: u32 = 26;
-const SPACE: u32 = 14;
-
-pub fn samples(dir: &Path, entries: &[Entry], store: &Store) -> Result<Drawn> {
-    sheet(dir, entries, store, "samples", 3, |e| e.cell.label(), "Samples, not chosen: the first 64 of each cell, all from the same noise.")
+/// What the sheets of an experiment are made of.
+pub struct Gallery<'a> {
+    pub dir: &'a Path,
+    pub experiment: &'a Experiment,
+    pub entries: &'a [Entry<'a>],
+    pub frames: &'a Frames,
+    pub data: &'a DatasetInfo,
+    pub store: &'a Store,
 }
 
-pub fn progressive(dir: &Path, entries: &[Entry], store: &Store) -> Result<Drawn> {
-    let caption = |e: &Entry| {
-        let steps = &e.record.progressive;
-        format!("{}: t = {}", e.cell.label(), steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
-    };
-    let about =
-        "The predicted x₀ along the reverse process, left to right (the paper's Figure 6), for the first eight samples of each cell.";
-    sheet(dir, entries, store, "progressive", 2, caption, about)
+/// A picture of a study, as the report shows it.
+pub struct StudyPicture {
+    /// From the report's folder.
+    pub path: String,
+    pub caption: String,
+    pub png: Vec<u8>,
 }
 
-/// `NAME.png` of each cell's first replicate, in rows of `columns`.
-fn sheet(
-    dir: &Path,
-    entries: &[Entry],
-    store: &Store,
-    name: &str,
-    columns: u32,
-    caption: impl Fn(&Entry) -> String,
-    about: &str,
-) -> Result<Drawn> {
-    let mut pictures: Vec<(String, RgbImage)> = Vec::new();
-    let mut seen = Vec::new();
-    for entry in entries {
-        let path = store.run(&entry.record.id).join(format!("{name}.png"));
-        if seen.contains(&entry.cell_index) || !path.exists() {
-            continue;
-        }
-        seen.push(entry.cell_index);
-        let opened = image::open(&path).with_context(|| format!("{}: is not a picture", path.display()))?;
-        pictures.push((caption(entry), opened.to_rgb8()));
+impl Gallery<'_> {
+    /// The samples of each cell under their scores, real images beside them.
+    pub fn samples(&self) -> Result<Drawn> {
+        let all: Vec<Metric> = Metric::of_samples().filter(|metric| self.experiment.file.metrics.contains(metric)).collect();
+        let scored = all.iter().find(|metric| **metric == Metric::Fid).or(all.first()).copied();
+        let panels = self.panels("samples", |entry| {
+            let mean = scored.and_then(|metric| Some((metric, self.frames.mean(entry.cell_index, metric).ok()??)));
+            let score = mean.map(|(metric, mean)| format!("{} {}", metric.title(), mean.text(metric)));
+            ([Some(entry.cell.label()), score].into_iter().flatten().collect(), Labels::default())
+        })?;
+        let real = self.real(scored);
+        let beside = if real.is_some() { "; on the right, real images" } else { "" };
+        let (seeds, first) = (&self.experiment.file.seeds, self.seed());
+        let score = scored.filter(|_| seeds.len() > 1).map_or_else(String::new, |metric| format!(" {} is of all seeds.", metric.title()));
+        let about =
+            format!("Uncurated samples of seed {first}: the first of each cell, at most 64, all from the same noise{beside}.{score}");
+        self.leave("samples", sheet(panels, 3, real)?, about)
     }
-    let Some(whole) = beside(&pictures, columns)? else { return Ok(Vec::new()) };
-    let path = format!("figures/{name}.png");
-    atomic::write(&dir.join(&path), &picture::png(&whole)?)?;
-    Ok(vec![(path, about.to_string())])
+
+    /// The predicted x_0 on the way, for each cell.
+    pub fn progressive(&self) -> Result<Drawn> {
+        let panels = self.panels("progressive", |entry| {
+            let columns = entry.record.progressive.iter().map(ToString::to_string).collect();
+            (vec![entry.cell.label()], Labels { corner: "t =".into(), columns, ..Labels::default() })
+        })?;
+        let about =
+            "The predicted x₀ along the reverse process, left to right (the paper's Figure 6), for the first eight samples of each cell.";
+        self.leave("progressive", sheet(panels, 2, None)?, about.into())
+    }
+
+    /// The seed whose samples are shown: all cells' have the same noise.
+    fn seed(&self) -> u64 {
+        self.experiment.file.seeds[0]
+    }
+
+    fn leave(&self, name: &str, whole: Option<RgbImage>, about: String) -> Result<Drawn> {
+        let Some(whole) = whole else { return Ok(Vec::new()) };
+        let path = format!("figures/{name}.png");
+        atomic::write(&self.dir.join(&path), &picture::png(&whole)?)?;
+        Ok(vec![(path, about)])
+    }
+
+    /// `NAME.png` of each cell, where it has left one.
+    fn panels(&self, name: &str, about: impl Fn(&Entry) -> (Vec<String>, Labels)) -> Result<Vec<Panel>> {
+        let mut panels = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.record.seed == self.seed()) {
+            let path = self.store.run(&entry.record.id).join(format!("{name}.png"));
+            if path.exists() {
+                let picture = image::open(&path).with_context(|| format!("{}: is not a picture", path.display()))?.to_rgb8();
+                let (title, labels) = about(entry);
+                panels.push(Panel::new(&title, picture, &labels));
+            }
+        }
+        Ok(panels)
+    }
+
+    /// Real images, laid as samples are, where the experiment has left some.
+    fn real(&self, scored: Option<Metric>) -> Option<Panel> {
+        let bytes = real_images(self.dir, self.data)?.concat();
+        let images = picture::grid(&bytes, self.data.shape, picture::COLUMNS, picture::scale_for(self.data.shape));
+        let score = scored.and_then(|metric| {
+            let real = self.entries.iter().find_map(|entry| entry.record.real.get(&metric))?;
+            Some(format!("{} {}", metric.title(), number(real.value, real.std_err, metric.digits())))
+        });
+        let title: Vec<String> = [Some("real images".into()), score].into_iter().flatten().collect();
+        Some(Panel::new(&title, images, &Labels::default()))
+    }
 }
 
-/// Pictures in rows of `columns`, each under its caption; none of none.
-pub fn beside(pictures: &[(String, RgbImage)], columns: u32) -> Result<Option<RgbImage>> {
-    let Some((w, h)) = pictures.iter().map(|(_, p)| p.dimensions()).reduce(|(a, b), (c, d)| (a.max(c), b.max(d))) else { return Ok(None) };
-    with_font();
-    let columns = columns.min(pictures.len() as u32);
-    let rows = (pictures.len() as u32).div_ceil(columns);
-    let size = (columns * (w + SPACE) + SPACE, rows * (h + CAPTION + SPACE) + SPACE);
-    let mut pixels = vec![255; (size.0 * size.1 * 3) as usize];
-    {
-        let root = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
-        for (i, (caption, picture)) in pictures.iter().enumerate() {
-            let (x, y) = (SPACE + i as u32 % columns * (w + SPACE), SPACE + i as u32 / columns * (h + CAPTION + SPACE));
-            // About seven pixels for a character of this size.
-            let text = shortened(caption, w as usize / 7);
-            root.draw(&Text::new(text, (x as i32, y as i32 + 4), ("sans-serif", 15))).map_err(said)?;
-            let image = BitMapElement::with_ref((x as i32, (y + CAPTION) as i32), picture.dimensions(), picture.as_raw());
-            root.draw(&image.context("a picture of its own size")?).map_err(said)?;
+/// The real images that an experiment left in its folder, where it did.
+pub fn real_images(dir: &Path, data: &DatasetInfo) -> Option<Vec<Vec<u8>>> {
+    let mut images = picture::untiled(&image::open(dir.join(REAL)).ok()?.to_rgb8(), data.shape)?;
+    // Their picture is filled up to a whole row.
+    images.truncate(if data.held_out > 0 { data.held_out } else { data.train });
+    (!images.is_empty()).then_some(images)
+}
+
+/// The pictures of all studies with their rows and columns named; one that is gone or no picture is left out.
+pub fn studies(studies: &[Entry], store: &Store) -> Result<Vec<StudyPicture>> {
+    let mut pictures: Vec<StudyPicture> = Vec::new();
+    for entry in studies {
+        for shown in entry.record.findings.iter().flat_map(|findings| &findings.pictures) {
+            let Some(png) = named(&store.run(&entry.record.id).join(&shown.file), &shown.labels)? else { continue };
+            let stem = file_name(&entry.cell.label().replace(", ", "-").replace(' ', "-"), 150);
+            // A cell may have several studies of a kind.
+            let path = |n: usize| match n {
+                1 => format!("figures/{stem}-{}", shown.file),
+                n => format!("figures/{stem}-{n}-{}", shown.file),
+            };
+            let is_free = |path: &String| pictures.iter().all(|other| other.path != *path);
+            let path = (1..).map(path).find(is_free).unwrap_or_default();
+            pictures.push(StudyPicture { path, caption: format!("{}: {}", entry.cell.label(), shown.caption), png });
         }
-        root.present().map_err(said)?;
     }
-    Ok(Some(RgbImage::from_raw(size.0, size.1, pixels).expect("a buffer of that size")))
+    Ok(pictures)
+}
+
+/// A picture with its rows and columns named, as PNG.
+fn named(file: &Path, labels: &Labels) -> Result<Option<Vec<u8>>> {
+    if labels.is_empty() {
+        return Ok(fs::read(file).ok());
+    }
+    let Ok(picture) = image::open(file) else { return Ok(None) };
+    let whole = sheet(vec![Panel::new(&[], picture.to_rgb8(), labels)], 1, None)?;
+    whole.map(|whole| picture::png(&whole)).transpose()
+}
+
+/// Pictures beside each other, each under its name.
+pub fn beside(pictures: Vec<(String, RgbImage)>, columns: usize) -> Result<Option<RgbImage>> {
+    let panel = |(name, picture)| Panel::new(&[name], picture, &Labels::default());
+    sheet(pictures.into_iter().map(panel).collect(), columns, None)
 }

@@ -96,6 +96,18 @@ pub struct Mean {
     pub of: usize,
 }
 
+impl Mean {
+    /// As tables have it.
+    pub fn text(&self, metric: Metric) -> String {
+        number(self.value, self.error, metric.digits()) + &self.part()
+    }
+
+    /// Of how many seeds it is, where not of all.
+    pub fn part(&self) -> String {
+        if self.n < self.of { format!(" ({} of {} seeds)", self.n, self.of) } else { String::new() }
+    }
+}
+
 fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
     let rows: Vec<(&Entry, Metric)> = entries.iter().flat_map(|e| Metric::ALL.map(|m| (e, m))).collect();
     let mut columns = vec![Column::new("cell".into(), rows.iter().map(|(e, _)| e.cell_index as u32).collect::<Vec<_>>())];
@@ -259,10 +271,7 @@ pub fn summary(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> R
                     cost.map_or_else(String::new, |n| n.to_string())
                 }
                 Content::Score(metric) => match frames.mean(cell_index, *metric)? {
-                    Some(mean) => {
-                        let some = if mean.n < mean.of { format!(" ({} of {} seeds)", mean.n, mean.of) } else { String::new() };
-                        format!("{}{some}", number(mean.value, mean.error, metric.digits()))
-                    }
+                    Some(mean) => mean.text(*metric),
                     None => blank(&mut summary.notes, entries, cell_index, *metric),
                 },
                 Content::Paper(metric) => paper.and_then(|p| p.says.get(metric)).cloned().unwrap_or_default(),

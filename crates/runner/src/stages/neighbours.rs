@@ -2,12 +2,12 @@
 
 use super::reference;
 use super::sample::samples_of;
-use super::study::{Sheet, StudyContext};
+use super::study::{Sheet, StudyContext, names};
 use crate::base::stop;
 use crate::metrics::features::BATCH;
 use crate::metrics::seen::MOST_KEPT;
-use crate::store::Findings;
 use crate::store::progress::Stage;
+use crate::store::{Findings, Labels};
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
 use rayon::prelude::*;
@@ -26,18 +26,25 @@ impl StudyContext<'_> {
         let made = samples_of(self.store, self.job, self.data, self.engine, self.reporter)?;
         let shown = &made.bytes[..samples.min(made.bytes.len() / shape.len()) * shape.len()];
         let n = neighbours.min(train.len());
-        let sheet = |order: &[Vec<usize>]| {
-            let mut bytes = Vec::new();
-            for (sample, near) in shown.chunks(shape.len()).zip(order) {
+        // With distances as `said` says them of their squares.
+        let sheet = |found: &[Vec<(f64, usize)>], said: &dyn Fn(f64) -> String| {
+            let (mut bytes, mut notes) = (Vec::new(), Vec::new());
+            for (sample, near) in shown.chunks(shape.len()).zip(found) {
                 bytes.extend_from_slice(sample);
-                for i in near {
+                notes.push(String::new());
+                for (square, i) in near {
                     bytes.extend_from_slice(&train.image(*i)?);
+                    notes.push(said(*square));
                 }
             }
-            Ok::<_, anyhow::Error>(Sheet { rows: order.len(), columns: 1 + n, bytes })
+            let rows = vec![String::new(); found.len()];
+            let labels = Labels { columns: names("sample", 1 + n, |i| i.to_string()), rows, notes, ..Labels::default() };
+            Ok::<_, anyhow::Error>(Sheet { rows: found.len(), columns: 1 + n, bytes, labels })
         };
         let place = crop.map_or(String::new(), |side| format!(", by the {side}x{side} pixels in the middle"));
-        let words = |space: &str| format!("A sample and the training images nearest to it in {space}{place} (Figures 12, 15).");
+        let words = |space: &str, distance: &str| {
+            format!("A sample and the training images nearest to it in {space}{place}; under each {distance} (Figures 12, 15).")
+        };
         let file = |space: &str| format!("neighbours-{space}{}.png", crop.map_or(String::new(), |side| format!("-crop-{side}")));
 
         let ours = middles(shown, shape, seen);
@@ -48,9 +55,10 @@ impl StudyContext<'_> {
                 Ok(if seen == shape { part } else { Cow::Owned(middles(&part, shape, seen)) })
             })
         };
-        let order = nearest(&ours, theirs(train.at_once()), seen.len(), n)?;
-        let mut findings =
-            Findings { pictures: vec![self.show(&file("pixels"), words("pixels"), &sheet(&order)?)?], ..Findings::default() };
+        let found = nearest(&ours, theirs(train.at_once()), seen.len(), n)?;
+        let of_pixels = sheet(&found, &|square| format!("{:.1}", (square / seen.len() as f64).sqrt()))?;
+        let caption = words("pixels", "the root mean square difference on 0-255");
+        let mut findings = Findings { pictures: vec![self.show(&file("pixels"), caption, of_pixels)?], ..Findings::default() };
 
         let Some(net) = self.net else {
             findings.blank = Some("no feature network for these images".into());
@@ -73,7 +81,7 @@ impl StudyContext<'_> {
                 }
             },
         };
-        let order = match &stored {
+        let found = match &stored {
             Some(stored) => nearest(&ours.rows, [Ok(Cow::Borrowed(&stored.features.rows[..]))].into_iter(), ours.dim, n)?,
             None => {
                 let (mut done, total) = (0, train.len() as u64);
@@ -87,7 +95,9 @@ impl StudyContext<'_> {
                 nearest(&ours.rows, parts, ours.dim, n)?
             }
         };
-        findings.pictures.push(self.show(&file("features"), words(&format!("{} features", net.name)), &sheet(&order)?)?);
+        let of_features = sheet(&found, &|square| format!("{:.2}", square.sqrt()))?;
+        let caption = words(&format!("{} features", net.name), "the Euclidean distance");
+        findings.pictures.push(self.show(&file("features"), caption, of_features)?);
         Ok(findings)
     }
 }
@@ -104,13 +114,14 @@ fn middles(bytes: &[u8], shape: ImageShape, inner: ImageShape) -> Vec<u8> {
     kept
 }
 
-/// For each row of `a` the places of its `n` nearest rows of `b`, which comes in parts, nearest first and of equals the first.
+/// For each row of `a` the squared distances and the places of its `n` nearest rows of `b`, which comes in parts, nearest first and of
+/// equals the first.
 fn nearest<'b, V: Copy + Sync + Into<f32> + 'b>(
     a: &[V],
     b: impl Iterator<Item = Result<Cow<'b, [V]>>>,
     dim: usize,
     n: usize,
-) -> Result<Vec<Vec<usize>>> {
+) -> Result<Vec<Vec<(f64, usize)>>> {
     let mut found: Vec<Vec<(f64, usize)>> = vec![Vec::new(); a.len() / dim];
     let mut first = 0;
     for part in b {
@@ -125,7 +136,7 @@ fn nearest<'b, V: Copy + Sync + Into<f32> + 'b>(
         first += part.len() / dim;
         stop::check()?;
     }
-    Ok(found.into_iter().map(|near| near.into_iter().map(|(_, i)| i).collect()).collect())
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -157,8 +168,10 @@ mod tests {
         fn the_nearest_are_nearest(a in prop::collection::vec(any::<u8>(), 3), b in prop::collection::vec(any::<u8>(), 3..60), n in 1..8usize, part in 1..8usize) {
             let b = &b[..b.len() / 3 * 3];
             let parts = b.chunks(3 * part).map(|part| Ok(Cow::Borrowed(part)));
-            let order = &nearest(&a, parts, 3, n).unwrap()[0];
+            let found = &nearest(&a, parts, 3, n).unwrap()[0];
+            let order: Vec<usize> = found.iter().map(|(_, i)| *i).collect();
             let distance = |i: usize| (0..3).map(|k| (a[k] as i64 - b[3 * i + k] as i64).pow(2)).sum::<i64>();
+            prop_assert!(found.iter().all(|(square, i)| *square == distance(*i) as f64));
             prop_assert_eq!(order.len(), n.min(b.len() / 3));
             prop_assert!(order.windows(2).all(|w| (distance(w[0]), w[0]) < (distance(w[1]), w[1])));
             let last = order.last().map(|i| (distance(*i), *i)).unwrap();

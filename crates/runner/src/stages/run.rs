@@ -78,8 +78,11 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
     record.nfe = samples.info.nfe;
     record.progressive = samples.info.progressive_steps.clone();
     let scale = picture::scale_for(data.info.shape);
-    let shown = samples.bytes.len().min(64 * data.info.shape.len());
-    atomic::write(&dir.join("samples.png"), &picture::png(&picture::grid(&samples.bytes[..shown], data.info.shape, 8, scale))?)?;
+    let shown = samples.bytes.len().min(picture::SHOWN * data.info.shape.len());
+    atomic::write(
+        &dir.join("samples.png"),
+        &picture::png(&picture::grid(&samples.bytes[..shown], data.info.shape, picture::COLUMNS, scale))?,
+    )?;
     let columns = samples.info.progressive_steps.len();
     let along = samples.along(SHOWN, data.info.shape.len());
     atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(along, data.info.shape, columns, scale))?)?;

@@ -8,7 +8,7 @@ use crate::experiment::{Job, MIXTURES, Study};
 use crate::metrics::features::FeatureNet;
 use crate::metrics::score::{Effort, scores};
 use crate::store::progress::Reporter;
-use crate::store::{Findings, ScoresAt, Shown, Store};
+use crate::store::{Findings, Labels, ScoresAt, Shown, Store};
 use anyhow::Result;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::network::ImageShape;
@@ -29,11 +29,17 @@ pub struct StudyContext<'a> {
     pub reporter: &'a mut Reporter,
 }
 
-/// Images in rows, to become a picture.
+/// Images in rows, to become a picture, and what they are.
 pub(super) struct Sheet {
     pub rows: usize,
     pub columns: usize,
     pub bytes: Vec<u8>,
+    pub labels: Labels,
+}
+
+/// Names of so many columns or rows: `first`, then what `other` says of 1, 2, and so on.
+pub(super) fn names(first: &str, n: usize, other: impl Fn(usize) -> String) -> Vec<String> {
+    [first.to_string()].into_iter().chain((1..n).map(other)).collect()
 }
 
 impl<'a> StudyContext<'a> {
@@ -60,11 +66,11 @@ impl<'a> StudyContext<'a> {
         (share * self.job.config.diffusion.timesteps as f64).round() as usize
     }
 
-    pub(super) fn show(&self, file: &str, caption: String, sheet: &Sheet) -> Result<Shown> {
+    pub(super) fn show(&self, file: &str, caption: String, sheet: Sheet) -> Result<Shown> {
         assert_eq!(sheet.bytes.len(), sheet.rows * sheet.columns * self.shape().len(), "a full sheet");
         let picture = picture::grid(&sheet.bytes, self.shape(), sheet.columns, picture::scale_for(self.shape()));
         atomic::write(&self.store.run(&self.job.id).join(file), &picture::png(&picture)?)?;
-        Ok(Shown { file: file.into(), caption })
+        Ok(Shown { file: file.into(), caption, labels: sheet.labels })
     }
 
     fn reverse_time(&mut self, n: usize) -> Result<Findings> {
@@ -76,10 +82,11 @@ impl<'a> StudyContext<'a> {
         for row in 0..rows {
             predicted.predictions.iter().for_each(|all| shown.extend_from_slice(&all[row * shape.len()..(row + 1) * shape.len()]));
         }
-        let sheet = Sheet { rows, columns: predicted.steps.len(), bytes: shown };
-        let spelled: Vec<String> = predicted.steps.iter().map(usize::to_string).collect();
-        let caption = format!("x̂₀ predicted along the reverse process, at t = {} (Figure 6).", spelled.join(", "));
-        let mut findings = Findings { pictures: vec![self.show("predictions.png", caption, &sheet)?], ..Findings::default() };
+        let columns: Vec<String> = predicted.steps.iter().map(usize::to_string).collect();
+        let caption = format!("x̂₀ predicted at {} steps of the reverse process (Figure 6).", predicted.steps.len());
+        let labels = Labels { corner: "t =".into(), columns, ..Labels::default() };
+        let sheet = Sheet { rows, columns: predicted.steps.len(), bytes: shown, labels };
+        let mut findings = Findings { pictures: vec![self.show("predictions.png", caption, sheet)?], ..Findings::default() };
         match (self.net, samples.problem()) {
             (None, _) => findings.blank = Some("no feature network for these images".into()),
             (_, Some(problem)) => findings.blank = Some(problem),
@@ -114,14 +121,16 @@ impl<'a> StudyContext<'a> {
             // One chain for all, with the noise of image 0; then each with its own. Image 0 is the same in every row.
             let start = walk.noise(seed, None, 0, 1)?;
             let shared = walk.walk(start, 0..parting, &|walk, place| walk.noise(seed, Some(place), 0, 1), &mut |_| {})?;
+            bytes.extend(picture::to_bytes(&shared)?);
             let many = shared.repeat((images, 1, 1, 1))?;
             let own = walk.walk(many, parting..end, &|walk, place| walk.noise(seed, Some(place), 0, images), &mut |_| {})?;
             bytes.extend(picture::to_bytes(&own)?);
         }
-        let sheet = Sheet { rows: steps.len(), columns: images, bytes };
-        let spelled: Vec<String> = steps.iter().map(|t| format!("x_{t}")).collect();
-        let caption = format!("Samples that share {} with all of their row (Figure 7).", spelled.join(", "));
-        Ok(Findings { pictures: vec![self.show("shared-latents.png", caption, &sheet)?], ..Findings::default() })
+        let rows = steps.iter().map(|t| format!("t = {t}")).collect();
+        let labels = Labels { columns: names("x_t", images + 1, |i| i.to_string()), rows, ..Labels::default() };
+        let sheet = Sheet { rows: steps.len(), columns: images + 1, bytes, labels };
+        let caption = "The x_t that all samples of a row share, and the samples (Figure 7).".to_string();
+        Ok(Findings { pictures: vec![self.show("shared-latents.png", caption, sheet)?], ..Findings::default() })
     }
 
     fn interpolation(&mut self, at: &[f64], pairs: usize) -> Result<Findings> {
@@ -150,15 +159,31 @@ impl<'a> StudyContext<'a> {
                 bytes.extend_from_slice(&images.image(2 * pair + 1)?);
             }
         }
-        let sheet = Sheet { rows: pairs * steps.len(), columns: MIXTURES + 4, bytes };
+        let row = |pair: usize, t: &usize| match pairs {
+            1 => format!("t = {t}"),
+            _ => format!("pair {}, t = {t}", pair + 1),
+        };
+        let labels = Labels {
+            corner: "λ =".into(),
+            columns: names("source", MIXTURES + 4, |i| if i > MIXTURES + 2 { "source".into() } else { lambda(i - 1).to_string() }),
+            rows: (0..pairs).flat_map(|pair| steps.iter().map(move |t| row(pair, t))).collect(),
+            notes: Vec::new(),
+        };
+        let sheet = Sheet { rows: pairs * steps.len(), columns: MIXTURES + 4, bytes, labels };
         let spelled: Vec<String> = steps.iter().map(usize::to_string).collect();
         let caption = format!(
-            "Interpolation at t = {}: source, decoded mixtures λ = 0, 0.1, …, 1, source; noise of encoder and decoder fixed (Figures 8, 9).",
+            "Two images on the outside and decoded mixtures of their x_t at t = {}, (1 − λ) x_t + λ x_t'; the noise of encoder and decoder is \
+             the same for all λ (Figures 8, 9).",
             spelled.join(", ")
         );
         let file = format!("interpolation-{}.png", if steps.len() > 1 { "coarse-to-fine".into() } else { spelled.join("-") });
-        Ok(Findings { pictures: vec![self.show(&file, caption, &sheet)?], ..Findings::default() })
+        Ok(Findings { pictures: vec![self.show(&file, caption, sheet)?], ..Findings::default() })
     }
+}
+
+/// The share of the second image in mixture number `i` of a pair.
+fn lambda(i: usize) -> f64 {
+    i as f64 / (MIXTURES + 1) as f64
 }
 
 /// Mixtures of a pair's x_t, (1 - λ) x_t + λ x_t' for λ = 0, 0.1, ..., 1: `[11, H, W, C]`. The encoder's noise is one for all λ and t.
@@ -170,7 +195,7 @@ fn mixtures(images: &Images, diffusion: &Diffusion, seed: u64, pair: usize, t: u
     }
     let (a, b) = (both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?);
     let mixture = |i: usize| {
-        let lambda = i as f64 / (MIXTURES + 1) as f64;
+        let lambda = lambda(i);
         a.affine(1.0 - lambda, 0.0)? + b.affine(lambda, 0.0)?
     };
     Ok(Tensor::cat(&(0..MIXTURES + 2).map(mixture).collect::<ddpm_model::tensor::Result<Vec<_>>>()?, 0)?)

@@ -20,4 +20,6 @@ pub use layout::{CHECKPOINTS, REAL, RECORD, REVERSE, Store, TRAINING_RECORD};
 pub use manifest::{MANIFEST, Manifest};
 pub use meta::CheckpointMeta;
 pub use pretrained::pretrained;
-pub use record::{BoundBreakdown, Delivery, Findings, Loading, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord};
+pub use record::{
+    BoundBreakdown, Delivery, Findings, Labels, Loading, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord,
+};

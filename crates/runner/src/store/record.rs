@@ -173,6 +173,30 @@ pub struct Shown {
     pub file: String,
     /// What is seen.
     pub caption: String,
+    /// What its rows and columns are.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+/// Names of the rows and columns that a picture's images are laid in; empty where there are none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Labels {
+    /// Before the columns' names: what they are of.
+    pub corner: String,
+    /// Over each column.
+    pub columns: Vec<String>,
+    /// Before each row.
+    pub rows: Vec<String>,
+    /// Under each image, row by row.
+    pub notes: Vec<String>,
+}
+
+impl Labels {
+    /// Whether nothing is named.
+    pub fn is_empty(&self) -> bool {
+        *self == Labels::default()
+    }
 }
 
 /// Scores of the x_0 predicted at one step.

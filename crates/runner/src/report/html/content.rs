@@ -1,8 +1,8 @@
 //! What the page's program shows, as JSON: the table, charts, configurations.
 
-use super::super::chart::{Chart, Line};
+use super::super::chart::{Chart, Line, Points};
 use super::super::page::Page;
-use super::super::plot::{colour, dash};
+use super::super::palette::{colour, dash, hex};
 use super::super::tables::{Content, Frames, are_comparable};
 use super::super::{latex, markdown};
 use super::images::Pictures;
@@ -73,11 +73,22 @@ struct CellContent {
 struct ChartContent<'a> {
     name: &'a str,
     title: &'a str,
-    caption: &'a str,
+    caption: String,
     x: Scale<'a>,
     y: Scale<'a>,
     lines: Vec<LineContent<'a>>,
     level: Option<(f64, &'a str)>,
+    /// What someone published, and where.
+    published: Option<(&'a str, Marks)>,
+    /// What leads from a cell's point to another's.
+    threads: Vec<LineContent<'a>>,
+}
+
+/// Points, x beside y.
+#[derive(Serialize)]
+struct Marks {
+    x: Vec<f64>,
+    y: Vec<f64>,
 }
 
 #[derive(Serialize)]
@@ -121,7 +132,7 @@ impl<'a> PageContent<'a> {
         let cell = |(cell_index, own): (usize, BTreeMap<String, String>)| {
             Ok(CellContent {
                 label: page.experiment.cells[cell_index].label(),
-                colour: colour_of(cell_index),
+                colour: hex(colour(cell_index)),
                 dash: dash(cell_index),
                 texts: summary.rows[cell_index].iter().map(|words| Text::of(words)).collect(),
                 values: values(cell_index)?,
@@ -145,23 +156,26 @@ impl<'a> PageContent<'a> {
     }
 }
 
-/// A cell's colour, for CSS.
-pub fn colour_of(cell_index: usize) -> String {
-    let plotters::style::RGBColor(r, g, b) = colour(cell_index);
-    format!("#{r:02x}{g:02x}{b:02x}")
-}
-
 impl ChartContent<'_> {
     fn of(chart: &Chart) -> ChartContent<'_> {
         ChartContent {
             name: &chart.name,
             title: &chart.title,
-            caption: &chart.caption,
+            caption: chart.about(),
             x: Scale { label: &chart.x.label, log: chart.x.log },
             y: Scale { label: &chart.y.label, log: chart.y.log },
             lines: chart.lines.iter().map(|line| LineContent::of(line, chart.x.log)).collect(),
             level: chart.level.as_ref().map(|(height, what)| (*height, &what[..])),
+            published: chart.published.as_ref().map(|(label, points)| (&label[..], Marks::of(points))),
+            threads: chart.threads.iter().map(|thread| LineContent::of(thread, chart.x.log)).collect(),
         }
+    }
+}
+
+impl Marks {
+    fn of(points: &Points) -> Marks {
+        let (x, y) = points.iter().map(|(x, y)| (rounded(*x), rounded(*y))).unzip();
+        Marks { x, y }
     }
 }
 

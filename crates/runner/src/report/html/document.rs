@@ -5,9 +5,11 @@ use super::super::claims;
 use super::super::entry::Entry;
 use super::super::judged::Judged;
 use super::super::page::Page;
+use super::super::palette::{colour, hex};
 use super::super::section::{Remark, Section};
+use super::super::sheets::StudyPicture;
 use super::super::tables::Frames;
-use super::content::{PageContent, colour_of};
+use super::content::PageContent;
 use super::images::{Pictures, embedded};
 use crate::base::text::duration;
 use crate::store::history::{self, Event};
@@ -15,7 +17,6 @@ use crate::store::{Outcome, Store};
 use anyhow::Result;
 use chrono::DateTime;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use std::fs;
 
 /// Nothing is loaded from anywhere: the browser refuses it.
 const POLICY: &str = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
@@ -42,7 +43,6 @@ const PROGRAM: &str = concat!(
 pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures, store: &Store) -> Result<String> {
     let (file, name) = (&page.experiment.file, &page.experiment.name);
     let content = PageContent::of(page, frames, charts, pictures)?.script()?;
-    let studies = study_pictures(page, store);
     let body = html! {
         header {
             p.name { (name) }
@@ -56,7 +56,7 @@ pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures,
             a href="#compare" { "Two cells" }
             @if !charts.is_empty() { a href="#charts" { "Charts" } }
             @for (i, section) in page.sections.iter().enumerate() { a href={ "#section-" (i) } { (section.title) } }
-            @if !studies.is_empty() { a href="#studies" { "Studies" } }
+            @if !page.study_pictures.is_empty() { a href="#studies" { "Studies" } }
             a href="#records" { "Records" }
         }
         main {
@@ -82,10 +82,12 @@ pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures,
                 section #charts { h2 { "Charts" } div #cells {} div #chart-list {} }
             }
             @for (i, section) in page.sections.iter().enumerate() { (table(section, i)) }
-            @if !studies.is_empty() {
+            @if !page.study_pictures.is_empty() {
                 section #studies {
                     h2 { "Studies" }
-                    @for (caption, src) in &studies { figure { img src=(src) alt=(caption); figcaption { (caption) } } }
+                    @for StudyPicture { caption, png, .. } in page.study_pictures {
+                        figure { img src=(embedded(png)) alt=(caption); figcaption { (caption) } }
+                    }
                 }
             }
             section #records {
@@ -176,18 +178,6 @@ fn rows(headings: &[String], names: usize, rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// Each picture of a study with its caption.
-fn study_pictures(page: &Page, store: &Store) -> Vec<(String, String)> {
-    let mut pictures = Vec::new();
-    for entry in page.studies {
-        for shown in entry.record.findings.iter().flat_map(|findings| &findings.pictures) {
-            let Ok(png) = fs::read(store.run(&entry.record.id).join(&shown.file)) else { continue };
-            pictures.push((format!("{}: {}", entry.cell.label(), shown.caption), embedded(&png)));
-        }
-    }
-    pictures
-}
-
 /// A row for each job: what it was of, how it ended, where, when and how long.
 fn records(page: &Page, store: &Store) -> Markup {
     let ended = |entry: &Entry| {
@@ -207,7 +197,7 @@ fn records(page: &Page, store: &Store) -> Markup {
                 tbody {
                     @for entry in page.entries.iter().chain(page.studies) {
                         tr {
-                            td { span.swatch style={ "background:" (colour_of(entry.cell_index)) } {} (entry.cell.label()) @if let Some(study) = &entry.job.study { ": " (study.name()) } }
+                            td { span.swatch style={ "background:" (hex(colour(entry.cell_index))) } {} (entry.cell.label()) @if let Some(study) = &entry.job.study { ": " (study.name()) } }
                             td.number { (entry.record.seed) }
                             td { (outcome(&entry.record.outcome)) }
                             td.number { @if let Some(training) = &entry.training { (duration(training.wall_s)) } }

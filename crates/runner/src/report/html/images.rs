@@ -1,23 +1,18 @@
 //! Samples along the reverse process and real images, as the page's program lays them out.
 
 use super::super::entry::Entry;
+use super::super::sheets::real_images;
 use crate::base::data::DatasetInfo;
-use crate::base::picture;
+use crate::base::picture::{self, COLUMNS, SHOWN};
 use crate::experiment::Experiment;
-use crate::store::{REAL, REVERSE, Store};
+use crate::store::{REVERSE, Store};
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ddpm_model::network::ImageShape;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Images in a row of a sheet.
-const COLUMNS: usize = 8;
-/// Images of a sheet at most.
-const MOST: usize = 64;
 /// Bytes of pixels on a page, about: it is to be sent by mail.
 const PIXELS: usize = 3_500_000;
 /// Width and height of an image on it at most; larger ones are shown smaller.
@@ -62,11 +57,9 @@ pub fn pictures(experiment: &Experiment, entries: &[Entry], store: &Store, data:
     let there: Vec<&Trajectories> = trajectories.iter().flatten().collect();
     let stops: Vec<usize> = there.iter().map(|trajectories| trajectories.steps.len()).collect();
     let mut room = Room::of(&stops, data.shape);
-    room.count = there.iter().map(|trajectories| trajectories.count).min().unwrap_or(MOST).min(room.count);
-    // Their picture is filled up to a whole row.
-    let real_count = if data.held_out > 0 { data.held_out } else { data.train };
-    let real = opened(&store.report(&experiment.name).join(REAL), data.shape);
-    let real = real.map(|images| images.into_iter().take(room.count.min(real_count)).collect::<Vec<_>>());
+    room.count = there.iter().map(|trajectories| trajectories.count).min().unwrap_or(SHOWN).min(room.count);
+    let real = real_images(&store.report(&experiment.name), data);
+    let real = real.map(|images| images.into_iter().take(room.count).collect::<Vec<_>>());
     Ok(Pictures {
         width: room.shape.width,
         height: room.shape.height,
@@ -135,7 +128,7 @@ impl Room {
         let frames = |most: usize| stops.iter().map(|stops| (*stops).min(most) + 1).sum::<usize>().max(1);
         let fits = |most: usize| PIXELS / (frames(most) * shape.len());
         let stops = (1..=most).rev().find(|most| fits(*most) >= COLUMNS).unwrap_or(most.min(1));
-        Room { shape, count: (fits(stops) / COLUMNS * COLUMNS).clamp(COLUMNS, MOST), stops }
+        Room { shape, count: (fits(stops) / COLUMNS * COLUMNS).clamp(COLUMNS, SHOWN), stops }
     }
 
     /// Which of so many stops are shown: the first, the last, and evenly between them.
@@ -159,17 +152,7 @@ impl Room {
 
 /// Images in rows as a data URI of a PNG.
 fn uri(bytes: &[u8], shape: ImageShape) -> Result<String> {
-    let picture = picture::tiled(bytes, shape, COLUMNS);
-    let (size, mut png) = (picture.dimensions(), Vec::new());
-    let encoder = PngEncoder::new_with_quality(&mut png, CompressionType::Best, FilterType::Adaptive);
-    match shape.channels {
-        1 => {
-            let grey: Vec<u8> = picture.as_raw().chunks_exact(3).map(|pixel| pixel[0]).collect();
-            encoder.write_image(&grey, size.0, size.1, ExtendedColorType::L8)?;
-        }
-        _ => encoder.write_image(picture.as_raw(), size.0, size.1, ExtendedColorType::Rgb8)?,
-    }
-    Ok(embedded(&png))
+    Ok(embedded(&picture::png(&picture::tiled(bytes, shape, COLUMNS))?))
 }
 
 /// A PNG as a data URI.

@@ -4,11 +4,13 @@ use super::super::claims;
 use super::super::judged::Judged;
 use super::document::{MARK, document};
 use crate::base::atomic;
+use crate::base::error::Meaning;
 use crate::base::sealed;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use maud::html;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The file, in an experiment's folder.
@@ -28,13 +30,28 @@ pub struct Brief {
     pub missing: Option<String>,
     /// Its claims.
     pub claims: Vec<Judged>,
+    /// Its pictures, by their paths from its folder.
+    #[serde(default)]
+    pub pictures: Vec<String>,
 }
 
 impl Brief {
-    /// Leaves it and the page in the experiment's folder.
+    /// Leaves it and the page in the experiment's folder, and takes away pictures that the last page had and this one has not.
     pub fn leave(&self, dir: &Path, page: &str) -> Result<()> {
+        let before = sealed::read::<Brief>(&dir.join(FILE)).ok().flatten();
         atomic::write(&dir.join(PAGE), page.as_bytes())?;
-        sealed::write(&dir.join(FILE), self)
+        sealed::write(&dir.join(FILE), self)?;
+        let ours = |path: &&String| path.starts_with("figures/") && !path.contains("..") && !self.pictures.contains(path);
+        for path in before.iter().flat_map(|before| &before.pictures).filter(ours) {
+            for kind in ["png", "svg"] {
+                let path = dir.join(path).with_extension(kind);
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context(path.display().to_string()).stored(),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -89,7 +106,8 @@ mod tests {
     #[test]
     fn every_page_is_listed() {
         let dir = tempfile::tempdir().unwrap();
-        let brief = |question: &str| Brief { name: "x".into(), question: question.into(), missing: None, claims: Vec::new() };
+        let brief =
+            |question: &str| Brief { name: "x".into(), question: question.into(), missing: None, claims: Vec::new(), pictures: Vec::new() };
         for (folder, question) in [("b c", "Which <one>?"), ("a", "Why?"), ("damaged", "What?")] {
             brief(question).leave(&dir.path().join(folder), "page").unwrap();
             assert_eq!(fs::read_to_string(dir.path().join(folder).join(PAGE)).unwrap(), "page");
@@ -108,5 +126,26 @@ mod tests {
         let page = fs::read_to_string(dir.path().join(PAGE)).unwrap();
         assert!(page.contains(r#"<a href="b%20c/index.html">Which &lt;one&gt;?</a>"#) && !page.contains("What?"), "{page}");
         assert!(page.find("Why?") < page.find("Which"));
+    }
+
+    /// What the last page showed and this one does not is gone, and nothing else.
+    #[test]
+    fn old_pictures_go_with_their_page() {
+        let dir = tempfile::tempdir().unwrap();
+        let figures = dir.path().join("figures");
+        fs::create_dir(&figures).unwrap();
+        let names = ["old.png", "old.svg", "kept.png", "kept.svg", "mine.png"];
+        names.iter().for_each(|name| fs::write(figures.join(name), name).unwrap());
+        fs::write(dir.path().join("outside.png"), "outside").unwrap();
+        let leave = |pictures: &[&str]| {
+            let pictures = pictures.iter().map(ToString::to_string).collect();
+            let brief = Brief { name: "x".into(), question: "q".into(), missing: None, claims: Vec::new(), pictures };
+            brief.leave(dir.path(), "page").unwrap();
+        };
+        leave(&["figures/old.png", "figures/kept.png", "figures/../outside.png", "figures/never.png"]);
+        assert!(names.iter().all(|name| figures.join(name).exists()));
+        leave(&["figures/kept.png"]);
+        assert_eq!(names.map(|name| figures.join(name).exists()), [false, false, true, true, true]);
+        assert!(dir.path().join("outside.png").exists());
     }
 }

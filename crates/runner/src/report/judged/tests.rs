@@ -60,7 +60,10 @@ fn of(values: &[f64]) -> Vec<Option<Found>> {
 fn seeds_are_paired_and_the_nearest_cell_decides() {
     let (a, b, c) = (of(&[1.0, 2.0, 3.0]), of(&[5.0, 6.0, 7.1]), of(&[2.0, 3.1, 4.0]));
     let found = judge(&[&a, &b, &c], "fid", best(), ["", ""]);
-    assert_eq!((found.verdict, found.basis, found.against.as_deref(), found.seeds), (Verdict::Supported, Basis::Seeds, Some("0.003"), 3));
+    assert_eq!(
+        (found.verdict, found.basis, found.against.as_deref(), found.seeds),
+        (Verdict::Supported, Basis::Seeds, Some("learning_rate=0.003"), 3)
+    );
     assert!((found.difference.unwrap() + 1.0 + 0.1 / 3.0).abs() < 1e-12 && (found.score, found.p) != (None, found.p_holm.map(|p| 2.0 * p)));
     assert!((found.against_score.unwrap() - 9.1 / 3.0).abs() < 1e-12 && found.is_supported() && found.reason.is_none());
     // Where more is better it is the worst.
@@ -72,10 +75,10 @@ fn seeds_are_paired_and_the_nearest_cell_decides() {
     let one = judge(&[&a, &[b[0], None, None]], "fid", best(), ["", ""]);
     assert_eq!(
         (one.verdict, one.reason.unwrap()),
-        (Verdict::Undecided, "FID was measured for both 0.001 and 0.002 in 1 of 3 seeds".into())
+        (Verdict::Undecided, "FID was measured for both learning_rate=0.001 and learning_rate=0.002 in 1 of 3 seeds".into())
     );
     let none = judge(&[&a, &b, &[None; 3]], "fid", best(), ["", ""]);
-    assert_eq!((none.against, none.reason.unwrap()), (None, "there is no FID of 0.003 (not run yet)".into()));
+    assert_eq!((none.against, none.reason.unwrap()), (None, "there is no FID of learning_rate=0.003 (not run yet)".into()));
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn what_diverged_counts_as_worst() {
     for (metric, verdict) in [("fid", Verdict::Supported), ("precision", Verdict::Supported)] {
         let found = judge(&[&of(&[0.5, 0.6]), &of(&[INF, INF])], metric, best(), ["", ""]);
         assert_eq!((found.verdict, found.score.is_some(), found.against_score, found.difference), (verdict, true, None, None));
-        assert_eq!(found.diverged, [Diverged { cell: "0.002".into(), seeds: 2 }]);
+        assert_eq!(found.diverged, [Diverged { cell: "learning_rate=0.002".into(), seeds: 2 }]);
     }
     let found = judge(&[&of(&[INF, INF]), &of(&[0.5, 0.6])], "fid", best(), ["", ""]);
     assert_eq!((found.verdict, found.diverged.len()), (Verdict::Contradicted, 1));
@@ -115,7 +118,7 @@ fn what_diverged_counts_as_worst() {
 fn a_missing_cell_is_the_reason_or_none() {
     let (a, better) = (of(&[2.0, 2.1]), of(&[1.0, 1.11]));
     let found = judge(&[&a, &better, &[None, None]], "fid", best(), ["", ""]);
-    assert_eq!((found.verdict, found.reason, found.against.as_deref()), (Verdict::Contradicted, None, Some("0.002")));
+    assert_eq!((found.verdict, found.reason, found.against.as_deref()), (Verdict::Contradicted, None, Some("learning_rate=0.002")));
     let found = judge(&[&better, &a, &[None, None]], "fid", best(), ["", ""]);
     assert_eq!((found.verdict, found.p, found.reason.is_some()), (Verdict::Undecided, None, true));
 }
@@ -145,7 +148,7 @@ fn unlike_protocols_are_not_compared() {
     let found = judge(&[&a, &b], "fid", best(), ["f features; 500 samples; ± x", "g features; 500 samples; ± x"]);
     assert_eq!(
         (found.verdict, found.reason.unwrap()),
-        (Verdict::Undecided, "FID of 0.001 and 0.002 was measured by unlike protocols".into())
+        (Verdict::Undecided, "FID of learning_rate=0.001 and learning_rate=0.002 was measured by unlike protocols".into())
     );
     let found = judge(&[&a, &b], "bits-per-dim", best(), ["first 5 images, all 40 steps; ± x", "first 5 images, all 100 steps"]);
     assert_eq!(found.verdict, Verdict::Supported);
