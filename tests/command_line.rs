@@ -304,8 +304,8 @@ fn a_benchmark_is_of_what_it_says() {
     let [.., executed, percent, peak] = speed[..] else { panic!("{text}") };
     let share = executed / peak;
     assert!((share - percent / 100.0).abs() <= 0.6 * (1.0 + share) / peak + 0.006 && shares > 4, "{text}");
-    // On a busy machine both may round to the same.
-    assert!(speed.len() == 4 && executed <= speed[0], "{text}");
+    // Few of them, on a busy machine, may round to the same.
+    assert!(speed.len() == 4 && (executed < speed[0] || executed == speed[0] && speed[0] < 5.0), "{text}");
     for (words, code, part) in [
         (&["--batch", "0"][..], 4, "--batch: expected at least 1, got 0"),
         (&["--algorithms"], 4, "expected a GPU for --algorithms, got cpu"),

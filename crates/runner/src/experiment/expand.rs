@@ -197,7 +197,7 @@ fn locate(error: ConfigError, chosen: &[&Choice], file: &GridFile, flags: &[Stri
         }
     }
     let sets = chosen.iter().flat_map(|choice| &choice.sets);
-    let axes: Vec<(String, Value)> = sets.map(|(path, value)| (short(path).to_string(), value.clone())).collect();
+    let axes: Vec<(String, Value)> = sets.map(|(path, value)| (short(path), value.clone())).collect();
     let cell = if axes.is_empty() { String::new() } else { format!(" (in the cell {})", label(&axes)) };
     ConfigError { problem: format!("{}{cell}", error.problem), ..error }
 }

@@ -20,7 +20,7 @@ mod warnings;
 pub mod yaml;
 
 pub use base::{Base, Tuned};
-pub use cell::{Cell, agrees_in_all, agrees_with, brief, in_words};
+pub use cell::{Cell, agrees_in_all, agrees_with, brief, in_words, label};
 pub use claim::{Claim, Resolved};
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
 pub use expand::{MAX_JOBS, published, studies};

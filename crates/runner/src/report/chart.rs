@@ -236,7 +236,8 @@ pub mod tests {
         assert_eq!(found(&studies).len(), 2);
     }
 
-    /// What was published has a place, or is left out, as the lines are; a sentence that two charts share is said once, and how seeds are at the end.
+    /// What was published has a place, or is left out, as the lines are; a sentence that two charts share is said once, and how seeds are at
+    /// the end.
     #[test]
     fn charts_beside_each_other_are_told_of_once() {
         let line = |band| Line { band, ..Line::single(vec![0], "a".into(), vec![(1.0, 2.0)]) };

@@ -39,9 +39,13 @@ impl Gallery<'_> {
         let all: Vec<Metric> = Metric::of_samples().filter(|metric| self.experiment.file.metrics.contains(metric)).collect();
         let scored = all.iter().find(|metric| **metric == Metric::Fid).or(all.first()).copied();
         let panels = self.panels("samples", |entry| {
-            let mean = scored.and_then(|metric| Some((metric, self.frames.mean(entry.cell_index, metric).ok()??)));
-            let score = mean.map(|(metric, mean)| format!("{} {}", metric.title(), mean.text(metric)));
-            ([Some(entry.cell.label()), score].into_iter().flatten().collect(), Labels::default())
+            let mut title = vec![entry.cell.label()];
+            if let Some(metric) = scored
+                && let Some(mean) = self.frames.mean(entry.cell_index, metric)?
+            {
+                title.push(format!("{} {}", metric.title(), mean.text(metric)));
+            }
+            Ok((title, Labels::default()))
         })?;
         let real = self.real(scored);
         let beside = if real.is_some() { "; on the right, real images" } else { "" };
@@ -56,7 +60,7 @@ impl Gallery<'_> {
     pub fn progressive(&self) -> Result<Drawn> {
         let panels = self.panels("progressive", |entry| {
             let columns = entry.record.progressive.iter().map(ToString::to_string).collect();
-            (vec![entry.cell.label()], Labels { corner: "t =".into(), columns, ..Labels::default() })
+            Ok((vec![entry.cell.label()], Labels { corner: "t =".into(), columns, ..Labels::default() }))
         })?;
         let about =
             "The predicted x₀ along the reverse process, left to right (the paper's Figure 6), for the first eight samples of each cell.";
@@ -76,13 +80,13 @@ impl Gallery<'_> {
     }
 
     /// `NAME.png` of each cell, where it has left one.
-    fn panels(&self, name: &str, about: impl Fn(&Entry) -> (Vec<String>, Labels)) -> Result<Vec<Panel>> {
+    fn panels(&self, name: &str, about: impl Fn(&Entry) -> Result<(Vec<String>, Labels)>) -> Result<Vec<Panel>> {
         let mut panels = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.record.seed == self.seed()) {
             let path = self.store.run(&entry.record.id).join(format!("{name}.png"));
             if path.exists() {
                 let picture = image::open(&path).with_context(|| format!("{}: is not a picture", path.display()))?.to_rgb8();
-                let (title, labels) = about(entry);
+                let (title, labels) = about(entry)?;
                 panels.push(Panel::new(&title, picture, &labels));
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::base::error::{ConfigError, Meaning};
 use crate::base::sealed;
-use crate::experiment::{Cell, Config, agrees_in_all, paths, suggestion};
+use crate::experiment::{Cell, Config, agrees_in_all, label, paths, suggestion};
 use crate::plan::records;
 use crate::store::{FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -96,7 +96,7 @@ fn of_experiment(named: &str, folder: &Path) -> Result<Vec<Side>> {
 /// Of an experiment's cells those that a label or values name.
 fn of_cells(named: &str, mut all: Vec<Side>, cell: &str) -> Result<Vec<Side>> {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(", ", ",");
-    let label = |side: &Side| Cell { axes: side.axes.clone(), config: side.config.clone() }.label();
+    let label = |side: &Side| label(&side.axes);
     if all.iter().any(|side| plain(&label(side)) == plain(cell)) {
         all.retain(|side| plain(&label(side)) == plain(cell));
         return Ok(all);
