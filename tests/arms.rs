@@ -30,6 +30,16 @@ pub fn every_arm() -> Vec<Value> {
         tree["diffusion"]["variance"] = json!(variance);
         trees.push(tree);
     }
+    for (space, weight) in [
+        ("mu", json!({ "kind": "constant" })),
+        ("x0", json!({ "kind": "min-snr", "gamma": 5.0 })),
+        ("x0", json!({ "kind": "truncated-snr" })),
+        ("eps", json!({ "kind": "p2", "k": 1.0, "gamma": 1.0 })),
+        ("v", json!({ "kind": "constant" })),
+        ("score", json!({ "kind": "snr" })),
+    ] {
+        trees.push(set("diffusion.objective", json!({ "kind": "weighted", "space": space, "weight": weight })));
+    }
     for kind in ["ancestral", "ddim", "dpmpp-2m", "langevin"] {
         trees.push(set("sampling.sampler", json!({ "kind": kind, "steps": 5 })));
     }

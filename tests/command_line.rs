@@ -133,7 +133,7 @@ fn grids_and_bases_go_by_their_names() {
     for (arguments, code, expected) in [
         (&["plan", "tabel2"][..], 4, "error: grid tabel2: expected a file, or a name in experiments/grids (did you mean table2?)"),
         (&["plan", "table2", "fashion-smok"], 4, "(did you mean fashion-smoke?)"),
-        (&["plan", "nothing-like-it"], 4, "(known: celebahq, cosine, lsun, samplers, "),
+        (&["plan", "nothing-like-it"], 4, "(known: anatomy, celebahq, cosine, lsun, prediction-space, "),
         (&["plan", "table2", "fashion-smoke", "--base", "fashion-cpu"], 2, "cannot be used with"),
         (&["plan", "table2", "--seeds", "5-3"], 2, "expected the smaller seed first, got 5-3"),
     ] {
@@ -147,14 +147,14 @@ fn grids_and_bases_go_by_their_names() {
     // All that there are, each with what it is.
     let (grids, bases) = (stdout(&run(&["grids"])), stdout(&inside("crates", &["bases"])));
     assert!(
-        grids.starts_with("celebahq: ") && grids.contains("\ntable2: Which parameterisation, objective and reverse variance?"),
+        grids.starts_with("anatomy: ") && grids.contains("\ntable2: Which parameterisation, objective and reverse variance?"),
         "{grids}"
     );
     assert!(bases.contains("\nfashion-smoke: fashion-mnist, T = 40, 16 channels [1 1], 40 steps of 16 images\n"), "{bases}");
-    assert!(grids.lines().chain(bases.lines()).all(|line| line.chars().count() <= 80 && !line.contains("error")), "{grids}{bases}");
+    assert!(grids.lines().chain(bases.lines()).all(|line| line.chars().count() <= 80 && !line.contains("error: ")), "{grids}{bases}");
     let listed: Value = serde_json::from_str(&stdout(&run(&["grids", "--json"]))).unwrap();
     let names = std::fs::read_dir(root().join("experiments/grids")).unwrap().count();
-    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (names, &"celebahq".into()));
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["name"]), (names, &"anatomy".into()));
 }
 
 #[test]

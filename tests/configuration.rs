@@ -105,6 +105,13 @@ fn the_nearest_name_is_suggested() {
             .contains("sampling.sampler.eta: expected a number in [0, 1], got 2")
     );
     assert!(error("sampling.count", json!(5)).contains("sampling.count"));
+    let weighted = |weight: Value| error("diffusion.objective", json!({ "kind": "weighted", "space": "x0", "weight": weight }));
+    assert_eq!(weighted(json!("min-snt")), "file.yaml: diffusion.objective.weight.kind: unknown name min-snt (did you mean min-snr?)");
+    assert_eq!(
+        weighted(json!({ "kind": "min-snr", "gamma": -1.0 })),
+        "file.yaml: diffusion.objective.weight.gamma: expected a positive number, got -1"
+    );
+    assert_eq!(weighted(json!({ "kind": "p2", "k": 0.0 })), "file.yaml: diffusion.objective.weight.k: expected a positive number, got 0");
 }
 
 /// A folder with a base and one grid.

@@ -29,11 +29,16 @@ const PARTS: [(&str, First); 6] = [
     ("evaluation", First::Job),
 ];
 
+/// Whether the objective does not see the variance.
+fn is_blind(config: &Value) -> bool {
+    ["simple", "weighted"].contains(&config["diffusion"]["objective"]["kind"].as_str().unwrap())
+}
+
 fn part_of(path: &str, config: &Value) -> First {
     let section = path.split('.').next().unwrap();
     match path {
         // An objective that does not see the variance trains the same weights under any.
-        "diffusion.variance" if config["diffusion"]["objective"]["kind"] == "simple" => First::Samples,
+        "diffusion.variance" if is_blind(config) => First::Samples,
         // Features are known by their name, wherever their weights lie.
         _ if path.starts_with("evaluation.features") => First::None,
         _ => PARTS.iter().find(|(name, _)| *name == section).unwrap_or_else(|| panic!("{path} has no part")).1,
@@ -198,6 +203,7 @@ fn studies_have_names_of_their_own() {
         json!({ "kind": "shared-latents", "at": [1.0, 0.5], "images": 3 }),
         json!({ "kind": "interpolation", "at": [0.5], "pairs": 2 }),
         json!({ "kind": "neighbours", "samples": 3, "neighbours": 4, "crop": 5 }),
+        json!({ "kind": "anatomy", "stops": 3, "images": 5 }),
     ];
     let plain = job(&config, 0, None, "d", "f");
     let mut scored_otherwise = RawConfig::from(config.clone());
@@ -220,7 +226,7 @@ fn studies_have_names_of_their_own() {
     let n = all.len();
     all.sort();
     all.dedup();
-    assert_eq!((n, all.len()), (1 + 4 + 8, n));
+    assert_eq!((n, all.len()), (1 + 5 + 10, n));
 }
 
 /// Over all grids that are shipped, on all bases: one name, one thing, and the other way round.
@@ -264,7 +270,7 @@ fn no_two_things_share_a_name() {
                 once("samples", &job.sampling_id, json!([config, job.seed]));
                 let mut trained = config.clone();
                 trained.as_object_mut().unwrap().remove("sampling");
-                if trained["diffusion"]["objective"]["kind"] == "simple" {
+                if is_blind(&trained) {
                     trained["diffusion"]["variance"] = json!(null);
                 }
                 once("training", &job.training_id, json!([trained, job.seed]));

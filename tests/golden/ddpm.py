@@ -100,22 +100,28 @@ def embedding(t, channels):
     return torch.cat([angle.sin(), angle.cos()], 1)
 
 
-def unet(p, c, x, t, out, drop=None):
-    """x [B, H, W, C] at steps t to [B, H, W, out]; `drop(layer, h)` where something is dropped."""
+def unet(p, c, x, t, out, drop=None, told_up=None, carry=lambda place, h: h, see=lambda shift, h: None):
+    """x [B, H, W, C] at steps t to [B, H, W, out]; `drop(layer, h)` where something is dropped. To take it apart: the steps that the way up is
+    told, what each skip connection carries, and who sees each time shift beside its features."""
     p.at, p.layers = 0, 0
     n, groups, s = c["channels"], c.get("groups", 32), c.get("block_size", 1)
     where, skips = c.get("time_embedding", "every-block"), c.get("skips", "all")
     b, height, width, channels = x.shape
     h = x.reshape(b, height // s, s, width // s, s, channels).permute(0, 2, 4, 5, 1, 3).reshape(b, -1, height // s, width // s)
-    time = None
+    time, first = None, p.at
     if where != "none":
-        time = F.silu(p.dense(F.silu(p.dense(embedding(t, n), 4 * n)), 4 * n))
+        told = lambda t: F.silu(p.dense(F.silu(p.dense(embedding(t, n), 4 * n)), 4 * n))
+        time_up = told(t if told_up is None else told_up)
+        p.at = first
+        time = told(t)
         at_input = p.dense(time, n) if where == "input-only" else None
 
     def block(h, out):
         inner = p.conv(F.silu(p.norm(h, groups)), 3, out)
         if where == "every-block":
-            inner = inner + p.dense(time, out)[:, :, None, None]
+            shift = p.dense(time, out)
+            see(shift, inner)
+            inner = inner + shift[:, :, None, None]
         inner = F.silu(p.norm(inner, groups))
         if drop and c["dropout"] > 0:
             inner = drop(p.layers, inner)
@@ -146,9 +152,10 @@ def unet(p, c, x, t, out, drop=None):
             h = p.conv(h, 3, h.shape[1], stride=2, pad=[0, 1, 0, 1])
             kept.append(h)
     h = block(attention(block(h, h.shape[1])), h.shape[1])
+    time = time_up if where != "none" else None
     for i, m in reversed(list(enumerate(c["multipliers"]))):
         for _ in range(c["blocks"] + 1):
-            skip = kept.pop()
+            skip = carry(len(kept) - 1, kept.pop())
             if skips == "all" or (isinstance(skips, dict) and h.shape[2] in skips["resolutions"]):
                 h = torch.cat([h, skip], 1)
             h = level(h, n * m)
@@ -236,9 +243,27 @@ class Diffusion:
             target = {"x0": x0, "eps": eps, "v": a * eps - s * x0, "mu": self.posterior(x0, xt, t)}[self.prediction]
             return ((y - target) ** 2).flatten(1).mean(1)
 
+        def weighted():
+            a, s, bar = at(self.bar, t).sqrt(), (1 - at(self.bar, t)).sqrt(), self.bar[t]
+            weight, snr = self.objective["weight"], bar / (1 - bar)
+
+            def read(x0):
+                noise = (xt - a * x0) / s
+                readings = {"x0": lambda: x0, "eps": lambda: noise, "v": lambda: a * noise - s * x0, "score": lambda: -noise / s}
+                return {**readings, "mu": lambda: self.posterior(x0, xt, t)}[self.objective["space"]]()
+
+            of_step = {
+                "constant": lambda: torch.ones_like(snr), "snr": lambda: snr, "truncated-snr": lambda: snr.clamp(min=1),
+                "min-snr": lambda: snr.clamp(max=weight.get("gamma", 5.0)),
+                "p2": lambda: (weight.get("k", 1.0) + snr) ** -weight.get("gamma", 1.0),
+            }[weight["kind"]]()
+            return of_step * ((read(self.x0(y, xt, t)) - read(x0)) ** 2).flatten(1).mean(1)
+
         bound = lambda y: sum(self.term(x0, xt, y, second, t, False, "tanh"))
         if kind == "simple":
             return simple()
+        if kind == "weighted":
+            return weighted()
         if kind == "hybrid":
             return simple() + self.objective.get("lambda", 0.001) * self.T * bound(y.detach())
         return bound(y) * (self.T if kind == "vlb-rescaled" else 1)

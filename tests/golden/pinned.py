@@ -151,6 +151,49 @@ class Cell:
         total = prior + sum(row["variance_mismatch"] + row["mean_error"] + row["decoder"] for row in rows)
         return {"prior": prior, "total": total, "terms": rows}
 
+    @torch.no_grad()
+    def anatomy(self, stops, n):
+        """What the study of the network's parts finds, but for the reverse process."""
+        d, x0, (height, width, _) = self.diffusion, numbers(self.held_out[:n]), self.shape
+        steps = [1 + math.floor(i * (d.T - 1) / (stops - 1) + 0.5) for i in range(stops)]
+        longer = max(height, width)
+        radius = torch.hypot(torch.fft.fftfreq(height)[:, None] * longer, torch.fft.fftfreq(width)[None] * longer)
+        bands = torch.where(radius < 1, 0, radius.clamp(min=1).log2().floor().long() + 1)
+
+        def see(t, told_down=None, told_up=None, **changes):
+            true = torch.full((n,), t)
+            eps = ddpm.normals(self.seed, ddpm.EVALUATION, t, 0, n, self.shape)
+            xt, bar = d.sample(x0, eps, true), d.bar[t]
+            told = lambda step: torch.full((n,), t if step is None else step)
+            y = unet(self.p, self.c["network"], xt, told(told_down), self.out, told_up=told(told_up), **changes)
+            error = (xt - bar.sqrt() * d.x0(d.split(y, self.shape[2])[0], xt, true)) / (1 - bar).sqrt() - eps
+            power = (torch.fft.fft2(error, dim=(1, 2)).abs() / (height * width)).square().mean((0, 3))
+            return [power[bands == band].sum().item() for band in range(int(bands.max()) + 1)]
+
+        def shift(shift, h):
+            centre = h.mean((2, 3))
+            size = (shift.square().mean(1) / h.square().mean((1, 2, 3))).sqrt()
+            shifts.append([size.mean().item(), F.cosine_similarity(shift, centre).mean().item()])
+
+        def next_image(h):
+            # Images are seen in parts of a batch at most.
+            parts = -(-n // self.c["evaluation"]["batch"])
+            return torch.cat([h[n * i // parts : n * (i + 1) // parts].roll(-1, 0) for i in range(parts)])
+
+        found = {name: [] for name in ["intact", "shifts", "zeros", "next_image", "down", "up", "both"]}
+        places = range(len(self.c["network"]["multipliers"]) * (self.c["network"]["blocks"] + 1))
+        for t in steps:
+            shifts = []
+            found["intact"].append(see(t, see=shift))
+            found["shifts"].append(shifts)
+            at = lambda chosen, carried: see(t, carry=lambda place, h: carried(h) if place == chosen else h)
+            found["zeros"].append([at(place, torch.zeros_like) for place in places])
+            found["next_image"].append([at(place, next_image) for place in places])
+            found["down"].append([sum(see(t, told_down=told)) for told in steps])
+            found["up"].append([sum(see(t, told_up=told)) for told in steps])
+            found["both"].append([sum(see(t, told, told)) for told in steps])
+        return {"steps": steps, **found}
+
     def visited(self):
         n, T = self.c["sampling"]["sampler"].get("steps"), self.diffusion.T
         return list(range(1, T + 1)) if n is None else [1 + math.floor(i * (T - 1) / (n - 1) + 0.5) for i in range(n)]
@@ -283,6 +326,7 @@ def main():
         made, size = cell.samples(config["sampling"]["count"])
         # Beyond 1.5 they are no images, and have no scores.
         out["sampling"].append(scores(made, cell.train, cell.held_out, 0) if size <= 1.5 else {})
+    out["anatomy"] = trained.anatomy(3, 7)
     features, logits = classifier(images("cifar10"), "cifar10", (1, 2, 2))
     out["cifar10-classifier"] = {"features": features.tolist(), "logits": logits.tolist()}
     json.dump(rounded(out), sys.stdout)

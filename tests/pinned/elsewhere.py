@@ -3,7 +3,7 @@
 
 usage: elsewhere.py DDPM COMMAND...     such as: elsewhere.py target/release/ddpm qemu-x86_64 -cpu Nehalem
 An emulated processor is a hundred times slower: of the trainings every third of the first seed is run. Exit 1 where a number differs that
-is not a distance by a library's linear algebra, or one of those by more than 1e-9.
+is not a library's: distances by linear algebra may by 1e-9, what the study `anatomy` finds by 1e-5.
 """
 import json, os, pathlib, struct, subprocess, sys, tempfile, zlib
 
@@ -60,7 +60,9 @@ def main():
                 a, b = (json.loads(pathlib.Path(results, record).read_text()) for results in ("here", "there"))
                 for (at, x), (_, y) in zip(leaves(a), leaves(b), strict=True):
                     compared += 1
-                    if x != y and BY_LIBRARY & set(at) and isinstance(x, float) and abs(x - y) <= 1e-9 * (1 + abs(x)):
+                    # The study of the network's parts takes elementary functions from the system's library.
+                    allowed = 1e-9 if BY_LIBRARY & set(at) else 1e-5 if "anatomy" in at else 0.0
+                    if x != y and isinstance(x, float) and abs(x - y) <= allowed * (1 + abs(x)):
                         furthest = max(furthest, abs(x - y) / (1 + abs(x)))
                     elif x != y:
                         wrong += 1
@@ -70,7 +72,7 @@ def main():
         if path.read_bytes() != pathlib.Path("there/samples", path.name).read_bytes():
             wrong += 1
             print(f"{path} differs")
-    print(f"{compared} numbers and words of records and {files} files of samples, {wrong} differ; distances by at most {furthest:.1e}")
+    print(f"{compared} numbers and words of records and {files} files of samples, {wrong} differ; those of libraries by at most {furthest:.1e}")
     sys.exit(1 if wrong else 0)
 
 

@@ -96,3 +96,63 @@ pub fn scores(report: &Path) {
         }
     }
 }
+
+/// What errors of the study of the network's parts may differ by, in single precision and double: in a band by itself there are fewer digits
+/// than in the sum over all.
+const SUMS: f64 = 1e-5;
+const BANDS: f64 = 5e-5;
+
+/// Every number of the study of the network's parts, but for the reverse process.
+pub fn anatomy(results: &Path) {
+    let records = fs::read_dir(results.join("runs")).unwrap().map(|run| run.unwrap().path());
+    let record = records.filter(|run| run.file_name().unwrap().to_str().unwrap().starts_with("anatomy-")).collect::<Vec<_>>();
+    let [run] = &record[..] else { panic!("one study of the network's parts: {record:?}") };
+    let record: Value = serde_json::from_str(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap();
+    let (found, golden) = (&record["findings"]["anatomy"], golden());
+    let expected = &golden["anatomy"];
+    assert_eq!(found["steps"], expected["steps"]);
+    let numbers = |value: &Value| value.as_array().unwrap().clone();
+    let mut compared = 0;
+    let mut all_near = |what: &str, found: &Value, expected: &Value, tolerance: f64| {
+        let (found, expected) = (numbers(found), numbers(expected));
+        assert_eq!(found.len(), expected.len(), "{what}");
+        for (found, expected) in found.iter().zip(&expected) {
+            near(what, &found.to_string(), expected, tolerance);
+            compared += 1;
+        }
+    };
+    for step in 0..numbers(&found["steps"]).len() {
+        all_near("intact", &found["intact"][step], &expected["intact"][step], BANDS);
+        for change in ["zeros", "next_image"] {
+            for (place, skip) in numbers(&found["skips"]).iter().enumerate() {
+                all_near(&format!("skip {place}, {change}"), &skip[change][step], &expected[change][step][place], BANDS);
+            }
+        }
+        for (place, way) in ["down", "up", "both"].into_iter().enumerate() {
+            assert_eq!(found["told"][place]["way"], way);
+            all_near(&format!("t told {way}"), &found["told"][place]["errors"][step], &expected[way][step], SUMS);
+        }
+        for (block, shift) in numbers(&found["shifts"]).iter().enumerate() {
+            let here = Value::from(vec![shift["size"][step].clone(), shift["direction"][step].clone()]);
+            // A mean over pixels whose numbers cancel has fewer digits in single precision.
+            all_near(&format!("shift {block}"), &here, &expected["shifts"][step][block], 1e-3);
+        }
+    }
+    // Each change is one that these tolerances tell from none, and from the other that its connection has.
+    let number = |value: &Value| value.as_f64().unwrap();
+    let apart = |a: &Value, b: &Value| (number(a) - number(b)).abs() / (1e-2 + number(b).abs());
+    let furthest = |a: &Value, b: &Value| numbers(a).iter().zip(numbers(b)).map(|(a, b)| apart(a, &b)).fold(0.0, f64::max);
+    for step in 0..3 {
+        let intact = &expected["intact"][step];
+        for (zeros, next_image) in numbers(&expected["zeros"][step]).iter().zip(numbers(&expected["next_image"][step])) {
+            let least = furthest(zeros, intact).min(furthest(&next_image, intact)).min(furthest(zeros, &next_image));
+            assert!(least > 100.0 * BANDS, "{least}");
+        }
+        for way in ["down", "up", "both"] {
+            let row = &expected[way][step];
+            assert!((0..3).all(|told| told == step || apart(&row[told], &row[step]) > 3.0 * SUMS), "t told {way}: {row}");
+        }
+    }
+    // Six bands, for 28 pixels have 20 cycles along their diagonal; four connections; three steps told in each of three ways; eight blocks.
+    assert_eq!(compared, 3 * (6 + 2 * 4 * 6 + 9 + 8 * 2));
+}

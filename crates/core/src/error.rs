@@ -52,9 +52,22 @@ pub enum Error {
         /// The step, from 1.
         t: usize,
     },
-    /// The simple loss does not depend on the variance, so nothing would train it.
-    #[error("objective simple does not train a learned variance: choose objective hybrid or vlb, or a fixed variance")]
-    SimpleWithLearnedVariance,
+    /// A squared error does not depend on the variance, so nothing would train it.
+    #[error("objective {objective} does not train a learned variance: choose objective hybrid or vlb, or a fixed variance")]
+    UntrainedVariance {
+        /// The objective's kind.
+        objective: &'static str,
+    },
+    /// A weight that single precision cannot hold.
+    #[error(
+        "objective weighted: the weight of the prediction's error at t = {t} is {got:e}, which single precision cannot hold: choose another space, weight, prediction or schedule"
+    )]
+    WeightTooLarge {
+        /// The step, from 1.
+        t: usize,
+        /// The weight.
+        got: f64,
+    },
     /// The hybrid's second term has its mean gradient stopped: with a fixed variance it trains nothing.
     #[error("objective hybrid trains only the variance by its second term, but the variance is fixed: choose objective simple or vlb")]
     HybridWithFixedVariance,

@@ -4,7 +4,7 @@
 //! `t` runs `1..=T`. Logarithms are natural (nats) unless a name says bits. Values are per dimension unless a name says otherwise.
 //!
 //! The modules follow the paper: [`schedule`] chooses the betas, [`process`] derives everything the forward chain fixes,
-//! [`parameterisation`] and [`variance`] say what the network's output means, [`objective`] what it is trained on,
+//! [`parameterisation`] and [`variance`] say what the network's output means, [`weighting`] and [`objective`] what it is trained on,
 //! [`likelihood`] what the bound is, [`sampler`] how to walk back, [`setup`] which choices fit together. [`oracle`] holds data
 //! laws for which all of this is known in closed form.
 //!
@@ -22,6 +22,7 @@
 //! | v | [`Prediction::V`] | √ᾱ ε − √(1 − ᾱ) x₀ (Salimans & Ho 2022) |
 //! | σ²_t | [`ReverseVariance`], `log_sigma2` | Section 3.2: `fixed-small` is β̃, `fixed-large` β; learned between the two, Nichol & Dhariwal 2021, eq. 15 |
 //! | L, L_simple, L_hybrid | [`Objective::Vlb`], [`Objective::Simple`], [`Objective::Hybrid`] | eqs. 5, 14; Nichol & Dhariwal 2021, eq. 16 |
+//! | λ_t | [`Objective::Weighted`], [`Space`], [`Weight`] | the weight of step t's squared error, in the space in which it is measured |
 //! | L_T | [`prior_term`](likelihood::prior_term) | what the chain's end differs from N(0, 1) by |
 //! | L_{t−1} | [`variance_mismatch`](likelihood::variance_mismatch) + [`mean_error`](likelihood::mean_error) | the KL divergence of step t in its two parts |
 //! | L₀ | [`decoder_log_likelihood`](likelihood::decoder_log_likelihood) | eq. 13, negative |
@@ -60,6 +61,7 @@ pub mod sampler;
 pub mod schedule;
 pub mod setup;
 pub mod variance;
+pub mod weighting;
 
 pub use error::Error;
 pub use linear::Linear;
@@ -70,3 +72,4 @@ pub use sampler::Sampler;
 pub use schedule::{BetaScale, Schedule};
 pub use setup::Setup;
 pub use variance::ReverseVariance;
+pub use weighting::{Space, Weight};

@@ -1,7 +1,8 @@
-//! Training objectives, and the weight that each of them puts on the noise error at step t.
+//! Training objectives, and the weight that each of them puts on errors at step t.
 
 use crate::parameterisation::Prediction;
 use crate::process::Process;
+use crate::weighting::{Space, Weight};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::LN_2;
 
@@ -22,6 +23,13 @@ pub enum Objective {
         #[serde(default = "lambda")]
         lambda: f64,
     },
+    /// Mean squared error, measured in one space and weighted by step, whatever is predicted.
+    Weighted {
+        /// What the error is an error of.
+        space: Space,
+        /// How the steps are weighted.
+        weight: Weight,
+    },
 }
 
 fn lambda() -> f64 {
@@ -38,7 +46,16 @@ impl Objective {
     pub fn sees_variance(&self) -> bool {
         match self {
             Objective::Vlb {} | Objective::VlbRescaled {} | Objective::Hybrid { .. } => true,
-            Objective::Simple {} => false,
+            Objective::Simple {} | Objective::Weighted { .. } => false,
+        }
+    }
+
+    /// Weight of the squared error of the network's own output in the loss at step t: 0 where the loss is the bound alone.
+    pub fn error_weight(&self, prediction: Prediction, process: &Process, t: usize) -> f64 {
+        match *self {
+            Objective::Vlb {} | Objective::VlbRescaled {} => 0.0,
+            Objective::Simple {} | Objective::Hybrid { .. } => 1.0,
+            Objective::Weighted { space, weight } => weight.at(process.snr(t)) * space.gain(prediction, process, t).powi(2),
         }
     }
 
@@ -52,6 +69,7 @@ impl Objective {
             Objective::Vlb {} => bound(),
             Objective::VlbRescaled {} => process.timesteps() as f64 * bound(),
             Objective::Simple {} | Objective::Hybrid { .. } => prediction.gain_of_eps(process, t).powi(2),
+            Objective::Weighted { space, weight } => weight.at(process.snr(t)) * space.gain(Prediction::Eps, process, t).powi(2),
         }
     }
 }

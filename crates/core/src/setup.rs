@@ -37,10 +37,18 @@ impl Setup {
             return Err(Error::EpsWithoutSignal { t });
         }
         match (self.objective, self.variance.is_learned()) {
-            (Objective::Simple {}, true) => return Err(Error::SimpleWithLearnedVariance),
+            (Objective::Simple {}, true) => return Err(Error::UntrainedVariance { objective: "simple" }),
+            (Objective::Weighted { .. }, true) => return Err(Error::UntrainedVariance { objective: "weighted" }),
             (Objective::Hybrid { .. }, false) => return Err(Error::HybridWithFixedVariance),
             (Objective::Hybrid { lambda }, true) if !(lambda > 0.0 && lambda.is_finite()) => {
                 return Err(Error::Parameter { name: "lambda", expected: "a positive number", got: lambda });
+            }
+            (Objective::Weighted { weight, .. }, false) => {
+                weight.check()?;
+                let of = |t| self.objective.error_weight(self.prediction, &process, t);
+                if let Some(t) = (1..=self.timesteps).find(|t| of(*t).is_nan() || of(*t) > f32::MAX as f64) {
+                    return Err(Error::WeightTooLarge { t, got: of(t) });
+                }
             }
             (Objective::Hybrid { .. }, true) | (Objective::Simple {}, false) => {}
             (Objective::Vlb {} | Objective::VlbRescaled {}, _) => {}

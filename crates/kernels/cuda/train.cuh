@@ -7,10 +7,10 @@
 
 // What a step t adds to the objective; a row of `terms` for each t.
 struct Terms {
-    double noisy_x0, noisy_eps, target_x0, target_eps, mean_xt, mean_output, truth_xt, truth_x0, log_posterior, scale, offset;
+    double noisy_x0, noisy_eps, target_x0, target_eps, error_weight, mean_xt, mean_output, truth_xt, truth_x0, log_posterior, scale, offset;
     __device__ Terms(const double *row)
-        : noisy_x0(row[0]), noisy_eps(row[1]), target_x0(row[2]), target_eps(row[3]), mean_xt(row[4]), mean_output(row[5]),
-          truth_xt(row[6]), truth_x0(row[7]), log_posterior(row[8]), scale(row[9]), offset(row[10]) {}
+        : noisy_x0(row[0]), noisy_eps(row[1]), target_x0(row[2]), target_eps(row[3]), error_weight(row[4]), mean_xt(row[5]),
+          mean_output(row[6]), truth_xt(row[7]), truth_x0(row[8]), log_posterior(row[9]), scale(row[10]), offset(row[11]) {}
 };
 
 // x_0, eps, t and x_t of a shard: image i of it is image first + i of the batch. A thread for four numbers.
@@ -77,13 +77,12 @@ __device__ inline double decoder(double x, double mean, double log_sigma, double
     return -log(p);
 }
 
-// The objective of an output and its gradient: `simple` times the squared error of the prediction, plus `bound` times the bound's term in
-// bits, whose gradient reaches the mean if `through_mean`. Writes each image's mean over its numbers to `losses` and the gradient of the
+// The objective of an output and its gradient: the weighted squared error of the prediction, plus `bound` times the bound's term in bits,
+// whose gradient reaches the mean if `through_mean`. Writes each image's mean over its numbers to `losses` and the gradient of the
 // shard's mean to `dout`. In double, so that small differences of the distribution function stay accurate. One block per image.
 template <class T>
 __device__ void objective(const T *out, const float *x0, const float *eps, const u32 *t, const double *terms, u32 row_len, u32 h, u32 w,
-                          u32 c, u32 block, u32 outputs, u32 shard, double simple, double bound, u32 through_mean, double *losses,
-                          T *dout) {
+                          u32 c, u32 block, u32 outputs, u32 shard, double bound, u32 through_mean, double *losses, T *dout) {
     DYNAMIC_SHARED(scratch);
     SpaceToDepth layout(h, w, c, block, outputs);
     u32 len = h * w * c, own_t = t[blockIdx.x];
@@ -96,7 +95,7 @@ __device__ void objective(const T *out, const float *x0, const float *eps, const
     for (u32 i = threadIdx.x; i < len; i += blockDim.x) {
         u64 at = layout.at(i, 0);
         double y = number(out[at]), error = y - (row.target_x0 * x0[i] + row.target_eps * eps[i]);
-        double loss = simple * error * error, by_y = 2.0 * simple * error, by_second = 0.0;
+        double loss = row.error_weight * error * error, by_y = 2.0 * row.error_weight * error, by_second = 0.0;
         if (bound != 0.0) {
             double xt = row.noisy_x0 * x0[i] + row.noisy_eps * eps[i], mean = row.mean_xt * xt + row.mean_output * y;
             double log_sigma2 = row.offset, by_mean, by_log_sigma2;
@@ -126,9 +125,9 @@ __device__ void objective(const T *out, const float *x0, const float *eps, const
 }
 #define OBJECTIVE(T)                                                                                                             \
     (const T *out, const float *x0, const float *eps, const u32 *t, const double *terms, u32 row_len, u32 h, u32 w, u32 c, u32 block, \
-     u32 outputs, u32 shard, double simple, double bound, u32 through_mean, double *losses, T *dout)
+     u32 outputs, u32 shard, double bound, u32 through_mean, double *losses, T *dout)
 EACH_TYPE(objective, OBJECTIVE,
-          (out, x0, eps, t, terms, row_len, h, w, c, block, outputs, shard, simple, bound, through_mean, losses, dout))
+          (out, x0, eps, t, terms, row_len, h, w, c, block, outputs, shard, bound, through_mean, losses, dout))
 
 // Each block's sum of squares.
 extern "C" __global__ void squares(const float *x, u64 n, double *partial) {

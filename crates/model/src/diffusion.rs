@@ -78,6 +78,10 @@ impl Diffusion {
         let (first, second) = self.split(output, batch.x0.dim(3)?)?;
         let each = match self.setup.objective {
             Objective::Simple {} => self.simple(&first, batch)?,
+            Objective::Weighted { .. } => {
+                let weight = |t| self.setup.objective.error_weight(self.setup.prediction, &self.process, t);
+                self.simple(&first, batch)?.broadcast_mul(&per_image(&batch.t, &first, weight)?)?
+            }
             Objective::Vlb {} => self.bound_term(&first, second.as_ref(), batch)?,
             Objective::VlbRescaled {} => (self.bound_term(&first, second.as_ref(), batch)? * self.process.timesteps() as f64)?,
             Objective::Hybrid { lambda } => {
@@ -95,6 +99,15 @@ impl Diffusion {
         }
         let half = |from| output.narrow(3, from, image_channels)?.contiguous();
         Ok((half(0)?, Some(half(image_channels)?)))
+    }
+
+    /// The noise that the network's output implies for images `xt` at step `t`, in their shape.
+    pub fn implied_eps(&self, t: usize, xt: &Tensor, output: &Tensor) -> Result<Tensor> {
+        let (reading, _) = self.split(output, xt.dim(3)?)?;
+        let map = self.setup.prediction.convert(Prediction::Eps, &self.process, t);
+        let of_output = reading.affine(map.output, 0.0)?;
+        // 0 times a number that is none is none.
+        Ok(if map.xt == 0.0 { of_output } else { (of_output + xt.affine(map.xt, 0.0)?)? })
     }
 
     /// Squared errors of the predicted quantity: as the images.

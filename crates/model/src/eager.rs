@@ -41,7 +41,7 @@ pub struct Eager<'a> {
 
 impl<'a> Eager<'a> {
     /// Images like `x` at steps `t`.
-    fn new(unet: &'a UNet, weights: &'a Weights, t: &'a [usize], x: &Tensor, pass: PassOptions) -> Eager<'a> {
+    pub(crate) fn new(unet: &'a UNet, weights: &'a Weights, t: &'a [usize], x: &Tensor, pass: PassOptions) -> Eager<'a> {
         Eager { unet, weights, t, like: x.clone(), pass }
     }
 }

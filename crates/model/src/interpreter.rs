@@ -46,6 +46,17 @@ pub trait Interpreter {
     /// The timestep's embedding through two dense layers, SiLU after each.
     fn time(&mut self, first: &Dense, second: &Dense) -> Result<Self::Vector>;
 
+    /// The same for the way up, where `time` is what the way down was told. Only an interpreter that tells them different steps has to do
+    /// anything here.
+    fn time_up(&mut self, _first: &Dense, _second: &Dense, time: &Self::Vector) -> Result<Self::Vector> {
+        Ok(time.clone())
+    }
+
+    /// What skip connection number `place` carries; the first one is that of the first layer.
+    fn skip(&mut self, _place: usize, features: &Self::Image) -> Result<Self::Image> {
+        Ok(features.clone())
+    }
+
     /// A dense layer.
     fn dense(&mut self, dense: &Dense, x: &Self::Vector) -> Result<Self::Vector>;
 

@@ -26,6 +26,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod anatomy;
 pub mod bound;
 pub mod checkpoint;
 pub mod classifier;

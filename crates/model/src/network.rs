@@ -65,6 +65,21 @@ impl Skips {
     }
 }
 
+/// One skip connection of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// The layer on the way down whose features it carries.
+    pub from: String,
+    /// The block on the way up that reads them.
+    pub to: String,
+    /// Height of the feature map.
+    pub height: usize,
+    /// Width of the feature map.
+    pub width: usize,
+    /// Its channels.
+    pub channels: usize,
+}
+
 /// Where the timestep enters the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

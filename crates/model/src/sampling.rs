@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
             if self.clips {
                 x0 = SamplerState(x0.0.clamp(-1.0, 1.0)?);
             }
-            see(&WalkStep { t: step.t, output: &output, x0: &x0.0 });
+            see(&WalkStep { t: step.t, xt: &x.0, output: &output, x0: &x0.0 });
             x = step.mean(&x, &x0, before.as_ref(), &reading)?;
             before = Some(x0);
             match (step.noise, second) {
@@ -167,6 +167,8 @@ impl<'a> Walk<'a> {
 pub struct WalkStep<'a> {
     /// The step.
     pub t: usize,
+    /// The image that the network saw.
+    pub xt: &'a Tensor,
     /// The network's output.
     pub output: &'a Tensor,
     /// The x_0 that it implies, clipped where the sampler clips.

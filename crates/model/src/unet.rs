@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::interpreter::{ConvCall, Interpreter, Normalise};
 use crate::layers::{Builder, Conv, Dense, NEAR_ZERO, Norm};
-use crate::network::{ImageShape, Network, TimeEmbedding};
+use crate::network::{ImageShape, Network, Skip, TimeEmbedding};
 use crate::parameters::Parameter;
 use candle_core::Tensor;
 use ddpm_core::embedding::timestep_embedding;
@@ -219,6 +219,32 @@ impl UNet {
         3.0 * self.forward_flops()
     }
 
+    /// The skip connections that are there, by their places: place p carries the features of the p-th layer of the way down, from 0.
+    pub fn skips(&self) -> Vec<(usize, Skip)> {
+        let name = |conv: &Conv| self.parameters[conv.weight].name.trim_end_matches(".weight").trim_end_matches(".conv1").to_string();
+        let frame = |conv: &Conv| {
+            let (h, w) = conv.resample.output(conv.from.h, conv.from.w);
+            Frame { h, w, c: conv.out }
+        };
+        let of = |conv: &Conv| (name(conv), frame(conv));
+        let mut carried = vec![of(&self.stem)];
+        carried.extend(self.down.iter().map(|layer| match layer {
+            Down::Block(block, _) => of(&block.conv1),
+            Down::Halve(conv) => of(conv),
+        }));
+        let mut found = Vec::new();
+        for layer in &self.up {
+            if let Up::Block(kept, block, _) = layer {
+                let (from, Frame { h, w, c }) = carried.pop().expect("one for each block on the way up");
+                if *kept {
+                    found.push((carried.len(), Skip { from, to: name(&block.conv1), height: h, width: w, channels: c }));
+                }
+            }
+        }
+        found.reverse();
+        found
+    }
+
     /// Height, width and channels of the images.
     pub fn image(&self) -> ImageShape {
         self.image
@@ -300,11 +326,15 @@ impl UNet {
         let (first, attention, second) = &self.middle;
         h = self.block(i, &[h], time.as_ref(), first, Some(attention))?; // [B, h, w, C], here and after the next
         h = self.block(i, &[h], time.as_ref(), second, None)?;
+        let time = match (&self.time, &time) {
+            (Some([first, second]), Some(time)) => Some(i.time_up(first, second, time)?),
+            _ => None,
+        };
         for layer in &self.up {
             h = match layer {
                 Up::Block(kept, block, attention) => {
                     let skip = skips.pop().expect("one for each block on the way up");
-                    let input = if *kept { vec![h, skip] } else { vec![h] }; // [B, h, w, C] and [B, h, w, C of the skip]
+                    let input = if *kept { vec![h, i.skip(skips.len(), &skip)?] } else { vec![h] }; // [B, h, w, C] and [B, h, w, C of the skip]
                     self.block(i, &input, time.as_ref(), block, attention.as_deref())? // [B, h, w, ch m]
                 }
                 Up::Double(conv) => i.conv(ConvCall::of(&[conv], &[h]))?, // [B, 2h, 2w, C]

@@ -13,3 +13,4 @@ mod sampler;
 mod schedule;
 mod setup;
 mod variance;
+mod weighting;

@@ -1,6 +1,6 @@
 use crate::common::*;
 use ddpm_core::likelihood::{bits, gaussian_kl};
-use ddpm_core::{Objective, Prediction, ReverseVariance};
+use ddpm_core::{Objective, Prediction, ReverseVariance, Space, Weight};
 use proptest::prelude::*;
 
 proptest! {
@@ -42,8 +42,9 @@ proptest! {
 }
 
 #[test]
-fn only_the_simple_loss_ignores_the_variance() {
+fn squared_errors_ignore_the_variance() {
     assert!(!Objective::Simple {}.sees_variance());
+    assert!(!Objective::Weighted { space: Space::X0, weight: Weight::Snr {} }.sees_variance());
     assert!(Objective::Vlb {}.sees_variance() && Objective::VlbRescaled {}.sees_variance() && Objective::hybrid().sees_variance());
     assert_eq!(Objective::hybrid(), Objective::Hybrid { lambda: 0.001 });
 }

@@ -36,6 +36,8 @@ pub struct Terms {
     pub noisy: (f64, f64),
     /// The output at the truth, by (x_0, eps).
     pub target: (f64, f64),
+    /// Weight of the output's squared error.
+    pub error_weight: f64,
     /// (coefficient of x_t, coefficient of the output) in the mean of the reverse step.
     pub mean: (f64, f64),
     /// (coefficient of x_t, coefficient of x_0) in the mean of the posterior.
@@ -47,25 +49,23 @@ pub struct Terms {
 }
 
 /// f64 numbers of [`Terms`].
-pub const TERMS: usize = 11;
+pub const TERMS: usize = 12;
 
 impl Terms {
     /// As the kernel reads them.
     pub fn numbers(&self) -> [f64; TERMS] {
-        let Terms { noisy, target, mean, truth, log_posterior, log_sigma2 } = *self;
+        let Terms { noisy, target, error_weight, mean, truth, log_posterior, log_sigma2 } = *self;
         let (scale, offset) = log_sigma2;
-        [noisy.0, noisy.1, target.0, target.1, mean.0, mean.1, truth.0, truth.1, log_posterior, scale, offset]
+        [noisy.0, noisy.1, target.0, target.1, error_weight, mean.0, mean.1, truth.0, truth.1, log_posterior, scale, offset]
     }
 }
 
-/// `simple` times the mean squared error of the output, plus `bound` times the bound's term in bits/dim.
+/// How the bound's term enters the loss, beside the squared error that [`Terms::error_weight`] weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LossWeights {
-    /// Weight of the mean squared error.
-    pub simple: f64,
-    /// Weight of the bound's term in bits/dim.
-    pub bound: f64,
-    /// Whether the bound's gradient reaches the mean, or the variance alone.
+pub struct BoundWeight {
+    /// Weight of the term in bits/dim; 0 where the loss has none.
+    pub weight: f64,
+    /// Whether its gradient reaches the mean, or the variance alone.
     pub through_mean: bool,
 }
 
@@ -140,7 +140,7 @@ impl Shard {
 
     /// The objective of the network's output, which has `outputs` numbers for each of the image's: each image's to `losses` (f64), the
     /// gradient of the shard's mean to `dout`.
-    pub fn objective(&self, layout: SpaceToDepth, outputs: usize, weights: LossWeights, out: Span, losses: Span, dout: Span) -> Op {
+    pub fn objective(&self, layout: SpaceToDepth, outputs: usize, bound: BoundWeight, out: Span, losses: Span, dout: Span) -> Op {
         let (n, numbers, threads) = (self.images * layout.len(), self.images * layout.map_len(outputs), 256);
         let mut arguments = vec![
             reads(out, numbers, self.kind),
@@ -154,9 +154,8 @@ impl Shard {
         arguments.extend([
             u32(outputs),
             u32(self.images),
-            Argument::F64(weights.simple),
-            Argument::F64(weights.bound),
-            u32(weights.through_mean as usize),
+            Argument::F64(bound.weight),
+            u32(bound.through_mean as usize),
             writes(losses, self.images, ElementType::F64),
             writes(dout, numbers, self.kind),
         ]);

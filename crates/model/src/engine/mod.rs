@@ -233,6 +233,11 @@ impl Engine {
         }, remote => remote.gradient(weights, (&x, &embedding, t.len()), dropout, differentiate, gradient))
     }
 
+    /// The weights for forward passes: none before they were given.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
     /// The device's side and the weights, where the network is on a device.
     pub(crate) fn on_device(&mut self) -> Option<(&mut DeviceBackend, &[f32])> {
         let weights = &self.weights;

@@ -1,12 +1,13 @@
 //! Small networks and random tensors.
 
 use candle_core::{DType, Device, Tensor};
-use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Schedule, Setup};
+use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Schedule, Setup, Space, Weight};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
 use ddpm_model::optimiser::Optimiser;
 use ddpm_model::parameters::{Parameter, Weights};
 use ddpm_model::{Diffusion, Network};
+use proptest::prelude::*;
 
 pub const IMAGE: ImageShape = ImageShape { height: 4, width: 8, channels: 2 };
 
@@ -38,6 +39,18 @@ pub fn setup(prediction: Prediction, variance: ReverseVariance, objective: Objec
 
 pub fn diffusion(prediction: Prediction, variance: ReverseVariance, objective: Objective) -> Diffusion {
     Diffusion::new(setup(prediction, variance, objective)).unwrap()
+}
+
+/// Every weighted loss.
+pub fn weighted() -> impl Strategy<Value = Objective> {
+    let weight = prop_oneof![
+        Just(Weight::Constant {}),
+        Just(Weight::Snr {}),
+        Just(Weight::TruncatedSnr {}),
+        (0.1f64..20.0).prop_map(|gamma| Weight::MinSnr { gamma }),
+        (0.1f64..5.0, 0.1f64..2.0).prop_map(|(k, gamma)| Weight::P2 { k, gamma }),
+    ];
+    (prop::sample::select(Space::ALL.to_vec()), weight).prop_map(|(space, weight)| Objective::Weighted { space, weight })
 }
 
 pub fn optimiser() -> Optimiser {

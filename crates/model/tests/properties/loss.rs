@@ -1,7 +1,7 @@
 use crate::common::*;
 use candle_core::{DType, Device, Tensor};
 use ddpm_core::likelihood::{DecoderCdf, bits, decoder_log_likelihood, gaussian_kl};
-use ddpm_core::{Objective, Prediction, ReverseVariance, Setup};
+use ddpm_core::{Objective, Prediction, Process, ReverseVariance, Setup, Space};
 use ddpm_model::bound::Observed;
 use proptest::prelude::*;
 
@@ -17,8 +17,23 @@ fn images(seed: u64) -> Tensor {
 fn legal() -> impl Strategy<Value = (Prediction, ReverseVariance, Objective)> {
     let prediction = prop::sample::select(Prediction::ALL.to_vec());
     let variance = prop::sample::select(ReverseVariance::ALL.to_vec());
-    let objective = prop::sample::select(vec![Objective::Vlb {}, Objective::VlbRescaled {}, Objective::Simple {}, Objective::hybrid()]);
+    let others = prop::sample::select(vec![Objective::Vlb {}, Objective::VlbRescaled {}, Objective::Simple {}, Objective::hybrid()]);
+    let objective = prop_oneof![4 => others, 1 => weighted()];
     (prediction, variance, objective).prop_filter("fits together", |(p, v, o)| setup(*p, *v, *o).process().is_ok())
+}
+
+/// The squared error in `space` of an output that predicts `prediction`: both sides taken there, by way of x_0.
+fn square_in(space: Space, p: &Process, t: usize, (output, xt, x0, eps): (f64, f64, f64, f64), prediction: Prediction) -> f64 {
+    let to = |reading| prediction.convert(reading, p, t).apply(&xt, &output).unwrap();
+    let (a, s) = p.q_sample_coefficients(t);
+    match space {
+        Space::Mu => to(Prediction::Mu) - p.q_posterior(x0, xt, t).mean,
+        Space::X0 => to(Prediction::X0) - x0,
+        Space::Eps => to(Prediction::Eps) - eps,
+        Space::V => to(Prediction::V) - (a * eps - s * x0),
+        Space::Score => (eps - to(Prediction::Eps)) / s,
+    }
+    .powi(2)
 }
 
 proptest! {
@@ -47,11 +62,14 @@ proptest! {
         let loss = d.loss(&tensor, &batch).unwrap();
         for (image, got) in loss.per_image.iter().copied().enumerate() {
             let t = ts[image];
-            let (mut simple, mut bound) = (0.0, 0.0);
+            let (mut simple, mut weighted, mut bound) = (0.0, 0.0, 0.0);
             for i in image * 8..(image + 1) * 8 {
                 let at = i / 2 * out_channels + i % 2;
                 let (c_x0, c_eps) = prediction.target(&d.process, t);
                 simple += (output[at] - c_x0 * x0[i] - c_eps * eps[i]).powi(2) / 8.0;
+                if let Objective::Weighted { space, weight } = objective {
+                    weighted += weight.at(d.process.snr(t)) * square_in(space, &d.process, t, (output[at], xt[i], x0[i], eps[i]), prediction) / 8.0;
+                }
                 let mean = prediction.convert(Prediction::Mu, &d.process, t).apply(&xt[i], &output[at]).unwrap();
                 let log_sigma2 = variance.log_sigma2(&d.process, t).at(if out_channels == 4 { output[at + 2] } else { 0.0 });
                 bound += bits(if t == 1 {
@@ -63,6 +81,7 @@ proptest! {
             }
             let expected = match objective {
                 Objective::Simple {} => simple,
+                Objective::Weighted { .. } => weighted,
                 Objective::Vlb {} => bound,
                 Objective::VlbRescaled {} => 20.0 * bound,
                 Objective::Hybrid { lambda } => simple + lambda * 20.0 * bound,
@@ -112,6 +131,22 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The output of a perfect prediction implies the noise that was added, whatever is predicted; a second output has no part in it.
+    #[test]
+    fn an_output_implies_its_noise(prediction in prop::sample::select(Prediction::ALL.to_vec()), learned: bool, seed: u64, t in 1usize..=20) {
+        let d = diffusion(prediction, if learned { ReverseVariance::Learned } else { ReverseVariance::FixedSmall }, Objective::Vlb {});
+        let batch = d.batch(images(seed), normal(seed, 1, &DIMS, DType::F64), vec![t; 3]).unwrap();
+        let (c_x0, c_eps) = prediction.target(&d.process, t);
+        let truth = ((&batch.x0 * c_x0).unwrap() + (&batch.eps * c_eps).unwrap()).unwrap();
+        let output = if learned { Tensor::cat(&[&truth, &normal(seed, 2, &DIMS, DType::F64)], 3).unwrap() } else { truth };
+        let implied = d.implied_eps(t, &batch.xt, &output).unwrap();
+        for (found, expected) in numbers(&implied).iter().zip(numbers(&batch.eps)) {
+            prop_assert!((found - expected).abs() < 1e-9, "{found} {expected}");
+        }
+    }
+}
+
 /// Where alpha_bar is 0, x_t is the noise: no prediction of it is right or wrong.
 #[test]
 fn eps_has_no_error_where_no_signal_is_left() {
@@ -119,6 +154,27 @@ fn eps_has_no_error_where_no_signal_is_left() {
     let d = ddpm_model::Diffusion::new(jsd).unwrap();
     let error = |t| d.term(&Observed { t, x0: &[0.5; 2], xt: &[-0.3; 2], output: &[0.1; 2], channels: 2 }, DecoderCdf::Tanh).mse_eps;
     assert!(error(20).is_nan() && error(19) > 0.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// By differences of the loss: the weighted loss is quadratic, so that they are exact but for rounding.
+    #[test]
+    fn a_weighted_losss_gradient(prediction in prop::sample::select(Prediction::ALL.to_vec()), objective in weighted(), seed: u64, ts in prop::collection::vec(1usize..=20, 3), place in 0usize..24) {
+        let d = diffusion(prediction, ReverseVariance::FixedLarge, objective);
+        let batch = d.batch(images(seed), normal(seed, 1, &DIMS, DType::F64), ts).unwrap();
+        let output = candle_core::Var::from_tensor(&normal(seed, 2, &DIMS, DType::F64)).unwrap();
+        let grads = d.loss(&output, &batch).unwrap().mean.backward().unwrap();
+        let got = numbers(grads.get(&output).unwrap())[place];
+        let at = |step: f64| {
+            let mut moved = numbers(&output);
+            moved[place] += step;
+            d.loss(&Tensor::from_vec(moved, &DIMS, &Device::Cpu).unwrap(), &batch).unwrap().value()
+        };
+        let expected = (at(0.5) - at(-0.5)) / 1.0;
+        prop_assert!((got - expected).abs() < 1e-9 * (1.0 + at(0.0)), "{got} {expected}");
+    }
 }
 
 /// The mean's output gets no gradient from the bound.

@@ -1,5 +1,6 @@
 //! The tensors against the mathematics: counts of the authors' network, gradients against differences, losses against core's numbers.
 
+mod anatomy;
 mod common;
 mod curve;
 

@@ -71,6 +71,12 @@ impl Screen {
                 let mut words: Vec<String> = usual.map(|(m, v)| format!("{} {:.*}", name(m), m.digits(), v.value)).collect();
                 if let Some(findings) = &record.findings {
                     words.extend(findings.pictures.iter().map(|p| p.file.clone()));
+                    words.extend(
+                        findings
+                            .anatomy
+                            .iter()
+                            .map(|found| format!("{} skip connections at {} steps", found.skips.len(), found.steps.len())),
+                    );
                     words.extend(findings.blank.clone());
                 }
                 words.join(", ")

@@ -208,6 +208,7 @@ impl RawConfig {
         t.optimiser.check(t.batch).map_err(|e| placed("training.optimiser", &e))?;
         let process = self.diffusion.process().map_err(|e| match &e {
             ddpm_core::Error::Parameter { name: "lambda", .. } => placed("diffusion.objective", &e.into()),
+            ddpm_core::Error::Parameter { name: "gamma" | "k", .. } => placed("diffusion.objective.weight", &e.into()),
             ddpm_core::Error::Parameter { .. } => placed("diffusion.schedule", &e.into()),
             _ => ("diffusion".to_string(), e.to_string()),
         })?;

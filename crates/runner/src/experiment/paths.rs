@@ -6,10 +6,12 @@ use crate::base::error::ConfigError;
 use serde_json::{Map, Value, json};
 
 /// Short names of the usual axes.
-const SHORT: [(&str, &str); 16] = [
+const SHORT: [(&str, &str); 18] = [
     ("prediction", "diffusion.prediction"),
     ("variance", "diffusion.variance"),
     ("objective", "diffusion.objective"),
+    ("space", "diffusion.objective.space"),
+    ("weight", "diffusion.objective.weight"),
     ("schedule", "diffusion.schedule"),
     ("timesteps", "diffusion.timesteps"),
     ("beta_scale", "diffusion.beta_scale"),
@@ -26,8 +28,15 @@ const SHORT: [(&str, &str); 16] = [
 ];
 
 /// Values chosen by their `kind`, which may be written as the kind alone where its other keys have defaults.
-const BY_KIND: [&str; 6] =
-    ["data", "data.transform", "diffusion.schedule", "diffusion.objective", "sampling.sampler", "evaluation.features"];
+const BY_KIND: [&str; 7] = [
+    "data",
+    "data.transform",
+    "diffusion.schedule",
+    "diffusion.objective",
+    "diffusion.objective.weight",
+    "sampling.sampler",
+    "evaluation.features",
+];
 
 /// The sections of a configuration.
 const SECTIONS: [&str; 6] = ["data", "diffusion", "network", "training", "sampling", "evaluation"];

@@ -1,10 +1,10 @@
-//! Studies: what Section 4 looks at beside scores, each on one trained network.
+//! Studies: what is looked at beside scores, each on one trained network: what Section 4 shows, and what the network's parts do.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What to examine. Steps are fractions of T: 1 is T.
+/// What to examine. Where steps are given, they are fractions of T: 1 is T.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Study {
@@ -45,6 +45,16 @@ pub enum Study {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         crop: Option<usize>,
     },
+    /// What the network's parts do: errors of the predicted eps where skip connections carry something else or a wrong t is told, time shifts
+    /// beside features, and power by frequency along the reverse process. The network that is changed is computed on the host, in f32.
+    Anatomy {
+        /// Steps that are looked at, evenly spread.
+        #[serde(default = "looks")]
+        stops: usize,
+        /// Images that each number is a mean over: the first held-out ones, or where there are fewer, training images.
+        #[serde(default = "examined")]
+        images: usize,
+    },
 }
 
 fn stops() -> usize {
@@ -65,6 +75,12 @@ fn pairs() -> usize {
 fn neighbours() -> usize {
     7
 }
+fn looks() -> usize {
+    8
+}
+fn examined() -> usize {
+    64
+}
 
 /// Mixtures between two images of an interpolation, ends not counted: the paper's λ = 0.1, ..., 0.9.
 pub const MIXTURES: usize = 9;
@@ -79,6 +95,7 @@ impl Study {
             Study::SharedLatents { .. } => "shared-latents",
             Study::Interpolation { .. } => "interpolation",
             Study::Neighbours { .. } => "neighbours",
+            Study::Anatomy { .. } => "anatomy",
         }
     }
 
@@ -86,7 +103,7 @@ impl Study {
     pub fn walks(&self) -> bool {
         match self {
             Study::ReverseTime { .. } => true,
-            Study::SharedLatents { .. } | Study::Interpolation { .. } | Study::Neighbours { .. } => false,
+            Study::SharedLatents { .. } | Study::Interpolation { .. } | Study::Neighbours { .. } | Study::Anatomy { .. } => false,
         }
     }
 
@@ -109,6 +126,11 @@ impl Study {
             Study::Interpolation { at, pairs } => shares(at, 0.0).and(count("pairs", *pairs)),
             Study::Neighbours { crop: Some(0), .. } => Err(("crop", "expected a side of at least 1 pixel, got 0".into())),
             Study::Neighbours { samples, neighbours, .. } => count("samples", *samples).and(count("neighbours", *neighbours)),
+            Study::Anatomy { stops, .. } if !(2..=16).contains(stops) => Err(("stops", format!("expected 2 to 16, got {stops}"))),
+            Study::Anatomy { images, .. } => match images {
+                2..=10_000 => Ok(()),
+                _ => Err(("images", format!("expected 2 to 10000, got {images}"))),
+            },
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod moments;
 pub mod reference;
 pub mod score;
 pub mod seen;
+pub mod spectrum;
 pub mod verdict;
 
 use schemars::JsonSchema;

@@ -3,6 +3,7 @@
 use super::state::State;
 use crate::base::data::DatasetInfo;
 use crate::experiment::{Job, MIXTURES, Study};
+use crate::stages::anatomy_passes;
 use crate::store::Store;
 use crate::store::progress::Stage;
 use ddpm_model::Network;
@@ -39,8 +40,18 @@ impl Cost {
 /// Costs of jobs; what is known of a network is kept, since grids have many jobs and few networks.
 #[derive(Debug, Default)]
 pub struct Costs {
-    /// Network, its output channels; operations of an image forward and in training, parameters.
-    networks: Vec<(Network, usize, (f64, f64, usize))>,
+    /// Networks with their output channels.
+    networks: Vec<(Network, usize, Size)>,
+}
+
+/// What costs depend on.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// Operations of an image forward, and in training.
+    forward: f64,
+    train: f64,
+    parameters: usize,
+    skips: usize,
 }
 
 impl Costs {
@@ -49,16 +60,21 @@ impl Costs {
         let config = &job.config;
         let out = config.diffusion().out_channels(data.shape.channels);
         let known = self.networks.iter().find(|(network, channels, _)| *channels == out && *network == config.network);
-        let (forward, train, parameters) = match known {
+        let Size { forward, train, parameters, skips } = match known {
             Some((_, _, size)) => *size,
             None => {
                 let unet = config.unet(data.shape);
-                let size = (unet.forward_flops(), unet.training_flops(), unet.parameter_count());
+                let size = Size {
+                    forward: unet.forward_flops(),
+                    train: unet.training_flops(),
+                    parameters: unet.parameter_count(),
+                    skips: unet.skips().len(),
+                };
                 self.networks.push((config.network.clone(), out, size));
                 size
             }
         };
-        let (samples, evaluations) = passes(job);
+        let (samples, evaluations) = passes(job, skips);
         Cost {
             train_flops: train * config.training.batch as f64 * config.training.steps as f64,
             sample_flops: forward * samples as f64,
@@ -69,8 +85,8 @@ impl Costs {
     }
 }
 
-/// Network evaluations of images for a job's samples, and for everything else that it evaluates.
-fn passes(job: &Job) -> (usize, usize) {
+/// Network evaluations of images for a job's samples, and for everything else that it evaluates, with so many skip connections.
+fn passes(job: &Job, skips: usize) -> (usize, usize) {
     let config = &job.config;
     let walk = config.diffusion().setup.sampling_plan(&config.diffusion().process, &config.sampling.sampler).unwrap_or_default();
     let samples = config.sampling.count * walk.len();
@@ -83,6 +99,10 @@ fn passes(job: &Job) -> (usize, usize) {
         None => (samples, (config.evaluation.held_out + config.evaluation.train) * config.diffusion.timesteps),
         Some(Study::ReverseTime { .. } | Study::Neighbours { .. }) => (samples, 0),
         Some(Study::SharedLatents { at, images }) => (0, at.iter().map(|share| walk.len() - rest(share) + images * rest(share)).sum()),
+        Some(Study::Anatomy { stops, images }) => {
+            let stops = *stops.min(&config.diffusion.timesteps);
+            (0, images * (walk.len() + anatomy_passes(&config.network, skips, stops)))
+        }
         Some(Study::Interpolation { at, pairs }) => (0, at.iter().map(|share| pairs * (MIXTURES + 2) * rest(share)).sum()),
     }
 }
@@ -146,7 +166,7 @@ mod tests {
         let config = &job.config;
         let walk = config.diffusion().setup.sampling_plan(&config.diffusion().process, &config.sampling.sampler).unwrap();
         assert_eq!(walk.iter().map(|step| step.t).collect::<Vec<_>>(), [10, 8, 6, 3, 1]);
-        let of = |study: Option<Study>| passes(&Job { study, ..job.clone() });
+        let of = |study: Option<Study>| passes(&Job { study, ..job.clone() }, 4);
         assert_eq!(of(None), (60, 50));
         assert_eq!(of(Some(Study::ReverseTime { stops: 2 })), (60, 0));
         assert_eq!(of(Some(Study::Neighbours { samples: 2, neighbours: 3, crop: None })), (60, 0));
@@ -154,6 +174,9 @@ mod tests {
         assert_eq!(of(Some(Study::SharedLatents { at: vec![1.0, 0.5], images: 4 })), (0, 4 * 5 + (3 + 4 * 2)));
         // Of each pair 11 mixtures, from 5 on and from 0 on, where nothing is left to do.
         assert_eq!(of(Some(Study::Interpolation { at: vec![0.5, 0.0], pairs: 2 })), (0, 2 * 11 * 2));
+        // A walk; and at each of three steps once as it is, twice with each of four connections changed, and told either other step thrice.
+        assert_eq!(of(Some(Study::Anatomy { stops: 3, images: 6 })), (0, 6 * (5 + 3 * (1 + 8 + 6))));
+        assert_eq!(of(Some(Study::Anatomy { stops: 30, images: 6 })), (0, 6 * (5 + 10 * (1 + 8 + 27))));
     }
 
     #[test]

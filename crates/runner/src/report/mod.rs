@@ -1,5 +1,6 @@
 //! The report: tables, plots and a page, from the store and from nothing else.
 
+mod anatomy;
 mod axis;
 mod canvas;
 mod care;
@@ -10,6 +11,7 @@ mod differences;
 mod dots;
 mod entry;
 mod figures;
+mod heat;
 mod html;
 mod judged;
 mod latex;

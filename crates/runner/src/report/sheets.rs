@@ -1,5 +1,6 @@
 //! The sheets of a report: samples, the reverse process, and what studies showed.
 
+use super::anatomy;
 use super::canvas::Drawn;
 use super::entry::Entry;
 use super::sheet::{Panel, sheet};
@@ -118,17 +119,25 @@ pub fn real_images(dir: &Path, data: &DatasetInfo) -> Option<Vec<Vec<u8>>> {
 pub fn studies(studies: &[Entry], store: &Store) -> Result<Vec<StudyPicture>> {
     let mut pictures: Vec<StudyPicture> = Vec::new();
     for entry in studies {
-        for shown in entry.record.findings.iter().flat_map(|findings| &findings.pictures) {
-            let Some(png) = named(&store.run(&entry.record.id).join(&shown.file), &shown.labels)? else { continue };
+        let Some(findings) = &entry.record.findings else { continue };
+        let mut all: Vec<(String, String, Vec<u8>)> = Vec::new();
+        for shown in &findings.pictures {
+            let png = named(&store.run(&entry.record.id).join(&shown.file), &shown.labels)?;
+            all.extend(png.map(|png| (shown.file.clone(), shown.caption.clone(), png)));
+        }
+        for found in findings.anatomy.iter() {
+            all.extend(anatomy::figures(found)?.into_iter().map(|figure| (format!("{}.png", figure.name), figure.caption, figure.png)));
+        }
+        for (file, caption, png) in all {
             let stem = file_name(&entry.cell.label().replace(", ", "-").replace(' ', "-"), 150);
             // A cell may have several studies of a kind.
             let path = |n: usize| match n {
-                1 => format!("figures/{stem}-{}", shown.file),
-                n => format!("figures/{stem}-{n}-{}", shown.file),
+                1 => format!("figures/{stem}-{file}"),
+                n => format!("figures/{stem}-{n}-{file}"),
             };
             let is_free = |path: &String| pictures.iter().all(|other| other.path != *path);
             let path = (1..).map(path).find(is_free).unwrap_or_default();
-            pictures.push(StudyPicture { path, caption: format!("{}: {}", entry.cell.label(), shown.caption), png });
+            pictures.push(StudyPicture { path, caption: format!("{}: {caption}", entry.cell.label()), png });
         }
     }
     Ok(pictures)

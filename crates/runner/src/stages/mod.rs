@@ -1,5 +1,6 @@
 //! The stages of a job: train, sample, evaluate. Each reads what the one before left and can be interrupted.
 
+mod anatomy;
 mod batches;
 pub mod classifier;
 mod evaluate;
@@ -16,6 +17,7 @@ mod stepper;
 mod study;
 mod train;
 
+pub use anatomy::passes as anatomy_passes;
 pub use evaluate::{BoundOf, bound};
 pub use options::RunOptions;
 pub use run::run;

@@ -1,4 +1,4 @@
-//! The studies of Section 4 on one trained network: pictures, and scores along the reverse process.
+//! Studies of one trained network: those of Section 4, which are pictures and scores along the reverse process.
 
 use super::reference;
 use super::sample::{keep, sample, stops};
@@ -49,6 +49,7 @@ impl<'a> StudyContext<'a> {
             Study::ReverseTime { stops } => self.reverse_time(*stops),
             Study::SharedLatents { at, images } => self.shared_latents(at, *images),
             Study::Interpolation { at, pairs } => self.interpolation(at, *pairs),
+            Study::Anatomy { stops, images } => self.anatomy(*stops, *images),
             Study::Neighbours { samples, neighbours, crop } => self.neighbours(*samples, *neighbours, *crop),
         }
     }

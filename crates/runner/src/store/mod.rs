@@ -5,6 +5,7 @@
 //! content, so overlapping experiments share them. `EXPERIMENT/` holds the report and, in `experiment.json`, what it is a report of.
 //! Every file is complete or absent, and a process writes to a folder only while it holds the folder's lock.
 
+mod anatomy;
 pub mod checkpoints;
 pub mod history;
 mod layout;
@@ -16,6 +17,7 @@ mod record;
 pub mod submissions;
 
 pub use crate::experiment::FORMAT;
+pub use anatomy::{Anatomy, ShiftCourse, SkipErrors, Spectra, ToldErrors, Way};
 pub use layout::{CHECKPOINTS, REAL, RECORD, REVERSE, Store, TRAINING_RECORD};
 pub use manifest::{MANIFEST, Manifest};
 pub use meta::CheckpointMeta;

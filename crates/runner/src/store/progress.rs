@@ -19,7 +19,7 @@ pub enum Stage {
     Sample,
     /// What a feature network sees, in images.
     Features,
-    /// The bound, in image evaluations.
+    /// The bound, or what a study looks at, in image evaluations.
     Evaluate,
 }
 

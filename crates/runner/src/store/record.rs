@@ -1,5 +1,6 @@
 //! Records of training runs and of jobs, each self-contained.
 
+use super::anatomy::Anatomy;
 use crate::base::cause::Cause;
 use crate::base::device::Device;
 use crate::experiment::{Config, FORMAT, Job};
@@ -161,6 +162,9 @@ pub struct Findings {
     /// Scores along the reverse process, from T down.
     #[serde(rename = "course")]
     pub scores: Vec<ScoresAt>,
+    /// What the network's parts do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anatomy: Option<Anatomy>,
     /// Why a part is missing.
     pub blank: Option<String>,
 }

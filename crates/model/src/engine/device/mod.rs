@@ -7,7 +7,7 @@ mod train;
 mod walk;
 
 pub use compile::NumberFormat;
-pub use train::{Held, TrainInputs, Trainer, terms, weights};
+pub use train::{Held, TrainInputs, Trainer, bound_weight, terms};
 pub(crate) use walk::Walker;
 
 use super::graph::Graph;

@@ -12,7 +12,7 @@ use ddpm_core::parameterisation::Affine;
 use ddpm_core::{Objective, Prediction};
 use ddpm_kernels::adam::Epsilon;
 use ddpm_kernels::device::arena::Arena;
-use ddpm_kernels::device::train::{Adam, Clip, LossWeights, RING, Shard, TERMS, Terms, TrainImages, advance};
+use ddpm_kernels::device::train::{Adam, BoundWeight, Clip, RING, Shard, TERMS, Terms, TrainImages, advance};
 use ddpm_kernels::device::{Device, Op, Span};
 use ddpm_kernels::random::{Order, Random, Stream};
 
@@ -49,6 +49,7 @@ pub fn terms(diffusion: &Diffusion, t: usize) -> Terms {
     Terms {
         noisy: process.q_sample_coefficients(t),
         target: setup.prediction.target(process, t),
+        error_weight: setup.objective.error_weight(setup.prediction, process, t),
         mean: pair(setup.prediction.convert(Prediction::Mu, process, t)),
         truth: pair(Prediction::X0.convert(Prediction::Mu, process, t)),
         log_posterior: process.log_sigma2_small(t),
@@ -56,14 +57,14 @@ pub fn terms(diffusion: &Diffusion, t: usize) -> Terms {
     }
 }
 
-/// The objective as a sum of the squared error and the bound's term.
-pub fn weights(diffusion: &Diffusion) -> LossWeights {
+/// How the bound's term enters the objective.
+pub fn bound_weight(diffusion: &Diffusion) -> BoundWeight {
     let rescaled = diffusion.process.timesteps() as f64;
     match diffusion.setup.objective {
-        Objective::Simple {} => LossWeights { simple: 1.0, bound: 0.0, through_mean: true },
-        Objective::Vlb {} => LossWeights { simple: 0.0, bound: 1.0, through_mean: true },
-        Objective::VlbRescaled {} => LossWeights { simple: 0.0, bound: rescaled, through_mean: true },
-        Objective::Hybrid { lambda } => LossWeights { simple: 1.0, bound: lambda * rescaled, through_mean: false },
+        Objective::Simple {} | Objective::Weighted { .. } => BoundWeight { weight: 0.0, through_mean: true },
+        Objective::Vlb {} => BoundWeight { weight: 1.0, through_mean: true },
+        Objective::VlbRescaled {} => BoundWeight { weight: rescaled, through_mean: true },
+        Objective::Hybrid { lambda } => BoundWeight { weight: lambda * rescaled, through_mean: false },
     }
 }
 
@@ -143,7 +144,7 @@ impl Places {
         let out = compiler.forward(true)?;
         let dout = compiler.arena.take(out.bytes);
         let outputs = diffusion.out_channels(1);
-        compiler.ops.push(made.objective(self.images.layout, outputs, weights(diffusion), out, self.losses, dout));
+        compiler.ops.push(made.objective(self.images.layout, outputs, bound_weight(diffusion), out, self.losses, dout));
         compiler.backward(dout);
         let gradient = compiler.shared.gradient.expect("a network that is trained has a gradient");
         let mut ops = compiler.ops;

@@ -11,7 +11,7 @@ use ddpm_kernels::device::space_to_depth::SpaceToDepth;
 use ddpm_kernels::device::train::{Shard, TERMS, TrainImages};
 use ddpm_kernels::device::{Device as Programs, Span, Type};
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::engine::device::{terms, weights};
+use ddpm_model::engine::device::{bound_weight, terms};
 use proptest::prelude::*;
 
 proptest! {
@@ -133,7 +133,7 @@ proptest! {
         };
         let mut device = device();
         device.reserve(arena.bytes()).unwrap();
-        let program = device.load(vec![shard.objective(layout, outputs, weights(&d), out_at, losses_at, dout_at)]).unwrap();
+        let program = device.load(vec![shard.objective(layout, outputs, bound_weight(&d), out_at, losses_at, dout_at)]).unwrap();
         let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let short = |v: &[f32]| v.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect::<Vec<u8>>();
         device.upload(x0_at, &bytes(&x0)).unwrap();
@@ -152,7 +152,7 @@ proptest! {
         let unknown = |at: usize| {
             let (image, within) = (at / (len * outputs), at % (len * outputs));
             let (pixel, c) = (within / (outputs * channels), within % channels);
-            if t[image] > 1 || matches!(objective, Objective::Simple {}) {
+            if t[image] > 1 || matches!(objective, Objective::Simple {} | Objective::Weighted { .. }) {
                 return 0.0;
             }
             let i = image * len + pixel * channels + c;

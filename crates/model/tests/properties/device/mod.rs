@@ -204,7 +204,8 @@ fn choices() -> impl Strategy<Value = (ReverseVariance, Objective)> {
     let learned = prop_oneof![Just(ReverseVariance::Learned), Just(ReverseVariance::LearnedRange)];
     let fixed = prop_oneof![Just(ReverseVariance::FixedSmall), Just(ReverseVariance::FixedLarge)];
     prop_oneof![
-        fixed.prop_map(|variance| (variance, Objective::Simple {})),
+        fixed.clone().prop_map(|variance| (variance, Objective::Simple {})),
+        (fixed, weighted()),
         (prop::sample::select(ReverseVariance::ALL.to_vec()), bounds),
         learned.prop_map(|variance| (variance, Objective::hybrid())),
     ]

@@ -87,7 +87,7 @@ pub fn scheduler(config: &Value, origin: &str, setup: &Setup) -> Result<Schedule
         Sampler::Ancestral { clip, steps: None }
     };
     let objective = match setup.objective {
-        Objective::Simple {} if variance.is_learned() => Objective::hybrid(),
+        Objective::Simple {} | Objective::Weighted { .. } if variance.is_learned() => Objective::hybrid(),
         Objective::Hybrid { .. } if !variance.is_learned() => Objective::Simple {},
         objective => objective,
     };
@@ -137,6 +137,7 @@ pub fn scheduler_config(setup: &Setup, sampler: &Sampler) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ddpm_core::{Space, Weight};
 
     /// What diffusers leaves out has the value that its documentation gives.
     #[test]
@@ -284,6 +285,9 @@ mod tests {
         let learned = json!({"variance_type": "learned_range"});
         let of = |objective| scheduler(&learned, "s", &Setup { objective, ..plain() }).unwrap().setup.objective;
         assert_eq!((of(Objective::Simple {}), of(Objective::Vlb {})), (Objective::hybrid(), Objective::Vlb {}));
+        let weighted = Objective::Weighted { space: Space::X0, weight: Weight::Snr {} };
+        assert_eq!(of(weighted), Objective::hybrid());
+        assert_eq!(scheduler(&json!({}), "s", &Setup { objective: weighted, ..plain() }).unwrap().setup.objective, weighted);
         let hybrid = Setup { objective: Objective::hybrid(), ..plain() };
         assert_eq!(scheduler(&json!({}), "s", &hybrid).unwrap().setup.objective, Objective::Simple {});
     }

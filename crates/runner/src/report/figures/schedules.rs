@@ -46,7 +46,11 @@ pub fn weights(experiment: &Experiment) -> Chart {
             d.objective.eps_weight(d.prediction, process, t, log_sigma2)
         };
         let points: Points = (1..=process.timesteps()).map(|t| (t as f64, weight(t))).collect();
-        match drawn.iter_mut().find(|line| line.points == points) {
+        // Where there is no signal, a weight may be no number, which is not even equal to itself.
+        let same = |line: &&mut Line| {
+            line.points.iter().zip(&points).all(|(a, b)| a.1.to_bits() == b.1.to_bits()) && line.points.len() == points.len()
+        };
+        match drawn.iter_mut().find(same) {
             Some(line) => line.cells.push(cell_index),
             None => drawn.push(Line::single(vec![cell_index], cell.label(), points)),
         }

@@ -59,6 +59,8 @@ impl Unit {
             Objective::Vlb {} => Unit { name: format!("{objective} T={}", setup.timesteps), what: "bits/dim of one step" },
             Objective::VlbRescaled {} => Unit { name: objective, what: "bits/dim" },
             Objective::Simple {} => Unit { name: format!("{objective} {prediction}"), what: "mean squared error" },
+            // Its space says what it is a square of, whatever is predicted.
+            Objective::Weighted { .. } => Unit { name: objective, what: "weighted mean squared error" },
             Objective::Hybrid { .. } => Unit { name: format!("{objective} {prediction}"), what: "mean squared error + λ bits/dim" },
         }
     }
