@@ -81,8 +81,7 @@ impl Dissection<'_> {
         let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let sizes = own.iter().zip(&whole).map(|(own, whole)| ratio((pixels * own).sqrt(), whole.sqrt()));
         let cosines = product.iter().zip(own.iter().zip(&of_centre)).map(|(product, (own, centre))| ratio(*product, (own * centre).sqrt()));
-        let name = self.unet.parameters()[weight].name.trim_end_matches(".weight").trim_end_matches(".conv1").to_string();
-        Ok(Shift { block: name, size: sizes.sum::<f64>() / n, direction: cosines.sum::<f64>() / n })
+        Ok(Shift { block: self.unet.owner(weight), size: sizes.sum::<f64>() / n, direction: cosines.sum::<f64>() / n })
     }
 }
 

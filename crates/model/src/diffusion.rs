@@ -101,13 +101,10 @@ impl Diffusion {
         Ok((half(0)?, Some(half(image_channels)?)))
     }
 
-    /// The noise that the network's output implies for images `xt` at step `t`, in their shape.
-    pub fn implied_eps(&self, t: usize, xt: &Tensor, output: &Tensor) -> Result<Tensor> {
+    /// The noise that the network's output implies for images `xt`, each at its own step, in their shape.
+    pub fn implied_eps(&self, t: &[usize], xt: &Tensor, output: &Tensor) -> Result<Tensor> {
         let (reading, _) = self.split(output, xt.dim(3)?)?;
-        let map = self.setup.prediction.convert(Prediction::Eps, &self.process, t);
-        let of_output = reading.affine(map.output, 0.0)?;
-        // 0 times a number that is none is none.
-        Ok(if map.xt == 0.0 { of_output } else { (of_output + xt.affine(map.xt, 0.0)?)? })
+        affine(|t| self.setup.prediction.convert(Prediction::Eps, &self.process, t), t, xt, &reading)
     }
 
     /// Squared errors of the predicted quantity: as the images.

@@ -219,14 +219,18 @@ impl UNet {
         3.0 * self.forward_flops()
     }
 
+    /// The block whose first convolution has this weight, or the layer by itself that has it.
+    pub(crate) fn owner(&self, weight: usize) -> String {
+        self.parameters[weight].name.trim_end_matches(".weight").trim_end_matches(".conv1").to_string()
+    }
+
     /// The skip connections that are there, by their places: place p carries the features of the p-th layer of the way down, from 0.
     pub fn skips(&self) -> Vec<(usize, Skip)> {
-        let name = |conv: &Conv| self.parameters[conv.weight].name.trim_end_matches(".weight").trim_end_matches(".conv1").to_string();
         let frame = |conv: &Conv| {
             let (h, w) = conv.resample.output(conv.from.h, conv.from.w);
             Frame { h, w, c: conv.out }
         };
-        let of = |conv: &Conv| (name(conv), frame(conv));
+        let of = |conv: &Conv| (self.owner(conv.weight), frame(conv));
         let mut carried = vec![of(&self.stem)];
         carried.extend(self.down.iter().map(|layer| match layer {
             Down::Block(block, _) => of(&block.conv1),
@@ -237,7 +241,7 @@ impl UNet {
             if let Up::Block(kept, block, _) = layer {
                 let (from, Frame { h, w, c }) = carried.pop().expect("one for each block on the way up");
                 if *kept {
-                    found.push((carried.len(), Skip { from, to: name(&block.conv1), height: h, width: w, channels: c }));
+                    found.push((carried.len(), Skip { from, to: self.owner(block.conv1.weight), height: h, width: w, channels: c }));
                 }
             }
         }

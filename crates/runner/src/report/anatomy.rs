@@ -6,25 +6,25 @@ use crate::store::{Anatomy, SkipErrors, Spectra, ToldErrors, Way};
 use anyhow::Result;
 
 /// A picture with the sentences that its numbers make.
-pub struct Figure {
+pub struct Picture {
     pub name: &'static str,
     pub caption: String,
     pub png: Vec<u8>,
 }
 
 /// The pictures of what a study found.
-pub fn figures(found: &Anatomy) -> Result<Vec<Figure>> {
-    let mut figures = Vec::new();
+pub fn pictures(found: &Anatomy) -> Result<Vec<Picture>> {
+    let mut pictures = Vec::new();
     if !found.skips.is_empty() {
-        figures.push(Figure { name: "skips", caption: said_of_skips(found), png: draw(&skips(found), 2)? });
+        pictures.push(Picture { name: "skips", caption: said_of_skips(found), png: draw(&skips(found), 2)? });
     }
     if !found.told.is_empty() && found.steps.len() > 1 {
-        figures.push(Figure { name: "told-t", caption: said_of_told(found), png: draw(&told_t(found), 3)? });
+        pictures.push(Picture { name: "told-t", caption: said_of_told(found), png: draw(&told_t(found), 3)? });
     }
     if let Some(of) = &found.spectra {
-        figures.push(Figure { name: "spectra", caption: said_of_spectra(of, &found.bands), png: draw(&spectra(found, of), 2)? });
+        pictures.push(Picture { name: "spectra", caption: said_of_spectra(of, &found.bands), png: draw(&spectra(found, of), 2)? });
     }
-    Ok(figures)
+    Ok(pictures)
 }
 
 fn names<T: ToString>(of: &[T]) -> Vec<String> {
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!((&told[3].rows, &told[4].rows), (&vec![vec![0.25, 0.5]], &vec![vec![-0.5, 0.5]]));
         let spectra = spectra(&found, found.spectra.as_ref().unwrap());
         assert!(close(&spectra[0].rows, [[1.0, 1.0], [0.25, 0.5]]) && close(&spectra[1].rows, [[1.0, 0.5], [0.95, 0.9]]), "{spectra:?}");
-        let drawn = |found: &Anatomy| figures(found).unwrap().iter().map(|figure| figure.name).collect::<Vec<_>>();
+        let drawn = |found: &Anatomy| pictures(found).unwrap().iter().map(|picture| picture.name).collect::<Vec<_>>();
         assert_eq!(drawn(&found), ["skips", "told-t", "spectra"]);
         assert!(drawn(&Anatomy { skips: vec![], told: vec![], spectra: None, ..found.clone() }).is_empty());
         // Of one step there is no wrong t.

@@ -126,7 +126,9 @@ pub fn studies(studies: &[Entry], store: &Store) -> Result<Vec<StudyPicture>> {
             all.extend(png.map(|png| (shown.file.clone(), shown.caption.clone(), png)));
         }
         for found in findings.anatomy.iter() {
-            all.extend(anatomy::figures(found)?.into_iter().map(|figure| (format!("{}.png", figure.name), figure.caption, figure.png)));
+            all.extend(
+                anatomy::pictures(found)?.into_iter().map(|picture| (format!("{}.png", picture.name), picture.caption, picture.png)),
+            );
         }
         for (file, caption, png) in all {
             let stem = file_name(&entry.cell.label().replace(", ", "-").replace(' ', "-"), 150);

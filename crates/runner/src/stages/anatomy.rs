@@ -147,7 +147,7 @@ impl StudyContext<'_> {
             let mut look = |at: &WalkStep| {
                 if let Some(place) = steps.iter().position(|t| *t == at.t) {
                     // Of a step that is visited again, the last visit counts.
-                    match diffusion.implied_eps(at.t, at.xt, at.output) {
+                    match diffusion.implied_eps(&vec![at.t; count], at.xt, at.output) {
                         Ok(eps) => seen[place] = Some((at.x0.clone(), eps)),
                         Err(error) => wrong = Some(error),
                     }
@@ -203,7 +203,7 @@ impl<'a> Subject<'a> {
             let (output, shifts) =
                 self.unet.dissect(&self.weights, &batch.xt, Change { skip, told_down: &told_down, told_up: &told_up })?;
             // The output is read as what it is at the true step, whatever the network was told.
-            let predicted = diffusion.implied_eps(t, &batch.xt, &output)?;
+            let predicted = diffusion.implied_eps(&batch.t, &batch.xt, &output)?;
             add(&mut whole.errors, &self.parts(&(predicted - &batch.eps)?)?);
             let share = n as f64 / images;
             for (i, shift) in shifts.into_iter().enumerate() {

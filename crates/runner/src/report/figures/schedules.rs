@@ -45,12 +45,10 @@ pub fn weights(experiment: &Experiment) -> Chart {
             let log_sigma2 = if d.variance.is_learned() { process.log_sigma2_large(t) } else { d.variance.log_sigma2(process, t).at(0.0) };
             d.objective.eps_weight(d.prediction, process, t, log_sigma2)
         };
-        let points: Points = (1..=process.timesteps()).map(|t| (t as f64, weight(t))).collect();
-        // Where there is no signal, a weight may be no number, which is not even equal to itself.
-        let same = |line: &&mut Line| {
-            line.points.iter().zip(&points).all(|(a, b)| a.1.to_bits() == b.1.to_bits()) && line.points.len() == points.len()
-        };
-        match drawn.iter_mut().find(same) {
+        // Where there is no signal, a weight may be infinite or no number.
+        let all = (1..=process.timesteps()).map(|t| (t as f64, weight(t)));
+        let points: Points = all.filter(|(_, weight)| weight.is_finite()).collect();
+        match drawn.iter_mut().find(|line| line.points == points) {
             Some(line) => line.cells.push(cell_index),
             None => drawn.push(Line::single(vec![cell_index], cell.label(), points)),
         }
