@@ -56,6 +56,10 @@ pub fn every_arm() -> Vec<Value> {
     trees.push(set("data", parquet));
     trees.push(set("network.skips", json!({ "resolutions": [7] })));
     trees.push(set("network.time_embedding", json!("none")));
+    for downsample in ["average-pool", "max-pool"] {
+        trees.push(set("network.downsample", json!(downsample)));
+    }
+    trees.push(set("network.upsample", json!("transposed-conv")));
     // Defaults written out, so that every key is there to be mistyped.
     trees.into_iter().map(|t| serde_json::to_value(Config::checked(&t, "test").unwrap_or_else(|e| panic!("{e}: {t}"))).unwrap()).collect()
 }

@@ -7,6 +7,7 @@ use ddpm_core::schedule::BetaScale;
 use ddpm_core::{Objective, Prediction, ReverseVariance, Sampler, Schedule, Setup};
 use ddpm_model::checkpoint::{plain_bytes, write_state};
 use ddpm_model::network::ImageShape;
+use ddpm_model::network::{Downsample, Upsample};
 use ddpm_model::train_state::TrainState;
 use ddpm_model::{Network, diffusers};
 use ddpm_runner::base::npz::Writer;
@@ -241,11 +242,24 @@ fn folders_of_something_else_are_refused() {
     refused(5, "expected diffusion_pytorch_model.safetensors", &|dir| fs::remove_file(dir.join(theirs::WEIGHTS)).unwrap());
     // What diffusers has no word for.
     let (network, setup) = plain();
-    let blocks = Network { block_size: 2, multipliers: vec![1], attention: vec![], ..network };
-    checkpoint(&dir.path().join("blocks"), &config(blocks, setup, Sampler::ancestral()), image(8, 8, 3));
-    let output = run(&["export", "diffusers", text(&dir.path().join("blocks")), text(&dir.path().join("y"))]);
-    let said = stderr(&output);
-    assert!(output.status.code() == Some(5) && said.contains("network.block_size: 1") && !dir.path().join("y").exists(), "{said}");
+    let foreign = [
+        (Network { block_size: 2, multipliers: vec![1], attention: vec![], ..network.clone() }, "network.block_size: 1"),
+        (
+            Network { downsample: Downsample::MaxPool, ..network.clone() },
+            "network.downsample: max-pool; expected a network of network.downsample: conv",
+        ),
+        (
+            Network { upsample: Upsample::TransposedConv, ..network },
+            "network.upsample: transposed-conv; expected a network of network.upsample: nearest-conv",
+        ),
+    ];
+    for (i, (network, told)) in foreign.into_iter().enumerate() {
+        let from = dir.path().join(format!("foreign-{i}"));
+        checkpoint(&from, &config(network, setup.clone(), Sampler::ancestral()), image(8, 8, 3));
+        let output = run(&["export", "diffusers", text(&from), text(&dir.path().join("y"))]);
+        let said = stderr(&output);
+        assert!(output.status.code() == Some(5) && said.contains(told) && !dir.path().join("y").exists(), "{said}");
+    }
 }
 
 /// Statistics and samples in `.npz`, features in other types: what `ddpm fid` takes them for, and what it says where they do not fit.

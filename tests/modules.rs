@@ -44,6 +44,7 @@ const ORDER: [(&str, &[&str]); 4] = [
             "interop",
             "diffusers",
             "interpreter",
+            "space_to_depth",
             "unet",
             "eager",
             "anatomy",

@@ -72,7 +72,25 @@ fn values(of: &Value) -> Vec<Value> {
         all.insert(0, json!([list.clone(), vec![json!(3)]].concat()));
     }
     let mut words = vec!["eps", "mu", "x0", "v", "fixed-small", "fixed-large", "learned", "learned-range", "as-given", "per-1000-steps"];
-    words.extend(["none", "all", "linear", "cosine", "hat", "corrected", "f32", "bf16", "every-block", "input-only", "tanh", "erf"]);
+    words.extend([
+        "none",
+        "all",
+        "linear",
+        "cosine",
+        "hat",
+        "corrected",
+        "f32",
+        "bf16",
+        "every-block",
+        "input-only",
+        "conv",
+        "average-pool",
+        "max-pool",
+        "nearest-conv",
+        "transposed-conv",
+        "tanh",
+        "erf",
+    ]);
     words.extend(["pytorch", "tensorflow1", "elsewhere", "refuse", "bicubic", "colour"]);
     all.extend(words.iter().map(|word| json!(word)));
     all

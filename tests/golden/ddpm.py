@@ -85,6 +85,14 @@ class Parameters:
         x = F.pad(x, pad or [k // 2] * 4)
         return F.conv2d(x, w.permute(3, 2, 0, 1), b, stride=stride)
 
+    def double(self, x, c, how):
+        """Twice the size, to as many channels."""
+        if how == "nearest-conv":
+            return self.conv(x.repeat_interleave(2, 2).repeat_interleave(2, 3), 3, c)
+        # An output is made of 4 taps of each channel; an input goes to all 16.
+        w = self.ask((4, 4, x.shape[1], c), limit=math.sqrt(6 / (4 * x.shape[1] + 16 * c)))
+        return F.conv_transpose2d(x, w.permute(2, 3, 0, 1), self.ask((c,)), stride=2, padding=1)
+
     def dense(self, x, out):
         w = self.ask((1, 1, x.shape[1], out), limit=math.sqrt(6 / (x.shape[1] + out)))
         return x @ w[0, 0] + self.ask((out,))
@@ -106,6 +114,7 @@ def unet(p, c, x, t, out, drop=None, told_up=None, carry=lambda place, h: h, see
     p.at, p.layers = 0, 0
     n, groups, s = c["channels"], c.get("groups", 32), c.get("block_size", 1)
     where, skips = c.get("time_embedding", "every-block"), c.get("skips", "all")
+    halve = c.get("downsample", "conv")
     b, height, width, channels = x.shape
     h = x.reshape(b, height // s, s, width // s, s, channels).permute(0, 2, 4, 5, 1, 3).reshape(b, -1, height // s, width // s)
     time, first = None, p.at
@@ -149,7 +158,10 @@ def unet(p, c, x, t, out, drop=None, told_up=None, carry=lambda place, h: h, see
             h = level(h, n * m)
             kept.append(h)
         if i + 1 < levels:
-            h = p.conv(h, 3, h.shape[1], stride=2, pad=[0, 1, 0, 1])
+            if halve == "conv":
+                h = p.conv(h, 3, h.shape[1], stride=2, pad=[0, 1, 0, 1])
+            else:
+                h = {"average-pool": F.avg_pool2d, "max-pool": F.max_pool2d}[halve](h, 2)
             kept.append(h)
     h = block(attention(block(h, h.shape[1])), h.shape[1])
     time = time_up if where != "none" else None
@@ -160,7 +172,7 @@ def unet(p, c, x, t, out, drop=None, told_up=None, carry=lambda place, h: h, see
                 h = torch.cat([h, skip], 1)
             h = level(h, n * m)
         if i > 0:
-            h = p.conv(h.repeat_interleave(2, 2).repeat_interleave(2, 3), 3, h.shape[1])
+            h = p.double(h, h.shape[1], c.get("upsample", "nearest-conv"))
     y = p.conv(F.silu(p.norm(h, groups)), 3, out * s * s, NEAR_ZERO)
     y = y.reshape(b, s, s, out, height // s, width // s).permute(0, 4, 1, 5, 2, 3)
     return y.reshape(b, height, width, out)

@@ -18,7 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SHORT = {
     **dict.fromkeys(["prediction", "variance", "objective", "schedule", "beta_scale"], "diffusion"), "sampler": "sampling",
-    **dict.fromkeys(["skips", "time_embedding", "attention", "dropout"], "network"), "ema_decay": "training.optimiser",
+    **dict.fromkeys(["skips", "time_embedding", "downsample", "upsample", "attention", "dropout"], "network"), "ema_decay": "training.optimiser",
 }
 IMAGES = {"colour": (8, 12, 3, 25), "grey": (28, 28, 1, 90), "cifar10": (32, 32, 3, 3)}
 

@@ -19,7 +19,7 @@ fn numbers(step: u64, n: usize) -> Vec<f32> {
 }
 
 /// (images, side, channels in, channels out, change of size).
-const CONVOLUTIONS: [(usize, usize, usize, usize, Resample); 13] = [
+const CONVOLUTIONS: [(usize, usize, usize, usize, Resample); 15] = [
     (8, 32, 128, 128, Resample::Same),
     (8, 32, 256, 128, Resample::Same),
     (8, 16, 256, 256, Resample::Same),
@@ -28,21 +28,24 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, Resample); 13] = [
     (8, 4, 256, 256, Resample::Same),
     (8, 32, 128, 128, Resample::Halve),
     (8, 16, 256, 256, Resample::Double),
+    (8, 16, 256, 256, Resample::Transposed),
     (32, 14, 32, 32, Resample::Same),
     (32, 14, 64, 64, Resample::Same),
     (32, 7, 64, 64, Resample::Same),
     (32, 7, 64, 64, Resample::Double),
+    (32, 7, 64, 64, Resample::Transposed),
     (32, 28, 16, 16, Resample::Same),
 ];
 
 fn convolutions<F: Format<Number = f32, Element: Scratch>>(c: &mut Criterion, format: &str) {
     let mut group = c.benchmark_group(format!("conv-{format}"));
     for (batch, side, c_in, c_out, resample) in CONVOLUTIONS {
-        let shape = Shape { input: Frame { h: side, w: side, c: c_in }, c_out, k: 3, resample };
+        let k = if resample == Resample::Transposed { 4 } else { 3 };
+        let shape = Shape { input: Frame { h: side, w: side, c: c_in }, c_out, k, resample };
         let (layer, out) = (Layer::<F>::new(shape, OperandSplit::One), shape.output());
         let (x, w, dy) = (numbers(0, batch * shape.input.numbers()), numbers(1, shape.weight_len()), numbers(2, batch * out.numbers()));
         let name = format!("{batch}x{side}x{side}x{c_in}-{c_out}-{resample:?}");
-        group.throughput(Throughput::Elements((2 * batch * out.pixels() * 9 * c_in * c_out) as u64));
+        group.throughput(Throughput::Elements(2 * batch as u64 * shape.multiplications()));
         let mut packed = vec![F::Element::default(); layer.forward_len()];
         layer.pack_forward(kernels(&[&w], c_in, c_out), &mut packed);
         let (mut y, bias) = (vec![0f32; dy.len()], vec![0f32; c_out]);

@@ -93,6 +93,47 @@ template <class T> __device__ void upsample_backward(const T *dy, u32 h, u32 w, 
 #define UPSAMPLE_BACKWARD(T) (const T *dy, u32 h, u32 w, u32 c, u64 n, T *dx, u32 add)
 EACH_TYPE(upsample_backward, UPSAMPLE_BACKWARD, (dy, h, w, c, n, dx, add))
 
+// Where the four pixels of a block of 2x2 begin in an image of w columns, row by row.
+__device__ inline void block_corners(u64 first, u32 w, u32 c, u64 *corners) {
+    corners[0] = first;
+    corners[1] = first + c;
+    corners[2] = first + (u64)w * c;
+    corners[3] = first + (u64)w * c + c;
+}
+
+// One number for each block of 2x2 of [B, 2 h, 2 w, c]: n numbers of [B, h, w, c]. The mean, or the largest.
+template <class T> __device__ void pool(const T *x, u32 h, u32 w, u32 c, u64 n, T *y, u32 largest) {
+    for (u64 i = THREAD; i < n; i += (u64)gridDim.x * blockDim.x) {
+        u64 pixel = i / c, column = pixel % w, row = pixel / w % h, image = pixel / w / h, at[4];
+        block_corners(((image * 2 * h + 2 * row) * 2 * w + 2 * column) * c + i % c, 2 * w, c, at);
+        float v[4];
+        for (int k = 0; k < 4; k++) v[k] = number(x[at[k]]);
+        float most = v[0];
+        for (int k = 1; k < 4; k++) most = v[k] > most ? v[k] : most;
+        y[i] = element<T>(largest ? most : ((v[0] + v[1]) + (v[2] + v[3])) * 0.25f);
+    }
+}
+#define POOL(T) (const T *x, u32 h, u32 w, u32 c, u64 n, T *y, u32 largest)
+EACH_TYPE(pool, POOL, (x, h, w, c, n, y, largest))
+
+// The gradient of pool, written or added: a thread for each of the n numbers of dy [B, h, w, c]. Where x, what was pooled, is given, all of
+// it goes to the first of the largest.
+template <class T> __device__ void pool_backward(const T *x, const T *dy, u32 h, u32 w, u32 c, u64 n, T *dx, u32 add) {
+    for (u64 i = THREAD; i < n; i += (u64)gridDim.x * blockDim.x) {
+        u64 pixel = i / c, column = pixel % w, row = pixel / w % h, image = pixel / w / h, at[4];
+        block_corners(((image * 2 * h + 2 * row) * 2 * w + 2 * column) * c + i % c, 2 * w, c, at);
+        int first = 0;
+        if (x)
+            for (int k = 1; k < 4; k++) first = number(x[at[k]]) > number(x[at[first]]) ? k : first;
+        for (int k = 0; k < 4; k++) {
+            float v = x ? (k == first ? number(dy[i]) : 0.0f) : number(dy[i]) * 0.25f;
+            dx[at[k]] = element<T>(add ? number(dx[at[k]]) + v : v);
+        }
+    }
+}
+#define POOL_BACKWARD(T) (const T *x, const T *dy, u32 h, u32 w, u32 c, u64 n, T *dx, u32 add)
+EACH_TYPE(pool_backward, POOL_BACKWARD, (x, dy, h, w, c, n, dx, add))
+
 // Sums over an image's pixels of channels from..from + c of dy's `total`: [B][c]. A block for 32 channels of an image.
 template <class T> __device__ void pixel_sums(const T *dy, u32 total, u32 from, u32 c, u32 pixels, float *out) {
     DYNAMIC_SHARED(sums);

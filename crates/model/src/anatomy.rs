@@ -7,6 +7,7 @@ use crate::layers::Dense;
 use crate::parameters::Weights;
 use crate::unet::UNet;
 use candle_core::{DType, Tensor};
+use ddpm_kernels::pool::BlockPool;
 
 /// What a skip connection carries in place of its features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,10 @@ impl Interpreter for Dissection<'_> {
         let features = self.down.conv(ConvCall { shift: None, ..call })?;
         self.shifts.push(self.beside(weight, shift, &features)?);
         Ok(features.broadcast_add(&shift.unsqueeze(1)?.unsqueeze(1)?)?)
+    }
+
+    fn pool(&mut self, kind: BlockPool, x: &Tensor) -> Result<Tensor> {
+        self.down.pool(kind, x)
     }
 
     fn attend(&mut self, qkv: &Tensor) -> Result<Tensor> {

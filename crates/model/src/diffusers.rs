@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::interop::Tensors;
-use crate::network::{Network, Skips, TimeEmbedding};
+use crate::network::{Downsample, Network, Skips, TimeEmbedding, Upsample};
 use crate::parameters::{Parameter, Weights};
 use candle_core::Tensor;
 
@@ -32,6 +32,12 @@ pub fn check(network: &Network) -> Result<()> {
     if network.time_embedding != TimeEmbedding::EveryBlock {
         let got = if network.time_embedding == TimeEmbedding::None { "none" } else { "input-only" };
         return wrong("time_embedding", "every-block", got.into());
+    }
+    if network.downsample != Downsample::Conv {
+        return wrong("downsample", Downsample::Conv.name(), network.downsample.name().into());
+    }
+    if network.upsample != Upsample::NearestConv {
+        return wrong("upsample", Upsample::NearestConv.name(), network.upsample.name().into());
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use candle_nn::ops::silu;
 use ddpm_kernels::Kernel;
 use ddpm_kernels::attention::attention;
 use ddpm_kernels::dropout::Dropout;
+use ddpm_kernels::pool::{self, BlockPool};
 
 /// How a pass is run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +77,10 @@ impl Interpreter for Eager<'_> {
         }
         let y = beside(&call.convs.iter().map(|conv| conv.apply(self.weights, &x, call.shift, kernel)).collect::<Result<Vec<_>>>()?)?;
         if call.residual.is_empty() { Ok(y) } else { Ok((beside(call.residual)? + y)?) }
+    }
+
+    fn pool(&mut self, kind: BlockPool, x: &Tensor) -> Result<Tensor> {
+        Ok(pool::pool(x, kind)?)
     }
 
     fn attend(&mut self, qkv: &Tensor) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::layers::{Conv, Dense, Norm};
+use ddpm_kernels::pool::BlockPool;
 
 /// A call of one or more convolutions on one input, with what is fused before and after them. Their results are concatenated.
 pub struct ConvCall<'a, I, V> {
@@ -62,6 +63,9 @@ pub trait Interpreter {
 
     /// Convolutions: \[B, H', W', Co\] of all together.
     fn conv(&mut self, call: ConvCall<Self::Image, Self::Vector>) -> Result<Self::Image>;
+
+    /// One number for each block of 2x2: \[B, H/2, W/2, C\].
+    fn pool(&mut self, kind: BlockPool, x: &Self::Image) -> Result<Self::Image>;
 
     /// Single-head attention over the pixels; q, k and v are concatenated along the channels.
     fn attend(&mut self, qkv: &Self::Image) -> Result<Self::Image>;

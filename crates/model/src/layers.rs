@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::parameters::{Init, Parameter, Weights};
 use candle_core::Tensor;
 use ddpm_kernels::Kernel;
-use ddpm_kernels::conv2d::{Frame, Resample, conv2d};
+use ddpm_kernels::conv2d::{Frame, Resample, Shape, conv2d};
 use ddpm_kernels::group_norm::{Spec, group_norm};
 
 /// The init scale of layers whose output should start near zero: in the authors' code, init_scale 0 means 1e-10.
@@ -22,7 +22,7 @@ pub struct Builder {
     pub macs: u64,
 }
 
-/// A 3x3 or 1x1 convolution with bias.
+/// A 3x3 or 1x1 convolution, or a transposed one of 4x4, with bias.
 #[derive(Clone, Debug)]
 pub struct Conv {
     pub(crate) weight: usize,
@@ -60,11 +60,13 @@ impl Builder {
 
     /// A `k` x `k` convolution to `out` channels.
     pub fn conv(&mut self, name: &str, k: usize, from: Frame, out: usize, resample: Resample, scale: f64) -> Conv {
-        let fans = (k * k * (from.c + out)) as f64;
+        // The numbers that one result is made of, and the results that one number goes into. The authors count every tap in both.
+        let [ins, outs] =
+            if resample == Resample::Transposed { [k * k / 4 * from.c, k * k * out] } else { [from.c, out].map(|c| k * k * c) };
+        let fans = (ins + outs) as f64;
         let weight = self.add(format!("{name}.weight"), vec![k, k, from.c, out], Init::Uniform { limit: (6.0 * scale / fans).sqrt() });
         let bias = self.add(format!("{name}.bias"), vec![out], Init::Constant(0.0));
-        let (h, w) = resample.output(from.h, from.w);
-        self.macs += (k * k * from.c * out * h * w) as u64;
+        self.macs += Shape { input: from, c_out: out, k, resample }.multiplications();
         Conv { weight, bias, k, from, out, resample }
     }
 

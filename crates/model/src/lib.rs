@@ -44,6 +44,7 @@ pub mod optimiser;
 pub mod parameters;
 pub mod process_group;
 pub mod sampling;
+mod space_to_depth;
 pub mod train_state;
 pub mod unet;
 

@@ -1,6 +1,7 @@
-//! The U-Net's configuration: the hyperparameters of the authors' code, and two axes for ablations.
+//! The U-Net's configuration: the hyperparameters of the authors' code, and four axes for ablations.
 
 use crate::error::{Error, Result};
+use ddpm_kernels::pool::BlockPool;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -31,6 +32,17 @@ pub struct Network {
     /// Where the timestep enters the network.
     #[serde(default)]
     pub time_embedding: TimeEmbedding,
+    /// How feature maps are halved between two levels of the down path. The authors: conv.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub downsample: Downsample,
+    /// How feature maps are doubled between two levels of the up path. The authors: nearest-conv.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub upsample: Upsample,
+}
+
+/// Keys that came later are not written where they say what was there before: names that are made of a configuration stay what they were.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn groups() -> usize {
@@ -94,6 +106,68 @@ pub enum TimeEmbedding {
     None,
 }
 
+/// How feature maps are halved between two levels of the down path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Downsample {
+    /// A 3x3 convolution with stride 2: the authors.
+    #[default]
+    Conv,
+    /// The mean of each block of 2x2, without parameters.
+    AveragePool,
+    /// The largest number of each block of 2x2, without parameters.
+    MaxPool,
+}
+
+impl Downsample {
+    /// All of them.
+    pub const ALL: [Downsample; 3] = [Downsample::Conv, Downsample::AveragePool, Downsample::MaxPool];
+
+    /// The pooling that it is, where it is one.
+    pub fn pool(self) -> Option<BlockPool> {
+        match self {
+            Downsample::Conv => None,
+            Downsample::AveragePool => Some(BlockPool::Average),
+            Downsample::MaxPool => Some(BlockPool::Max),
+        }
+    }
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Downsample::Conv => "conv",
+            Downsample::AveragePool => "average-pool",
+            Downsample::MaxPool => "max-pool",
+        }
+    }
+}
+
+/// How feature maps are doubled between two levels of the up path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Upsample {
+    /// Every pixel four times, then a 3x3 convolution: the authors.
+    #[default]
+    NearestConv,
+    /// A transposed 4x4 convolution with stride 2. Where its sixteen taps are certain sums of nine, it is the other one.
+    TransposedConv,
+}
+
+impl Upsample {
+    /// Both.
+    pub const ALL: [Upsample; 2] = [Upsample::NearestConv, Upsample::TransposedConv];
+
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Upsample::NearestConv => "nearest-conv",
+            Upsample::TransposedConv => "transposed-conv",
+        }
+    }
+}
+
 /// Height, width and channels of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageShape {
@@ -133,6 +207,8 @@ impl Network {
             block_size: 1,
             skips: Skips::All,
             time_embedding: TimeEmbedding::EveryBlock,
+            downsample: Downsample::Conv,
+            upsample: Upsample::NearestConv,
         }
     }
 
@@ -178,5 +254,28 @@ impl Network {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of trainings are made of what is written here: a key that came later is there only where it says something new.
+    #[test]
+    fn the_authors_network_is_written_as_it_was_before_there_were_other_layers() {
+        let written = serde_json::to_value(Network::cifar10()).unwrap();
+        let keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+        let before = ["attention", "block_size", "blocks", "channels", "dropout", "groups", "multipliers", "skips", "time_embedding"];
+        assert_eq!(keys, before);
+        for (downsample, upsample) in Downsample::ALL.into_iter().flat_map(|down| Upsample::ALL.map(|up| (down, up))) {
+            let network = Network { downsample, upsample, ..Network::cifar10() };
+            let written = serde_json::to_value(&network).unwrap();
+            let named = |key: &str| written.get(key).map_or("", |name| name.as_str().unwrap()).to_string();
+            let unless = |name: &str, usual: &str| if name == usual { String::new() } else { name.to_string() };
+            assert_eq!(named("downsample"), unless(downsample.name(), "conv"));
+            assert_eq!(named("upsample"), unless(upsample.name(), "nearest-conv"));
+            assert_eq!(serde_json::from_value::<Network>(written).unwrap(), network);
+        }
     }
 }

@@ -3,11 +3,13 @@
 use crate::error::{Error, Result};
 use crate::interpreter::{ConvCall, Interpreter, Normalise};
 use crate::layers::{Builder, Conv, Dense, NEAR_ZERO, Norm};
-use crate::network::{ImageShape, Network, Skip, TimeEmbedding};
+use crate::network::{ImageShape, Network, Skip, TimeEmbedding, Upsample};
 use crate::parameters::Parameter;
+use crate::space_to_depth::{depth_to_space, space_to_depth};
 use candle_core::Tensor;
 use ddpm_core::embedding::timestep_embedding;
 use ddpm_kernels::conv2d::{Frame, Resample};
+use ddpm_kernels::pool::BlockPool;
 
 /// The network: its layers and the indices of their parameters. It holds no weights.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct UNet {
 enum Down {
     Block(Box<ResBlock>, Option<Box<Attention>>),
     Halve(Conv),
+    /// What is pooled, and from which size.
+    Pool(BlockPool, Frame),
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +105,10 @@ impl Architect<'_> {
                 self.skips.push(*map);
             }
             if level + 1 < network.multipliers.len() {
-                down.push(Down::Halve(self.builder.conv(&format!("down.{level}.halve"), 3, *map, map.c, Resample::Halve, 1.0)));
+                down.push(match network.downsample.pool() {
+                    None => Down::Halve(self.builder.conv(&format!("down.{level}.halve"), 3, *map, map.c, Resample::Halve, 1.0)),
+                    Some(pool) => Down::Pool(pool, *map),
+                });
                 *map = Frame { h: map.h / 2, w: map.w / 2, ..*map };
                 self.skips.push(*map);
             }
@@ -121,7 +128,11 @@ impl Architect<'_> {
                 up.push(Up::Block(kept, block, attention));
             }
             if level > 0 {
-                up.push(Up::Double(self.builder.conv(&format!("up.{level}.double"), 3, *map, map.c, Resample::Double, 1.0)));
+                let (k, resample) = match network.upsample {
+                    Upsample::NearestConv => (3, Resample::Double),
+                    Upsample::TransposedConv => (4, Resample::Transposed),
+                };
+                up.push(Up::Double(self.builder.conv(&format!("up.{level}.double"), k, *map, map.c, resample, 1.0)));
                 *map = Frame { h: map.h * 2, w: map.w * 2, ..*map };
             }
         }
@@ -231,11 +242,15 @@ impl UNet {
             Frame { h, w, c: conv.out }
         };
         let of = |conv: &Conv| (self.owner(conv.weight), frame(conv));
-        let mut carried = vec![of(&self.stem)];
-        carried.extend(self.down.iter().map(|layer| match layer {
-            Down::Block(block, _) => of(&block.conv1),
-            Down::Halve(conv) => of(conv),
-        }));
+        let (mut carried, mut level) = (vec![of(&self.stem)], 0);
+        for layer in &self.down {
+            carried.push(match layer {
+                Down::Block(block, _) => of(&block.conv1),
+                Down::Halve(conv) => of(conv),
+                Down::Pool(pool, from) => (format!("down.{level}.pool"), pool.output(*from)),
+            });
+            level += usize::from(!matches!(layer, Down::Block(..)));
+        }
         let mut found = Vec::new();
         for layer in &self.up {
             if let Up::Block(kept, block, _) = layer {
@@ -324,6 +339,7 @@ impl UNet {
             h = match layer {
                 Down::Block(block, attention) => self.block(i, &[h], time.as_ref(), block, attention.as_deref())?, // [B, h, w, ch m]
                 Down::Halve(conv) => i.conv(ConvCall::of(&[conv], &[h]))?,                                         // [B, h/2, w/2, C]
+                Down::Pool(pool, _) => i.pool(*pool, &h)?,                                                         // likewise
             };
             skips.push(h.clone());
         }
@@ -376,22 +392,4 @@ impl UNet {
         let mixed = i.attend(&qkv)?; // [B, H, W, Co]
         i.conv(ConvCall { residual: &h, ..ConvCall::of(&[&a.out], &[mixed]) })
     }
-}
-
-/// `[B, H, W, C]` to `[B, H/s, W/s, s s C]`, TensorFlow's order: row in the block, column in the block, channel.
-fn space_to_depth(x: &Tensor, s: usize) -> Result<Tensor> {
-    if s == 1 {
-        return Ok(x.clone());
-    }
-    let (b, h, w, c) = x.dims4()?;
-    Ok(x.reshape((b, h / s, s, w / s, s, c))?.permute((0, 1, 3, 2, 4, 5))?.contiguous()?.reshape((b, h / s, w / s, s * s * c))?)
-}
-
-/// The inverse of [`space_to_depth`], to `c` channels.
-fn depth_to_space(x: &Tensor, s: usize, c: usize) -> Result<Tensor> {
-    if s == 1 {
-        return Ok(x.clone());
-    }
-    let (b, h, w, _) = x.dims4()?;
-    Ok(x.reshape((b, h, w, s, s, c))?.permute((0, 1, 3, 2, 4, 5))?.contiguous()?.reshape((b, h * s, w * s, c))?)
 }

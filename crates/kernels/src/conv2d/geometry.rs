@@ -1,9 +1,9 @@
 //! How each pass of a convolution maps to a matrix product: the offsets and segments of windows, their taps, and where results go.
 //!
-//! Nearest-neighbour upsampling followed by a 3x3 convolution equals four 2x2 convolutions, one per position in a 2x2 block, whose taps
-//! are sums of the 3x3 taps: no upsampled image is materialised, and only 16 of 36 products remain. Its input gradient is one 4x4
-//! convolution with stride 2, and the input gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no multiplication by
-//! inserted zeros.
+//! A transposed convolution of 4x4 to twice the size equals four 2x2 convolutions, one per position in a 2x2 block: no zeros are inserted
+//! between pixels. Its input gradient is one 4x4 convolution with stride 2. Nearest-neighbour upsampling followed by a 3x3 convolution is
+//! the same with sixteen taps that are sums of nine: no upsampled image is materialised, and only 16 of 36 products remain. The input
+//! gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no multiplication by inserted zeros.
 
 use crate::gemm::{Format, Segment};
 
@@ -16,6 +16,9 @@ pub enum Resample {
     Halve,
     /// Each pixel repeated 2x2, then as `Same`: twice the size.
     Double,
+    /// Windows of 4x4 times each pixel, two pixels apart and one outside the image, added up where they overlap: twice the size. What
+    /// PyTorch calls ConvTranspose2d with a kernel of 4, a stride of 2 and a padding of 1.
+    Transposed,
 }
 
 impl Resample {
@@ -24,8 +27,13 @@ impl Resample {
         match self {
             Resample::Same => (h, w),
             Resample::Halve => (h / 2, w / 2),
-            Resample::Double => (2 * h, 2 * w),
+            Resample::Double | Resample::Transposed => (2 * h, 2 * w),
         }
+    }
+
+    /// Whether the result is twice the size.
+    pub fn doubles(self) -> bool {
+        matches!(self, Resample::Double | Resample::Transposed)
     }
 }
 
@@ -59,7 +67,7 @@ pub struct Shape {
     pub input: Frame,
     /// Number of output channels.
     pub c_out: usize,
-    /// Width of the square window: 3 or 1.
+    /// Width of the square window: 4 for [`Resample::Transposed`], else 3 or 1.
     pub k: usize,
     /// How the convolution changes the size of the image.
     pub resample: Resample,
@@ -91,13 +99,12 @@ pub struct PassGeometry {
     pub phases: Vec<Phase>,
 }
 
-/// Which taps of 3 meet pixel r of a window of 2 in phase a.
-const UP: [[&[usize]; 2]; 2] = [[&[0], &[1, 2]], [&[0, 1], &[2]]];
-/// Which taps of 3 meet row r of the window of 4 that an upsampled pixel's gradient comes from.
-const FOLD: [&[usize]; 4] = [&[2], &[1, 2], &[0, 1], &[0]];
+/// Which taps of 3, added up, a tap of 4 is where the transposed convolution stands for repeated pixels and a 3x3 convolution.
+const TIED: [&[usize]; 4] = [&[2], &[1, 2], &[0, 1], &[0]];
 
-fn product(rows: &[usize], columns: &[usize]) -> Taps {
-    rows.iter().flat_map(|dy| columns.iter().map(move |dx| dy * 3 + dx)).collect()
+/// Which tap of 4 meets pixel r of a window of 2 in phase a.
+fn met(a: usize, r: usize) -> usize {
+    3 - a - 2 * r
 }
 
 impl Shape {
@@ -110,6 +117,20 @@ impl Shape {
     /// Number of weights, \[k, k, C_in, C_out\].
     pub fn weight_len(self) -> usize {
         self.k * self.k * self.input.c * self.c_out
+    }
+
+    /// Multiplications of one image, tap by tap.
+    pub fn multiplications(self) -> u64 {
+        let windows = if self.resample == Resample::Transposed { self.input } else { self.output() };
+        (windows.pixels() * self.weight_len()) as u64
+    }
+
+    /// What tap (r, s) of 4x4 of a convolution to twice the size is.
+    fn doubling(self, r: usize, s: usize) -> Taps {
+        if self.resample == Resample::Transposed {
+            return vec![4 * r + s];
+        }
+        TIED[r].iter().flat_map(|dy| TIED[s].iter().map(move |dx| dy * 3 + dx)).collect()
     }
 
     /// y from x.
@@ -131,9 +152,9 @@ impl Shape {
                 let phase = grid(padded(1), 2).phase(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
                 PassGeometry { frame: padded(1), margin: (0, 0), phases: vec![phase] }
             }
-            (_, Resample::Double) => {
+            (_, Resample::Double | Resample::Transposed) => {
                 let phase = |(a, b): (usize, usize)| {
-                    let phase = grid(padded(2), 1).phase(self.input, (a, b), (2, 2), |r, s| product(UP[a][r], UP[b][s]));
+                    let phase = grid(padded(2), 1).phase(self.input, (a, b), (2, 2), |r, s| self.doubling(met(a, r), met(b, s)));
                     self.input.spread(phase, (a, b))
                 };
                 PassGeometry { frame: padded(2), margin: (1, 1), phases: PHASES.into_iter().map(phase).collect() }
@@ -166,8 +187,8 @@ impl Shape {
                 };
                 PassGeometry { frame: padded(1), margin: (1, 1), phases: PHASES.into_iter().map(phase).collect() }
             }
-            (_, Resample::Double) => {
-                let phase = grid(padded(2), 2).phase(input, (0, 0), (4, 4), |r, s| product(FOLD[r], FOLD[s]));
+            (_, Resample::Double | Resample::Transposed) => {
+                let phase = grid(padded(2), 2).phase(input, (0, 0), (4, 4), |r, s| self.doubling(r, s));
                 PassGeometry { frame: padded(2), margin: (1, 1), phases: vec![phase] }
             }
         }
@@ -270,10 +291,10 @@ impl Shape {
         match (self.k, self.resample) {
             (1, _) => vec![(0, 0, 0, vec![0])],
             (_, Resample::Same | Resample::Halve) => (0..9).map(|tap| (tap / 3, tap % 3, 0, vec![tap])).collect(),
-            (_, Resample::Double) => (0..16)
+            (_, Resample::Double | Resample::Transposed) => (0..16)
                 .map(|i| {
                     let ((a, b), (r, s)) = (PHASES[i / 4], PHASES[i % 4]);
-                    (a + r, b + s, i / 4, product(UP[a][r], UP[b][s]))
+                    (a + r, b + s, i / 4, self.doubling(met(a, r), met(b, s)))
                 })
                 .collect(),
         }
@@ -281,7 +302,7 @@ impl Shape {
 
     /// The plan of the weight gradient in format `F`.
     pub fn weighing<F: Format>(self) -> WeightGradPlan {
-        let phases = if self.resample == Resample::Double { 4 } else { 1 };
+        let phases = if self.resample.doubles() { 4 } else { 1 };
         let halves = self.resample == Resample::Halve;
         // The grid that sums run over.
         let (h, w) = if phases == 4 { (self.input.h, self.input.w) } else { (self.output().h, self.output().w) };
@@ -305,7 +326,10 @@ impl Shape {
         let whole = |pixels: usize| pixels.next_multiple_of(32);
         let (planes, row) = match self.resample {
             Resample::Halve => (Planes::Phases { h: h + 1, w: w + 1 }, w + 1),
-            _ => (Planes::Moved { moves: self.k, plane: whole((self.k - 1) * w + whole(h * w)) }, w),
+            _ => {
+                let moves = if self.k == 1 { 1 } else { 3 };
+                (Planes::Moved { moves, plane: whole((moves - 1) * w + whole(h * w)) }, w)
+            }
         };
         let at = |(y, x, phase, taps): (usize, usize, usize, Taps)| match planes {
             Planes::Moved { plane, .. } => (x * plane + y * w, phase, taps),

@@ -1,5 +1,5 @@
-//! 3x3 and 1x1 convolution on `[B, H, W, C]`, with zero padding, stride 1 or 2, optional nearest upsampling before it, and a bias that
-//! may differ between images (so that a time embedding is added for free).
+//! 3x3 and 1x1 convolution on `[B, H, W, C]`, with zero padding, stride 1 or 2, optional nearest upsampling before it; transposed
+//! convolution of 4x4; and a bias that may differ between images (so that a time embedding is added for free).
 
 pub mod algorithm;
 pub mod cpu;
@@ -16,8 +16,8 @@ use candle_core::{Result, Tensor};
 
 /// y\[b, p, n\] = bias\[b or 0, n\] + sum over the window of x w.
 ///
-/// Shapes: `x` \[B, H, W, Ci\], `weight` \[K, K, Ci, Co\] with K = 3 or 1 (1 only with [`Resample::Same`]), `bias` \[B or 1, Co\];
-/// result \[B, H', W', Co\]. Types: f32 or f64, all alike. Errors name the shapes that do not fit.
+/// Shapes: `x` \[B, H, W, Ci\], `weight` \[K, K, Ci, Co\] with K = 4 for [`Resample::Transposed`], else 3 or 1 (1 only with
+/// [`Resample::Same`]), `bias` \[B or 1, Co\]; result \[B, H', W', Co\]. Types: f32 or f64, all alike. Errors name the shapes that do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, resample: Resample, kernel: Kernel) -> Result<Tensor> {
     check(x, weight, bias, resample)?;
     match kernel {
@@ -30,9 +30,13 @@ fn check(x: &Tensor, weight: &Tensor, bias: &Tensor, resample: Resample) -> Resu
     let (b, h, w, c_in) = x.dims4()?;
     let (kh, kw, wc_in, c_out) = weight.dims4()?;
     let (bias_b, bias_c) = bias.dims2()?;
-    let square = kh == kw && (kh == 3 || (kh == 1 && resample == Resample::Same));
-    if !square {
-        candle_core::bail!("conv2d: expected a weight of 3x3, or 1x1 without a change of size, got {kh}x{kw} with {resample:?}");
+    let expected = match resample {
+        Resample::Same => "3x3 or 1x1",
+        Resample::Halve | Resample::Double => "3x3",
+        Resample::Transposed => "4x4",
+    };
+    if !expected.split(" or ").any(|size| size == format!("{kh}x{kw}")) {
+        candle_core::bail!("conv2d: expected a weight of {expected} with {resample:?}, got {kh}x{kw}");
     }
     if wc_in != c_in {
         candle_core::bail!("conv2d: expected a weight for {c_in} input channels as x {:?} has, got {:?}", x.dims(), weight.dims());

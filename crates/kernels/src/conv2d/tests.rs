@@ -25,7 +25,13 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let kinds = prop_oneof![Just((3, Resample::Same)), Just((1, Resample::Same)), Just((3, Resample::Halve)), Just((3, Resample::Double))];
+    let kinds = prop_oneof![
+        Just((3, Resample::Same)),
+        Just((1, Resample::Same)),
+        Just((3, Resample::Halve)),
+        Just((3, Resample::Double)),
+        Just((4, Resample::Transposed))
+    ];
     // 32 pixels are a whole row of tiles, which is summed row by row.
     let widths = prop_oneof![6 => 1usize..10, 1 => Just(32usize)];
     // Weights are packed 256 outputs at a time.
@@ -117,6 +123,10 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[2, 2]), Resample::Same, Kernel::Fused).is_err());
     assert!(conv2d(&x, &t(&[3, 3, 2, 2]), &t(&[1, 2]), Resample::Halve, Kernel::Fused).is_err());
     assert!(conv2d(&x, &t(&[1, 1, 2, 2]), &t(&[1, 2]), Resample::Double, Kernel::Fused).is_err());
+    let transposed = |k| conv2d(&x, &t(&[k, k, 2, 2]), &t(&[1, 2]), Resample::Transposed, Kernel::Fused);
+    assert!(transposed(4).is_ok() && conv2d(&x, &t(&[4, 4, 2, 2]), &t(&[1, 2]), Resample::Same, Kernel::Fused).is_err());
+    let told = transposed(3).unwrap_err().to_string();
+    assert!(told.contains("expected a weight of 4x4 with Transposed, got 3x3"), "{told}");
 }
 
 /// y, dx and dw of the slice kernels in a format.
@@ -170,23 +180,64 @@ fn sums_that_cancel_are_as_exact_as_their_terms() {
 /// three side by side, with both ways of accumulating.
 #[test]
 fn groups_of_images_add_up() {
-    for (resample, c_out) in [(Resample::Same, 300), (Resample::Halve, 150), (Resample::Double, 60)] {
-        let case = Case { batch: 25, h: 10, w: 32, c_in: 39, c_out, k: 3, resample, bias_per_image: false, seed: 8 };
+    for (k, resample, c_out) in
+        [(3, Resample::Same, 300), (3, Resample::Halve, 150), (3, Resample::Double, 60), (4, Resample::Transposed, 60)]
+    {
+        let case = Case { batch: 25, h: 10, w: 32, c_in: 39, c_out, k, resample, bias_per_image: false, seed: 8 };
         let exact = &Exact::all(&case)[2];
         let numbers = |step, dims: &[usize]| random(case.seed, step, dims, DType::F64).flatten_all().unwrap().to_vec1::<f64>().unwrap();
-        let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out, k: 3, resample };
+        let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out, k, resample };
         let (out, layer) = (shape.output(), Layer::<F64>::new(shape, OperandSplit::One));
         let (x, dy) = (numbers(0, &[case.batch, case.h, case.w, case.c_in]), numbers(3, &[case.batch, out.h, out.w, out.c]));
         for parts in [1, 3] {
-            let mut dw = vec![vec![f64::NAN; 9 * case.c_in * c_out / parts]; parts];
+            let mut dw = vec![vec![f64::NAN; k * k * case.c_in * c_out / parts]; parts];
             let mut places: Vec<&mut [f64]> = dw.iter_mut().map(Vec::as_mut_slice).collect();
             cpu::weight_gradient(&layer, Source::Plain(&x), &dy, &mut places);
-            let whole: Vec<f64> = (0..9 * case.c_in)
+            let whole: Vec<f64> = (0..k * k * case.c_in)
                 .flat_map(|row| dw.iter().flat_map(move |part| &part[row * c_out / parts..(row + 1) * c_out / parts]))
                 .copied()
                 .collect();
             let found = Tensor::from_vec(whole, exact.values.dims(), &Device::Cpu).unwrap();
             assert!(exact.distance(&found) < 1e-14, "{resample:?}, {parts} parts: {}", exact.distance(&found));
         }
+    }
+}
+
+/// A 3x3 convolution after nearest upsampling is a transposed convolution whose 4x4 taps are sums of its nine; and a transposed convolution
+/// with any taps is what its definition says, at corners, edges and within.
+#[test]
+fn a_transposed_convolution_is_what_it_is_called() {
+    let f64s = |step, dims: &[usize]| random(11, step, dims, DType::F64);
+    let (h, w, c_in, c_out) = (3, 5, 4, 6);
+    let (x, bias) = (f64s(0, &[2, h, w, c_in]), f64s(2, &[1, c_out]));
+    let at = |t: &Tensor, place: [usize; 4]| t.get(place[0]).unwrap().get(place[1]).unwrap().get(place[2]).unwrap().get(place[3]).unwrap();
+    let number = |t: &Tensor, place| at(t, place).to_scalar::<f64>().unwrap();
+    let nine = f64s(1, &[3, 3, c_in, c_out]);
+    let sums: [&[u32]; 4] = [&[2], &[1, 2], &[0, 1], &[0]];
+    let add = |t: &Tensor, dim: usize, taps: &[u32]| {
+        t.index_select(&Tensor::new(taps, &Device::Cpu).unwrap(), dim).unwrap().sum_keepdim(dim).unwrap()
+    };
+    let over = |t: &Tensor, dim: usize| Tensor::cat(&sums.map(|taps| add(t, dim, taps)), dim).unwrap();
+    let sixteen = over(&over(&nine, 0), 1);
+    for kernel in [Kernel::Reference, Kernel::Fused] {
+        let doubled = conv2d(&x, &nine, &bias, Resample::Double, kernel).unwrap();
+        let transposed = conv2d(&x, &sixteen, &bias, Resample::Transposed, kernel).unwrap();
+        let off = (doubled - transposed).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+        assert!(off < 1e-13, "{off}");
+    }
+    let free = f64s(3, &[4, 4, c_in, c_out]);
+    let y = conv2d(&x, &free, &bias, Resample::Transposed, Kernel::Fused).unwrap();
+    assert_eq!(y.dims(), [2, 2 * h, 2 * w, c_out]);
+    for place in [[0, 0, 0, 0], [1, 2 * h - 1, 2 * w - 1, 5], [0, 3, 4, 2], [1, 2, 7, 1]] {
+        let [b, row, column, o] = place;
+        let mut expected = number(&bias.reshape((1, 1, 1, c_out)).unwrap(), [0, 0, 0, o]);
+        for (i, j) in (0..h).flat_map(|i| (0..w).map(move |j| (i, j))) {
+            // out = 2 in + tap - 1.
+            let (r, s) = ((row + 1).wrapping_sub(2 * i), (column + 1).wrapping_sub(2 * j));
+            if r < 4 && s < 4 {
+                expected += (0..c_in).map(|c| number(&x, [b, i, j, c]) * number(&free, [r, s, c, o])).sum::<f64>();
+            }
+        }
+        assert!((number(&y, place) - expected).abs() < 1e-13, "{place:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::launch::{Argument, ElementType, Launch, adds, reads, u32, updates, writes};
 use super::{Op, Span, Type};
+use crate::pool::BlockPool;
 
 /// Channels that a thread moves at once.
 pub const PACK: usize = 8;
@@ -126,6 +127,31 @@ pub fn upsample_backward(map: Map, dy: Span, dx: Span, add: bool) -> Op {
     resize("upsample_backward", map, (2 * map.h, 2 * map.w), [dy, dx], false, add)
 }
 
+/// One number for each block of 2x2 of `map`, whose sides are even.
+pub fn pool(kind: BlockPool, map: Map, x: Span, y: Span) -> Op {
+    let half = halved(map);
+    let (x, y) = (reads(x, map.numbers(), map.kind), writes(y, half.numbers(), map.kind));
+    let largest = u32((kind == BlockPool::Max) as usize);
+    let arguments = vec![x, u32(half.h), u32(half.w), u32(half.c), Argument::U64(half.numbers() as u64), y, largest];
+    Op::Launch(Launch::among(name("pool", map.kind), half.numbers(), arguments))
+}
+
+/// The gradient of [`pool`] of `x`, which [`BlockPool::Max`] alone reads, written or added.
+pub fn pool_backward(kind: BlockPool, map: Map, x: Span, dy: Span, dx: Span, add: bool) -> Op {
+    let half = halved(map);
+    let x = if kind == BlockPool::Max { reads(x, map.numbers(), map.kind) } else { Argument::Nothing };
+    let (dy, dx) = (reads(dy, half.numbers(), map.kind), adds(add, dx, map.numbers(), map.kind));
+    let sizes = [u32(half.h), u32(half.w), u32(half.c), Argument::U64(half.numbers() as u64)];
+    let arguments = [&[x, dy][..], &sizes, &[dx, u32(add as usize)]].concat();
+    Op::Launch(Launch::among(name("pool_backward", map.kind), half.numbers(), arguments))
+}
+
+/// Feature maps of half the size of `map`.
+fn halved(map: Map) -> Map {
+    assert!(map.h.is_multiple_of(2) && map.w.is_multiple_of(2), "blocks of 2x2 in {map:?}");
+    Map { h: map.h / 2, w: map.w / 2, ..map }
+}
+
 /// Sums over each image's pixels of channels `from..from + c`: \[B, c\] in f32.
 pub fn pixel_sums(map: Map, dy: Span, (from, c): (usize, usize), out: Span) -> Op {
     assert!(from + c <= map.c);
@@ -205,5 +231,54 @@ mod tests {
         };
         // 512 pixels: 3 packs of each, or 12 channels; 256 threads a block.
         assert_eq!([blocks(24), blocks(12)], [(6, 1), (24, 1)]);
+    }
+
+    /// Small whole numbers, of which several are often the largest, and which bf16 holds exactly.
+    #[cfg(feature = "emulation")]
+    #[test]
+    fn pools_are_those_of_the_host() {
+        use crate::conv2d::Frame;
+        use crate::device::{Device, arena::Arena, emulated::Emulated};
+        use crate::gemm::{Bf16, Storage};
+        use crate::random::{Random, Stream};
+        let random = Random::new(5, Stream::Evaluation);
+        let whole = |step: u64, n: usize| (0..n).map(|i| 4.0 * (random.below(step, i as u64, 5) as f32 - 2.0)).collect::<Vec<_>>();
+        for (pooling, kind) in [Type::F32, Type::Bf16].into_iter().flat_map(|kind| BlockPool::ALL.map(|pool| (pool, kind))) {
+            let map = Map { kind, batch: 3, h: 4, w: 6, c: 8 };
+            let frame = Frame { h: map.h, w: map.w, c: map.c };
+            let (n, half) = (map.numbers(), map.numbers() / 4);
+            let (x, dy, before) = (whole(0, n), whole(1, half), whole(2, n));
+            for add in [false, true] {
+                let (mut y, mut dx) = (vec![0.0; half], before.clone());
+                for image in 0..map.batch {
+                    let [of, small] = [n, half].map(|all| image * all / map.batch..(image + 1) * all / map.batch);
+                    pooling.forward(frame, &x[of.clone()], &mut y[small.clone()]);
+                    pooling.backward(frame, &x[of.clone()], &dy[small], add, &mut dx[of]);
+                }
+                let mut arena = Arena::default();
+                let spans = [n, half, half, n].map(|n| arena.take(n * kind.size()));
+                let mut device = Emulated::default();
+                device.reserve(arena.bytes()).unwrap();
+                let bytes = |numbers: &[f32]| -> Vec<u8> {
+                    match kind {
+                        Type::F32 => numbers.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                        Type::Bf16 => numbers.iter().flat_map(|v| Bf16::round(*v).to_le_bytes()).collect(),
+                    }
+                };
+                for (span, numbers) in spans.iter().zip([&x, &y, &dy, &before]) {
+                    device.upload(*span, &bytes(numbers)).unwrap();
+                }
+                let [at_x, at_y, at_dy, at_dx] = spans;
+                device.upload(at_y, &vec![0xff; at_y.bytes]).unwrap();
+                let ops = vec![pool(pooling, map, at_x, at_y), pool_backward(pooling, map, at_x, at_dy, at_dx, add)];
+                let program = device.load(ops).unwrap();
+                device.run(program).unwrap();
+                for (span, expected) in [(at_y, &y), (at_dx, &dx)] {
+                    let mut found = vec![0; expected.len() * kind.size()];
+                    device.download(span, &mut found).unwrap();
+                    assert_eq!(found, bytes(expected), "{pooling:?} in {kind:?}, added: {add}");
+                }
+            }
+        }
     }
 }

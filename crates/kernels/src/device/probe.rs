@@ -15,11 +15,13 @@ pub struct Tried {
     pub result: Result<()>,
 }
 
-/// The convolutions of a network: as it is, one row and column less, and of one pixel.
-const SIZES: [Sizes; 3] = [
+/// The kinds of convolutions that a network has: to the same size, to half the size of an image that was padded before, of a single pack of
+/// channels, and the one whose input gradient is a transposed convolution.
+const SIZES: [Sizes; 4] = [
     Sizes { batch: 2, h: 8, w: 8, c_in: 16, c_out: 8, k: 3, stride: 1, pad: 1 },
     Sizes { batch: 2, h: 9, w: 9, c_in: 8, c_out: 16, k: 3, stride: 2, pad: 0 },
     Sizes { batch: 2, h: 8, w: 8, c_in: 8, c_out: 8, k: 3, stride: 1, pad: 1 },
+    Sizes { batch: 2, h: 8, w: 8, c_in: 8, c_out: 16, k: 4, stride: 2, pad: 1 },
 ];
 
 /// Numbers of the types that a network can have: name, type, whether f32 factors may be rounded to TF32.
@@ -92,11 +94,11 @@ mod tests {
     fn what_is_wrong_is_told() {
         for (broken, parts) in [
             ("nothing", vec![]),
-            ("convolution_input_gradient_bf16", vec!["input gradient bf16"; 3]),
+            ("convolution_input_gradient_bf16", vec!["input gradient bf16"; SIZES.len()]),
             ("product_f32", vec!["product, f32", "product, tf32"]),
         ] {
             let tried = probe(&mut Emulated::breaking(broken));
-            assert_eq!(tried.len(), 30);
+            assert_eq!(tried.len(), 9 * SIZES.len() + 3);
             let failed: Vec<&Tried> = tried.iter().filter(|one| one.result.is_err()).collect();
             assert_eq!(failed.len(), parts.len(), "{broken}: {failed:?}");
             assert!(failed.iter().zip(parts).all(|(one, part)| one.what.contains(part)), "{broken}: {failed:?}");

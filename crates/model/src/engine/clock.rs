@@ -16,10 +16,12 @@ pub enum Part {
     InputGradientNorms,
     AttentionGradient,
     PassOn,
+    Pool,
+    PoolGradient,
 }
 
 impl Part {
-    const ALL: [Part; 10] = [
+    const ALL: [Part; 12] = [
         Part::Time,
         Part::Pack,
         Part::Forward,
@@ -30,6 +32,8 @@ impl Part {
         Part::InputGradientNorms,
         Part::AttentionGradient,
         Part::PassOn,
+        Part::Pool,
+        Part::PoolGradient,
     ];
 
     fn name(self) -> &'static str {
@@ -44,6 +48,8 @@ impl Part {
             Part::InputGradientNorms => "  norms' gradients (all threads)",
             Part::AttentionGradient => "attention gradients",
             Part::PassOn => "gradients added",
+            Part::Pool => "pooling",
+            Part::PoolGradient => "pooling's gradients",
         }
     }
 }

@@ -54,7 +54,7 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
                 let shape = Shape { input, c_out, k: first.k, resample: first.resample };
                 Some(Layer::by(algorithm.of::<F>(shape, split), shape, split))
             }
-            Node::Attend { .. } => None,
+            Node::Attend { .. } | Node::Pool { .. } => None,
         };
         let layers: Vec<_> = graph.nodes.iter().map(layer).collect();
         let values = vec![Vec::new(); graph.maps.len()];
@@ -79,8 +79,7 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
     pub fn saved(&self) -> [u64; 2] {
         let mut saved = [0; 2];
         for layer in self.layers.iter().flatten() {
-            let (shape, [forward, input_gradient, weight_gradient]) = (layer.shape, layer.multiplications());
-            let all = (shape.output().pixels() * shape.weight_len()) as u64;
+            let (all, [forward, input_gradient, weight_gradient]) = (layer.shape.multiplications(), layer.multiplications());
             saved[0] += all - forward;
             saved[1] += 2 * all - input_gradient - weight_gradient;
         }
@@ -161,6 +160,13 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
                     self.clock.time(Part::Attention, || images.for_each(|(y, qkv)| attention::forward::<F>(split, c, qkv, y)));
                     self.values[*out] = y;
                 }
+                Node::Pool { kind, from, out } => {
+                    let (frame, each, part) = (self.graph.maps[*from], self.graph.len(*from), self.graph.len(*out));
+                    let mut y = self.buffers.take(batch * part);
+                    let images = y.par_chunks_mut(part).zip(self.values[*from].par_chunks(each));
+                    self.clock.time(Part::Pool, || images.for_each(|(y, x)| kind.forward(frame, x, y)));
+                    self.values[*out] = y;
+                }
             }
             for value in 0..self.values.len() {
                 if self.graph.last_use[value] == Some(at) && !(keep && self.graph.kept[value]) {
@@ -218,6 +224,19 @@ impl<F: Format<Number = f32, Element: Scratch>> CpuBackend<F> {
                         images.for_each(|((dqkv, qkv), dy)| attention::backward::<F>(split, c, qkv, dy, dqkv));
                     });
                     open[*qkv] = (dqkv, true);
+                    self.buffers.put(dy);
+                    self.buffers.put(std::mem::take(&mut self.values[*out]));
+                }
+                Node::Pool { kind, from, out } => {
+                    let (frame, each, part) = (self.graph.maps[*from], self.graph.len(*from), self.graph.len(*out));
+                    let dy = std::mem::take(&mut open[*out]).0;
+                    let (buffer, add) = std::mem::take(&mut open[*from]);
+                    let mut dx = if add { buffer } else { self.buffers.take(batch * each) };
+                    // What was averaged may be gone.
+                    let x = |image: usize| self.values[*from].get(image * each..(image + 1) * each).unwrap_or_default();
+                    let images = dx.par_chunks_mut(each).zip(dy.par_chunks(part)).enumerate();
+                    self.clock.time(Part::PoolGradient, || images.for_each(|(i, (dx, dy))| kind.backward(frame, x(i), dy, add, dx)));
+                    open[*from] = (dx, true);
                     self.buffers.put(dy);
                     self.buffers.put(std::mem::take(&mut self.values[*out]));
                 }

@@ -6,6 +6,7 @@ use crate::interpreter::{ConvCall, Interpreter, Normalise};
 use crate::layers::{Conv, Dense, Norm};
 use crate::unet::UNet;
 use ddpm_kernels::conv2d::Frame;
+use ddpm_kernels::pool::BlockPool;
 
 /// One or more convolutions of one operand, with their results concatenated.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct ConvNode {
 pub enum Node {
     Conv(Box<ConvNode>),
     Attend { qkv: usize, out: usize },
+    Pool { kind: BlockPool, from: usize, out: usize },
 }
 
 /// A recorded network.
@@ -65,11 +67,15 @@ impl Graph {
             let (operands, residual): (&[usize], &[usize]) = match node {
                 Node::Conv(conv) => (&conv.parts, &conv.residual),
                 Node::Attend { qkv, .. } => (std::slice::from_ref(qkv), &[]),
+                Node::Pool { from, .. } => (std::slice::from_ref(from), &[]),
             };
             for value in operands.iter().chain(residual) {
                 graph.last_use[*value] = Some(at);
             }
-            operands.iter().for_each(|value| graph.kept[*value] = true);
+            // The gradient of a mean is the same whatever was averaged.
+            if !matches!(node, Node::Pool { kind: BlockPool::Average, .. }) {
+                operands.iter().for_each(|value| graph.kept[*value] = true);
+            }
         }
         for (at, node) in graph.nodes.iter_mut().enumerate() {
             if let Node::Conv(conv) = node
@@ -130,6 +136,12 @@ impl Interpreter for Recorder {
             residual_is_free: false,
             out,
         })));
+        Ok(out)
+    }
+
+    fn pool(&mut self, kind: BlockPool, x: &usize) -> Result<usize> {
+        let out = self.image(kind.output(self.0.maps[*x]));
+        self.0.nodes.push(Node::Pool { kind, from: *x, out });
         Ok(out)
     }
 

@@ -1,7 +1,7 @@
 use crate::common::*;
 use candle_core::{DType, Tensor};
 use ddpm_model::anatomy::{Change, Replacement};
-use ddpm_model::network::{Skips, TimeEmbedding};
+use ddpm_model::network::{Downsample, Skips, TimeEmbedding};
 use ddpm_model::parameters::Weights;
 use ddpm_model::{Network, PassOptions, UNet};
 use proptest::prelude::*;
@@ -147,6 +147,8 @@ fn connections_are_those_of_the_authors() {
     assert_eq!(of(3), ("down.0.halve", "up.1.2", 16, 16, 128));
     assert_eq!(of(4), ("down.1.0", "up.1.1", 16, 16, 256));
     assert_eq!(of(11), ("down.3.1", "up.3.0", 4, 4, 256));
+    let pooled = unet(Network { downsample: Downsample::MaxPool, ..tiny() }).skips()[2].1.clone();
+    assert_eq!((&pooled.from[..], &pooled.to[..], pooled.height, pooled.width, pooled.channels), ("down.0.pool", "up.1.1", 1, 2, 4));
     let some = |skips| unet(Network { skips, ..tiny() }).skips().into_iter().map(|(place, _)| place).collect::<Vec<_>>();
     assert_eq!((some(Skips::All), some(Skips::None), some(Skips::Resolutions(vec![2]))), (vec![0, 1, 2, 3], vec![], vec![0, 1]));
 }

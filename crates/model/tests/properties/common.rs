@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use ddpm_core::{BetaScale, Objective, Prediction, ReverseVariance, Schedule, Setup, Space, Weight};
 use ddpm_kernels::random::{Random, Stream};
-use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
+use ddpm_model::network::{Downsample, ImageShape, Skips, TimeEmbedding, Upsample};
 use ddpm_model::optimiser::Optimiser;
 use ddpm_model::parameters::{Parameter, Weights};
 use ddpm_model::{Diffusion, Network};
@@ -23,7 +23,27 @@ pub fn tiny() -> Network {
         block_size: 2,
         skips: Skips::All,
         time_embedding: TimeEmbedding::EveryBlock,
+        downsample: Downsample::Conv,
+        upsample: Upsample::NearestConv,
     }
+}
+
+/// How feature maps are halved and doubled.
+pub fn resampling() -> impl Strategy<Value = (Downsample, Upsample)> {
+    (prop::sample::select(Downsample::ALL.to_vec()), prop::sample::select(Upsample::ALL.to_vec()))
+}
+
+/// The network, without what makes its gradient jump: where a block's two largest numbers are all but equal, another rounding makes another
+/// one the largest.
+pub fn smooth(network: Network) -> Network {
+    let downsample = if network.downsample == Downsample::MaxPool { Downsample::AveragePool } else { network.downsample };
+    Network { downsample, ..network }
+}
+
+/// Weights with each number one place up or down, by chance: one of several draws.
+pub fn nudge(weights: &[f32], seed: u64, draw: u64) -> Vec<f32> {
+    let random = Random::new(seed, Stream::Bootstrap);
+    weights.iter().enumerate().map(|(i, v)| if random.word(draw, i as u64) & 1 == 0 { v.next_up() } else { v.next_down() }).collect()
 }
 
 pub fn setup(prediction: Prediction, variance: ReverseVariance, objective: Objective) -> Setup {

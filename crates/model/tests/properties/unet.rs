@@ -3,7 +3,7 @@ use candle_core::{DType, Tensor};
 use ddpm_kernels::Kernel;
 use ddpm_kernels::random::Stream;
 use ddpm_model::PassOptions;
-use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
+use ddpm_model::network::{Downsample, ImageShape, Skips, TimeEmbedding, Upsample};
 use ddpm_model::parameters::Weights;
 use ddpm_model::{Network, UNet};
 use proptest::prelude::*;
@@ -31,10 +31,43 @@ fn the_papers_network_has_328_parameter_tensors_with_names_of_their_own() {
     assert_eq!((unet.parameters().len(), names.len()), (328, 328));
 }
 
+/// What changes with the layers between two levels, counted by hand: 3x3 weights and biases, 4x4 ones, none. A transposed convolution takes
+/// 16 products for a pixel that it reads, nearest neighbours and a convolution 9 for each of the four that they make.
+#[test]
+fn resampling_layers_have_their_parameters_and_products() {
+    let at = |downsample, upsample| {
+        let unet = UNet::new(&Network { downsample, upsample, ..tiny() }, IMAGE, 2).unwrap();
+        (unet.parameter_count() as i64, unet.macs() as i64)
+    };
+    let (parameters, macs) = at(Downsample::Conv, Upsample::NearestConv);
+    // Level 0 has 2x4 pixels of 4 channels, level 1 has 1x2 of 8.
+    for pool in [Downsample::AveragePool, Downsample::MaxPool] {
+        assert_eq!(at(pool, Upsample::NearestConv), (parameters - (9 * 4 * 4 + 4), macs - 2 * 9 * 4 * 4));
+    }
+    assert_eq!(at(Downsample::Conv, Upsample::TransposedConv), (parameters + 7 * 8 * 8, macs + 2 * (16 - 36) * 8 * 8));
+}
+
+/// Every tap begins within sqrt(6 / (fan_in + fan_out)): of a transposed convolution a result is made of 4 taps of each channel, and a number
+/// goes into 16 of each.
+#[test]
+fn a_transposed_convolution_begins_with_its_own_fans() {
+    let unet = UNet::new(&Network { upsample: Upsample::TransposedConv, ..tiny() }, IMAGE, 2).unwrap();
+    let weight = unet.parameters().iter().find(|p| p.name == "up.1.double.weight").unwrap();
+    assert_eq!(weight.shape, [4, 4, 8, 8]);
+    assert_eq!(weight.init, ddpm_model::parameters::Init::Uniform { limit: (6.0f64 / (4 * 8 + 16 * 8) as f64).sqrt() });
+}
+
 fn networks() -> impl Strategy<Value = Network> {
     let skips = prop_oneof![Just(Skips::All), Just(Skips::None), Just(Skips::Resolutions(vec![2])), Just(Skips::Resolutions(vec![1]))];
     let time = prop_oneof![Just(TimeEmbedding::EveryBlock), Just(TimeEmbedding::InputOnly), Just(TimeEmbedding::None)];
-    (skips, time, 1usize..3).prop_map(|(skips, time_embedding, blocks)| Network { skips, time_embedding, blocks, ..tiny() })
+    (skips, time, 1usize..3, resampling()).prop_map(|(skips, time_embedding, blocks, (downsample, upsample))| Network {
+        skips,
+        time_embedding,
+        blocks,
+        downsample,
+        upsample,
+        ..tiny()
+    })
 }
 
 proptest! {
@@ -54,9 +87,27 @@ proptest! {
         prop_assert!(distance(&alone, &fused.narrow(0, 1, 1).unwrap()) < 1e-12);
     }
 
+    /// With taps that are sums of a 3x3 convolution's, a network with transposed convolutions is the one with nearest neighbours.
+    #[test]
+    fn a_transposed_convolution_contains_nearest_neighbours(network in networks(), seed: u64) {
+        let of = |upsample| UNet::new(&Network { upsample, ..network.clone() }, IMAGE, 2).unwrap();
+        let (nearest, transposed) = (of(Upsample::NearestConv), of(Upsample::TransposedConv));
+        let w = spread(nearest.parameters(), seed, DType::F64);
+        let sums: [&[u32]; 4] = [&[2], &[1, 2], &[0, 1], &[0]];
+        let fold = |w: &Tensor, dim: usize| {
+            let sum = |taps: &[u32]| w.index_select(&Tensor::new(taps, w.device()).unwrap(), dim).unwrap().sum_keepdim(dim).unwrap();
+            Tensor::cat(&sums.map(sum), dim).unwrap()
+        };
+        let tied = nearest.parameters().iter().zip(&w.0).map(|(p, w)| if p.name.ends_with("double.weight") { fold(&fold(w, 0), 1) } else { w.clone() });
+        let tied = Weights(tied.collect());
+        let x = normal(seed, 1000, &[2, 4, 8, 2], DType::F64);
+        let [expected, found] = [(&nearest, &w), (&transposed, &tied)].map(|(unet, w)| unet.forward(w, &x, &[3, 17], PassOptions::default()).unwrap());
+        prop_assert!(distance(&found, &expected) < 1e-9, "{}", distance(&found, &expected));
+    }
+
     #[test]
     fn gradients_are_differences(network in networks(), seed: u64) {
-        let unet = UNet::new(&network, IMAGE, 2).unwrap();
+        let unet = UNet::new(&smooth(network), IMAGE, 2).unwrap();
         let x = normal(seed, 1000, &[2, 4, 8, 2], DType::F64);
         let mix = normal(seed, 1001, &[2, 4, 8, 2], DType::F64);
         let start = spread(unet.parameters(), seed, DType::F64);

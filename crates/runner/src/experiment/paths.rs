@@ -6,7 +6,7 @@ use crate::base::error::ConfigError;
 use serde_json::{Map, Value, json};
 
 /// Short names of the usual axes.
-const SHORT: [(&str, &str); 18] = [
+const SHORT: [(&str, &str); 20] = [
     ("prediction", "diffusion.prediction"),
     ("variance", "diffusion.variance"),
     ("objective", "diffusion.objective"),
@@ -19,6 +19,8 @@ const SHORT: [(&str, &str); 18] = [
     ("features", "evaluation.features"),
     ("skips", "network.skips"),
     ("time_embedding", "network.time_embedding"),
+    ("downsample", "network.downsample"),
+    ("upsample", "network.upsample"),
     ("attention", "network.attention"),
     ("channels", "network.channels"),
     ("dropout", "network.dropout"),

@@ -7,6 +7,7 @@ use crate::layers::{Conv, Dense};
 use ddpm_kernels::conv2d::Resample;
 use ddpm_kernels::device::maps::{self, Map};
 use ddpm_kernels::device::{MatrixSpan, Pass, Span, Type};
+use ddpm_kernels::pool::BlockPool;
 
 /// A gradient that is still being added up: its place, and whether it holds anything yet.
 type Open = Option<Span>;
@@ -28,6 +29,7 @@ impl Compiler<'_> {
             match &graph.nodes[at] {
                 Node::Conv(node) => self.conv_backward(at, node, &mut open, &dshifts),
                 Node::Attend { qkv, out } => self.attend_backward(at, *qkv, *out, &mut open),
+                Node::Pool { kind, from, out } => self.pool_backward(*kind, *from, *out, &mut open),
             }
         }
         self.time_backward(&mut dshifts);
@@ -150,7 +152,7 @@ impl Compiler<'_> {
         let [(dx, _, add)] = *to else { panic!("a {0}x{0} convolution reads one operand", node.convs[0].k) };
         let conv = &node.convs[0];
         let weight = self.weight(conv.weight);
-        if conv.resample == Resample::Same {
+        if matches!(conv.resample, Resample::Same | Resample::Transposed) {
             return self.convolution(Pass::InputGradient, conv, [dx, weight, dy], add);
         }
         let sizes = self.sizes(conv);
@@ -181,6 +183,19 @@ impl Compiler<'_> {
             from += c;
         }
         self.arena.put(dy);
+    }
+
+    fn pool_backward(&mut self, kind: BlockPool, from: usize, out: usize, open: &mut [Open]) {
+        let dy = open[out].take().expect("every reader of a feature map has left a gradient");
+        let (dx, add) = self.begin(open, from);
+        // What was averaged may be gone, and is not read.
+        let x = if kind == BlockPool::Max { self.value(from) } else { dx };
+        self.ops.push(maps::pool_backward(kind, self.map(from), x, dy, dx, add));
+        open[from] = Some(dx);
+        self.arena.put(dy);
+        if let Some(span) = self.values[out].take() {
+            self.arena.put(span);
+        }
     }
 
     fn attend_backward(&mut self, at: usize, qkv: usize, out: usize, open: &mut [Open]) {

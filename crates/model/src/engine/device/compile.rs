@@ -162,7 +162,8 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// The convolution's sizes as the library sees them: reading an image that was padded or enlarged before.
+    /// The convolution's sizes as the library sees them: reading an image that was padded or enlarged before, or where it is transposed,
+    /// those of the convolution whose input gradient it is.
     pub fn sizes(&self, conv: &Conv) -> Sizes {
         let (h, w) = (conv.from.h, conv.from.w);
         let (c_in, c_out) = (filled(conv.from.c), filled(conv.out));
@@ -171,11 +172,20 @@ impl<'a> Compiler<'a> {
             Resample::Same => of(h, w, 1, conv.k / 2),
             Resample::Halve => of(h + 1, w + 1, 2, 0),
             Resample::Double => of(2 * h, 2 * w, 1, 1),
+            Resample::Transposed => Sizes { c_in: c_out, c_out: c_in, ..of(2 * h, 2 * w, 2, 1) },
         }
     }
 
+    /// One pass of a convolution. A transposed one is the other's input gradient, and its own the other's result; what the one reads, the
+    /// other writes.
     pub fn convolution(&mut self, pass: Pass, conv: &Conv, [x, w, y]: [Span; 3], add: bool) {
         let NumberFormat { kind, tf32 } = self.numbers;
+        let (pass, x, y) = match (conv.resample, pass) {
+            (Resample::Transposed, Pass::Forward) => (Pass::InputGradient, y, x),
+            (Resample::Transposed, Pass::InputGradient) => (Pass::Forward, y, x),
+            (Resample::Transposed, Pass::WeightGradient) => (pass, y, x),
+            _ => (pass, x, y),
+        };
         self.ops.push(Op::Convolution(ConvOp { pass, sizes: self.sizes(conv), kind, x, w, y, add, tf32 }));
     }
 
@@ -184,7 +194,7 @@ impl<'a> Compiler<'a> {
         let sizes = self.sizes(conv);
         let bytes = self.batch * sizes.h * sizes.w * sizes.c_in * map.kind.size();
         match conv.resample {
-            Resample::Same => None,
+            Resample::Same | Resample::Transposed => None,
             Resample::Halve => {
                 let y = self.arena.take(bytes);
                 self.ops.push(maps::pad(map, x, y));
@@ -222,6 +232,11 @@ impl<'a> Compiler<'a> {
             match &graph.nodes[at] {
                 Node::Conv(node) => self.conv_forward(at, node, keep),
                 Node::Attend { qkv, out } => self.attend_forward(at, *qkv, *out, keep),
+                Node::Pool { kind, from, out } => {
+                    let y = self.arena.take(self.map(*out).bytes());
+                    self.ops.push(maps::pool(*kind, self.map(*from), self.value(*from), y));
+                    self.values[*out] = Some(y);
+                }
             }
             for value in 1..self.values.len() {
                 if self.graph.last_use[value] == Some(at) && !(keep && self.graph.kept[value]) {

@@ -1,5 +1,6 @@
 //! The layout of the parameters on a device: concatenated as on the host, each aligned to 16 bytes, and the weights of 3x3 convolutions
-//! as `[Co, k, k, Ci]`, the order in which the library reads them. Where images enter and leave the network, channels are padded to whole
+//! as `[Co, k, k, Ci]`, the order in which the library reads them, those of transposed 4x4 ones as `[Ci, k, k, Co]`, as they are those of the
+//! convolution whose input gradient they are. Where images enter and leave the network, channels are padded to whole
 //! packs: the weights of padding channels are 0, get a gradient of 0, and so stay 0.
 
 use crate::parameters::Parameter;
@@ -20,8 +21,18 @@ struct Place {
     len: usize,
     /// Numbers here.
     room: usize,
-    /// (taps, Ci, Co) where the axes are in another order.
-    transposed: Option<(usize, usize, usize)>,
+    /// Where the axes are in another order.
+    window: Option<Window>,
+}
+
+/// Weights of a k x k convolution.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    taps: usize,
+    c_in: usize,
+    c_out: usize,
+    /// Whether it is a transposed convolution.
+    transposed: bool,
 }
 
 impl Layout {
@@ -29,16 +40,16 @@ impl Layout {
     pub fn new(parameters: &[Parameter]) -> Layout {
         let (mut places, mut at) = (Vec::new(), 0);
         for parameter in parameters {
-            let transposed = match parameter.shape[..] {
-                [k, l, c_in, c_out] if k * l > 1 => Some((k * l, c_in, c_out)),
+            let window = match parameter.shape[..] {
+                [k, l, c_in, c_out] if k * l > 1 => Some(Window { taps: k * l, c_in, c_out, transposed: k == 4 }),
                 _ => None,
             };
-            let room = match (transposed, &parameter.shape[..]) {
-                (Some((taps, c_in, c_out)), _) => taps * filled(c_in) * filled(c_out),
+            let room = match (window, &parameter.shape[..]) {
+                (Some(Window { taps, c_in, c_out, .. }), _) => taps * filled(c_in) * filled(c_out),
                 (None, [n]) => filled(*n),
                 (None, _) => parameter.len(),
             };
-            places.push(Place { at, len: parameter.len(), room, transposed });
+            places.push(Place { at, len: parameter.len(), room, window });
             at = (at + room).next_multiple_of(PACK);
         }
         Layout { places, len: at }
@@ -60,9 +71,9 @@ impl Layout {
         for place in &self.places {
             let (now, later) = rest.split_at(place.len);
             let to = &mut device[place.at..place.at + place.room];
-            match place.transposed {
+            match place.window {
                 None => to[..place.len].copy_from_slice(now),
-                Some(axes) => for_each_weight(axes, |here, there| to[here] = now[there]),
+                Some(window) => window.for_each(|here, there| to[here] = now[there]),
             }
             rest = later;
         }
@@ -75,9 +86,9 @@ impl Layout {
         for place in &self.places {
             let (now, later) = rest.split_at_mut(place.len);
             let from = &device[place.at..place.at + place.room];
-            match place.transposed {
+            match place.window {
                 None => now.copy_from_slice(&from[..place.len]),
-                Some(axes) => for_each_weight(axes, |here, there| now[there] = from[here]),
+                Some(window) => window.for_each(|here, there| now[there] = from[here]),
             }
             rest = later;
         }
@@ -89,12 +100,17 @@ pub fn filled(channels: usize) -> usize {
     channels.next_multiple_of(PACK)
 }
 
-/// Calls `f` with the index of every weight on the device, padded `[Co, taps, Ci]`, and on the host, `[taps, Ci, Co]`.
-fn for_each_weight((taps, c_in, c_out): (usize, usize, usize), mut f: impl FnMut(usize, usize)) {
-    for o in 0..c_out {
-        for tap in 0..taps {
-            for i in 0..c_in {
-                f((o * taps + tap) * filled(c_in) + i, (tap * c_in + i) * c_out + o);
+impl Window {
+    /// Calls `f` with the index of every weight on the device, padded `[Co, taps, Ci]` or `[Ci, taps, Co]`, and on the host,
+    /// `[taps, Ci, Co]`.
+    fn for_each(self, mut f: impl FnMut(usize, usize)) {
+        let Window { taps, c_in, c_out, transposed } = self;
+        for o in 0..c_out {
+            for tap in 0..taps {
+                for i in 0..c_in {
+                    let here = if transposed { (i * taps + tap) * filled(c_out) + o } else { (o * taps + tap) * filled(c_in) + i };
+                    f(here, (tap * c_in + i) * c_out + o);
+                }
             }
         }
     }
@@ -123,6 +139,7 @@ mod tests {
             (channels(), channels()).prop_map(|(i, o)| vec![8 * i, 8 * o]),
             (channels(), channels()).prop_map(|(i, o)| vec![1, 1, 8 * i, 8 * o]),
             (channels(), channels()).prop_map(|(i, o)| vec![3, 3, i, o]),
+            (channels(), channels()).prop_map(|(i, o)| vec![4, 4, i, o]),
         ]
     }
 
@@ -141,10 +158,12 @@ mod tests {
             for (i, parameter) in parameters.iter().enumerate() {
                 let (at, room) = layout.of(i);
                 prop_assert!(at % PACK == 0 && room >= parameter.len());
-                if let [taps, _, c_in, c_out] = parameter.shape[..] && taps > 1 {
-                    // The first weight of the last tap and output: where the library looks for it.
-                    let there = host[parameters[..i].iter().map(Parameter::len).sum::<usize>()..][(8 * c_in) * c_out + c_out - 1];
-                    prop_assert_eq!(device[at + ((c_out - 1) * 9 + 8) * c_in.next_multiple_of(PACK)], there);
+                if let [k, _, c_in, c_out] = parameter.shape[..] && k > 1 {
+                    // The weight of the last tap from the first input to the last output: where the library looks for it.
+                    let taps = k * k;
+                    let there = host[parameters[..i].iter().map(Parameter::len).sum::<usize>()..][(taps - 1) * c_in * c_out + c_out - 1];
+                    let here = if k == 4 { (taps - 1) * c_out.next_multiple_of(PACK) + c_out - 1 } else { (c_out * taps - 1) * c_in.next_multiple_of(PACK) };
+                    prop_assert_eq!(device[at + here], there);
                 }
             }
         }

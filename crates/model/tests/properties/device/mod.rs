@@ -28,8 +28,8 @@ fn networks() -> impl Strategy<Value = Network> {
     let time = prop_oneof![3 => Just(TimeEmbedding::EveryBlock), 1 => Just(TimeEmbedding::InputOnly), 1 => Just(TimeEmbedding::None)];
     let widths = prop_oneof![Just((8, 4)), Just((16, 16)), Just((24, 3)), Just((24, 6)), Just((8, 1))];
     let shape = (prop::collection::vec(1usize..3, 1..3), prop_oneof![2 => Just(1usize), 1 => Just(2usize)]);
-    (skips, time, 1usize..3, widths, any::<bool>(), shape).prop_map(
-        |(skips, time_embedding, blocks, (channels, groups), drop, (multipliers, block_size))| Network {
+    (skips, time, 1usize..3, widths, any::<bool>(), shape, resampling()).prop_map(
+        |(skips, time_embedding, blocks, (channels, groups), drop, (multipliers, block_size), (downsample, upsample))| Network {
             // The resolution 4 is the lower of two levels, or the only one of blocks.
             skips: if multipliers.len() == 1 { Skips::All } else { skips },
             time_embedding,
@@ -40,6 +40,8 @@ fn networks() -> impl Strategy<Value = Network> {
             multipliers,
             dropout: if drop { 0.3 } else { 0.0 },
             block_size,
+            downsample,
+            upsample,
         },
     )
 }
@@ -110,7 +112,7 @@ proptest! {
         }
         let (variance, objective) = choice;
         let d = diffusion(prediction, variance, objective);
-        let unet = UNet::new(&network, IMAGE, d.out_channels(3)).unwrap();
+        let unet = UNet::new(&smooth(network), IMAGE, d.out_channels(3)).unwrap();
         let optimiser: Optimiser = serde_json::from_value(serde_json::json!({
             "learning_rate": 0.002, "warmup_steps": if corrected { 0 } else { 2 }, "ema_decay": 0.9, "clip_norm": 0.5, "clip_shards": shards, "epsilon": 1e-3,
             "epsilon_mode": if corrected { "corrected" } else { "hat" },
@@ -190,12 +192,6 @@ proptest! {
         walk.walk(here.x0.clone(), end - 1..end, &|walk, place| walk.noise(seed, Some(place), 0, 2), &mut |_| {}).unwrap();
         prop_assert_eq!(numbers(&walk.run(seed, first, 2, &[]).unwrap().x0), numbers(&there.x0));
     }
-}
-
-/// Weights with each number one place up or down, by chance: one of several draws.
-fn nudge(weights: &[f32], seed: u64, draw: u64) -> Vec<f32> {
-    let random = Random::new(seed, Stream::Bootstrap);
-    weights.iter().enumerate().map(|(i, v)| if random.word(draw, i as u64) & 1 == 0 { v.next_up() } else { v.next_down() }).collect()
 }
 
 /// Objectives with a variance that they can have.

@@ -15,7 +15,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use ddpm_kernels::device::counted::Counted;
 use ddpm_model::Precision;
-use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
+use ddpm_model::network::{Downsample, ImageShape, Network, Skips, TimeEmbedding, Upsample};
 
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -191,6 +191,8 @@ impl Bench {
                 block_size: 1,
                 skips: Skips::All,
                 time_embedding: TimeEmbedding::EveryBlock,
+                downsample: Downsample::Conv,
+                upsample: Upsample::NearestConv,
             };
             let image = ImageShape { height: self.side, width: self.side, channels: self.colours };
             let precision = self.precision.unwrap_or(Precision::F32);

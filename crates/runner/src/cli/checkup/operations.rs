@@ -11,7 +11,7 @@ use ddpm_kernels::device::compared::{Compared, Comparisons};
 use ddpm_kernels::device::emulated::Emulated;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::engine::device::{Held, TrainInputs, Trainer};
-use ddpm_model::network::{ImageShape, Network, Skips, TimeEmbedding};
+use ddpm_model::network::{Downsample, ImageShape, Network, Skips, TimeEmbedding, Upsample};
 use ddpm_model::optimiser::Training;
 use ddpm_model::sampling::Walk;
 use ddpm_model::{Diffusion, Engine, Precision, UNet};
@@ -28,6 +28,8 @@ fn network() -> Network {
         block_size: 1,
         skips: Skips::All,
         time_embedding: TimeEmbedding::EveryBlock,
+        downsample: Downsample::Conv,
+        upsample: Upsample::NearestConv,
     }
 }
 

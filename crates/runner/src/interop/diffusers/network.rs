@@ -4,7 +4,7 @@ use super::contract::{self, Key};
 use super::reader::{Reader, counted};
 use crate::base::error::ConfigError;
 use ddpm_model::Network;
-use ddpm_model::network::{ImageShape, Skips, TimeEmbedding};
+use ddpm_model::network::{Downsample, ImageShape, Skips, TimeEmbedding, Upsample};
 use serde_json::{Map, Value, json};
 
 /// What a `config.json` describes.
@@ -53,6 +53,8 @@ pub fn network(config: &Value, origin: &str) -> Result<Found, ConfigError> {
         block_size: 1,
         skips: Skips::All,
         time_embedding: TimeEmbedding::EveryBlock,
+        downsample: Downsample::Conv,
+        upsample: Upsample::NearestConv,
     };
     let image = ImageShape { height, width, channels: reader.count("in_channels", Some(3))? };
     network.check(image).map_err(|e| ConfigError::new(origin, "", e.to_string()))?;
