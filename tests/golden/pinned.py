@@ -142,9 +142,14 @@ class Cell:
             y, second = d.split(self.forward(xt, steps), self.shape[2])
             parts = d.term(x0, xt, y, second, steps, True, self.c["evaluation"].get("decoder", "tanh"))
             each = ((d.x0(y, xt, steps).clamp(-1, 1) - x0) ** 2).flatten(1).mean(1)
+            learned = {}
+            if second is not None and t > 1:
+                small = d.small[t]
+                share = (d.log_variance(second, steps, xt) - small) / (d.large[t] - small)
+                learned = {"log_share": share.mean().item(), "log_share_deviation": share.std(unbiased=False).item()}
             rows.append({
                 "variance_mismatch": parts[0].mean().item(), "mean_error": parts[1].mean().item(), "decoder": parts[2].mean().item(),
-                "rmse_of_mean": 127.5 * each.mean().sqrt().item(), "mean_of_rmse": 127.5 * each.sqrt().mean().item(),
+                "rmse_of_mean": 127.5 * each.mean().sqrt().item(), "mean_of_rmse": 127.5 * each.sqrt().mean().item(), **learned,
             })
         variance = 1 - d.bar[-1]
         prior = (0.5 * (d.bar[-1] * (x0**2).mean() + variance - 1 - variance.log()) / math.log(2)).item()

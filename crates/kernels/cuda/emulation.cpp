@@ -13,7 +13,8 @@ struct Kernel {
 
 static const Kernel kernels[] = {
     BOTH(norm_forward), BOTH(norm_backward), BOTH(finish), BOTH(take_channels), BOTH(pad), BOTH(crop), BOTH(upsample),
-    BOTH(upsample_backward), BOTH(pool), BOTH(pool_backward), BOTH(pixel_sums), ONE(row_sums), ONE(widen), ONE(narrow), BOTH(softmax), BOTH(softmax_backward), ONE(embed),
+    BOTH(upsample_backward), BOTH(pixel_sums), ONE(row_sums), ONE(widen), ONE(narrow), BOTH(softmax), BOTH(softmax_backward), ONE(embed),
+    BOTH(pool), BOTH(pool_backward),
     ONE(silu), ONE(silu_backward), BOTH(batch), BOTH(objective), ONE(squares), ONE(clip), ONE(add_scaled), ONE(adam), ONE(advance),
     ONE(fill_from), BOTH(walk), BOTH(start),
 };

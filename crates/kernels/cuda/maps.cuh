@@ -109,7 +109,7 @@ template <class T> __device__ void pool(const T *x, u32 h, u32 w, u32 c, u64 n, 
         float v[4];
         for (int k = 0; k < 4; k++) v[k] = number(x[at[k]]);
         float most = v[0];
-        for (int k = 1; k < 4; k++) most = v[k] > most ? v[k] : most;
+        for (int k = 1; k < 4; k++) most = v[k] > most || v[k] != v[k] ? v[k] : most;
         y[i] = element<T>(largest ? most : ((v[0] + v[1]) + (v[2] + v[3])) * 0.25f);
     }
 }
@@ -124,7 +124,10 @@ template <class T> __device__ void pool_backward(const T *x, const T *dy, u32 h,
         block_corners(((image * 2 * h + 2 * row) * 2 * w + 2 * column) * c + i % c, 2 * w, c, at);
         int first = 0;
         if (x)
-            for (int k = 1; k < 4; k++) first = number(x[at[k]]) > number(x[at[first]]) ? k : first;
+            for (int k = 1; k < 4; k++) {
+                float v = number(x[at[k]]);
+                first = v > number(x[at[first]]) || v != v ? k : first;
+            }
         for (int k = 0; k < 4; k++) {
             float v = x ? (k == first ? number(dy[i]) : 0.0f) : number(dy[i]) * 0.25f;
             dx[at[k]] = element<T>(add ? number(dx[at[k]]) + v : v);

@@ -21,6 +21,11 @@ pub struct Term {
     pub mse_x0: f64,
     /// Mean squared error of the predicted eps, from the unclipped output; not a number where alpha_bar_t = 0.
     pub mse_eps: f64,
+    /// Where a learned ln sigma2_t lies between ln beta_tilde_t (0) and ln beta_t (1), the mean over the image's numbers; outside of \[0, 1\]
+    /// where the variance does. Not a number where the variance is fixed, and at t = 1, which has no such ends.
+    pub log_share: f64,
+    /// Mean of the squares of what [`Term::log_share`] is the mean of.
+    pub log_share_squared: f64,
 }
 
 impl Term {
@@ -58,6 +63,8 @@ impl Diffusion {
         let (c_x0, c_xt) = (process.posterior_mean_coef_x0(t), process.posterior_mean_coef_xt(t));
         let log_posterior = process.log_sigma2_small(t);
         let log_sigma2 = self.setup.variance.log_sigma2(process, t);
+        let share = |of: f64| (of - log_posterior) / (process.log_sigma2_large(t) - log_posterior);
+        let learned = t > 1 && self.setup.variance.is_learned();
         let mut sum = Term::default();
         for i in 0..x0.len() {
             let at = i / channels * per_pixel + i % channels;
@@ -66,6 +73,10 @@ impl Diffusion {
             let x0_hat = (to_x0.xt * xt + to_x0.output * y).clamp(-1.0, 1.0);
             let mean = if prediction == Prediction::Mu { y } else { c_x0 * x0_hat + c_xt * xt };
             let log_sigma2 = log_sigma2.at(second);
+            if learned {
+                sum.log_share += share(log_sigma2);
+                sum.log_share_squared += share(log_sigma2).powi(2);
+            }
             if t == 1 {
                 sum.decoder -= decoder_log_likelihood(x0, mean, 0.5 * log_sigma2, decoder);
                 sum.decoder_fixed -= decoder_log_likelihood(x0, mean, 0.5 * log_posterior, decoder);
@@ -87,6 +98,8 @@ impl Diffusion {
             mean_squared: sum.mean_squared / n,
             mse_x0: sum.mse_x0 / n,
             mse_eps: if a == 0.0 { f64::NAN } else { sum.mse_eps / n },
+            log_share: if learned { sum.log_share / n } else { f64::NAN },
+            log_share_squared: if learned { sum.log_share_squared / n } else { f64::NAN },
         }
     }
 }

@@ -151,7 +151,7 @@ pub enum Upsample {
     /// Every pixel four times, then a 3x3 convolution: the authors.
     #[default]
     NearestConv,
-    /// A transposed 4x4 convolution with stride 2. Where its sixteen taps are certain sums of nine, it is the other one.
+    /// A transposed 4x4 convolution with stride 2. Nearest-conv is the special case in which its 16 taps are sums of 9.
     TransposedConv,
 }
 
@@ -264,10 +264,8 @@ mod tests {
     /// Names of trainings are made of what is written here: a key that came later is there only where it says something new.
     #[test]
     fn the_authors_network_is_written_as_it_was_before_there_were_other_layers() {
-        let written = serde_json::to_value(Network::cifar10()).unwrap();
-        let keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
-        let before = ["attention", "block_size", "blocks", "channels", "dropout", "groups", "multipliers", "skips", "time_embedding"];
-        assert_eq!(keys, before);
+        let before = r#"{"channels":128,"multipliers":[1,2,2,2],"blocks":2,"attention":[16],"dropout":0.1,"groups":32,"block_size":1,"skips":"all","time_embedding":"every-block"}"#;
+        assert_eq!(serde_json::to_string(&Network::cifar10()).unwrap(), before);
         for (downsample, upsample) in Downsample::ALL.into_iter().flat_map(|down| Upsample::ALL.map(|up| (down, up))) {
             let network = Network { downsample, upsample, ..Network::cifar10() };
             let written = serde_json::to_value(&network).unwrap();

@@ -215,7 +215,8 @@ impl UNet {
         self.parameters.iter().map(Parameter::len).sum()
     }
 
-    /// Multiply-accumulates of one image's forward pass.
+    /// Multiply-accumulates of one image's forward pass, as layers are defined: a convolution after nearest upsampling counts all of its nine taps
+    /// for each pixel of the result, though half of them and more are saved by adding up taps beforehand ([`crate::Engine::executed_flops`]).
     pub fn macs(&self) -> u64 {
         self.macs
     }

@@ -2,8 +2,8 @@
 //!
 //! A transposed convolution of 4x4 to twice the size equals four 2x2 convolutions, one per position in a 2x2 block: no zeros are inserted
 //! between pixels. Its input gradient is one 4x4 convolution with stride 2. Nearest-neighbour upsampling followed by a 3x3 convolution is
-//! the same with sixteen taps that are sums of nine: no upsampled image is materialised, and only 16 of 36 products remain. The input
-//! gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no multiplication by inserted zeros.
+//! the same, where each of the sixteen taps is a sum of some of the nine: no upsampled image is materialised, and only 16 of 36 products
+//! remain. The input gradient of stride 2 is four convolutions of 1, 2, 2 and 4 taps: no multiplication by inserted zeros.
 
 use crate::gemm::{Format, Segment};
 
@@ -16,8 +16,8 @@ pub enum Resample {
     Halve,
     /// Each pixel repeated 2x2, then as `Same`: twice the size.
     Double,
-    /// Windows of 4x4 times each pixel, two pixels apart and one outside the image, added up where they overlap: twice the size. What
-    /// PyTorch calls ConvTranspose2d with a kernel of 4, a stride of 2 and a padding of 1.
+    /// Each pixel adds a window of 4x4 to the result. Windows are two pixels apart and reach one pixel over the border, where they are cut:
+    /// twice the size. PyTorch's ConvTranspose2d with a kernel of 4, a stride of 2 and a padding of 1.
     Transposed,
 }
 
@@ -99,7 +99,7 @@ pub struct PassGeometry {
     pub phases: Vec<Phase>,
 }
 
-/// Which taps of 3, added up, a tap of 4 is where the transposed convolution stands for repeated pixels and a 3x3 convolution.
+/// For each tap of 4 the taps of 3 whose sum it is, where nearest upsampling and a 3x3 convolution are written as a transposed convolution.
 const TIED: [&[usize]; 4] = [&[2], &[1, 2], &[0, 1], &[0]];
 
 /// Which tap of 4 meets pixel r of a window of 2 in phase a.

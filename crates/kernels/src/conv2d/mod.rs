@@ -30,13 +30,14 @@ fn check(x: &Tensor, weight: &Tensor, bias: &Tensor, resample: Resample) -> Resu
     let (b, h, w, c_in) = x.dims4()?;
     let (kh, kw, wc_in, c_out) = weight.dims4()?;
     let (bias_b, bias_c) = bias.dims2()?;
-    let expected = match resample {
-        Resample::Same => "3x3 or 1x1",
-        Resample::Halve | Resample::Double => "3x3",
-        Resample::Transposed => "4x4",
+    let sides: &[usize] = match resample {
+        Resample::Same => &[3, 1],
+        Resample::Halve | Resample::Double => &[3],
+        Resample::Transposed => &[4],
     };
-    if !expected.split(" or ").any(|size| size == format!("{kh}x{kw}")) {
-        candle_core::bail!("conv2d: expected a weight of {expected} with {resample:?}, got {kh}x{kw}");
+    if kh != kw || !sides.contains(&kh) {
+        let expected: Vec<String> = sides.iter().map(|side| format!("{side}x{side}")).collect();
+        candle_core::bail!("conv2d: expected a weight of {} with {resample:?}, got {kh}x{kw}", expected.join(" or "));
     }
     if wc_in != c_in {
         candle_core::bail!("conv2d: expected a weight for {c_in} input channels as x {:?} has, got {:?}", x.dims(), weight.dims());

@@ -8,7 +8,7 @@ use crate::simd::Real;
 pub enum BlockPool {
     /// The mean.
     Average,
-    /// The largest number; the first one, row by row, where several are.
+    /// The largest number; the first one, row by row, where several are. What is not a number is larger than all.
     Max,
 }
 
@@ -36,7 +36,7 @@ impl BlockPool {
                 }
                 BlockPool::Max => {
                     for (i, y) in y.iter_mut().enumerate() {
-                        *y = [b[i], c[i], d[i]].into_iter().fold(a[i], |most, v| if v > most { v } else { most });
+                        *y = [b[i], c[i], d[i]].into_iter().fold(a[i], |most, v| if exceeds(v, most) { v } else { most });
                     }
                 }
             }
@@ -55,7 +55,7 @@ impl BlockPool {
                     BlockPool::Max => {
                         let mut first = 0;
                         for corner in 1..4 {
-                            if x[corners[corner] + i] > x[corners[first] + i] {
+                            if exceeds(x[corners[corner] + i], x[corners[first] + i]) {
                                 first = corner;
                             }
                         }
@@ -68,6 +68,11 @@ impl BlockPool {
             }
         }
     }
+}
+
+/// Whether `v` takes the place of the largest so far: what is not a number must not get lost.
+fn exceeds<T: Real>(v: T, most: T) -> bool {
+    v > most || v.wide().is_nan()
 }
 
 /// Where the four pixels of the block of result `pixel` begin in the image, row by row.
@@ -124,6 +129,16 @@ mod tests {
         };
         assert_eq!(of(BlockPool::Average), ([3.5, 1.25], [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]));
         assert_eq!(of(BlockPool::Max), ([5.0, 2.0], [0.0, 4.0, 8.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+        // What is not a number stays, wherever it stands.
+        for place in [0, 1, 4, 5] {
+            let mut numbers = x;
+            numbers[place] = f64::NAN;
+            let mut y = [0.0; 2];
+            BlockPool::Max.forward(input, &numbers, &mut y);
+            let reference = pool(&Tensor::from_slice(&numbers, (1, 2, 4, 1), &Device::Cpu).unwrap(), BlockPool::Max).unwrap();
+            let reference = reference.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert!(y[0].is_nan() && reference[0].is_nan() && y[1] == 2.0 && reference[1] == 2.0, "{place}: {y:?} {reference:?}");
+        }
         let odd = Tensor::zeros((1, 3, 4, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
         assert!(pool(&odd, BlockPool::Max).unwrap_err().to_string().contains("even sizes, got 3x4"));
     }

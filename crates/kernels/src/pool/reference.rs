@@ -14,7 +14,7 @@ pub fn pool(x: &Tensor, kind: BlockPool) -> Result<Tensor> {
     let [first, rest @ ..] = [corner(0, 0)?, corner(0, 1)?, corner(1, 0)?, corner(1, 1)?];
     match kind {
         BlockPool::Average => rest.iter().try_fold(first, |sum, x| sum + x)? * 0.25,
-        // A gradient goes to one number alone, also where several are the largest.
-        BlockPool::Max => rest.iter().try_fold(first, |most, x| x.gt(&most)?.where_cond(x, &most)),
+        // A gradient goes to one number alone, also where several are the largest. What is not a number is unlike itself, and stays.
+        BlockPool::Max => rest.iter().try_fold(first, |most, x| (x.gt(&most)? + x.ne(x)?)?.where_cond(x, &most)),
     }
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 pub const IMAGE: ImageShape = ImageShape { height: 4, width: 8, channels: 2 };
 
-/// The smallest network with every kind of layer: two levels, attention in both, blocks of pixels.
+/// The smallest network with every kind of layer that the authors' has: two levels, attention in both, blocks of pixels.
 pub fn tiny() -> Network {
     Network {
         channels: 4,
@@ -32,6 +32,13 @@ pub fn tiny() -> Network {
 pub fn resampling() -> impl Strategy<Value = (Downsample, Upsample)> {
     (prop::sample::select(Downsample::ALL.to_vec()), prop::sample::select(Upsample::ALL.to_vec()))
 }
+
+/// Those of them whose gradient does not jump.
+pub const SMOOTH: [(Downsample, Upsample); 3] = [
+    (Downsample::Conv, Upsample::NearestConv),
+    (Downsample::AveragePool, Upsample::TransposedConv),
+    (Downsample::Conv, Upsample::TransposedConv),
+];
 
 /// The network, without what makes its gradient jump: where a block's two largest numbers are all but equal, another rounding makes another
 /// one the largest.

@@ -151,6 +151,33 @@ proptest! {
     }
 }
 
+/// By hand: a second output of r in a range is (r + 1) / 2 of the way from ln beta_tilde to ln beta; a free one is where it is; a fixed one has
+/// no place to learn, nor has t = 1.
+#[test]
+fn a_learned_variance_has_its_place_between_the_fixed_ones() {
+    let share = |variance, t, seconds: [f32; 2]| {
+        let d = diffusion(Prediction::Eps, variance, Objective::Vlb {});
+        let output = if d.out_channels(1) == 2 { vec![0.1, seconds[0], 0.1, seconds[1]] } else { vec![0.1; 2] };
+        let term = d.term(&Observed { t, x0: &[0.5; 2], xt: &[-0.3; 2], output: &output, channels: 1 }, DecoderCdf::Tanh);
+        (term.log_share, term.log_share_squared)
+    };
+    let near = |found: (f64, f64), mean: f64, squared: f64| (found.0 - mean).abs() < 1e-6 && (found.1 - squared).abs() < 1e-6;
+    for t in [2, 7, 20] {
+        assert!(near(share(ReverseVariance::LearnedRange, t, [-1.0, 1.0]), 0.5, 0.5));
+        assert!(near(share(ReverseVariance::LearnedRange, t, [0.0, -0.5]), 0.375, (0.25 + 0.0625) / 2.0));
+        let process = diffusion(Prediction::Eps, ReverseVariance::Learned, Objective::Vlb {}).process;
+        let ends = [process.log_sigma2_small(t), process.log_sigma2_large(t)];
+        // Twice as far as beta, and beta_tilde.
+        let seconds = [(2.0 * ends[1] - ends[0]) as f32, ends[0] as f32];
+        let (mean, squared) = share(ReverseVariance::Learned, t, seconds);
+        // Where the two are close, single precision says less.
+        let digits = 1e-5 / (ends[1] - ends[0]);
+        assert!((mean - 1.0).abs() < digits && (squared - 2.0).abs() < 4.0 * digits, "t = {t}: {mean} {squared}");
+        assert!(share(ReverseVariance::FixedLarge, t, [0.0; 2]).0.is_nan() && share(ReverseVariance::FixedSmall, t, [0.0; 2]).1.is_nan());
+    }
+    assert!(share(ReverseVariance::LearnedRange, 1, [0.0; 2]).0.is_nan() && share(ReverseVariance::Learned, 1, [0.0; 2]).1.is_nan());
+}
+
 /// Where alpha_bar is 0, x_t is the noise: no prediction of it is right or wrong.
 #[test]
 fn eps_has_no_error_where_no_signal_is_left() {

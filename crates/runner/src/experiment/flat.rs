@@ -3,6 +3,7 @@
 use super::cell::brief;
 use super::config::Config;
 use anyhow::Result;
+use ddpm_model::Network;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -13,6 +14,11 @@ pub type Values = BTreeMap<String, String>;
 pub fn flat(config: &Config) -> Result<Values> {
     let mut values = Values::new();
     flatten("", &serde_json::to_value(config)?, &mut values);
+    // Keys that are written only where they say something unusual.
+    let Network { downsample, upsample, .. } = &config.network;
+    for (key, name) in [("downsample", downsample.name()), ("upsample", upsample.name())] {
+        values.insert(format!("network.{key}"), name.into());
+    }
     Ok(values)
 }
 
@@ -42,6 +48,9 @@ mod tests {
         let values = flat(&config).unwrap();
         let of = |path: &str| values[path].as_str();
         assert_eq!([of("diffusion.objective"), of("sampling.sampler"), of("sampling.sampler.steps")], ["vlb", "ddim", "2"]);
-        assert_eq!(of("network.attention"), "[]");
+        assert_eq!([of("network.attention"), of("network.downsample"), of("network.upsample")], ["[]", "conv", "nearest-conv"]);
+        let other = tiny(&few("d", 20, 3), &["downsample=max-pool", "upsample=transposed-conv"]).config;
+        assert_eq!(flat(&other).unwrap()["network.downsample"], "max-pool");
+        assert_eq!(flat(&other).unwrap()["network.upsample"], "transposed-conv");
     }
 }

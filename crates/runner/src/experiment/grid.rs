@@ -170,6 +170,12 @@ pub enum Figure {
     LossPerT,
     /// Terms of the bound against t.
     BoundTerms,
+    /// What the bound is made of, under the cell's own variance and under others.
+    BitsLedger,
+    /// Where a learned variance lies between the two fixed ones, against t.
+    LearnedVariance,
+    /// Scores over an axis of numbers, a row for each of the other values.
+    ScoreMap,
     /// Weight of the noise error in each objective against t.
     Weights,
     /// beta, alpha_bar and SNR of each schedule.
@@ -190,13 +196,16 @@ pub enum Figure {
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Figure; 11] = [
+    pub const ALL: [Figure; 14] = [
         Figure::Samples,
         Figure::Metrics,
+        Figure::ScoreMap,
         Figure::Evaluations,
         Figure::TrainingLoss,
         Figure::LossPerT,
         Figure::BoundTerms,
+        Figure::BitsLedger,
+        Figure::LearnedVariance,
         Figure::Weights,
         Figure::Schedules,
         Figure::Progressive,

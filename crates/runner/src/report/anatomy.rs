@@ -1,6 +1,6 @@
 //! What a network's parts do, as pictures and in words: what skip connections carry, which half needs to know t, and when frequencies appear.
 
-use super::heat::{Heat, Shade, draw};
+use super::heat::{Heat, Heats, Shade};
 use crate::metrics::spectrum;
 use crate::store::{Anatomy, SkipErrors, Spectra, ToldErrors, Way};
 use anyhow::Result;
@@ -16,13 +16,17 @@ pub struct Picture {
 pub fn pictures(found: &Anatomy) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     if !found.skips.is_empty() {
-        pictures.push(Picture { name: "skips", caption: said_of_skips(found), png: draw(&skips(found), 2)? });
+        pictures.push(Picture { name: "skips", caption: said_of_skips(found), png: Heats { tables: &skips(found), columns: 2 }.png()? });
     }
     if !found.told.is_empty() && found.steps.len() > 1 {
-        pictures.push(Picture { name: "told-t", caption: said_of_told(found), png: draw(&told_t(found), 3)? });
+        pictures.push(Picture { name: "told-t", caption: said_of_told(found), png: Heats { tables: &told_t(found), columns: 3 }.png()? });
     }
     if let Some(of) = &found.spectra {
-        pictures.push(Picture { name: "spectra", caption: said_of_spectra(of, &found.bands), png: draw(&spectra(found, of), 2)? });
+        pictures.push(Picture {
+            name: "spectra",
+            caption: said_of_spectra(of, &found.bands),
+            png: Heats { tables: &spectra(found, of), columns: 2 }.png()?,
+        });
     }
     Ok(pictures)
 }

@@ -27,6 +27,8 @@ pub enum Shade {
     Share,
     /// From -1 to 1, in two colours.
     Signed,
+    /// On a logarithmic scale, from pale at the first to dark at the second, both above 0; else on a linear one.
+    Between(f64, f64),
 }
 
 /// One table.
@@ -37,6 +39,7 @@ pub struct Heat {
     pub across: (String, Vec<String>),
     /// What the rows are, and their names.
     pub down: (String, Vec<String>),
+    /// A dash where not a number, a cross where infinite.
     pub rows: Vec<Vec<f64>>,
     pub shade: Shade,
 }
@@ -47,6 +50,7 @@ impl Shade {
         match self {
             Shade::Added(most) => most / 1000.0,
             Shade::Factor | Shade::Share | Shade::Signed => 0.0005,
+            Shade::Between(..) => 0.0,
         }
     }
 
@@ -59,8 +63,13 @@ impl Shade {
             Shade::Factor => 0.0,
             Shade::Share => v,
             Shade::Signed => return v.clamp(-1.0, 1.0),
+            Shade::Between(..) if v.is_infinite() => return -1.0,
+            Shade::Between(..) if v.is_nan() => 0.0,
+            Shade::Between(best, worst) if best.min(worst) > 0.0 => libm::log(v / best) / libm::log(worst / best),
+            Shade::Between(best, worst) => (v - best) / (worst - best),
         };
-        share.clamp(0.0, 1.0)
+        // All alike: nothing is worse.
+        if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) }
     }
 }
 
@@ -75,6 +84,8 @@ fn colours(dark: f64) -> (RGBColor, RGBColor) {
 /// A number in few characters: `3e-4`, `.031`, `.42`, `3.1`, `120`; 0 where it is below what can be seen.
 fn short(v: f64, least: f64) -> String {
     match v.abs() {
+        a if a.is_nan() => "–".into(),
+        a if a.is_infinite() => "×".into(),
         a if a < least => "0".into(),
         a if a < 0.0005 => format!("{v:.0e}"),
         a if a < 0.0995 => format!("{v:.3}").replacen("0.", ".", 1),
@@ -123,24 +134,40 @@ impl Heat {
     }
 }
 
-/// Tables beside and under each other, as PNG.
-pub fn draw(tables: &[Heat], columns: usize) -> Result<Vec<u8>> {
-    let rows: Vec<&[Heat]> = tables.chunks(columns).collect();
-    let heights: Vec<u32> = rows.iter().map(|row| row.iter().map(Heat::height).max().unwrap_or(0)).collect();
-    let (size, whole) = ((WIDTH, heights.iter().sum()), WIDTH / columns as u32);
-    let svg = svg(size, |root| {
+/// Tables beside and under each other.
+pub struct Heats<'a> {
+    pub tables: &'a [Heat],
+    /// How many are beside each other.
+    pub columns: usize,
+}
+
+impl Heats<'_> {
+    fn heights(&self) -> Vec<u32> {
+        self.tables.chunks(self.columns).map(|row| row.iter().map(Heat::height).max().unwrap_or(0)).collect()
+    }
+
+    /// The size that the tables need.
+    pub fn size(&self) -> (u32, u32) {
+        (WIDTH, self.heights().iter().sum())
+    }
+
+    pub fn draw(&self, root: &Area) -> Result<()> {
         root.fill(&WHITE).map_err(said)?;
         let mut rest = root.clone();
-        for (row, height) in rows.iter().zip(&heights) {
-            let (now, later) = rest.split_vertically(px(*height) as i32);
-            for (table, area) in row.iter().zip(now.split_evenly((1, columns))) {
-                table.draw(&area, whole)?;
+        for (row, height) in self.tables.chunks(self.columns).zip(self.heights()) {
+            let (now, later) = rest.split_vertically(px(height) as i32);
+            for (table, area) in row.iter().zip(now.split_evenly((1, self.columns))) {
+                table.draw(&area, WIDTH / self.columns as u32)?;
             }
             rest = later;
         }
         Ok(())
-    })?;
-    picture::png(&pixels(&svg, 2)?)
+    }
+
+    /// As PNG.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        picture::png(&pixels(&svg(self.size(), |root| self.draw(root))?, 2)?)
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +181,7 @@ mod tests {
             of.map(|v| short(v, 0.0002)),
             ["0", "-4e-4", "3e-4", ".031", ".10", ".42", "1.0", "1.0", "10", "123", "-.25", "1e4", ".90"]
         );
+        assert_eq!([f64::NAN, f64::INFINITY].map(|v| short(v, 0.0)), ["–", "×"]);
     }
 
     #[test]
@@ -163,6 +191,11 @@ mod tests {
         assert_eq!(of(Shade::Factor, [0.5, 1.0, 10.0, 1000.0]), [0.0, 0.0, 50.0, 100.0]);
         assert_eq!(of(Shade::Share, [-1.0, 0.0, 0.5, 3.0]), [0.0, 0.0, 50.0, 100.0]);
         assert_eq!(of(Shade::Signed, [-2.0, -0.5, 0.0, 1.0]), [-100.0, -50.0, 0.0, 100.0]);
+        assert_eq!(of(Shade::Between(1.0, 100.0), [1.0, 10.0, 1e3, f64::INFINITY]), [0.0, 50.0, 100.0, -100.0]);
+        // Where more is better, or some are below 0.
+        assert_eq!(of(Shade::Between(100.0, 1.0), [100.0, 10.0, 1.0, f64::NAN]), [0.0, 50.0, 100.0, 0.0]);
+        assert_eq!(of(Shade::Between(-1.0, 3.0), [-1.0, 0.0, 1.0, 3.0]), [0.0, 25.0, 50.0, 100.0]);
+        assert_eq!(of(Shade::Between(2.0, 2.0), [2.0; 4]), [0.0; 4]);
         assert_eq!(colours(0.0), (RGBColor(250, 250, 250), RGBColor(30, 30, 30)));
         assert_eq!((colours(1.0), colours(-1.0).0), ((RGBColor(0, 62, 104), WHITE), RGBColor(150, 60, 0)));
     }
@@ -177,7 +210,8 @@ mod tests {
             rows,
             shade: Shade::Share,
         };
-        let png = draw(&[table(vec![vec![0.0, 1.0], vec![1.0, 0.0], vec![0.5, 0.25]]), table(vec![vec![0.5; 2]; 3])], 2).unwrap();
+        let tables = [table(vec![vec![0.0, 1.0], vec![1.0, 0.0], vec![0.5, 0.25]]), table(vec![vec![0.5; 2]; 3])];
+        let png = Heats { tables: &tables, columns: 2 }.png().unwrap();
         let picture = image::load_from_memory(&png).unwrap().to_rgb8();
         assert_eq!(picture.dimensions(), (2 * WIDTH, 2 * (TITLE + COLUMNS + 3 * ROW + AXIS)));
         let left = MARGIN + width("y", 11).max(width("c", 11)).max(width("b", 11)) + 6;

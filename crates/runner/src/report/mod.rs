@@ -2,6 +2,7 @@
 
 mod anatomy;
 mod axis;
+mod bars;
 mod canvas;
 mod care;
 mod chart;
@@ -34,7 +35,7 @@ use crate::store::Store;
 use anyhow::Result;
 use entry::Entry;
 use judged::Judged;
-use sheets::StudyPicture;
+use sheets::Still;
 
 pub use claims::terminal as claims_text;
 pub use comparison::Comparison;
@@ -77,18 +78,22 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     atomic::write(&dir.join("table.tex"), latex.as_bytes())?;
     let gallery = sheets::Gallery { dir: &dir, experiment, entries: &entries, frames: &frames, data, store };
     let study_pictures = sheets::studies(&studies, store)?;
-    let (mut charts, mut drawn) = (Vec::new(), Vec::new());
+    let (mut charts, mut stills, mut drawn) = (Vec::new(), Vec::new(), Vec::new());
     for figure in &experiment.file.figures {
         if let Some((name, of_figure)) = figures::charts(*figure, experiment, &entries, &studies) {
             drawn.push((plot::draw(name, &of_figure, &dir)?, chart::captions(&of_figure)));
             charts.extend(of_figure);
+        }
+        if let Some(still) = figures::still(*figure, &dir, experiment, &entries, &frames)? {
+            drawn.push((still.path.clone(), still.caption.clone()));
+            stills.push(still);
         }
         match figure {
             Figure::Metrics => drawn.extend(figures::metrics(&dir, experiment, &entries, &frames)?),
             Figure::Samples => drawn.extend(gallery.samples()?),
             Figure::Progressive => drawn.extend(gallery.progressive()?),
             Figure::Studies => {
-                for StudyPicture { path, caption, png } in &study_pictures {
+                for Still { path, caption, png } in &study_pictures {
                     atomic::write(&dir.join(path), png)?;
                     drawn.push((path.clone(), caption.clone()));
                 }
@@ -105,6 +110,7 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
         care: care::notes(experiment, &entries, data),
         studies: &studies,
         study_pictures: &study_pictures,
+        stills: &stills,
         summary: &summary,
         sections,
         drawn,

@@ -4,7 +4,7 @@ use super::canvas::Drawn;
 use super::entry::Entry;
 use super::judged::Judged;
 use super::section::{Remark, Section};
-use super::sheets::StudyPicture;
+use super::sheets::Still;
 use super::tables::{self, Summary};
 use super::{claims, markdown, published};
 use crate::base::data::DatasetInfo;
@@ -19,7 +19,9 @@ pub struct Page<'a> {
     pub experiment: &'a Experiment,
     pub entries: &'a [Entry<'a>],
     pub studies: &'a [Entry<'a>],
-    pub study_pictures: &'a [StudyPicture],
+    pub study_pictures: &'a [Still],
+    /// Pictures that are no charts.
+    pub stills: &'a [Still],
     /// What is claimed, and what the seeds say of that.
     pub judged: &'a [Judged],
     /// What confounds the table.

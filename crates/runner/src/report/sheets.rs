@@ -26,8 +26,8 @@ pub struct Gallery<'a> {
     pub store: &'a Store,
 }
 
-/// A picture of a study, as the report shows it.
-pub struct StudyPicture {
+/// A picture that is drawn once, as the report shows it.
+pub struct Still {
     /// From the report's folder.
     pub path: String,
     pub caption: String,
@@ -116,8 +116,8 @@ pub fn real_images(dir: &Path, data: &DatasetInfo) -> Option<Vec<Vec<u8>>> {
 }
 
 /// The pictures of all studies with their rows and columns named; one that is gone or no picture is left out.
-pub fn studies(studies: &[Entry], store: &Store) -> Result<Vec<StudyPicture>> {
-    let mut pictures: Vec<StudyPicture> = Vec::new();
+pub fn studies(studies: &[Entry], store: &Store) -> Result<Vec<Still>> {
+    let mut pictures: Vec<Still> = Vec::new();
     for entry in studies {
         let Some(findings) = &entry.record.findings else { continue };
         let mut all: Vec<(String, String, Vec<u8>)> = Vec::new();
@@ -139,7 +139,7 @@ pub fn studies(studies: &[Entry], store: &Store) -> Result<Vec<StudyPicture>> {
             };
             let is_free = |path: &String| pictures.iter().all(|other| other.path != *path);
             let path = (1..).map(path).find(is_free).unwrap_or_default();
-            pictures.push(StudyPicture { path, caption: format!("{}: {caption}", entry.cell.label()), png });
+            pictures.push(Still { path, caption: format!("{}: {caption}", entry.cell.label()), png });
         }
     }
     Ok(pictures)

@@ -183,6 +183,8 @@ fn terms(entries: &[Entry]) -> Result<DataFrame> {
         Column::new("rmse_of_mean".into(), of(|t| 127.5 * t.mse_x0.sqrt())),
         Column::new("mean_of_rmse".into(), of(|t| 127.5 * t.rmse_x0)),
         Column::new("mse_eps".into(), rows.iter().map(|(_, _, t, _)| t.mse_eps).collect::<Vec<_>>()),
+        Column::new("log_share".into(), rows.iter().map(|(_, _, t, _)| t.learned.map(|l| l.mean)).collect::<Vec<_>>()),
+        Column::new("log_share_deviation".into(), rows.iter().map(|(_, _, t, _)| t.learned.map(|l| l.deviation)).collect::<Vec<_>>()),
     ])?)
 }
 

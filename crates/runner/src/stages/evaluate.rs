@@ -3,9 +3,9 @@
 use crate::base::data::Images;
 use crate::metrics::Measured;
 use crate::store::progress::{Reporter, Stage};
-use crate::store::{BoundBreakdown, TermAt};
+use crate::store::{BoundBreakdown, LogShare, TermAt, under};
 use anyhow::Result;
-use ddpm_core::likelihood::{Bound, DecoderCdf, UnderVariances, bits, mean_error, optimal_log_var, prior_term, variance_mismatch};
+use ddpm_core::likelihood::{Bound, DecoderCdf, bits, prior_term};
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::bound::{Observed, Term};
 use ddpm_model::tensor::{Device, Tensor};
@@ -79,7 +79,7 @@ pub fn bound(
         mean_error: terms.iter().map(|t| t.mean_error).sum(),
         decoder: terms.iter().map(|t| t.decoder).sum(),
     };
-    let under = under(diffusion, &terms, bound.prior + sums[0].0.decoder_fixed / n);
+    let under = under(&diffusion.process, &terms, bound.prior + sums[0].0.decoder_fixed / n);
     let whole = of.n / AUTHORS_BATCH * AUTHORS_BATCH;
     let authors = (whole > 0 && whole < of.n).then(|| measured(of, &totals[..whole], timesteps));
     Ok((measured(of, &totals, timesteps), BoundBreakdown { bound, terms, under, authors }))
@@ -107,21 +107,6 @@ fn measured(of: &BoundOf, totals: &[f64], timesteps: usize) -> Measured {
     }
 }
 
-/// The bounds under other variances: `rest` is the prior and the decoder.
-fn under(diffusion: &Diffusion, terms: &[TermAt], rest: f64) -> UnderVariances {
-    let process = &diffusion.process;
-    let total = |log_sigma2: &dyn Fn(&TermAt) -> f64| {
-        let kl =
-            |at: &TermAt| variance_mismatch(process.log_sigma2_small(at.t), log_sigma2(at)) + mean_error(at.mean_squared, log_sigma2(at));
-        rest + terms[1..].iter().map(|at| bits(kl(at))).sum::<f64>()
-    };
-    UnderVariances {
-        fixed_small: total(&|at| process.log_sigma2_small(at.t)),
-        fixed_large: total(&|at| process.log_sigma2_large(at.t)),
-        optimal: total(&|at| optimal_log_var(process.log_sigma2_small(at.t), at.mean_squared)),
-    }
-}
-
 fn add(sum: &mut Term, term: &Term) {
     sum.variance_mismatch += term.variance_mismatch;
     sum.mean_error += term.mean_error;
@@ -130,9 +115,12 @@ fn add(sum: &mut Term, term: &Term) {
     sum.mean_squared += term.mean_squared;
     sum.mse_x0 += term.mse_x0;
     sum.mse_eps += term.mse_eps;
+    sum.log_share += term.log_share;
+    sum.log_share_squared += term.log_share_squared;
 }
 
 fn at(t: usize, sum: &Term, roots: f64, n: f64) -> TermAt {
+    let (mean, squared) = (sum.log_share / n, sum.log_share_squared / n);
     TermAt {
         t,
         variance_mismatch: sum.variance_mismatch / n,
@@ -142,6 +130,7 @@ fn at(t: usize, sum: &Term, roots: f64, n: f64) -> TermAt {
         mse_x0: sum.mse_x0 / n,
         rmse_x0: roots / n,
         mse_eps: Some(sum.mse_eps / n).filter(|v| v.is_finite()),
+        learned: mean.is_finite().then(|| LogShare { mean, deviation: (squared - mean * mean).max(0.0).sqrt() }),
     }
 }
 

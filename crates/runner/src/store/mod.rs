@@ -9,6 +9,7 @@ mod anatomy;
 pub mod checkpoints;
 pub mod history;
 mod layout;
+mod ledger;
 mod manifest;
 mod meta;
 mod pretrained;
@@ -19,9 +20,10 @@ pub mod submissions;
 pub use crate::experiment::FORMAT;
 pub use anatomy::{Anatomy, ShiftCourse, SkipErrors, Spectra, ToldErrors, Way};
 pub use layout::{CHECKPOINTS, REAL, RECORD, REVERSE, Store, TRAINING_RECORD};
+pub use ledger::{OtherVariance, under};
 pub use manifest::{MANIFEST, Manifest};
 pub use meta::CheckpointMeta;
 pub use pretrained::pretrained;
 pub use record::{
-    BoundBreakdown, Delivery, Findings, Labels, Loading, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord,
+    BoundBreakdown, Delivery, Findings, Labels, Loading, LogShare, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord,
 };

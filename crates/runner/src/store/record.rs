@@ -137,6 +137,19 @@ pub struct TermAt {
     pub rmse_x0: f64,
     /// Mean squared error of the predicted eps; absent where alpha_bar is 0.
     pub mse_eps: Option<f64>,
+    /// Where a learned variance lies; absent where it is fixed, at t = 1, and in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<LogShare>,
+}
+
+/// Where ln sigma2_t lies between ln beta_tilde_t (0) and ln beta_t (1), over the numbers of all images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogShare {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub deviation: f64,
 }
 
 /// What a bound is made of, means over images.

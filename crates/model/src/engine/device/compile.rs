@@ -162,8 +162,8 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// The convolution's sizes as the library sees them: reading an image that was padded or enlarged before, or where it is transposed,
-    /// those of the convolution whose input gradient it is.
+    /// The convolution's sizes as the library sees them: reading an image that was padded or enlarged before. Of a transposed one they are
+    /// those of the ordinary one, from Co to Ci channels, whose input gradient it is.
     pub fn sizes(&self, conv: &Conv) -> Sizes {
         let (h, w) = (conv.from.h, conv.from.w);
         let (c_in, c_out) = (filled(conv.from.c), filled(conv.out));
@@ -176,8 +176,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// One pass of a convolution. A transposed one is the other's input gradient, and its own the other's result; what the one reads, the
-    /// other writes.
+    /// One pass of a convolution. The forward pass of a transposed one is the input gradient of the ordinary one that `sizes` gives, and its
+    /// input gradient is that one's forward pass: x and y change places.
     pub fn convolution(&mut self, pass: Pass, conv: &Conv, [x, w, y]: [Span; 3], add: bool) {
         let NumberFormat { kind, tf32 } = self.numbers;
         let (pass, x, y) = match (conv.resample, pass) {

@@ -1,6 +1,6 @@
 //! The layout of the parameters on a device: concatenated as on the host, each aligned to 16 bytes, and the weights of 3x3 convolutions
-//! as `[Co, k, k, Ci]`, the order in which the library reads them, those of transposed 4x4 ones as `[Ci, k, k, Co]`, as they are those of the
-//! convolution whose input gradient they are. Where images enter and leave the network, channels are padded to whole
+//! as `[Co, k, k, Ci]`, the order in which the library reads them, those of transposed ones as `[Ci, k, k, Co]`: a transposed
+//! convolution is computed as the input gradient of an ordinary one from Co to Ci channels, whose weights these are. Where images enter and leave the network, channels are padded to whole
 //! packs: the weights of padding channels are 0, get a gradient of 0, and so stay 0.
 
 use crate::parameters::Parameter;
@@ -40,6 +40,7 @@ impl Layout {
     pub fn new(parameters: &[Parameter]) -> Layout {
         let (mut places, mut at) = (Vec::new(), 0);
         for parameter in parameters {
+            // All 4x4 convolutions of a network are transposed ones, and no other is.
             let window = match parameter.shape[..] {
                 [k, l, c_in, c_out] if k * l > 1 => Some(Window { taps: k * l, c_in, c_out, transposed: k == 4 }),
                 _ => None,

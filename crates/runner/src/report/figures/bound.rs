@@ -3,6 +3,7 @@
 use super::super::chart::{Axis, Chart, lines};
 use super::super::entry::Entry;
 use crate::experiment::{Cell, Coding, Experiment, agrees_with};
+use crate::store::LogShare;
 use ddpm_core::parameterisation::Prediction;
 use ddpm_core::rate_distortion::RatePoint;
 
@@ -19,6 +20,27 @@ pub fn terms(entries: &[Entry]) -> Chart {
     let total = |entry: &Entry| entry.terms().iter().map(|t| (t.t as f64, t.variance_mismatch + t.mean_error + t.decoder)).collect();
     let caption = "L_{t-1} at each t on held-out images (t = 1 is the decoder); their sum and the prior are the bound.";
     Chart::new("bound-terms", "Terms of the variational bound", caption, (Axis::log("t"), Axis::log("bits/dim")), lines(entries, total))
+}
+
+/// Where a learned variance lies between the two fixed ones.
+pub fn learned_variance(entries: &[Entry]) -> Vec<Chart> {
+    let of = |share: fn(&LogShare) -> f64| {
+        lines(entries, |entry| entry.terms().iter().filter_map(|term| Some((term.t as f64, share(term.learned.as_ref()?)))).collect())
+    };
+    let mean = "Where the learned variance lies at each t >= 2, on held-out images: ln σ² between ln β̃_t (0), right if the data were one image, and \
+                ln β_t (1), right if they were white noise (Section 3.2).";
+    let spread = "How much it differs between pixels and images: the standard deviation on the same scale.";
+    let axes = |y| (Axis::log("t"), y);
+    vec![
+        Chart::new("learned-variance", "Learned variance", mean, axes(Axis::linear("ln σ², β̃: 0, β: 1")), of(|share| share.mean)),
+        Chart::new(
+            "learned-variance-spread",
+            "Its spread over pixels",
+            spread,
+            axes(Axis::log("standard deviation")),
+            of(|share| share.deviation),
+        ),
+    ]
 }
 
 /// Distortion and rate along the reverse process, and one against the other, beside the paper's.

@@ -7,7 +7,7 @@ use super::super::judged::Judged;
 use super::super::page::Page;
 use super::super::palette::{colour, hex};
 use super::super::section::{Remark, Section};
-use super::super::sheets::StudyPicture;
+use super::super::sheets::Still;
 use super::super::tables::Frames;
 use super::content::PageContent;
 use super::images::{Pictures, embedded};
@@ -42,6 +42,7 @@ const PROGRAM: &str = concat!(
 /// The page of an experiment.
 pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures, store: &Store) -> Result<String> {
     let (file, name) = (&page.experiment.file, &page.experiment.name);
+    let has_charts = !charts.is_empty() || !page.stills.is_empty();
     let content = PageContent::of(page, frames, charts, pictures)?.script()?;
     let body = html! {
         header {
@@ -54,7 +55,7 @@ pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures,
             @if !page.care.is_empty() { a href="#care" { "Read with care" } }
             a href="#table" { "Table" }
             a href="#compare" { "Two cells" }
-            @if !charts.is_empty() { a href="#charts" { "Charts" } }
+            @if has_charts { a href="#charts" { "Charts" } }
             @for (i, section) in page.sections.iter().enumerate() { a href={ "#section-" (i) } { (section.title) } }
             @if !page.study_pictures.is_empty() { a href="#studies" { "Studies" } }
             a href="#records" { "Records" }
@@ -78,16 +79,14 @@ pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures,
                 }
             }
             section #compare { h2 { "Two cells side by side" } div #compare-body {} }
-            @if !charts.is_empty() {
-                section #charts { h2 { "Charts" } div #cells {} div #chart-list {} }
+            @if has_charts {
+                section #charts { h2 { "Charts" } div #cells {} div #chart-list {} (stills(page.stills)) }
             }
             @for (i, section) in page.sections.iter().enumerate() { (table(section, i)) }
             @if !page.study_pictures.is_empty() {
                 section #studies {
                     h2 { "Studies" }
-                    @for StudyPicture { caption, png, .. } in page.study_pictures {
-                        figure { img src=(embedded(png)) alt=(caption); figcaption { (caption) } }
-                    }
+                    (stills(page.study_pictures))
                 }
             }
             section #records {
@@ -106,6 +105,15 @@ pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures,
         script { (PreEscaped(PROGRAM)) }
     };
     Ok(document(name, &body))
+}
+
+/// Pictures with their captions.
+fn stills(stills: &[Still]) -> Markup {
+    html! {
+        @for Still { caption, png, .. } in stills {
+            figure.still { img src=(embedded(png)) alt=(caption); figcaption { (caption) } }
+        }
+    }
 }
 
 /// A whole document.
