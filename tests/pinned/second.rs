@@ -61,6 +61,9 @@ pub fn trainings(report: &Path, seeds: &[u64], samples: &[Vec<u8>]) {
             let terms = of(&terms, &here);
             assert_eq!(terms.len(), expected["terms"].as_array().unwrap().len());
             for (row, expected) in terms.iter().zip(expected["terms"].as_array().unwrap()) {
+                for name in ["log_share", "log_share_deviation"] {
+                    assert_eq!(row[name].is_empty(), expected.get(name).is_none(), "cell {cell}, t {}: {name}", row["t"]);
+                }
                 for (name, expected) in expected.as_object().unwrap() {
                     near(&format!("cell {cell}, seed {seed}, t {}: {name}", row["t"]), &row[name], expected, tolerance);
                 }

@@ -8,7 +8,8 @@ use crate::simd::Real;
 pub enum BlockPool {
     /// The mean.
     Average,
-    /// The largest number; the first one, row by row, where several are. What is not a number is larger than all.
+    /// The largest number; the first one, row by row, where several are. What is not a number is larger than all, the last one where several
+    /// are not.
     Max,
 }
 

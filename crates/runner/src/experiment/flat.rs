@@ -49,6 +49,11 @@ mod tests {
         let of = |path: &str| values[path].as_str();
         assert_eq!([of("diffusion.objective"), of("sampling.sampler"), of("sampling.sampler.steps")], ["vlb", "ddim", "2"]);
         assert_eq!([of("network.attention"), of("network.downsample"), of("network.upsample")], ["[]", "conv", "nearest-conv"]);
+        // Whatever a network can have is there, written or not.
+        let schema = serde_json::to_value(schemars::schema_for!(Network)).unwrap();
+        for key in schema["properties"].as_object().unwrap().keys() {
+            assert!(values.contains_key(&format!("network.{key}")), "{key} is missing");
+        }
         let other = tiny(&few("d", 20, 3), &["downsample=max-pool", "upsample=transposed-conv"]).config;
         assert_eq!(flat(&other).unwrap()["network.downsample"], "max-pool");
         assert_eq!(flat(&other).unwrap()["network.upsample"], "transposed-conv");

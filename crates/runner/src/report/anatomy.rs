@@ -61,6 +61,7 @@ fn skips(found: &Anatomy) -> Vec<Heat> {
             down: ("cycles".into(), bands(found)),
             rows,
             shade: Shade::Added(most),
+            texts: None,
         };
         titles.into_iter().zip(tables).map(heat).collect::<Vec<_>>()
     };
@@ -84,6 +85,7 @@ fn told_t(found: &Anatomy) -> Vec<Heat> {
         down: ("true t".into(), steps.clone()),
         rows: factors(&told.errors),
         shade: Shade::Factor,
+        texts: None,
     };
     let blocks: Vec<String> = found.shifts.iter().map(|shift| shift.block.clone()).collect();
     let course = |title: &str, rows: Vec<Vec<f64>>, shade| Heat {
@@ -92,6 +94,7 @@ fn told_t(found: &Anatomy) -> Vec<Heat> {
         down: ("block".into(), blocks.clone()),
         rows,
         shade,
+        texts: None,
     };
     let sizes = found.shifts.iter().map(|shift| shift.size.clone()).collect();
     let directions = found.shifts.iter().map(|shift| shift.direction.clone()).collect();
@@ -114,6 +117,7 @@ fn spectra(found: &Anatomy, spectra: &Spectra) -> Vec<Heat> {
         down: ("cycles".into(), bands(found)),
         rows,
         shade: Shade::Share,
+        texts: None,
     };
     vec![
         heat("power of x̂₀ / of real images", by_band(x0, |band, power| ratio(power, data[band]))),

@@ -17,8 +17,8 @@ const SPACE: u32 = 10;
 const LEGEND: u32 = 34;
 const AXIS: u32 = 44;
 const NUMBER: u32 = 76;
-/// A bar that is more than so many times as long as the longest one that counts is cut there.
-const CUT: f64 = 1.25;
+/// A bar that is more than so many times as long as the median of those that count is cut there.
+const CUT: f64 = 3.0;
 
 /// Bars in groups, one under another.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +44,7 @@ pub struct Bar {
     pub name: String,
     /// In the order of [`Bars::parts`], none below 0.
     pub parts: Vec<f64>,
-    /// Whether the axis must reach its end; other bars may be cut.
+    /// Whether it has a say in where the axis ends.
     pub counts: bool,
 }
 
@@ -72,13 +72,14 @@ impl Bars {
         (WIDTH, LEGEND + groups + AXIS)
     }
 
-    /// Where the axis ends: a little after the longest bar that counts, or where all are shorter, at the longest.
+    /// Where the axis ends: with the longest bar, but no later than some medians of those that count.
     fn end(&self) -> f64 {
         let bars = || self.groups.iter().flat_map(|group| &group.bars);
-        let longest = |of: &mut dyn Iterator<Item = f64>| of.fold(0.0, f64::max);
-        let counts = longest(&mut bars().filter(|bar| bar.counts).map(Bar::total));
-        let all = longest(&mut bars().map(Bar::total));
-        if counts > 0.0 { all.min(CUT * counts) } else { all }
+        let mut counts: Vec<f64> = bars().filter(|bar| bar.counts).map(Bar::total).collect();
+        counts.sort_by(f64::total_cmp);
+        let longest = bars().map(Bar::total).fold(0.0, f64::max);
+        let end = counts.get(counts.len() / 2).map_or(longest, |median| longest.min(CUT * median));
+        if end > 0.0 && end.is_finite() { end } else { 1.0 }
     }
 
     pub fn draw(&self, root: &Area) -> Result<()> {
@@ -116,16 +117,17 @@ impl Bars {
             let middle = y + group.bars.len() as u32 * ROW / 2;
             let size = largest(&[&group.label], GROUPS - 24, 10..=13);
             write(&fitted(&group.label, size, GROUPS - 24), 12, middle, size, HPos::Left, BLACK)?;
-            for Bar { name, parts, .. } in &group.bars {
+            for bar in &group.bars {
+                let (Bar { name, parts, .. }, total) = (bar, bar.total());
                 write(&fitted(name, 12, NAMES - 10), left - 8, y + ROW / 2, 12, HPos::Right, grey)?;
-                let (mut from, total) = (0.0, parts.iter().sum::<f64>());
+                let mut from = 0.0;
                 for (i, part) in parts.iter().enumerate() {
                     let to = (from + part).min(end);
                     fill((at(from), at(to)), (y + 2, y + ROW - 2), shade(colour(group.cell), i, parts.len()))?;
                     from = to;
                 }
                 let cut = if total > end { "→ " } else { "" };
-                write(&format!("{cut}{total:.3}"), at(total.min(end)) + 6, y + ROW / 2, 12, HPos::Left, BLACK)?;
+                write(&format!("{cut}{}", short(total)), at(total.min(end)) + 6, y + ROW / 2, 12, HPos::Left, BLACK)?;
                 y += ROW;
             }
             y += SPACE;
@@ -134,7 +136,16 @@ impl Bars {
     }
 }
 
-/// Round numbers from 0 to `end`, four to nine of them.
+/// A total in as many characters as there is room for.
+fn short(v: f64) -> String {
+    match v {
+        v if v < 1000.0 => format!("{v:.3}"),
+        v if v < 1e6 => format!("{v:.0}"),
+        v => format!("{v:.1e}"),
+    }
+}
+
+/// Round numbers from 0 to `end`, which is above 0, four to nine of them.
 fn ticks(end: f64) -> Vec<f64> {
     let power = libm::exp10(libm::floor(libm::log10(end / 4.0)));
     let step = [1.0, 2.0, 5.0].into_iter().map(|digit| digit * power).rev().find(|step| end / step >= 3.0).unwrap_or(power);
@@ -155,34 +166,42 @@ mod tests {
         Bars { parts: vec!["one".into(), "other".into()], groups: vec![group], axis: "bits/dim".into() }
     }
 
-    /// The axis ends with the longest bar that counts and a quarter more, where another is longer than that.
+    /// The axis ends with the longest bar, or after three medians of the bars that count; and somewhere where there is nothing.
     #[test]
-    fn a_bar_that_does_not_count_is_cut() {
-        assert_eq!(bars(&[(&[3.0, 1.0], true), (&[20.0, 80.0], false)]).end(), 5.0);
-        assert_eq!(bars(&[(&[3.0, 1.0], true), (&[3.0, 1.5], false)]).end(), 4.5);
+    fn a_long_bar_is_cut() {
+        assert_eq!(bars(&[(&[1.0, 0.5], true), (&[20.0, 80.0], false)]).end(), 4.5);
+        assert_eq!(bars(&[(&[1.0, 1.0], true), (&[3.0, 1.5], false)]).end(), 4.5);
+        assert_eq!(bars(&[(&[1.0], true), (&[2.0], true), (&[500.0], true)]).end(), 6.0);
         assert_eq!(bars(&[(&[3.0, 1.0], false)]).end(), 4.0);
+        assert_eq!([bars(&[(&[0.0], true)]).end(), bars(&[]).end(), bars(&[(&[f64::INFINITY], true)]).end()], [1.0; 3]);
+        assert_eq!([5.0, 123.45678, 1234.5, 2.5e7].map(short), ["5.000", "123.457", "1234", "2.5e7"]);
     }
 
     /// Each part in its shade of the cell's colour, as long as it is; each total written once.
     #[test]
     fn parts_are_as_long_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
-        let drawn = bars(&[(&[3.0, 1.0], true), (&[4.0, 96.0], false)]);
+        let drawn = bars(&[(&[1.0, 0.5], true), (&[4.0, 96.0], false)]);
         leave(dir.path(), "bars", drawn.size(), |root| drawn.draw(root)).unwrap();
         let svg = std::fs::read_to_string(dir.path().join("figures/bars.svg")).unwrap();
         let count = |text: &str| svg.lines().filter(|line| line.trim() == text).count();
-        assert_eq!([count("the cell"), count("one"), count("other"), count("4.000"), count("→ 100.000"), count("bits/dim")], [1; 6]);
+        assert_eq!([count("the cell"), count("one"), count("other"), count("1.500"), count("→ 100.000"), count("bits/dim")], [1; 6]);
         let room = px(WIDTH - GROUPS - NAMES - NUMBER) as f64;
         let widths = |i: usize| -> Vec<f64> {
             let colour = hex(shade(colour(2), i, 2));
             let of = |line: &str| line.split("width=\"").nth(1).and_then(|rest| rest.split('"').next()).and_then(|n| n.parse::<f64>().ok());
             svg.lines().filter(|line| line.contains("<rect") && line.contains(&colour)).filter_map(of).collect()
         };
-        // Of 5 that there is room for: 3 and 4; 1 and what is left.
+        // Of 4.5 that there is room for: 1 and 4; 0.5 and what is left.
         let near = |found: Vec<f64>, shares: [f64; 2]| {
             found.len() == 2 && found.iter().zip(shares).all(|(w, share)| (w - share * room).abs() < 9.0)
         };
-        assert!(near(widths(0), [0.6, 0.8]) && near(widths(1), [0.2, 0.2]), "{:?} {:?} of {room}", widths(0), widths(1));
+        assert!(
+            near(widths(0), [1.0 / 4.5, 4.0 / 4.5]) && near(widths(1), [0.5 / 4.5, 0.5 / 4.5]),
+            "{:?} {:?} of {room}",
+            widths(0),
+            widths(1)
+        );
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Charts of lines, as data: pictures are drawn of them, and the HTML page draws them itself.
 
-use super::entry::Entry;
+use super::entry::{Entry, part};
 use crate::store::Outcome;
 
 /// Points, by x and y.
@@ -141,8 +141,8 @@ pub fn lines<'a>(entries: impl IntoIterator<Item = &'a Entry<'a>>, points: impl 
         let mut curves: Vec<Points> = shown.iter().map(|entry| points(entry)).collect();
         curves.retain(|curve| !curve.is_empty());
         let mut label = group[0].cell.label();
-        if !curves.is_empty() && curves.len() < group.len() {
-            label += &format!(" ({} of {} seeds)", curves.len(), group.len());
+        if !curves.is_empty() {
+            label += &part(curves.len(), group.len());
         }
         let (points, band) = over_seeds(curves);
         Line { cells: vec![group[0].cell_index], label, points, band }

@@ -32,6 +32,11 @@ impl Entry<'_> {
     }
 }
 
+/// Of how many seeds something is, where not of all.
+pub fn part(n: usize, of: usize) -> String {
+    if n < of { format!(" ({n} of {of} seeds)") } else { String::new() }
+}
+
 /// Rate and distortion of a bound, errors averaged over images before the root is taken.
 pub fn coding(split: &BoundBreakdown) -> Vec<RatePoint> {
     let terms: Vec<f64> = split.terms.iter().map(|t| t.variance_mismatch + t.mean_error + t.decoder).collect();

@@ -39,9 +39,11 @@ pub struct Heat {
     pub across: (String, Vec<String>),
     /// What the rows are, and their names.
     pub down: (String, Vec<String>),
-    /// A dash where not a number, a cross where infinite.
+    /// Without colour where not a number; infinite is worse than all.
     pub rows: Vec<Vec<f64>>,
     pub shade: Shade,
+    /// What is written in the fields, where it is not the number in few characters.
+    pub texts: Option<Vec<Vec<String>>>,
 }
 
 impl Shade {
@@ -84,8 +86,6 @@ fn colours(dark: f64) -> (RGBColor, RGBColor) {
 /// A number in few characters: `3e-4`, `.031`, `.42`, `3.1`, `120`; 0 where it is below what can be seen.
 fn short(v: f64, least: f64) -> String {
     match v.abs() {
-        a if a.is_nan() => "–".into(),
-        a if a.is_infinite() => "×".into(),
         a if a < least => "0".into(),
         a if a < 0.0005 => format!("{v:.0e}"),
         a if a < 0.0995 => format!("{v:.3}").replacen("0.", ".", 1),
@@ -118,7 +118,8 @@ impl Heat {
             write(fitted(name, size, field), left + field * i as u32 + field / 2, TITLE + COLUMNS / 2, size, HPos::Center, grey)?;
         }
         write(fitted(&self.across.0, 11, whole - left), left + field * self.across.1.len() as u32 / 2, end + 13, 11, HPos::Center, grey)?;
-        let texts: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(|v| short(*v, self.shade.least())).collect()).collect();
+        let in_short = || self.rows.iter().map(|row| row.iter().map(|v| short(*v, self.shade.least())).collect()).collect();
+        let texts = self.texts.clone().unwrap_or_else(in_short);
         let size = largest(&texts.concat(), field.saturating_sub(4), 6..=11);
         for (i, (row, texts)) in self.rows.iter().zip(texts).enumerate() {
             let y = top + ROW * i as u32;
@@ -181,7 +182,6 @@ mod tests {
             of.map(|v| short(v, 0.0002)),
             ["0", "-4e-4", "3e-4", ".031", ".10", ".42", "1.0", "1.0", "10", "123", "-.25", "1e4", ".90"]
         );
-        assert_eq!([f64::NAN, f64::INFINITY].map(|v| short(v, 0.0)), ["–", "×"]);
     }
 
     #[test]
@@ -209,6 +209,7 @@ mod tests {
             down: ("y".into(), vec!["a".into(), "b".into(), "c".into()]),
             rows,
             shade: Shade::Share,
+            texts: None,
         };
         let tables = [table(vec![vec![0.0, 1.0], vec![1.0, 0.0], vec![0.5, 0.25]]), table(vec![vec![0.5; 2]; 3])];
         let png = Heats { tables: &tables, columns: 2 }.png().unwrap();

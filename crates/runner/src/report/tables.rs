@@ -1,7 +1,7 @@
 //! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
 
 use super::claims;
-use super::entry::{Entry, coding};
+use super::entry::{Entry, coding, part};
 use super::judged::Judged;
 use super::markdown;
 use crate::base::atomic;
@@ -104,7 +104,7 @@ impl Mean {
 
     /// Of how many seeds it is, where not of all.
     pub fn part(&self) -> String {
-        if self.n < self.of { format!(" ({} of {} seeds)", self.n, self.of) } else { String::new() }
+        part(self.n, self.of)
     }
 }
 

@@ -99,7 +99,7 @@ mod tests {
         assert!(
             small.variance_mismatch == 0.0 && (small.total() - under.fixed_small).abs() < 1e-12 && (small.decoder - decoder).abs() < 1e-12
         );
-        // With the best variance half the amount by which it exceeds the posterior's is left of each step.
+        // With the best variance half of what its logarithm exceeds the posterior's by is left of each step.
         let optimal = split.parts(&process, OtherVariance::Optimal);
         let left: f64 =
             split.terms[1..].iter().map(|at| 0.5 * libm::log1p(at.mean_squared / libm::exp(process.log_sigma2_small(at.t)))).sum();

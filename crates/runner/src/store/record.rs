@@ -142,7 +142,8 @@ pub struct TermAt {
     pub learned: Option<LogShare>,
 }
 
-/// Where ln sigma2_t lies between ln beta_tilde_t (0) and ln beta_t (1), over the numbers of all images.
+/// Where ln sigma2_t lies between ln beta_tilde_t (0) and ln beta_t (1), over the numbers of all images. The two meet as t grows: where they
+/// are nearer than a few hundredths, a share says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogShare {

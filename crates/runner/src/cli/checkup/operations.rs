@@ -16,7 +16,7 @@ use ddpm_model::optimiser::Training;
 use ddpm_model::sampling::Walk;
 use ddpm_model::{Diffusion, Engine, Precision, UNet};
 
-/// Every kind of layer but other ways to halve and double, in widths at which the libraries' fast kernels begin.
+/// Every kind of layer, with these to halve and to double, in widths at which the libraries' fast kernels begin.
 fn network(downsample: Downsample, upsample: Upsample) -> Network {
     Network {
         channels: 16,

@@ -3,7 +3,7 @@
 use super::super::entry::Entry;
 use super::super::heat::{Heat, Shade};
 use super::super::tables::Frames;
-use crate::experiment::{Cell, Experiment, label};
+use crate::experiment::{Cell, Experiment, brief, label};
 use crate::metrics::Metric;
 use anyhow::Result;
 use serde_json::Value;
@@ -11,47 +11,66 @@ use serde_json::Value;
 /// An axis of fewer numbers is no map.
 const FEWEST: usize = 3;
 
-/// A table of colours for each metric that was measured, with what is said of them; none where no axis has numbers enough.
-pub fn heats(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<Option<(Vec<Heat>, String)>> {
-    let Some((axis, numbers)) = axis(&experiment.cells) else { return Ok(None) };
-    let mut rows: Vec<String> = Vec::new();
-    let mut places = Vec::new();
-    for cell in &experiment.cells {
-        let (here, others): (Vec<_>, Vec<_>) = cell.axes.iter().cloned().partition(|(name, _)| *name == axis);
-        let name = if others.is_empty() { String::new() } else { label(&others) };
-        let row = rows.iter().position(|row| *row == name).unwrap_or_else(|| {
-            rows.push(name);
-            rows.len() - 1
-        });
-        let column = here.first().and_then(|(_, value)| numbers.iter().position(|number| Some(*number) == value.as_f64()));
-        places.extend(column.map(|column| (row, column)));
-    }
-    let mut heats = Vec::new();
-    for metric in &experiment.file.metrics {
-        let mut table = vec![vec![f64::NAN; numbers.len()]; rows.len()];
-        for (cell, (row, column)) in places.iter().enumerate() {
-            table[*row][*column] = match (diverged(entries, cell, *metric), frames.mean(cell, *metric)?) {
-                (0, mean) => mean.map_or(f64::NAN, |mean| mean.value),
-                _ => f64::INFINITY,
-            };
-        }
-        heats.extend(heat(*metric, &axis, &numbers, &rows, table));
-    }
-    let words = said(experiment, entries, &axis);
-    Ok((!heats.is_empty()).then_some((heats, words)))
+/// Where a grid's cells stand.
+#[derive(Debug, PartialEq)]
+struct Layout {
+    axis: String,
+    /// Numbers in rising order; at the end null, where that is on the axis too.
+    columns: Vec<Value>,
+    rows: Vec<String>,
+    /// (row, column) of each cell.
+    places: Vec<(usize, usize)>,
 }
 
-/// The last axis on which every cell has a number, with the numbers in rising order.
-fn axis(cells: &[Cell]) -> Option<(String, Vec<f64>)> {
-    let names = cells.first()?.axes.iter().rev().map(|(name, _)| name);
-    let numbers = |name: &String| {
-        let of = |cell: &Cell| cell.axes.iter().find(|(n, _)| n == name).and_then(|(_, value)| Value::as_f64(value));
-        let mut all: Vec<f64> = cells.iter().map(of).collect::<Option<_>>()?;
-        all.sort_by(f64::total_cmp);
-        all.dedup();
-        (all.len() >= FEWEST).then_some((name.clone(), all))
-    };
-    names.into_iter().find_map(numbers)
+impl Layout {
+    /// By the last axis that makes a map: all cells have a number or null on it, and more than half of the fields have a cell.
+    fn of(cells: &[Cell]) -> Option<Layout> {
+        let names = cells.first()?.axes.iter().rev().map(|(name, _)| name);
+        names.into_iter().find_map(|axis| Layout::over(cells, axis))
+    }
+
+    fn over(cells: &[Cell], axis: &str) -> Option<Layout> {
+        let on_axis = |cell: &Cell| cell.axes.iter().find(|(name, _)| name == axis).map(|(_, value)| value.clone());
+        let values: Vec<Value> = cells.iter().map(on_axis).collect::<Option<_>>()?;
+        let mut columns = values.clone();
+        columns.sort_by(|a, b| a.as_f64().unwrap_or(f64::INFINITY).total_cmp(&b.as_f64().unwrap_or(f64::INFINITY)));
+        columns.dedup();
+        let numbers = columns.iter().filter(|value| value.is_number()).count();
+        if numbers < FEWEST || columns.iter().any(|value| !value.is_number() && !value.is_null()) {
+            return None;
+        }
+        let mut rows: Vec<String> = Vec::new();
+        let mut place = |(cell, value): (&Cell, &Value)| {
+            let others: Vec<_> = cell.axes.iter().filter(|(name, _)| name != axis).cloned().collect();
+            let name = if others.is_empty() { String::new() } else { label(&others) };
+            let row = rows.iter().position(|row| *row == name).unwrap_or_else(|| {
+                rows.push(name);
+                rows.len() - 1
+            });
+            (row, columns.iter().position(|column| column == value).unwrap_or_default())
+        };
+        let places: Vec<(usize, usize)> = cells.iter().zip(&values).map(&mut place).collect();
+        (2 * cells.len() > rows.len() * columns.len()).then(|| Layout { axis: axis.into(), columns, rows, places })
+    }
+}
+
+/// A field: its number, infinite where a seed diverged and not a number where there is none, and what is written in it.
+type Field = (f64, String);
+
+/// A table of colours for each metric, with what is said of them; none where no axis has numbers enough, or nothing was measured.
+pub fn heats(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<Option<(Vec<Heat>, String)>> {
+    let Some(layout) = Layout::of(&experiment.cells) else { return Ok(None) };
+    let mut heats = Vec::new();
+    for metric in &experiment.file.metrics {
+        let mut fields = vec![vec![(f64::NAN, "–".to_string()); layout.columns.len()]; layout.rows.len()];
+        for (cell, (row, column)) in layout.places.iter().enumerate() {
+            let mean = frames.mean(cell, *metric)?.map(|mean| mean.value);
+            fields[*row][*column] = field(*metric, mean, diverged(entries, cell, *metric));
+        }
+        heats.extend(heat(*metric, &layout, &fields));
+    }
+    let words = said(experiment, entries, &layout.axis);
+    Ok((!heats.is_empty()).then_some((heats, words)))
 }
 
 /// How many seeds of a cell left every range.
@@ -59,21 +78,36 @@ fn diverged(entries: &[Entry], cell: usize, metric: Metric) -> usize {
     entries.iter().filter(|entry| entry.cell_index == cell && entry.diverged(metric)).count()
 }
 
-fn heat(metric: Metric, axis: &str, numbers: &[f64], rows: &[String], table: Vec<Vec<f64>>) -> Option<Heat> {
-    let finite = || table.iter().flatten().copied().filter(|v| v.is_finite());
-    let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+/// The mean of the seeds that have one, and how many diverged.
+fn field(metric: Metric, mean: Option<f64>, diverged: usize) -> Field {
+    let digits = metric.digits();
+    match (mean, diverged) {
+        (None, 0) => (f64::NAN, "–".into()),
+        (None, _) => (f64::INFINITY, "×".into()),
+        (Some(mean), 0) => (mean, format!("{mean:.digits$}")),
+        (Some(mean), n) => (f64::INFINITY, format!("{mean:.digits$} ({n} ×)")),
+    }
+}
+
+fn heat(metric: Metric, layout: &Layout, fields: &[Vec<Field>]) -> Option<Heat> {
+    let numbers = || fields.iter().flatten().map(|field| field.0);
+    if numbers().all(f64::is_nan) {
+        return None;
+    }
+    let finite = numbers().filter(|v| v.is_finite());
+    let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     let (best, worst) = if metric.rises() { (high, low) } else { (low, high) };
-    finite().next()?;
     Some(Heat {
         title: metric.heading().into(),
-        across: (axis.into(), numbers.iter().map(f64::to_string).collect()),
-        down: (String::new(), rows.to_vec()),
-        rows: table,
+        across: (layout.axis.clone(), layout.columns.iter().map(brief).collect()),
+        down: (String::new(), layout.rows.clone()),
+        rows: fields.iter().map(|row| row.iter().map(|field| field.0).collect()).collect(),
         shade: Shade::Between(best, worst),
+        texts: Some(fields.iter().map(|row| row.iter().map(|field| field.1.clone()).collect()).collect()),
     })
 }
 
-/// What is seen, and which cells left every range.
+/// What is seen, and which cells diverged.
 fn said(experiment: &Experiment, entries: &[Entry], axis: &str) -> String {
     let seeds = experiment.file.seeds.len();
     let lost = |(cell, of): (usize, &Cell)| {
@@ -81,12 +115,15 @@ fn said(experiment: &Experiment, entries: &[Entry], axis: &str) -> String {
         (n > 0).then(|| format!("{} ({n} of {seeds})", of.label()))
     };
     let lost: Vec<String> = experiment.cells.iter().enumerate().filter_map(lost).collect();
-    let end = if lost.is_empty() {
-        "No cell diverged.".into()
-    } else {
-        format!("× is a cell of which a seed left every range, in training or in what was scored: {}.", lost.join("; "))
+    let all_ran = entries.len() == seeds * experiment.cells.len();
+    let end = match (lost.is_empty(), all_ran) {
+        (true, true) => " No cell diverged.".into(),
+        (true, false) => String::new(),
+        (false, _) => {
+            format!(" × marks a cell that diverged for at least one seed, in training or in what was scored: {}.", lost.join("; "))
+        }
     };
-    format!("The scores over {axis}, means over seeds: the darker, the worse. A dash was not measured. {end}")
+    format!("The scores over {axis}, means over seeds: the darker, the worse. A dash: not measured, or not in the grid.{end}")
 }
 
 #[cfg(test)]
@@ -94,40 +131,103 @@ mod tests {
     use super::*;
 
     use crate::base::data::few;
-    use crate::experiment::tiny;
+    use crate::experiment::{GridFile, Job, tiny};
+    use crate::metrics::Measured;
+    use crate::store::{Outcome, Record};
     use serde_json::json;
+
+    fn cell(axes: &[(&str, Value)]) -> Cell {
+        Cell {
+            axes: axes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+            config: tiny(&few("d", 20, 3), &[]).config,
+        }
+    }
+
+    /// The product of two axes.
+    fn grid(a: (&str, &[Value]), b: (&str, &[Value])) -> Vec<Cell> {
+        a.1.iter().flat_map(|x| b.1.iter().map(move |y| cell(&[(a.0, x.clone()), (b.0, y.clone())]))).collect()
+    }
 
     #[test]
     fn a_map_is_over_the_last_axis_of_numbers() {
-        let data = few("d", 20, 3);
-        let cell = |axes: &[(&str, Value)]| Cell {
-            axes: axes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
-            config: tiny(&data, &[]).config,
-        };
-        let grid = |rates: &[f64], words: &[&str]| -> Vec<Cell> {
-            rates
-                .iter()
-                .flat_map(|rate| words.iter().map(move |word| cell(&[("learning_rate", json!(rate)), ("variance", json!(word))])))
-                .collect()
-        };
+        let (rates, words) = ([json!(0.02), json!(0.001), json!(0.005)], [json!("learned"), json!("fixed-small")]);
+        let axis = |cells: &[Cell]| Layout::of(cells).map(|layout| (layout.axis, layout.columns));
+        let rising = vec![json!(0.001), json!(0.005), json!(0.02)];
+        assert_eq!(axis(&grid(("learning_rate", &rates), ("variance", &words))), Some(("learning_rate".into(), rising.clone())));
+        // Of two the last.
+        let steps = [json!(30), json!(20), json!(10)];
         assert_eq!(
-            axis(&grid(&[0.02, 0.001, 0.005], &["learned", "fixed-small"])),
-            Some(("learning_rate".into(), vec![0.001, 0.005, 0.02]))
+            axis(&grid(("learning_rate", &rates), ("steps", &steps))),
+            Some(("steps".into(), vec![json!(10), json!(20), json!(30)]))
         );
-        assert_eq!(axis(&grid(&[0.02, 0.001], &["learned", "fixed-small", "fixed-large"])), None);
-        let mut some = grid(&[0.02, 0.001, 0.005], &["learned"]);
+        assert_eq!(axis(&grid(("steps", &steps), ("learning_rate", &rates))), Some(("learning_rate".into(), rising)));
+        // Null is a column, and no number.
+        let norms = [json!(null), json!(2.0), json!(0.5), json!(1.0)];
+        assert_eq!(axis(&grid(("clip", &norms), ("variance", &words))).unwrap().1, [json!(0.5), json!(1.0), json!(2.0), json!(null)]);
+        assert_eq!(axis(&grid(("clip", &norms[..3]), ("variance", &words))), None);
+        assert_eq!(axis(&grid(("learning_rate", &rates[..2]), ("variance", &words))), None);
+        // Paired axes fill a diagonal.
+        let paired: Vec<Cell> = (1..6).map(|i| cell(&[("batch", json!(i)), ("steps", json!(100 / i))])).collect();
+        assert_eq!((axis(&paired), axis(&[])), (None, None));
+        let mut some = grid(("learning_rate", &rates), ("variance", &words));
         some.push(cell(&[("variance", json!("learned"))]));
-        assert_eq!((axis(&some), axis(&[])), (None, None));
+        assert_eq!(axis(&some), None);
     }
 
-    /// The worst is where less is better the most, and where more is better the least; what diverged has no place between them.
+    /// Every cell's number in its field, with the metric's digits; one seed of three that diverged, and all of them; what was not measured.
+    #[test]
+    fn fields_are_the_cells() {
+        let cells = grid(("variance", &[json!("a"), json!("b")]), ("learning_rate", &[json!(3), json!(1), json!(2)]));
+        let file: GridFile = serde_json::from_value(
+            json!({ "question": "q", "grid": { "steps": [1] }, "seeds": [0, 1], "metrics": ["fid", "inception-score", "kid"] }),
+        )
+        .unwrap();
+        let experiment = Experiment { name: "e".into(), file, cells, tuned: None };
+        let of = |cell: usize, seed: u64| (cell, Job::new(experiment.cells[cell].config.clone(), seed, None, "digest", "none"));
+        // (cell, seed): the FID, or none where it diverged; the last cell has not run.
+        let found = [
+            (0, 0, Some(3.0)),
+            (0, 1, Some(4.0)),
+            (1, 0, Some(1.0)),
+            (1, 1, None),
+            (2, 0, None),
+            (2, 1, None),
+            (3, 0, Some(8.0)),
+            (4, 0, Some(2.0)),
+        ];
+        let jobs: Vec<(usize, Job)> = found.iter().map(|(cell, seed, _)| of(*cell, *seed)).collect();
+        let entries: Vec<Entry> = jobs
+            .iter()
+            .zip(found)
+            .map(|((cell_index, job), (_, _, fid))| {
+                let outcome = if fid.is_some() { Outcome::Finished {} } else { Outcome::Diverged { reason: "r".into() } };
+                let mut record = Record::of(job, "d", outcome);
+                let measured = |value| Measured { value, std_err: None, n: 1, protocol: String::new() };
+                record.metrics.extend(fid.map(|fid| (Metric::Fid, measured(fid))));
+                Entry { cell: &experiment.cells[*cell_index], cell_index: *cell_index, job, record, training: None }
+            })
+            .collect();
+        let frames = Frames::of(&experiment, &entries).unwrap();
+        let (heats, words) = heats(&experiment, &entries, &frames).unwrap().unwrap();
+        // Divergences are results of every metric.
+        assert_eq!(heats.iter().map(|heat| &heat.title[..]).collect::<Vec<_>>(), ["FID ↓", "IS ↑", "KID ↓"]);
+        assert_eq!((heats[0].across.1.join(" "), heats[0].down.1.join(" ")), ("1 2 3".into(), "a b".into()));
+        assert_eq!(
+            heats[0].texts,
+            Some(vec![vec!["1.00 (1 ×)".into(), "×".into(), "3.50".into()], vec!["2.00".into(), "–".into(), "8.00".into()]])
+        );
+        assert_eq!(heats[0].shade, Shade::Between(2.0, 8.0));
+        assert!(words.contains("(1 of 2)") && words.contains("(2 of 2)") && !words.contains("No cell"), "{words}");
+        let nothing = Frames::of(&experiment, &[]).unwrap();
+        assert_eq!(super::heats(&experiment, &[], &nothing).unwrap(), None);
+    }
+
+    /// The worst is where less is better the most, and where more is better the least.
     #[test]
     fn shades_know_which_way_is_better() {
-        let shade = |metric: Metric| {
-            let table = vec![vec![3.0, f64::INFINITY], vec![f64::NAN, 5.0]];
-            heat(metric, "x", &[1.0, 2.0], &["a".into(), "b".into()], table).unwrap().shade
-        };
+        let layout = Layout { axis: "x".into(), columns: vec![json!(1), json!(2)], rows: vec!["a".into()], places: vec![(0, 0), (0, 1)] };
+        let shade =
+            |metric: Metric| heat(metric, &layout, &[vec![field(metric, Some(3.0), 0), field(metric, Some(5.0), 0)]]).unwrap().shade;
         assert_eq!((shade(Metric::Fid), shade(Metric::InceptionScore)), (Shade::Between(3.0, 5.0), Shade::Between(5.0, 3.0)));
-        assert_eq!(heat(Metric::Fid, "x", &[1.0], &["a".into()], vec![vec![f64::INFINITY]]), None);
     }
 }

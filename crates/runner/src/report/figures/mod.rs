@@ -45,14 +45,25 @@ pub fn still(figure: Figure, dir: &Path, experiment: &Experiment, entries: &[Ent
             if bars.groups.is_empty() {
                 return Ok(None);
             }
-            (leave(dir, "bits-ledger", bars.size(), |root| bars.draw(root))?, ledger::CAPTION.into())
+            (leave(dir, "bits-ledger", bars.size(), |root| bars.draw(root))?, ledger::caption(&bars, experiment))
         }
         Figure::ScoreMap => {
             let Some((tables, caption)) = map::heats(experiment, entries, frames)? else { return Ok(None) };
             let heats = Heats { tables: &tables, columns: 1 };
             (leave(dir, "score-map", heats.size(), |root| heats.draw(root))?, caption)
         }
-        _ => return Ok(None),
+        Figure::TrainingLoss
+        | Figure::LossPerT
+        | Figure::BoundTerms
+        | Figure::LearnedVariance
+        | Figure::Weights
+        | Figure::Schedules
+        | Figure::Samples
+        | Figure::Progressive
+        | Figure::RateDistortion
+        | Figure::Studies
+        | Figure::Metrics
+        | Figure::Evaluations => return Ok(None),
     };
     let png = std::fs::read(dir.join(&path))?;
     Ok(Some(Still { path, caption, png }))

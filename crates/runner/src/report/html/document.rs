@@ -80,7 +80,11 @@ pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures,
             }
             section #compare { h2 { "Two cells side by side" } div #compare-body {} }
             @if has_charts {
-                section #charts { h2 { "Charts" } div #cells {} div #chart-list {} (stills(page.stills)) }
+                section #charts {
+                    h2 { "Charts" }
+                    @if !charts.is_empty() { div #cells {} div #chart-list {} }
+                    (stills(page.stills))
+                }
             }
             @for (i, section) in page.sections.iter().enumerate() { (table(section, i)) }
             @if !page.study_pictures.is_empty() {
