@@ -211,7 +211,7 @@ proptest! {
 /// Ordinary widths, because a normalisation over a few nearly equal numbers magnifies any rounding.
 #[test]
 fn bf16_follows_the_oracle_to_its_digits() {
-    for (seed, (downsample, upsample)) in (0..6).zip(SMOOTH.into_iter().cycle()) {
+    for (seed, (downsample, upsample)) in (0..6).flat_map(|seed| SMOOTH.map(|layers| (seed, layers))) {
         let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, downsample, upsample, ..tiny() };
         let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
         let [(output, gradient), _] = errors(&unet, Arithmetic::Bf16, seed, 2);
@@ -240,7 +240,7 @@ fn winograd_of_bf16_is_hardly_less_exact() {
 /// Two bf16 parts keep 16 bits: f32-grade.
 #[test]
 fn split_bf16_follows_the_oracle() {
-    for (seed, (downsample, upsample)) in (0..6).zip(SMOOTH.into_iter().cycle()) {
+    for (seed, (downsample, upsample)) in (0..6).flat_map(|seed| SMOOTH.map(|layers| (seed, layers))) {
         let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, downsample, upsample, ..tiny() };
         let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
         let [(output, gradient), _] = errors(&unet, Arithmetic::SplitBf16, seed, 2);

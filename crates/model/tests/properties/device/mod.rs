@@ -336,7 +336,7 @@ fn bf16_follows_the_oracle_to_its_digits() {
     if !is_here() {
         return;
     }
-    for (seed, (downsample, upsample)) in (0..4).zip(SMOOTH.into_iter().cycle()) {
+    for (seed, (downsample, upsample)) in (0..4).flat_map(|seed| SMOOTH.map(|layers| (seed, layers))) {
         let network = Network { channels: 32, groups: 8, blocks: 2, attention: vec![4], block_size: 1, downsample, upsample, ..tiny() };
         let unet = UNet::new(&network, ImageShape { height: 8, width: 16, channels: 2 }, 2).unwrap();
         let [(output, gradient), _] = errors_of(&mut remote(&unet, BF16), &unet, seed, 2);
