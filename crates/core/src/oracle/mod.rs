@@ -4,4 +4,4 @@ mod gaussian;
 mod mixture;
 
 pub use gaussian::GaussianData;
-pub use mixture::{Component, MixtureData};
+pub use mixture::{Component, MixtureData, Posterior};

@@ -4,6 +4,7 @@ mod common;
 
 mod embedding;
 mod likelihood;
+mod mixture;
 mod objective;
 mod oracle;
 mod parameterisation;

@@ -9,16 +9,16 @@ fn gaussian() -> impl Strategy<Value = GaussianData> {
     (-0.9f64..0.9, 0.05f64..1.5).prop_map(|(mean, std)| GaussianData { mean, std })
 }
 
-fn mixture() -> impl Strategy<Value = MixtureData> {
+fn mixture() -> impl Strategy<Value = MixtureData<1>> {
     prop::collection::vec((0.1f64..1.0, -1.0f64..1.0, 0.1f64..0.6), 1..4).prop_map(|modes| MixtureData {
-        components: modes.into_iter().map(|(weight, mean, std)| Component { weight, mean, std }).collect(),
+        components: modes.into_iter().map(|(weight, mean, std)| Component { weight, mean: [mean], std }).collect(),
     })
 }
 
 /// q(x_0) of a mixture, from its definition.
-fn data_density(data: &MixtureData, x: f64) -> f64 {
+fn data_density(data: &MixtureData<1>, x: f64) -> f64 {
     let total: f64 = data.components.iter().map(|c| c.weight).sum();
-    data.components.iter().map(|c| c.weight / total * log_normal(x, c.mean, c.std * c.std).exp()).sum()
+    data.components.iter().map(|c| c.weight / total * log_normal(x, c.mean[0], c.std * c.std).exp()).sum()
 }
 
 proptest! {
@@ -29,7 +29,7 @@ proptest! {
         let (p, t) = (&at.process, at.t);
         prop_assume!(p.alpha_bar(t) < 0.99);
         let direct = integral(-6.0, 6.0, |x0| data_density(&data, x0) * log_normal(xt, p.q_marginal(x0, t).mean, p.q_marginal(x0, t).variance).exp());
-        prop_assert!(near(data.density(p, t, xt), direct, 1e-7));
+        prop_assert!(near(data.density(p, t, [xt]), direct, 1e-7));
     }
 
     #[test]
@@ -40,37 +40,37 @@ proptest! {
         let mass = integral(-6.0, 6.0, joint);
         let mean = integral(-6.0, 6.0, |x0| x0 * joint(x0)) / mass;
         let variance = integral(-6.0, 6.0, |x0| (x0 - mean).powi(2) * joint(x0)) / mass;
-        let got = data.x0_given_xt(p, t, xt);
-        prop_assert!(near(got.mean, mean, 1e-6) && near(got.variance, variance, 1e-6), "{got:?} {mean} {variance}");
+        let got = data.x0_given_xt(p, t, [xt]);
+        prop_assert!(near(got.mean[0], mean, 1e-6) && near(got.variance, variance, 1e-6), "{got:?} {mean} {variance}");
     }
 
     #[test]
     fn the_score_is_the_slope_of_the_log_density(at in any_at(), data in mixture(), xt in -2.0f64..2.0) {
         let (p, t) = (&at.process, at.t);
         let h = 1e-4;
-        let slope = (data.density(p, t, xt + h).ln() - data.density(p, t, xt - h).ln()) / (2.0 * h);
-        prop_assert!(near(data.score(p, t, xt), slope, 1e-4), "{} {slope}", data.score(p, t, xt));
+        let slope = (data.density(p, t, [xt + h]).ln() - data.density(p, t, [xt - h]).ln()) / (2.0 * h);
+        prop_assert!(near(data.score(p, t, [xt])[0], slope, 1e-4), "{:?} {slope}", data.score(p, t, [xt]));
         // Tweedie: the best noise prediction is the score, scaled.
-        prop_assert!(near(data.best_eps(p, t, xt), -(1.0 - p.alpha_bar(t)).sqrt() * data.score(p, t, xt), 1e-6));
+        prop_assert!(near(data.best_eps(p, t, [xt])[0], -(1.0 - p.alpha_bar(t)).sqrt() * data.score(p, t, [xt])[0], 1e-6));
     }
 
     #[test]
     fn one_mode_is_the_gaussian_oracle(at in any_at(), data in gaussian(), weight in 0.1f64..2.0, xt in -2.0f64..2.0) {
         let (p, t) = (&at.process, at.t);
-        let one = MixtureData { components: vec![Component { weight, mean: data.mean, std: data.std }] };
-        let (a, b) = (one.x0_given_xt(p, t, xt), data.x0_given_xt(p, t, xt));
-        prop_assert!(near(a.mean, b.mean, 1e-9) && near(a.variance, b.variance, 1e-9));
-        prop_assert!(near(one.score(p, t, xt), data.score(p, t, xt), 1e-9));
+        let one = MixtureData { components: vec![Component { weight, mean: [data.mean], std: data.std }] };
+        let (a, b) = (one.x0_given_xt(p, t, [xt]), data.x0_given_xt(p, t, xt));
+        prop_assert!(near(a.mean[0], b.mean, 1e-9) && near(a.variance, b.variance, 1e-9));
+        prop_assert!(near(one.score(p, t, [xt])[0], data.score(p, t, xt), 1e-9));
         let q = data.marginal(p, t);
         // Where the density itself has all its digits: it is 0, or about to be, further out.
         let log_density = log_normal(xt, q.mean, q.variance);
-        prop_assert!(log_density < -700.0 || near(one.density(p, t, xt).ln(), log_density, 1e-9));
+        prop_assert!(log_density < -700.0 || near(one.density(p, t, [xt]).ln(), log_density, 1e-9));
     }
 
     #[test]
     fn one_mode_has_the_gaussian_oracles_bound(at in any_at(), data in gaussian(), log_sigma2 in -6.0f64..0.0) {
         let (p, t) = (&at.process, at.t);
-        let one = MixtureData { components: vec![Component { weight: 1.0, mean: data.mean, std: data.std }] };
+        let one = MixtureData { components: vec![Component { weight: 1.0, mean: [data.mean], std: data.std }] };
         prop_assert!(near(one.mean_spread(p, t), data.x0_given_xt(p, t, 0.3).variance, 1e-9));
         prop_assert!(near(one.expected_term(p, t, log_sigma2), data.expected_term(p, t, log_sigma2), 1e-7));
     }
@@ -82,7 +82,7 @@ proptest! {
         prop_assume!(p.alpha_bar(t) < 0.99);
         let mean = integral(-8.0, 8.0, |x| x * data_density(&data, x));
         let variance = integral(-8.0, 8.0, |x| (x - mean).powi(2) * data_density(&data, x));
-        let explained = integral(-8.0, 8.0, |xt| data.density(p, t, xt) * (data.x0_given_xt(p, t, xt).mean - mean).powi(2));
+        let explained = integral(-8.0, 8.0, |xt| data.density(p, t, [xt]) * (data.x0_given_xt(p, t, [xt]).mean[0] - mean).powi(2));
         prop_assert!(near(data.mean_spread(p, t) + explained, variance, 1e-6));
     }
 
@@ -109,12 +109,12 @@ proptest! {
         let total: f64 = data.components.iter().map(|c| c.weight).sum();
         let denoising = |a: f64, b: f64| -> f64 {
             data.components.iter().map(|c| {
-                let mean = a * signal * c.mean + b;
+                let mean = a * signal * c.mean[0] + b;
                 c.weight / total * (mean * mean + (a * signal * c.std).powi(2) + (a * noise - 1.0).powi(2))
             }).sum()
         };
         // E (a x_t + b - E[eps | x_t])^2 over x_t, by quadrature.
-        let explicit = |a: f64, b: f64| integral(-9.0, 9.0, |x| data.density(p, t, x) * (a * x + b - data.best_eps(p, t, x)).powi(2));
+        let explicit = |a: f64, b: f64| integral(-9.0, 9.0, |x| data.density(p, t, [x]) * (a * x + b - data.best_eps(p, t, [x])[0]).powi(2));
         let (difference, expected) = (denoising(a1, b1) - denoising(a2, b2), explicit(a1, b1) - explicit(a2, b2));
         prop_assert!(near(difference, expected, 1e-6), "{difference} {expected}");
         // The constant is what no network can do better than.
@@ -196,7 +196,7 @@ fn edges() -> Vec<f64> {
 #[test]
 fn the_sampler_reproduces_a_mixture() {
     let data =
-        MixtureData { components: vec![Component { weight: 0.3, mean: -0.9, std: 0.2 }, Component { weight: 0.7, mean: 0.6, std: 0.3 }] };
+        MixtureData { components: vec![Component { weight: 0.3, mean: [-0.9], std: 0.2 }, Component { weight: 0.7, mean: [0.6], std: 0.3 }] };
     let edges = edges();
     let expected: Vec<f64> = edges.windows(2).map(|e| integral(e[0], e[1], |x| data_density(&data, x))).collect();
     for sampler in [Sampler::ancestral(), Sampler::Ddim { eta: 1.0, clip: false, steps: None }] {
@@ -220,7 +220,7 @@ fn the_sampler_reproduces_a_mixture() {
 #[test]
 fn one_mode_has_the_gaussian_oracles_sampler_law() {
     let data = GaussianData { mean: 0.3, std: 0.5 };
-    let one = MixtureData { components: vec![Component { weight: 2.0, mean: 0.3, std: 0.5 }] };
+    let one = MixtureData { components: vec![Component { weight: 2.0, mean: [0.3], std: 0.5 }] };
     let process = Process::from_schedule(&Schedule::named("linear").unwrap(), 50, BetaScale::Per1000Steps).unwrap();
     for prediction in Prediction::ALL {
         let mut steps = Sampler::Ancestral { clip: false, steps: None }.plan(&process, prediction, ReverseVariance::FixedSmall).unwrap();
@@ -237,7 +237,7 @@ fn one_mode_has_the_gaussian_oracles_sampler_law() {
 /// A step without noise moves each cell's mass to where its middle goes, and what leaves the edges is gone.
 #[test]
 fn a_deterministic_step_moves_cells() {
-    let one = MixtureData { components: vec![Component { weight: 1.0, mean: 0.0, std: 1.0 }] };
+    let one = MixtureData { components: vec![Component { weight: 1.0, mean: [0.0], std: 1.0 }] };
     let process = Process::new(vec![0.1, 0.2]).unwrap();
     let edges: Vec<f64> = (0..=16).map(|i| -3.0 + 0.5 * i as f64).collect();
     let mirror = Step { t: 1, xt: -1.0, x0: 0.0, x0_before: 0.0, output: 0.0, noise: Noise::Fixed(0.0) };
