@@ -46,10 +46,8 @@ impl<const D: usize> MixtureData<D> {
     fn modes(&self, process: &Process, t: usize) -> Vec<(f64, Mode<D>)> {
         let total: f64 = self.components.iter().map(|c| c.weight).sum();
         let alpha_bar = process.alpha_bar(t);
-        let law = |c: &Component<D>| Mode {
-            mean: c.mean.map(|m| alpha_bar.sqrt() * m),
-            variance: alpha_bar * c.std * c.std + 1.0 - alpha_bar,
-        };
+        let law =
+            |c: &Component<D>| Mode { mean: c.mean.map(|m| alpha_bar.sqrt() * m), variance: alpha_bar * c.std * c.std + 1.0 - alpha_bar };
         self.components.iter().map(|c| (c.weight / total, law(c))).collect()
     }
 
@@ -118,7 +116,8 @@ impl<const D: usize> MixtureData<D> {
         let modes = self.modes(process, t);
         let narrowest = modes.iter().map(|(_, q)| q.variance.sqrt()).fold(f64::INFINITY, f64::min);
         let axes: [(f64, f64, usize); D] = array::from_fn(|d| {
-            let reach = |side: f64| modes.iter().map(|(_, q)| side * q.mean[d] + 10.0 * q.variance.sqrt()).fold(f64::NEG_INFINITY, f64::max);
+            let reach =
+                |side: f64| modes.iter().map(|(_, q)| side * q.mean[d] + 10.0 * q.variance.sqrt()).fold(f64::NEG_INFINITY, f64::max);
             let (low, high) = (-reach(-1.0), reach(1.0));
             let n = (8.0 * (high - low) / narrowest).ceil() as usize;
             (low, (high - low) / n as f64, n + 1)

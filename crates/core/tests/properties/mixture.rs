@@ -22,8 +22,9 @@ fn product(a: &[(f64, f64)], b: &[(f64, f64)], std: f64) -> MixtureData<2> {
 
 fn in_space() -> impl Strategy<Value = MixtureData<3>> {
     let mode = (0.1f64..1.0, [-1.0f64..1.0, -1.0f64..1.0, -1.0f64..1.0], 0.1f64..0.6);
-    prop::collection::vec(mode, 1..4)
-        .prop_map(|modes| MixtureData { components: modes.into_iter().map(|(weight, mean, std)| Component { weight, mean, std }).collect() })
+    prop::collection::vec(mode, 1..4).prop_map(|modes| MixtureData {
+        components: modes.into_iter().map(|(weight, mean, std)| Component { weight, mean, std }).collect(),
+    })
 }
 
 proptest! {

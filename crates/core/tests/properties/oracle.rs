@@ -195,8 +195,9 @@ fn edges() -> Vec<f64> {
 /// With the oracle as its network the sampler gives the data back: two modes come out as two modes, in their shares.
 #[test]
 fn the_sampler_reproduces_a_mixture() {
-    let data =
-        MixtureData { components: vec![Component { weight: 0.3, mean: [-0.9], std: 0.2 }, Component { weight: 0.7, mean: [0.6], std: 0.3 }] };
+    let data = MixtureData {
+        components: vec![Component { weight: 0.3, mean: [-0.9], std: 0.2 }, Component { weight: 0.7, mean: [0.6], std: 0.3 }],
+    };
     let edges = edges();
     let expected: Vec<f64> = edges.windows(2).map(|e| integral(e[0], e[1], |x| data_density(&data, x))).collect();
     for sampler in [Sampler::ancestral(), Sampler::Ddim { eta: 1.0, clip: false, steps: None }] {

@@ -140,7 +140,7 @@ pub fn weight_gradient<F: Format<Number: Scratch, Element: Scratch>>(
     let bytes = size_of::<F::Element>() * (layer.channels_len() + weighing.phases * panels * layer.gradient_panel_len(1));
     let (group, part) = ((GROUP_BYTES / bytes).clamp(1, batch), (PART_BYTES / bytes).clamp(1, batch));
     // If each tap is one product of a single part, results are written directly; otherwise they are summed from panels.
-    let direct = parts.len() == 1 && weighing.phases == 1;
+    let direct = parts.len() == 1 && weighing.phases == 1 && weighing.products.len() == layer.shape.k * layer.shape.k;
     let each = input.c * width;
     let sums_len = if direct { 0 } else { weighing.products.len() * panels * each };
     scratch::with(sums_len, |sums: &mut [F::Number]| {

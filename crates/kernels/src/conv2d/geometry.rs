@@ -125,6 +125,16 @@ impl Shape {
         (windows.pixels() * self.weight_len()) as u64
     }
 
+    /// Whether a pixel of the result is of one pixel of the image: of a map of a single pixel, all taps but the middle one meet zeros.
+    fn is_pointwise(self) -> bool {
+        self.k == 1 || self.resample == Resample::Same && self.input.pixels() == 1
+    }
+
+    /// The tap in the middle of the window.
+    fn middle(self) -> usize {
+        self.k * self.k / 2
+    }
+
     /// What tap (r, s) of 4x4 of a convolution to twice the size is.
     fn doubling(self, r: usize, s: usize) -> Taps {
         if self.resample == Resample::Transposed {
@@ -139,10 +149,10 @@ impl Shape {
         let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
         let padded = |more: usize| Frame { h: self.input.h + more, w: self.input.w + more, c };
         match (self.k, self.resample) {
-            (1, _) => PassGeometry {
+            _ if self.is_pointwise() => PassGeometry {
                 frame: padded(0),
                 margin: (0, 0),
-                phases: vec![grid(padded(0), 1).phase(out, (0, 0), (1, 1), |_, _| vec![0])],
+                phases: vec![grid(padded(0), 1).phase(out, (0, 0), (1, 1), |_, _| vec![self.middle()])],
             },
             (_, Resample::Same) => {
                 let phase = grid(padded(2), 1).phase(out, (0, 0), (3, 3), |r, s| vec![r * 3 + s]);
@@ -169,10 +179,10 @@ impl Shape {
         let grid = |frame: Frame, stride: usize| Grid { frame, stride, words: c / F::PER_WORD, per_word: F::PER_WORD };
         let padded = |more: usize| Frame { h: out.h + more, w: out.w + more, c };
         match (self.k, self.resample) {
-            (1, _) => PassGeometry {
+            _ if self.is_pointwise() => PassGeometry {
                 frame: padded(0),
                 margin: (0, 0),
-                phases: vec![grid(padded(0), 1).phase(input, (0, 0), (1, 1), |_, _| vec![0])],
+                phases: vec![grid(padded(0), 1).phase(input, (0, 0), (1, 1), |_, _| vec![self.middle()])],
             },
             (_, Resample::Same) => {
                 let phase = grid(padded(2), 1).phase(input, (0, 0), (3, 3), |r, s| vec![(2 - r) * 3 + 2 - s]);
@@ -289,7 +299,7 @@ impl Shape {
     /// (row, column) in the padded x, phase of dy, and taps of each product.
     fn products(self) -> Vec<(usize, usize, usize, Taps)> {
         match (self.k, self.resample) {
-            (1, _) => vec![(0, 0, 0, vec![0])],
+            _ if self.is_pointwise() => vec![(0, 0, 0, vec![self.middle()])],
             (_, Resample::Same | Resample::Halve) => (0..9).map(|tap| (tap / 3, tap % 3, 0, vec![tap])).collect(),
             (_, Resample::Double | Resample::Transposed) => (0..16)
                 .map(|i| {
@@ -327,7 +337,7 @@ impl Shape {
         let (planes, row) = match self.resample {
             Resample::Halve => (Planes::Phases { h: h + 1, w: w + 1 }, w + 1),
             _ => {
-                let moves = if self.k == 1 { 1 } else { 3 };
+                let moves = if self.is_pointwise() { 1 } else { 3 };
                 (Planes::Moved { moves, plane: whole((moves - 1) * w + whole(h * w)) }, w)
             }
         };

@@ -34,10 +34,12 @@ fn cases() -> impl Strategy<Value = Case> {
     ];
     // 32 pixels are a whole row of tiles, which is summed row by row.
     let widths = prop_oneof![6 => 1usize..10, 1 => Just(32usize)];
+    // Of one pixel, one tap is left.
+    let sizes = prop_oneof![7 => (1usize..10, widths), 1 => Just((1, 1))];
     // Weights are packed 256 outputs at a time.
     let outputs = prop_oneof![12 => 1usize..70, 1 => 250usize..300];
-    (1usize..6, 1usize..10, widths, 1usize..40, outputs, kinds, any::<bool>(), any::<u64>()).prop_map(
-        |(batch, h, w, c_in, c_out, (k, resample), bias_per_image, seed)| {
+    (1usize..6, sizes, 1usize..40, outputs, kinds, any::<bool>(), any::<u64>()).prop_map(
+        |(batch, (h, w), c_in, c_out, (k, resample), bias_per_image, seed)| {
             let double = if resample == Resample::Halve { 2 } else { 1 };
             Case { batch, h: h * double, w: w * double, c_in, c_out, k, resample, bias_per_image, seed }
         },

@@ -38,6 +38,8 @@ pub enum Stream {
     Subset = 11,
     /// Forward-process noise of images that are interpolated; the step is t.
     Encode = 12,
+    /// Points of data sets that are drawn; the step is 0 for their modes and 1 for their places.
+    Data = 13,
 }
 
 /// One stream of one seed.

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 /// Images that are shown of many.
 pub const SHOWN: usize = 64;
+/// Points of a plane below which each is larger than a pixel.
+const FEW: usize = 1000;
 /// How many of them stand in a row.
 pub const COLUMNS: usize = 8;
 
@@ -23,6 +25,54 @@ pub fn from_bytes(bytes: &[u8], shape: ImageShape) -> ddpm_model::tensor::Result
     let numbers: Vec<f32> = bytes.iter().map(|b| *b as f32 / 127.5 - 1.0).collect();
     let n = bytes.len() / shape.len();
     Tensor::from_vec(numbers, (n, shape.height, shape.width, shape.channels), &ddpm_model::tensor::Device::Cpu)
+}
+
+/// Whether images are points of a plane: one pixel with two channels.
+pub fn is_plane(shape: ImageShape) -> bool {
+    shape == ImageShape { height: 1, width: 1, channels: 2 }
+}
+
+/// Images in rows of `columns`, or where they are points of a plane, all of them in it.
+pub fn shown(bytes: &[u8], shape: ImageShape, columns: usize, scale: usize) -> RgbImage {
+    if is_plane(shape) { plane(bytes) } else { grid(bytes, shape, columns, scale) }
+}
+
+/// Points of a plane, x to the right and y upwards: a pixel for each pair of levels, darker with every point. Few points are larger.
+pub fn plane(points: &[u8]) -> RgbImage {
+    let mut counts = vec![0i32; 256 * 256];
+    let wide: i32 = if points.len() / 2 < FEW { 2 } else { 0 };
+    for point in points.chunks_exact(2) {
+        let around = (-wide..=wide).flat_map(|dy| (-wide..=wide).map(move |dx| (dx, dy)));
+        for (dx, dy) in around {
+            let (x, y) = (point[0] as i32 + dx, 255 - point[1] as i32 + dy);
+            if (0..256).contains(&x) && (0..256).contains(&y) {
+                counts[(y * 256 + x) as usize] += 1;
+            }
+        }
+    }
+    RgbImage::from_fn(256, 256, |x, y| {
+        let dark = 1.0 - libm::pow(0.5, counts[(y * 256 + x) as usize] as f64);
+        Rgb([0, 62, 104].map(|deep| (255.0 + dark * (deep as f64 - 255.0)).round() as u8))
+    })
+}
+
+/// Pictures of one size beside each other, a line of white around each.
+pub fn row(pictures: &[RgbImage]) -> RgbImage {
+    let (w, h) = pictures.first().map_or((0, 0), RgbImage::dimensions);
+    let mut whole = RgbImage::from_pixel((w + 1) * pictures.len() as u32 + 1, h + 2, Rgb([255; 3]));
+    for (i, picture) in pictures.iter().enumerate() {
+        image::imageops::replace(&mut whole, picture, ((w + 1) * i as u32 + 1) as i64, 1);
+    }
+    whole
+}
+
+/// A pixel's channels as a colour: of one grey, of two red and green.
+fn colour(pixel: &[u8]) -> Rgb<u8> {
+    match *pixel {
+        [r, g, b] => Rgb([r, g, b]),
+        [r, g] => Rgb([r, g, 0]),
+        _ => Rgb([pixel[0]; 3]),
+    }
 }
 
 /// How wide a pixel is shown: small images larger, so that they can be seen.
@@ -41,8 +91,7 @@ pub fn grid(bytes: &[u8], shape: ImageShape, columns: usize, scale: usize) -> Rg
         for y in 0..shape.height * scale {
             for x in 0..shape.width * scale {
                 let pixel = &image[(y / scale * shape.width + x / scale) * shape.channels..][..shape.channels];
-                let colour = if let [r, g, b] = pixel { [*r, *g, *b] } else { [pixel[0]; 3] };
-                picture.put_pixel((left + x) as u32, (top + y) as u32, Rgb(colour));
+                picture.put_pixel((left + x) as u32, (top + y) as u32, colour(pixel));
             }
         }
     }
@@ -56,8 +105,7 @@ pub fn tiled(bytes: &[u8], shape: ImageShape, columns: usize) -> RgbImage {
     for (i, image) in bytes.chunks_exact(shape.len()).enumerate() {
         let (top, left) = (i / columns * shape.height, i % columns * shape.width);
         for (place, pixel) in image.chunks_exact(shape.channels).enumerate() {
-            let colour = if let [r, g, b] = pixel { [*r, *g, *b] } else { [pixel[0]; 3] };
-            picture.put_pixel((left + place % shape.width) as u32, (top + place / shape.width) as u32, Rgb(colour));
+            picture.put_pixel((left + place % shape.width) as u32, (top + place / shape.width) as u32, colour(pixel));
         }
     }
     picture
@@ -116,7 +164,7 @@ mod tests {
     /// Tiles are read again as they were laid, of one channel and of three; a picture that is cut elsewhere has none.
     #[test]
     fn tiles_are_read_again() {
-        for channels in [1, 3] {
+        for channels in [1, 2, 3] {
             let shape = ImageShape { height: 2, width: 3, channels };
             let bytes: Vec<u8> = (0..6 * shape.len() as u32).map(|i| i as u8).collect();
             let picture = tiled(&bytes, shape, 3);
@@ -156,5 +204,24 @@ mod tests {
             }
         }
         assert_eq!((picture.get_pixel(0, 0).0, picture.get_pixel(9, 8).0), ([255; 3], [255; 3]));
+    }
+
+    /// Each point is where its coordinates are, darker where there are two.
+    #[test]
+    fn points_are_where_they_are_in_the_plane() {
+        let three = [0, 0, 255, 10, 255, 10];
+        let picture = plane(&[&three[..], &[100; 2 * FEW]].concat());
+        let at = |x, y| picture.get_pixel(x, y).0;
+        assert_eq!((picture.dimensions(), at(0, 255), at(255, 245), at(128, 128)), ((256, 256), [128, 159, 180], [64, 110, 142], [255; 3]));
+        let few = plane(&three);
+        assert_eq!(
+            [few.get_pixel(2, 253).0, few.get_pixel(3, 253).0, few.get_pixel(253, 243).0],
+            [[128, 159, 180], [255; 3], [64, 110, 142]]
+        );
+        let whole = row(&[picture.clone(), picture]);
+        assert_eq!(
+            (whole.dimensions(), whole.get_pixel(1, 256).0, whole.get_pixel(258, 256).0),
+            ((515, 258), [128, 159, 180], [128, 159, 180])
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::experiment::ExperimentArgs;
 use crate::base::data::fetch::{self, Known};
 use crate::base::data::split::HeldOut;
 use crate::base::data::transform::{Channels, Transform};
-use crate::base::data::{Cache, DataSource, Dataset, DatasetInfo, Files, Form, ParquetFiles, Unfit, prepared};
+use crate::base::data::{Cache, DataSource, Dataset, DatasetInfo, Files, Form, Mixture2d, ParquetFiles, Unfit, prepared};
 use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::text::print;
@@ -50,6 +50,9 @@ enum What {
 enum Source {
     /// The embedded images
     FashionMnist,
+    /// Points of the plane from the usual mixture of Gaussians
+    #[command(name = "mixture-2d")]
+    Mixture2d,
     /// CIFAR-10: the binary version, the python version, or Hugging Face's Parquet
     Cifar10 {
         /// The folder with data_batch_1.bin, data_batch_1, or Parquet files
@@ -131,7 +134,7 @@ impl Source {
     fn of(&self) -> Option<&Of> {
         match self {
             Source::Folder(of) | Source::Parquet { of, .. } | Source::Lmdb(of) | Source::Tar(of) | Source::Numpy(of) => Some(of),
-            Source::FashionMnist | Source::Cifar10 { .. } | Source::Inception { .. } => None,
+            Source::FashionMnist | Source::Mixture2d | Source::Cifar10 { .. } | Source::Inception { .. } => None,
         }
     }
 }
@@ -150,6 +153,7 @@ impl Data {
         let cache = source.of().map_or(Cache::default(), |of| of.cache.or(Cache::default()));
         let source = match source {
             Source::FashionMnist => DataSource::FashionMnist {},
+            Source::Mixture2d => DataSource::Mixture2d(Mixture2d::default()),
             Source::Cifar10 { path } => DataSource::Cifar10 { path },
             Source::Folder(of) => DataSource::Folder(of.files()),
             Source::Lmdb(of) => DataSource::Lmdb(of.files()),
@@ -167,8 +171,8 @@ impl Data {
 fn show(data: &Dataset, out: Option<&Path>) -> Result<Exit> {
     describe(data);
     if let Some(out) = out {
-        let shown = data.train.bytes(0..data.train.len().min(100))?;
-        atomic::write(out, &picture::png(&picture::grid(&shown, data.info.shape, 10, 2))?)?;
+        let shown = data.train.bytes(0..data.train.len().min(if picture::is_plane(data.info.shape) { 10_000 } else { 100 }))?;
+        atomic::write(out, &picture::png(&picture::shown(&shown, data.info.shape, 10, 2))?)?;
         print(&format!("  {}\n", out.display()));
     }
     Ok(Exit::Ok)

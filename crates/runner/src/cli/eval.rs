@@ -103,7 +103,7 @@ impl Eval {
             sampling.count = count as usize;
             let net = config.evaluation.features.load(data.info.shape)?;
             let (made, _) = sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut reporter)?;
-            scores.extend(score(None, &made, &data, net.as_ref(), seed, &mut reporter)?.samples);
+            scores.extend(score(None, &made, (&data, config.data.mixture()), net.as_ref(), seed, &mut reporter)?.samples);
         }
         if self.json {
             let scores: BTreeMap<_, _> = scores.iter().map(|(m, v)| (m.name(), v)).collect();

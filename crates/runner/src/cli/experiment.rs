@@ -11,6 +11,9 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
+/// Points of a plane that are shown as real ones.
+const POINTS: usize = 10_000;
+
 /// Which experiment, and where its results are.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
@@ -197,7 +200,8 @@ impl ExperimentArgs {
             eprintln!("data set {}: left out: {}", dataset.info.name, dataset.left_out.join(", "));
         }
         let images = if dataset.held_out.is_empty() { &dataset.train } else { &dataset.held_out };
-        let real = (0..images.len().min(picture::SHOWN)).map(|i| Ok(images.image(i)?.to_vec())).collect::<Result<Vec<_>>>()?.concat();
+        let shown = if picture::is_plane(dataset.info.shape) { POINTS } else { picture::SHOWN };
+        let real = (0..images.len().min(shown)).map(|i| Ok(images.image(i)?.to_vec())).collect::<Result<Vec<_>>>()?.concat();
         let data = dataset.info;
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid, &data).map_err(|error| self.locate(error, &cell.label()))?;

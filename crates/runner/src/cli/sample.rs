@@ -61,7 +61,7 @@ impl Sample {
             samples.bytes
         };
         let columns = ((bytes.len() / opened.shape.len()) as f64).sqrt().ceil() as usize;
-        let picture = picture::grid(&bytes, opened.shape, columns, picture::scale_for(opened.shape));
+        let picture = picture::shown(&bytes, opened.shape, columns, picture::scale_for(opened.shape));
         atomic::write(&self.out, &picture::png(&picture)?)?;
         print(&format!("{}\n", self.out.display()));
         Ok(Exit::Ok)

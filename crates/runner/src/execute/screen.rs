@@ -77,6 +77,12 @@ impl Screen {
                             .iter()
                             .map(|found| format!("{} skip connections at {} steps", found.skips.len(), found.steps.len())),
                     );
+                    words.extend(
+                        findings
+                            .score_field
+                            .iter()
+                            .map(|found| format!("scores at {} steps, {} samplers", found.fields.len(), found.walks.len())),
+                    );
                     words.extend(findings.blank.clone());
                 }
                 words.join(", ")

@@ -184,6 +184,7 @@ impl RawConfig {
     /// The diffusion, where everything fits; else what does not, with its path. Whatever needs the images themselves is checked by
     /// [`Config::check_images`].
     fn check(&self) -> Result<Diffusion, (String, String)> {
+        self.data.check().map_err(|(key, problem)| (format!("data.{key}"), problem))?;
         let t = &self.training;
         let counts = [
             ("training.steps", t.steps),

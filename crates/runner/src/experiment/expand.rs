@@ -8,6 +8,7 @@ use super::paths::{self, full, set, short};
 use super::study::Study;
 use super::suggest::join;
 use crate::base::error::ConfigError;
+use crate::metrics::Metric;
 use serde_json::{Map, Value};
 
 /// Most jobs that a grid may have.
@@ -114,10 +115,19 @@ fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), Conf
     {
         return Err(at("paper.budget".into(), "expected positive numbers, got 0".into()));
     }
+    for cell in cells {
+        if let Some(metric) = file.metrics.iter().find(|metric| Metric::of_data(&cell.config.data).all(|other| other != **metric)) {
+            let (metric, kind) = (metric.name(), cell.config.data.kind());
+            return Err(at("metrics".into(), format!("{metric} needs data whose law is known, as mixture-2d is; got {kind}")));
+        }
+    }
     claim::check(&file.claims, &file.metrics, cells, origin)?;
     for (i, studied) in file.studies.iter().enumerate() {
         for (j, study) in studied.kinds.iter().enumerate() {
             study.check().map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}].{key}"), problem))?;
+            for cell in cells.iter().filter(|cell| agrees_with(cell, &studied.cell)) {
+                study.check_cell(&cell.config).map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}]{key}"), problem))?;
+            }
         }
     }
     for (i, row) in file.coding.iter().flat_map(|c| &c.rows).enumerate() {

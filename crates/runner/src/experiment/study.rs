@@ -1,5 +1,7 @@
 //! Studies: what is looked at beside scores, each on one trained network: what Section 4 shows, and what the network's parts do.
 
+use super::config::Config;
+use ddpm_core::Sampler;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -55,6 +57,22 @@ pub enum Study {
         #[serde(default = "examined")]
         images: usize,
     },
+    /// The exact score beside the learned one, of points whose law is known (data `mixture-2d`): arrows over the plane, and walks of samplers
+    /// that follow each of them from the same noise, with their exact divergence from the law.
+    ScoreField {
+        /// Fractions of T at which the score is drawn.
+        #[serde(default = "field")]
+        at: Vec<f64>,
+        /// Whose walks.
+        #[serde(default = "walkers")]
+        samplers: Vec<Sampler>,
+        /// Samples whose ways are drawn, the first ones.
+        #[serde(default = "paths")]
+        paths: usize,
+        /// Samples whose divergence from the law is measured.
+        #[serde(default = "many")]
+        samples: usize,
+    },
 }
 
 fn stops() -> usize {
@@ -82,8 +100,27 @@ fn examined() -> usize {
     64
 }
 
+fn field() -> Vec<f64> {
+    vec![1.0, 0.2, 0.1, 0.05, 0.02]
+}
+fn walkers() -> Vec<Sampler> {
+    vec![
+        Sampler::ancestral(),
+        Sampler::Ddim { eta: 0.0, clip: true, steps: None },
+        Sampler::Langevin { step_size: 0.1, inner: 3, steps: None },
+    ]
+}
+fn paths() -> usize {
+    4
+}
+fn many() -> usize {
+    10_000
+}
+
 /// Mixtures between two images of an interpolation, ends not counted: the paper's λ = 0.1, ..., 0.9.
 pub const MIXTURES: usize = 9;
+/// Most points of the plane that are walked.
+const MOST_POINTS: usize = 1_000_000;
 /// Largest number of anything in a picture.
 const MOST: usize = 64;
 
@@ -96,6 +133,7 @@ impl Study {
             Study::Interpolation { .. } => "interpolation",
             Study::Neighbours { .. } => "neighbours",
             Study::Anatomy { .. } => "anatomy",
+            Study::ScoreField { .. } => "score-field",
         }
     }
 
@@ -103,7 +141,11 @@ impl Study {
     pub fn walks(&self) -> bool {
         match self {
             Study::ReverseTime { .. } => true,
-            Study::SharedLatents { .. } | Study::Interpolation { .. } | Study::Neighbours { .. } | Study::Anatomy { .. } => false,
+            Study::SharedLatents { .. }
+            | Study::Interpolation { .. }
+            | Study::Neighbours { .. }
+            | Study::Anatomy { .. }
+            | Study::ScoreField { .. } => false,
         }
     }
 
@@ -131,7 +173,35 @@ impl Study {
                 2..=10_000 => Ok(()),
                 _ => Err(("images", format!("expected 2 to 10000, got {images}"))),
             },
+            Study::ScoreField { samplers, .. } if !(1..=8).contains(&samplers.len()) => {
+                Err(("samplers", format!("expected 1 to 8, got {}", samplers.len())))
+            }
+            Study::ScoreField { samples, .. } if !(10..=MOST_POINTS).contains(samples) => {
+                Err(("samples", format!("expected 10 to {MOST_POINTS}, got {samples}")))
+            }
+            Study::ScoreField { at, paths, samples, .. } => match paths {
+                _ if paths > samples => Err(("paths", format!("expected at most the {samples} samples, got {paths}"))),
+                _ => shares(at, 0.0).and(count("paths", *paths)),
+            },
         }
+    }
+}
+
+impl Study {
+    /// What of it does not fit a cell's configuration, as (key, problem); the key is empty where all of it does not.
+    pub fn check_cell(&self, config: &Config) -> Result<(), (String, String)> {
+        let Study::ScoreField { samplers, .. } = self else { return Ok(()) };
+        if config.data.mixture().is_none() {
+            return Err((
+                String::new(),
+                format!("score-field needs data whose law is known, as mixture-2d is; got {}", config.data.kind()),
+            ));
+        }
+        let diffusion = config.diffusion();
+        for (i, sampler) in samplers.iter().enumerate() {
+            diffusion.setup.sampling_plan(&diffusion.process, sampler).map_err(|e| (format!(".samplers[{i}]"), e.to_string()))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scores of samples: streaming f64 moments, a pure distance, and a protocol that says exactly what was compared; and what the scores of
 //! several seeds decide.
 
+pub mod divergence;
 pub mod evidence;
 pub mod extrapolate;
 pub mod features;
@@ -15,6 +16,7 @@ pub mod seen;
 pub mod spectrum;
 pub mod verdict;
 
+use crate::base::data::DataSource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +106,8 @@ metrics! {
     Precision = "precision" { heading: "precision ↑", rises: true, digits: 3, of_samples: true }
     /// Share of the training images among the samples' nearest neighbours.
     Recall = "recall" { heading: "recall ↑", rises: true, digits: 3, of_samples: true }
+    /// The Kullback-Leibler divergence of samples from the law of the data, where that is known; in bits/dim.
+    KlDivergence = "kl-divergence" { heading: "KL from the law ↓", rises: false, digits: 4, of_samples: true }
     /// The variational bound on held-out images, in bits/dim.
     BitsPerDim = "bits-per-dim" { heading: "bits/dim ↓", rises: false, digits: 3, of_samples: false }
     /// The variational bound on training images, in bits/dim.
@@ -120,6 +124,12 @@ impl Metric {
     /// Those that compare samples with images; the others need none.
     pub fn of_samples() -> impl Iterator<Item = Metric> {
         Metric::ALL.into_iter().filter(|metric| metric.spec().of_samples)
+    }
+
+    /// Those that can be measured on images of `data`, or be blank for a reason that is not the data's kind.
+    pub fn of_data(data: &DataSource) -> impl Iterator<Item = Metric> {
+        let has_law = data.mixture().is_some();
+        Metric::ALL.into_iter().filter(move |metric| has_law || *metric != Metric::KlDivergence)
     }
 
     /// Its name in files.
@@ -144,12 +154,12 @@ impl Metric {
 
     /// Whether it may be below zero: unbiased estimates of what may not.
     pub fn may_be_negative(self) -> bool {
-        matches!(self, Metric::FidInfinity | Metric::Kid)
+        matches!(self, Metric::FidInfinity | Metric::Kid | Metric::KlDivergence)
     }
 
     /// Whether the error that is measured with it is the standard error of the number, and not some other uncertainty.
     pub fn has_standard_error(self) -> bool {
-        matches!(self, Metric::Fid | Metric::FidHeldOut | Metric::BitsPerDim | Metric::BitsPerDimTrain)
+        matches!(self, Metric::Fid | Metric::FidHeldOut | Metric::KlDivergence | Metric::BitsPerDim | Metric::BitsPerDimTrain)
     }
 
     /// Digits after the point.

@@ -3,7 +3,7 @@
 use super::state::State;
 use crate::base::data::DatasetInfo;
 use crate::experiment::{Job, MIXTURES, Study};
-use crate::stages::anatomy_passes;
+use crate::stages::{anatomy_passes, score_field_passes};
 use crate::store::Store;
 use crate::store::progress::Stage;
 use ddpm_model::Network;
@@ -102,6 +102,11 @@ fn passes(job: &Job, skips: usize) -> (usize, usize) {
         Some(Study::Anatomy { stops, images }) => {
             let stops = *stops.min(&config.diffusion.timesteps);
             (0, images * (walk.len() + anatomy_passes(&config.network, skips, stops)))
+        }
+        Some(Study::ScoreField { at, samplers, samples, .. }) => {
+            let plan = |sampler| config.diffusion().setup.sampling_plan(&config.diffusion().process, sampler);
+            let walks: usize = samplers.iter().map(|sampler| plan(sampler).map_or(0, |steps| steps.len())).sum();
+            (0, at.len() * score_field_passes() + samples * walks)
         }
         Some(Study::Interpolation { at, pairs }) => (0, at.iter().map(|share| pairs * (MIXTURES + 2) * rest(share)).sum()),
     }

@@ -1,16 +1,10 @@
 //! What a network's parts do, as pictures and in words: what skip connections carry, which half needs to know t, and when frequencies appear.
 
+use super::canvas::Picture;
 use super::heat::{Heat, Heats, Shade};
 use crate::metrics::spectrum;
 use crate::store::{Anatomy, SkipErrors, Spectra, ToldErrors, Way};
 use anyhow::Result;
-
-/// A picture with the sentences that its numbers make.
-pub struct Picture {
-    pub name: &'static str,
-    pub caption: String,
-    pub png: Vec<u8>,
-}
 
 /// The pictures of what a study found.
 pub fn pictures(found: &Anatomy) -> Result<Vec<Picture>> {

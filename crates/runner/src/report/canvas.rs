@@ -16,6 +16,13 @@ use std::sync::{Arc, LazyLock, Once};
 /// Paths of what was drawn, from the report's folder, with a caption.
 pub type Drawn = Vec<(String, String)>;
 
+/// A picture of what a study found, with the sentences that its numbers make.
+pub struct Picture {
+    pub name: &'static str,
+    pub caption: String,
+    pub png: Vec<u8>,
+}
+
 /// What is drawn on.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 

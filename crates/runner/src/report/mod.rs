@@ -21,6 +21,7 @@ mod page;
 mod palette;
 mod plot;
 mod published;
+mod score_field;
 mod section;
 mod sheet;
 mod sheets;

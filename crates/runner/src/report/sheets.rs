@@ -1,8 +1,9 @@
 //! The sheets of a report: samples, the reverse process, and what studies showed.
 
 use super::anatomy;
-use super::canvas::Drawn;
+use super::canvas::{Drawn, Picture};
 use super::entry::Entry;
+use super::score_field;
 use super::sheet::{Panel, sheet};
 use super::tables::Frames;
 use crate::base::data::DatasetInfo;
@@ -97,7 +98,7 @@ impl Gallery<'_> {
     /// Real images, laid as samples are, where the experiment has left some.
     fn real(&self, scored: Option<Metric>) -> Option<Panel> {
         let bytes = real_images(self.dir, self.data)?.concat();
-        let images = picture::grid(&bytes, self.data.shape, picture::COLUMNS, picture::scale_for(self.data.shape));
+        let images = picture::shown(&bytes, self.data.shape, picture::COLUMNS, picture::scale_for(self.data.shape));
         let score = scored.and_then(|metric| {
             let real = self.entries.iter().find_map(|entry| entry.record.real.get(&metric))?;
             Some(format!("{} {}", metric.title(), number(real.value, real.std_err, metric.digits())))
@@ -125,11 +126,14 @@ pub fn studies(studies: &[Entry], store: &Store) -> Result<Vec<Still>> {
             let png = named(&store.run(&entry.record.id).join(&shown.file), &shown.labels)?;
             all.extend(png.map(|png| (shown.file.clone(), shown.caption.clone(), png)));
         }
-        for found in findings.anatomy.iter() {
-            all.extend(
-                anatomy::pictures(found)?.into_iter().map(|picture| (format!("{}.png", picture.name), picture.caption, picture.png)),
-            );
+        let mut drawn: Vec<Picture> = Vec::new();
+        if let Some(found) = &findings.anatomy {
+            drawn.extend(anatomy::pictures(found)?);
         }
+        if let Some(found) = &findings.score_field {
+            drawn.extend(score_field::pictures(found)?);
+        }
+        all.extend(drawn.into_iter().map(|picture| (format!("{}.png", picture.name), picture.caption, picture.png)));
         for (file, caption, png) in all {
             let stem = file_name(&entry.cell.label().replace(", ", "-").replace(' ', "-"), 150);
             // A cell may have several studies of a kind.

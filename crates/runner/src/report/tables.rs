@@ -109,7 +109,7 @@ impl Mean {
 }
 
 fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
-    let rows: Vec<(&Entry, Metric)> = entries.iter().flat_map(|e| Metric::ALL.map(|m| (e, m))).collect();
+    let rows: Vec<(&Entry, Metric)> = entries.iter().flat_map(|e| Metric::of_data(&e.record.config.data).map(move |m| (e, m))).collect();
     let mut columns = vec![Column::new("cell".into(), rows.iter().map(|(e, _)| e.cell_index as u32).collect::<Vec<_>>())];
     for name in axis_names(experiment) {
         let values: Vec<String> = rows.iter().map(|(e, _)| e.cell.value(&name)).collect();

@@ -2,7 +2,7 @@
 
 use super::evaluate::{BoundOf, bound};
 use super::options::RunOptions;
-use super::sample::{SHOWN, samples_of};
+use super::sample::{SHOWN, Samples, samples_of};
 use super::score::score;
 use super::study::StudyContext;
 use super::train::train;
@@ -18,6 +18,9 @@ use crate::store::progress::Reporter;
 use crate::store::{Outcome, REVERSE, Record, Store};
 use anyhow::Result;
 use ddpm_model::Engine;
+use ddpm_model::network::ImageShape;
+use image::RgbImage;
+use std::path::Path;
 use std::time::Instant;
 
 /// Runs one job from its current state and stores its record. If another process is running it, waits for that or returns an error.
@@ -72,26 +75,35 @@ fn work(store: &Store, lock: &Lock, job: &Job, data: &Dataset, options: RunOptio
     Ok(record)
 }
 
+/// Pictures of a job's samples in its folder.
+fn leave_pictures(dir: &Path, samples: &Samples, shape: ImageShape) -> Result<()> {
+    let columns = samples.info.progressive_steps.len();
+    let leave = |name: &str, picture: RgbImage| atomic::write(&dir.join(name), &picture::png(&picture)?);
+    if picture::is_plane(shape) {
+        leave("samples.png", picture::plane(&samples.bytes))?;
+        let at =
+            |stop: usize| samples.progressive.chunks_exact(2 * columns).flat_map(|way| way[2 * stop..][..2].to_vec()).collect::<Vec<u8>>();
+        let stops: Vec<RgbImage> = (0..columns).map(|stop| picture::plane(&at(stop))).collect();
+        return leave("progressive.png", picture::row(&stops));
+    }
+    let scale = picture::scale_for(shape);
+    let shown = samples.bytes.len().min(picture::SHOWN * shape.len());
+    leave("samples.png", picture::grid(&samples.bytes[..shown], shape, picture::COLUMNS, scale))?;
+    leave("progressive.png", picture::grid(samples.along(SHOWN, shape.len()), shape, columns, scale))?;
+    // The same of more samples, with the samples themselves at the end, for the HTML page.
+    let kept = samples.progressive.chunks_exact(columns * shape.len());
+    let ended: Vec<u8> = kept.zip(samples.bytes.chunks_exact(shape.len())).flat_map(|(way, end)| [way, end].concat()).collect();
+    leave(REVERSE, picture::tiled(&ended, shape, columns + 1))
+}
+
 fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record: &mut Record, reporter: &mut Reporter) -> Result<()> {
     let (diffusion, dir) = (job.config.diffusion(), store.run(&job.id));
     let samples = samples_of(store, job, data, engine, reporter)?;
     record.nfe = samples.info.nfe;
     record.progressive = samples.info.progressive_steps.clone();
-    let scale = picture::scale_for(data.info.shape);
-    let shown = samples.bytes.len().min(picture::SHOWN * data.info.shape.len());
-    atomic::write(
-        &dir.join("samples.png"),
-        &picture::png(&picture::grid(&samples.bytes[..shown], data.info.shape, picture::COLUMNS, scale))?,
-    )?;
-    let columns = samples.info.progressive_steps.len();
-    let along = samples.along(SHOWN, data.info.shape.len());
-    atomic::write(&dir.join("progressive.png"), &picture::png(&picture::grid(along, data.info.shape, columns, scale))?)?;
-    // The same of more samples, with the samples themselves at the end, for the HTML page.
-    let kept = samples.progressive.chunks_exact(columns * data.info.shape.len());
-    let ended: Vec<u8> = kept.zip(samples.bytes.chunks_exact(data.info.shape.len())).flat_map(|(way, end)| [way, end].concat()).collect();
-    atomic::write(&dir.join(REVERSE), &picture::png(&picture::tiled(&ended, data.info.shape, columns + 1))?)?;
+    leave_pictures(&dir, &samples, data.info.shape)?;
     let features = job.config.evaluation.features.load(data.info.shape)?;
-    let scores = score(Some(store), &samples, data, features.as_ref(), job.seed, reporter)?;
+    let scores = score(Some(store), &samples, (data, job.config.data.mixture()), features.as_ref(), job.seed, reporter)?;
     record.real.extend(scores.real);
     for (metric, result) in scores.samples {
         match result {

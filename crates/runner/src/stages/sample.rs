@@ -162,10 +162,15 @@ impl Samples {
 
     /// Why these are no images, where they are none.
     pub fn problem(&self) -> Option<String> {
-        match self.info.rms {
-            Some(rms) if rms <= LARGEST_RMS => None,
-            Some(rms) => Some(format!("samples out of range: root mean square {rms:.2e}, images have at most 1")),
-            None => Some("samples are not finite".into()),
-        }
+        out_of_range(self.info.rms)
+    }
+}
+
+/// Why numbers of this root mean square are no images, where they are none.
+pub fn out_of_range(rms: Option<f64>) -> Option<String> {
+    match rms {
+        Some(rms) if rms <= LARGEST_RMS => None,
+        Some(rms) => Some(format!("samples out of range: root mean square {rms:.2e}, images have at most 1")),
+        None => Some("samples are not finite".into()),
     }
 }

@@ -2,8 +2,9 @@
 
 use super::reference;
 use super::sample::Samples;
-use crate::base::data::Dataset;
+use crate::base::data::{Dataset, Mixture2d};
 use crate::base::stop;
+use crate::metrics::divergence::Cells;
 use crate::metrics::features::FeatureNet;
 use crate::metrics::score::{Effort, Score, scores};
 use crate::metrics::{Measured, Metric};
@@ -22,13 +23,43 @@ pub struct Scores {
     pub real: Vec<(Metric, Measured)>,
 }
 
-/// Every score a blank, for one reason.
+/// Every score in features a blank, for one reason.
 fn blank(reason: String) -> Scores {
-    Scores { samples: Metric::of_samples().map(|m| (m, Err(reason.clone()))).collect(), out_of_range: false, real: Vec::new() }
+    let in_features = Metric::of_samples().filter(|metric| *metric != Metric::KlDivergence);
+    Scores { samples: in_features.map(|m| (m, Err(reason.clone()))).collect(), out_of_range: false, real: Vec::new() }
 }
 
-/// Scores of `samples` in the features of `net`.
+/// Scores of `samples` in the features of `net`, and against the law of the data, where that is known.
 pub fn score(
+    store: Option<&Store>,
+    samples: &Samples,
+    (data, law): (&Dataset, Option<&Mixture2d>),
+    net: Option<&FeatureNet>,
+    seed: u64,
+    reporter: &mut Reporter,
+) -> Result<Scores> {
+    let mut scores = in_features(store, samples, data, net, seed, reporter)?;
+    if let Some(law) = law {
+        let (cells, count) = (Cells::of(law), samples.bytes.len() / data.info.shape.len());
+        match samples.problem() {
+            Some(problem) => {
+                scores.out_of_range = true;
+                scores.samples.push((Metric::KlDivergence, Err(problem)));
+            }
+            None => {
+                let found = cells.divergence(&samples.bytes, &format!("{count} samples, averaged weights, 8-bit"));
+                scores.samples.push((Metric::KlDivergence, Ok(found)));
+            }
+        }
+        if count <= data.held_out.len() {
+            let points = data.held_out.bytes(0..count)?;
+            scores.real.push((Metric::KlDivergence, cells.divergence(&points, &format!("{count} held-out points"))));
+        }
+    }
+    Ok(scores)
+}
+
+fn in_features(
     store: Option<&Store>,
     samples: &Samples,
     data: &Dataset,

@@ -2,6 +2,7 @@
 
 use super::reference;
 use super::sample::{keep, sample, stops};
+use super::score_field::Asked;
 use crate::base::data::{Dataset, Images};
 use crate::base::{atomic, picture, stop};
 use crate::experiment::{Job, MIXTURES, Study};
@@ -50,6 +51,12 @@ impl<'a> StudyContext<'a> {
             Study::SharedLatents { at, images } => self.shared_latents(at, *images),
             Study::Interpolation { at, pairs } => self.interpolation(at, *pairs),
             Study::Anatomy { stops, images } => self.anatomy(*stops, *images),
+            Study::ScoreField { at, samplers, paths, samples } => {
+                let mut steps: Vec<usize> = at.iter().map(|share| self.step(*share).max(1)).collect();
+                steps.sort_unstable_by(|a, b| b.cmp(a));
+                steps.dedup();
+                self.score_field(&Asked { steps, samplers, paths: *paths, samples: *samples })
+            }
             Study::Neighbours { samples, neighbours, crop } => self.neighbours(*samples, *neighbours, *crop),
         }
     }

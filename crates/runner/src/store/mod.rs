@@ -15,6 +15,7 @@ mod meta;
 mod pretrained;
 pub mod progress;
 mod record;
+mod score_field;
 pub mod submissions;
 
 pub use crate::experiment::FORMAT;
@@ -27,3 +28,4 @@ pub use pretrained::pretrained;
 pub use record::{
     BoundBreakdown, Delivery, Findings, Labels, Loading, LogShare, Machine, Outcome, Point, Record, ScoresAt, Shown, TermAt, TrainingRecord,
 };
+pub use score_field::{Arrow, FieldAt, ScoreField, Walks, WalksOf};

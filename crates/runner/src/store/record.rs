@@ -1,6 +1,7 @@
 //! Records of training runs and of jobs, each self-contained.
 
 use super::anatomy::Anatomy;
+use super::score_field::ScoreField;
 use crate::base::cause::Cause;
 use crate::base::device::Device;
 use crate::experiment::{Config, FORMAT, Job};
@@ -179,6 +180,9 @@ pub struct Findings {
     /// What the network's parts do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anatomy: Option<Anatomy>,
+    /// The exact score beside the learned one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_field: Option<ScoreField>,
     /// Why a part is missing.
     pub blank: Option<String>,
 }
@@ -285,7 +289,7 @@ impl Record {
             data: data.into(),
             outcome,
             metrics: BTreeMap::new(),
-            blanks: reason.map(|reason| Metric::ALL.map(|metric| (metric, reason.clone())).into()).unwrap_or_default(),
+            blanks: reason.map(|why| Metric::of_data(&job.config.data).map(|metric| (metric, why.clone())).collect()).unwrap_or_default(),
             out_of_range: BTreeSet::new(),
             real: BTreeMap::new(),
             bounds: BTreeMap::new(),

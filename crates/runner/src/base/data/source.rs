@@ -5,10 +5,11 @@ use super::decode::KINDS;
 use super::entries::{Beside, Fit, See, Unfit, pattern};
 use super::gather::{About, Gathered};
 use super::images::{Dataset, DatasetInfo};
+use super::mixture::Mixture2d;
 use super::set::Origin;
 use super::split::HeldOut;
 use super::transform::{Channels, Transform};
-use super::{arrays, cifar10, fashion, folder, lmdb, parquet, tar};
+use super::{arrays, cifar10, fashion, folder, lmdb, mixture, parquet, tar};
 use crate::base::error::Meaning;
 use anyhow::{Result, anyhow, bail};
 use ddpm_model::network::ImageShape;
@@ -40,6 +41,10 @@ pub enum DataSource {
         /// Parquet files. All give the same images in the same order.
         path: PathBuf,
     },
+    /// Points of the plane from a mixture of Gaussians, as images of one pixel with two channels: the score and the law of samples are known
+    /// exactly.
+    #[serde(rename = "mixture-2d")]
+    Mixture2d(Mixture2d),
     /// Any folder of PNG, JPEG, WebP or BMP images of one size; where all lie in subfolders, these are the classes.
     Folder(Files),
     /// Parquet with an image file in each row, as Hugging Face's data sets have it.
@@ -150,6 +155,7 @@ impl DataSource {
         let (files, each): (&Files, Box<Each>) = match self {
             DataSource::FashionMnist {} => return Reading::Known(Box::new(fashion::load)),
             DataSource::Cifar10 { path } => return Reading::Known(Box::new(|| cifar10::load(path))),
+            DataSource::Mixture2d(mixture) => return Reading::Known(Box::new(|| mixture.load())),
             DataSource::Folder(files) => (files, Box::new(folder::each)),
             DataSource::Lmdb(files) => (files, Box::new(lmdb::each)),
             DataSource::Tar(files) => (files, Box::new(tar::each)),
@@ -167,7 +173,7 @@ impl DataSource {
     /// How its files end; none where each image is a file of its own.
     fn endings(&self) -> Option<&'static [&'static str]> {
         match self {
-            DataSource::Folder(_) | DataSource::FashionMnist {} | DataSource::Cifar10 { .. } => None,
+            DataSource::Folder(_) | DataSource::FashionMnist {} | DataSource::Cifar10 { .. } | DataSource::Mixture2d(_) => None,
             DataSource::Parquet(_) => Some(&parquet::ENDINGS),
             DataSource::Lmdb(_) => Some(&lmdb::ENDINGS),
             DataSource::Tar(_) => Some(&tar::ENDINGS),
@@ -195,6 +201,7 @@ impl DataSource {
         match self {
             DataSource::FashionMnist {} => Some(fashion::SHAPE),
             DataSource::Cifar10 { .. } => Some(cifar10::SHAPE),
+            DataSource::Mixture2d(_) => Some(mixture::SHAPE),
             _ => None,
         }
     }
@@ -220,11 +227,28 @@ impl DataSource {
         }
     }
 
+    /// What does not fit in itself, as (key, problem).
+    pub fn check(&self) -> Result<(), (String, String)> {
+        match self {
+            DataSource::Mixture2d(mixture) => mixture.check(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The mixture that its points are of, where it is one.
+    pub fn mixture(&self) -> Option<&Mixture2d> {
+        match self {
+            DataSource::Mixture2d(mixture) => Some(mixture),
+            _ => None,
+        }
+    }
+
     /// Its kind's name in a configuration.
     pub fn kind(&self) -> &'static str {
         match self {
             DataSource::FashionMnist {} => "fashion-mnist",
             DataSource::Cifar10 { .. } => "cifar10",
+            DataSource::Mixture2d(_) => "mixture-2d",
             DataSource::Folder(_) => "folder",
             DataSource::Parquet(_) => "parquet",
             DataSource::Lmdb(_) => "lmdb",

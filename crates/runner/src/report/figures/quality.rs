@@ -62,10 +62,17 @@ pub fn reverse_time(entries: &[Entry], studies: &[Entry]) -> Vec<Chart> {
     [(Metric::InceptionScore, "reverse-time-is"), (Metric::Fid, "reverse-time-fid")].map(of).into()
 }
 
-/// FID against network evaluations for a sample, where cells differ in them; cells that differ in nothing but the sampler's steps are joined.
+/// The score of samples that is shown against their cost: FID, or where that was not measured, the first one that was.
+fn score_of(entries: &[Entry]) -> Option<Metric> {
+    let there = |metric: &Metric| entries.iter().any(|entry| entry.record.metrics.contains_key(metric));
+    [Metric::Fid].into_iter().chain(Metric::of_samples()).find(there)
+}
+
+/// A score against network evaluations for a sample, where cells differ in them; cells that differ in nothing but the sampler's steps are joined.
 pub fn evaluations(entries: &[Entry]) -> Vec<Chart> {
+    let Some(metric) = score_of(entries) else { return Vec::new() };
     let points = |entry: &Entry| -> Points {
-        entry.record.metrics.get(&Metric::Fid).map(|fid| (entry.record.nfe as f64, fid.value)).into_iter().collect()
+        entry.record.metrics.get(&metric).map(|score| (entry.record.nfe as f64, score.value)).into_iter().collect()
     };
     let lines = lines(entries, points);
     let mut costs = lines.iter().flat_map(|line| &line.points).map(|point| point.0);
@@ -87,12 +94,13 @@ pub fn evaluations(entries: &[Entry]) -> Vec<Chart> {
     }
     let mut threads: Vec<Line> = groups.into_iter().map(|(_, thread)| thread).filter(|thread| thread.points.len() > 1).collect();
     threads.iter_mut().for_each(|thread| thread.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
-    let caption = "FID against network evaluations for a sample. Cells that differ in the sampler's steps alone are joined.";
-    let axes = (Axis::log("network evaluations for a sample"), Axis::linear(Metric::Fid.heading()));
+    let name = metric.title();
+    let caption = format!("{name} against network evaluations for a sample. Cells that differ in the sampler's steps alone are joined.");
+    let axes = (Axis::log("network evaluations for a sample"), Axis::linear(metric.heading()));
     vec![Chart {
-        level: level(entries, Metric::Fid),
+        level: level(entries, metric),
         threads,
-        ..Chart::new("evaluations", "What a sample costs and is worth", caption, axes, lines)
+        ..Chart::new("evaluations", "What a sample costs and is worth", &caption, axes, lines)
     }]
 }
 

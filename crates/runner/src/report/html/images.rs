@@ -58,7 +58,8 @@ pub fn pictures(experiment: &Experiment, entries: &[Entry], store: &Store, data:
     let stops: Vec<usize> = there.iter().map(|trajectories| trajectories.steps.len()).collect();
     let mut room = Room::of(&stops, data.shape);
     room.count = there.iter().map(|trajectories| trajectories.count).min().unwrap_or(SHOWN).min(room.count);
-    let real = real_images(&store.report(&experiment.name), data);
+    // Points of a plane are seen all together, and not each by itself.
+    let real = real_images(&store.report(&experiment.name), data).filter(|_| !picture::is_plane(data.shape));
     let real = real.map(|images| images.into_iter().take(room.count).collect::<Vec<_>>());
     Ok(Pictures {
         width: room.shape.width,
