@@ -56,7 +56,7 @@ bench-kernels *flags:
 # Make the pinned tables of tests/pinned anew, and what a second program says of them: a decision, which the commit explains
 pin python="python3":
     UPDATE_PINNED=1 cargo test --release --locked -p ddpm-runner --test pinned || true
-    {{python}} -m venv target/parity && target/parity/bin/pip install -q -r tests/parity/requirements.txt && target/parity/bin/python tests/golden/pinned.py > tests/golden/pinned.json
+    {{python}} -m venv target/parity && target/parity/bin/pip install -q -r tests/parity/requirements.txt && target/parity/bin/python tests/golden/pinned.py > tests/golden/pinned.json && target/parity/bin/python tests/golden/plane.py > tests/golden/plane.json
     cargo test --release --locked -p ddpm-runner --test pinned
 
 # Compare with the original Python programs on fresh weights and inputs, in a throwaway environment: `just parity python3 [seed]`

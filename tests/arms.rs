@@ -45,6 +45,7 @@ pub fn every_arm() -> Vec<Value> {
     }
     trees.push(set("evaluation.features", json!({ "kind": "inception", "weights": "x", "resize": "pytorch" })));
     trees.push(set("data", json!({ "kind": "cifar10", "path": "x" })));
+    trees.push(set("data", json!({ "kind": "mixture-2d", "modes": [{ "mean": [0.5, 0.0], "std": 0.05 }] })));
     trees.push(set("data", json!({ "kind": "folder", "path": "x", "held_out": 3 })));
     for kind in ["lmdb", "tar", "numpy"] {
         let transform = json!({ "kind": "guided-diffusion", "side": 28 });

@@ -222,6 +222,7 @@ fn studies_have_names_of_their_own() {
         json!({ "kind": "interpolation", "at": [0.5], "pairs": 2 }),
         json!({ "kind": "neighbours", "samples": 3, "neighbours": 4, "crop": 5 }),
         json!({ "kind": "anatomy", "stops": 3, "images": 5 }),
+        json!({ "kind": "score-field", "at": [0.5], "samplers": [{ "kind": "ddim", "eta": 0.5 }], "paths": 3, "samples": 50 }),
     ];
     let plain = job(&config, 0, None, "d", "f");
     let mut scored_otherwise = RawConfig::from(config.clone());
@@ -237,14 +238,18 @@ fn studies_have_names_of_their_own() {
         all.push(here[2].clone());
         for key in kind.as_object().unwrap().keys().filter(|key| *key != "kind") {
             let mut other = kind.clone();
-            other[key] = if kind[key].is_array() { json!([0.25]) } else { json!(7) };
+            other[key] = match &key[..] {
+                "samplers" => json!([{ "kind": "ddim", "eta": 0.25 }]),
+                _ if kind[key].is_array() => json!([0.25]),
+                _ => json!(7),
+            };
             all.push(name(&other, &config, "f")[2].clone());
         }
     }
     let n = all.len();
     all.sort();
     all.dedup();
-    assert_eq!((n, all.len()), (1 + 5 + 10, n));
+    assert_eq!((n, all.len()), (1 + 6 + 14, n));
 }
 
 /// Over all grids that are shipped, on all bases: one name, one thing, and the other way round.

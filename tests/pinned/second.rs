@@ -100,6 +100,47 @@ pub fn scores(report: &Path) {
     }
 }
 
+/// What is exact of points whose law is known: the points, their divergence, the score, and where walks that follow it end.
+pub fn plane(report: &Path, results: &Path) {
+    let golden: Value = serde_json::from_str(&fs::read_to_string(super::support::root().join("tests/golden/plane.json")).unwrap()).unwrap();
+    let real = image::open(report.join("real.png")).unwrap().to_rgb8();
+    let drawn = real.pixels().map(|pixel| [pixel.0[0], pixel.0[1]]);
+    let held_out: Vec<[u8; 2]> = serde_json::from_value(golden["held_out"].clone()).unwrap();
+    assert_eq!((held_out.len(), drawn.take(200).collect::<Vec<_>>()), (200, held_out));
+    // To three digits, as the page says it.
+    let entropy = format!("an entropy of {:.3} bits/dim", golden["entropy"].as_f64().unwrap());
+    assert!(fs::read_to_string(report.join("README.md")).unwrap().contains(&entropy), "{entropy}");
+    let runs = fs::read_dir(results.join("runs")).unwrap().map(|run| run.unwrap().path());
+    let records = runs.map(|run| serde_json::from_str::<Value>(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap());
+    let (studies, scored): (Vec<Value>, Vec<Value>) = records.partition(|record| record["findings"].is_object());
+    assert_eq!((studies.len(), scored.len()), (1, 4));
+    for record in &scored {
+        near("held-out points", &record["real"]["kl-divergence"]["value"].to_string(), &golden["real"], 1e-9);
+    }
+    let found = &studies[0]["findings"]["score_field"];
+    let pair = |value: &Value| [0, 1].map(|d| value[d].as_f64().unwrap());
+    let close = |a: &Value, b: &Value, tolerance: f64| {
+        let (a, b) = (pair(a), pair(b));
+        assert!((0..2).all(|d| (a[d] - b[d]).abs() <= tolerance * (1.0 + b[d].abs())), "{a:?}, the second program says {b:?}");
+    };
+    for (field, expected) in found["fields"].as_array().unwrap().iter().zip(golden["arrows"].as_array().unwrap()) {
+        assert_eq!(field["t"], expected["t"]);
+        for (i, at) in expected["at"].as_array().unwrap().iter().enumerate() {
+            let arrow = &field["arrows"][16 * i];
+            close(&arrow["at"], at, 6e-5);
+            close(&arrow["exact"], &expected["exact"][i], 6e-5);
+        }
+    }
+    let (walks, all) = (found["walks"].as_array().unwrap(), golden["walks"].as_array().unwrap());
+    assert_eq!((walks.len(), all.len()), (3, 3));
+    for (walks, expected) in walks.iter().zip(all) {
+        let ends = walks["exact"]["ends"].as_array().unwrap();
+        assert_eq!(ends.len(), 150);
+        ends.iter().zip(expected["ends"].as_array().unwrap()).for_each(|(found, expected)| close(found, expected, 6e-5));
+        near(&walks["sampler"].to_string(), &walks["exact"]["divergence"]["value"].to_string(), &expected["divergence"], 1e-9);
+    }
+}
+
 /// What errors of the study of the network's parts may differ by, in single precision and double: in a band by itself there are fewer digits
 /// than in the sum over all.
 const SUMS: f64 = 1e-5;

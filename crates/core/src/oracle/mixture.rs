@@ -99,9 +99,9 @@ impl<const D: usize> MixtureData<D> {
     pub fn expected_term(&self, process: &Process, t: usize, log_sigma2: f64) -> f64 {
         let spread = self.mean_spread(process, t);
         if t == 1 {
-            return 0.5 * ((2.0 * PI).ln() + log_sigma2) + mean_error(spread, log_sigma2);
+            return 0.5 * (libm::log(2.0 * PI) + log_sigma2) + mean_error(spread, log_sigma2);
         }
-        let log_posterior = process.posterior_variance(t).ln();
+        let log_posterior = libm::log(process.posterior_variance(t));
         variance_mismatch(log_posterior, log_sigma2) + mean_error(process.posterior_mean_coef_x0(t).powi(2) * spread, log_sigma2)
     }
 
@@ -198,7 +198,7 @@ impl MixtureData<1> {
 
 impl<const D: usize> Mode<D> {
     fn log_density(&self, x: [f64; D]) -> f64 {
-        -0.5 * (squared_distance(x, self.mean) / self.variance + D as f64 * (2.0 * PI * self.variance).ln())
+        -0.5 * (squared_distance(x, self.mean) / self.variance + D as f64 * libm::log(2.0 * PI * self.variance))
     }
 }
 

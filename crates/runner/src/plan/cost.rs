@@ -161,6 +161,7 @@ mod tests {
     use crate::experiment::tiny;
     use crate::store::Outcome;
     use crate::store::progress::Progress;
+    use ddpm_core::Sampler;
 
     /// By hand, on a walk of 5 of 10 steps: what a job's samples and what it looks at beside them pass through the network.
     #[test]
@@ -181,6 +182,9 @@ mod tests {
         assert_eq!(of(Some(Study::Interpolation { at: vec![0.5, 0.0], pairs: 2 })), (0, 2 * 11 * 2));
         // A walk; and at each of three steps once as it is, twice with each of four connections changed, and told either other step thrice.
         assert_eq!(of(Some(Study::Anatomy { stops: 3, images: 6 })), (0, 6 * (5 + 3 * (1 + 8 + 6))));
+        let ddim = Sampler::Ddim { eta: 0.0, clip: true, steps: Some(3) };
+        let field = Study::ScoreField { at: vec![1.0, 0.5], samplers: vec![ddim, Sampler::ancestral()], paths: 1, samples: 20 };
+        assert_eq!(of(Some(field)), (0, 2 * (15 * 15 + 4096) + 20 * (3 + 10)));
         assert_eq!(of(Some(Study::Anatomy { stops: 30, images: 6 })), (0, 6 * (5 + 10 * (1 + 8 + 27))));
     }
 

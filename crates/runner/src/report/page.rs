@@ -79,7 +79,7 @@ impl Page<'_> {
     pub fn facts(&self) -> Vec<String> {
         let seeds = self.experiment.file.seeds.len();
         let seeds = (seeds > 1).then(|| format!("{seeds} seeds: ± is the standard error of their mean."));
-        let of_all = [Some(self.budget()), self.scale(), seeds, self.effort()];
+        let of_all = [Some(self.budget()), self.law(), self.scale(), seeds, self.effort()];
         of_all.into_iter().flatten().chain(self.blanks()).collect()
     }
 
@@ -96,6 +96,13 @@ impl Page<'_> {
             each(configs(), |c| c.training.batch.to_string()),
             each(configs(), |c| c.diffusion.timesteps.to_string())
         )
+    }
+
+    /// What no bound can be lower than, where that is known.
+    fn law(&self) -> Option<String> {
+        let mixture = self.experiment.cells.first()?.config.data.mixture()?;
+        let (entropy, digits) = (mixture.entropy(), Metric::BitsPerDim.digits());
+        Some(format!("The law of the points has an entropy of {entropy:.digits$} bits/dim: no bound is lower, but by chance."))
     }
 
     /// What real images score, where that was measured.

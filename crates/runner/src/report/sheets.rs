@@ -50,11 +50,14 @@ impl Gallery<'_> {
             Ok((title, Labels::default()))
         })?;
         let real = self.real(scored);
-        let beside = if real.is_some() { "; on the right, real images" } else { "" };
+        let beside = real.as_ref().map_or_else(String::new, |_| format!("; on the right, {}", self.originals()));
         let (seeds, first) = (&self.experiment.file.seeds, self.seed());
         let score = scored.filter(|_| seeds.len() > 1).map_or_else(String::new, |metric| format!(" {} is of all seeds.", metric.title()));
-        let about =
-            format!("Uncurated samples of seed {first}: the first of each cell, at most 64, all from the same noise{beside}.{score}");
+        let what = match picture::is_plane(self.data.shape) {
+            true => format!("Samples of seed {first}: all of each cell, a pixel for each pair of levels, darker with every point"),
+            false => format!("Uncurated samples of seed {first}: the first of each cell, at most 64"),
+        };
+        let about = format!("{what}, all from the same noise{beside}.{score}");
         self.leave("samples", sheet(panels, 3, real)?, about)
     }
 
@@ -64,9 +67,16 @@ impl Gallery<'_> {
             let columns = entry.record.progressive.iter().map(ToString::to_string).collect();
             Ok((vec![entry.cell.label()], Labels { corner: "t =".into(), columns, ..Labels::default() }))
         })?;
-        let about =
-            "The predicted x₀ along the reverse process, left to right (the paper's Figure 6), for the first eight samples of each cell.";
-        self.leave("progressive", sheet(panels, 2, None)?, about.into())
+        let (first, columns) = if picture::is_plane(self.data.shape) { ("64", 1) } else { ("eight", 2) };
+        let about = format!(
+            "The predicted x₀ along the reverse process, left to right (the paper's Figure 6), for the first {first} samples of each cell."
+        );
+        self.leave("progressive", sheet(panels, columns, None)?, about)
+    }
+
+    /// What samples are to be like.
+    fn originals(&self) -> &'static str {
+        if picture::is_plane(self.data.shape) { "real points" } else { "real images" }
     }
 
     /// The seed whose samples are shown: all cells' have the same noise.
@@ -103,7 +113,7 @@ impl Gallery<'_> {
             let real = self.entries.iter().find_map(|entry| entry.record.real.get(&metric))?;
             Some(format!("{} {}", metric.title(), number(real.value, real.std_err, metric.digits())))
         });
-        let title: Vec<String> = [Some("real images".into()), score].into_iter().flatten().collect();
+        let title: Vec<String> = [Some(self.originals().into()), score].into_iter().flatten().collect();
         Some(Panel::new(&title, images, &Labels::default()))
     }
 }

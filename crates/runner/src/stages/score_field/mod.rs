@@ -262,3 +262,6 @@ impl Ways {
         Ok(Walks { paths, ends, divergence, blank })
     }
 }
+
+#[cfg(test)]
+mod tests;
