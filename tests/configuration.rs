@@ -302,6 +302,11 @@ fn shipped_experiments_are_whole() {
     for grid in folder("grids") {
         for base in ["fashion-cpu", "fashion-smoke", "cifar10-paper", "cifar10-cpu"] {
             let read = Experiment::read(&grid, Some(base), &[]);
+            // Only points have a law that is known.
+            if grid.ends_with("langevin.yaml") {
+                assert!(read.is_err_and(|e| e.to_string().contains("kl-divergence needs data whose law is known")));
+                continue;
+            }
             let experiment = read.unwrap_or_else(|e| panic!("{e}"));
             let side = if base.starts_with("cifar10") { 32 } else { 28 };
             // The resolutions named in `skips` belong to the 14x14 network.

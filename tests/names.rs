@@ -70,6 +70,7 @@ fn values(of: &Value) -> Vec<Value> {
     }
     if let Some(list) = of.as_array() {
         all.insert(0, json!([list.clone(), vec![json!(3)]].concat()));
+        all.insert(0, json!([list.clone(), list.clone()].concat()));
     }
     let mut words = vec!["eps", "mu", "x0", "v", "fixed-small", "fixed-large", "learned", "learned-range", "as-given", "per-1000-steps"];
     words.extend([
@@ -275,6 +276,10 @@ fn no_two_things_share_a_name() {
             let read = Experiment::read(&grid, Some(base.to_str().unwrap()), &["evaluation.features=own".into()]);
             // Four steps, to try out large images, are too few for some grids.
             if read.is_err() && base.ends_with("folder-256-smoke.yaml") {
+                continue;
+            }
+            if grid.ends_with("langevin.yaml") && !base.ends_with("mixture-2d.yaml") {
+                assert!(read.is_err_and(|e| e.to_string().contains("kl-divergence needs data whose law is known")));
                 continue;
             }
             let experiment = read.unwrap_or_else(|e| panic!("{e}"));

@@ -1,5 +1,5 @@
 """What is exact of tests/pinned/plane.yaml a second time, in NumPy: the points, the score of their law, walks that follow it, and how far from
-the law these and the points are. `python3 tests/golden/plane.py > tests/golden/plane.json` (NumPy, PyYAML, and PyTorch for ddpm.py's streams).
+the law these and the points are. `python3 tests/golden/plane.py > tests/golden/plane.json` (NumPy, SciPy, PyYAML, and PyTorch for ddpm.py's streams).
 """
 import json
 import math
@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import yaml
+from scipy.stats import binom
 
 import ddpm
 
@@ -49,12 +50,14 @@ def levels(x):
 
 
 def divergence(points, cells):
-    """KL in bits per coordinate, Miller's bias taken off."""
+    """KL in bits per coordinate, less what as many points of the law have on average: by the binomial distribution of each cell's number."""
     counts = np.zeros((32, 32))
     np.add.at(counts, (points[:, 1] // 8, points[:, 0] // 8), 1)
     n, there = len(points), counts > 0
     q = counts[there] / n
-    return float(((q * np.log(q / cells[there])).sum() - (there.sum() - 1) / (2 * n)) / math.log(2) / 2)
+    k = np.arange(1, n + 1)
+    chance = sum((binom.pmf(k, n, p) * k / n * np.log(k / (n * p))).sum() for p in cells.reshape(-1) if p > 1e-30)
+    return float(((q * np.log(q / cells[there])).sum() - chance) / math.log(2) / 2)
 
 
 def noise(step, n):

@@ -47,7 +47,7 @@ def main():
     environment = {**os.environ, "DDPM_ISA": "portable"}
     compared = files = wrong = 0
     furthest = 0.0
-    for grid, base in [("training", "colour"), ("sampling", "grey")]:
+    for grid, base in [("training", "colour"), ("sampling", "grey"), ("plane", "points")]:
         plan = [program, "plan", HERE / f"{grid}.yaml", "--base", HERE / f"{base}.yaml", "--json", "--results", "here"]
         jobs = json.loads(subprocess.run(plan, stdout=subprocess.PIPE, check=True).stdout)["jobs"]
         if grid == "training":

@@ -182,10 +182,14 @@ fn sums_that_cancel_are_as_exact_as_their_terms() {
 /// three side by side, with both ways of accumulating.
 #[test]
 fn groups_of_images_add_up() {
-    for (k, resample, c_out) in
-        [(3, Resample::Same, 300), (3, Resample::Halve, 150), (3, Resample::Double, 60), (4, Resample::Transposed, 60)]
-    {
-        let case = Case { batch: 25, h: 10, w: 32, c_in: 39, c_out, k, resample, bias_per_image: false, seed: 8 };
+    for (k, resample, c_out, (batch, h, w)) in [
+        (3, Resample::Same, 300, (25, 10, 32)),
+        (3, Resample::Same, 300, (8000, 1, 1)),
+        (3, Resample::Halve, 150, (25, 10, 32)),
+        (3, Resample::Double, 60, (25, 10, 32)),
+        (4, Resample::Transposed, 60, (25, 10, 32)),
+    ] {
+        let case = Case { batch, h, w, c_in: 39, c_out, k, resample, bias_per_image: false, seed: 8 };
         let exact = &Exact::all(&case)[2];
         let numbers = |step, dims: &[usize]| random(case.seed, step, dims, DType::F64).flatten_all().unwrap().to_vec1::<f64>().unwrap();
         let shape = Shape { input: Frame { h: case.h, w: case.w, c: case.c_in }, c_out, k, resample };

@@ -154,7 +154,7 @@ function compareControls() {
     onChange(["a", "b"], drawSheets);
     drawSheets();
   } else {
-    body.push(element("p", { class: "small" }, "The jobs have left no samples that this page can show."));
+    body.push(element("p", { class: "small" }, "The jobs have left no samples that can be shown one by one."));
   }
   document.getElementById("compare-body").replaceChildren(...body, element("h3", {}, "What differs"), differences);
   onChange(["a", "b"], () => drawDifferences(differences));

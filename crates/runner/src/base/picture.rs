@@ -77,7 +77,11 @@ fn colour(pixel: &[u8]) -> Rgb<u8> {
 
 /// How wide a pixel is shown: small images larger, so that they can be seen.
 pub fn scale_for(shape: ImageShape) -> usize {
-    (64 / shape.height.max(shape.width)).clamp(1, 2)
+    match shape.height.max(shape.width) {
+        // A pixel by itself is as large as a small image.
+        1 => 32,
+        side => (64 / side).clamp(1, 2),
+    }
 }
 
 /// Images in rows of `columns`, each pixel `scale` wide, a line of white between them.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub struct Data {
     #[command(subcommand)]
     what: What,
-    /// Also write a PNG of the first 100 training images
+    /// Also write a PNG of the first 100 training images, or 10,000 points
     #[arg(long, short, global = true, value_parser = picture::png_path)]
     out: Option<PathBuf>,
 }

@@ -27,8 +27,8 @@ impl Cells {
     }
 
     /// KL(points || law) in bits per coordinate, with its standard error: sum of q ln(q / p) over the cells in which there are points, q being
-    /// their shares. On average the shares of n points are further off than where the points come from, by (cells - 1) / 2n in nats, which is
-    /// taken off (Miller 1955), so that the number of points of the law itself is about 0 and may be below it.
+    /// their shares. The shares of n points are off by chance too: what n points of the law itself have on average is taken off, so that theirs
+    /// is 0 on average, and may be below it.
     pub fn divergence(&self, points: &[u8], what: &str) -> Measured {
         let mut counts = vec![0usize; CELLS * CELLS];
         points.chunks_exact(2).for_each(|point| counts[(point[1] / SIDE) as usize * CELLS + (point[0] / SIDE) as usize] += 1);
@@ -44,16 +44,41 @@ impl Cells {
             .collect();
         let plain: f64 = there.iter().map(|(share, ratio)| share * ratio).sum();
         let squares: f64 = there.iter().map(|(share, ratio)| share * (ratio - plain) * (ratio - plain)).sum();
+        // Of points of the law itself half of this variance is the ratios' own; less than that half it is never.
+        let half = (there.len() - 1) as f64 / (2.0 * n as f64 * n as f64);
+        let variance = (squares / n as f64 - half).max(half);
         let bits = |nats: f64| nats / std::f64::consts::LN_2 / 2.0;
         Measured {
-            value: bits(plain - (there.len() - 1) as f64 / (2 * n) as f64),
-            std_err: Some(bits((squares / n as f64).sqrt())),
+            value: bits(plain - self.by_chance(n)),
+            std_err: Some(bits(variance.sqrt())),
             n,
             protocol: format!(
-                "{what} in {CELLS} x {CELLS} cells against the law's exact shares, bits per coordinate, bias of Miller (1955) taken off"
+                "{what} in {CELLS} x {CELLS} cells against the law's exact shares, bits per coordinate, less what as many points of the law have \
+                 on average"
             ),
         }
     }
+
+    /// What the sum over cells of q ln(q / p) is on average for the shares q of `n` points of the law, in nats: each cell's number of points is
+    /// binomial, E[N ln N] / n - p ln(n p).
+    fn by_chance(&self, n: usize) -> f64 {
+        self.logs.iter().map(|log| entropy_of_count(n as f64, *log)).sum()
+    }
+}
+
+/// E[N / n ln(N / (n p))] for N of the binomial distribution of `n` and p = exp(`log`).
+fn entropy_of_count(n: f64, log: f64) -> f64 {
+    let p = libm::exp(log);
+    let (mean, deviation) = (n * p, (n * p * (1.0 - p)).sqrt());
+    // All but 1e-30 of the mass, of a small mean too.
+    let (low, high) = ((mean - 12.0 * deviation).max(1.0).floor(), (mean + 12.0 * deviation + 30.0).min(n).ceil());
+    let others = if p < 1.0 { libm::log1p(-p) } else { f64::NEG_INFINITY };
+    let term = |k: f64| {
+        let rest = if k == n { 0.0 } else { (n - k) * others };
+        let mass = libm::exp(libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0) + k * log + rest);
+        mass * k * (libm::log(k / n) - log)
+    };
+    (low as u64..=high as u64).map(|k| term(k as f64)).sum::<f64>() / n
 }
 
 #[cfg(test)]
@@ -80,8 +105,22 @@ mod tests {
         let mean = found.iter().map(|m| m.value).sum::<f64>() / 10.0;
         let spread = (found.iter().map(|m| (m.value - mean).powi(2)).sum::<f64>() / 9.0).sqrt();
         assert!(mean.abs() < 6.0 * spread / 10f64.sqrt() && spread < 0.002, "{mean} {spread}");
+        let said = found.iter().map(|m| m.std_err.unwrap()).sum::<f64>() / 10.0;
+        assert!((0.6..1.7).contains(&(said / spread)), "{said} {spread}");
         // Without what is taken off they would be.
-        assert!(mean + 60.0 / 20_000.0 > 0.002);
+        assert!(cells.by_chance(5_000) / std::f64::consts::LN_2 / 2.0 > 20.0 * spread / 10f64.sqrt());
+    }
+
+    /// By hand for two points: none, one or both in a cell. And (cells - 1) / 2n where there are many points in each (Miller 1955).
+    #[test]
+    fn chance_is_an_average_over_counts() {
+        for p in [0.3f64, 0.01, 1e-12] {
+            let by_hand = 2.0 * p * (1.0 - p) * 0.5 * (0.5 / p).ln() + p * p * (1.0 / p).ln();
+            assert!((entropy_of_count(2.0, p.ln()) - by_hand).abs() < 1e-12 * (1.0 + by_hand), "{p}");
+        }
+        assert!(entropy_of_count(7.0, 0.0).abs() < 1e-12 && entropy_of_count(7.0, f64::MIN_POSITIVE.ln()) < 1e-300);
+        let even = Cells { logs: vec![(1.0f64 / 64.0).ln(); 64] };
+        assert!((even.by_chance(1_000_000) * 2e6 / 63.0 - 1.0).abs() < 1e-3);
     }
 
     /// Two modes that are far apart with other weights: sum of q ln(q / p) over the modes, whatever the cells.
@@ -98,11 +137,14 @@ mod tests {
     /// By hand: three points of two cells, whose exact shares are known.
     #[test]
     fn a_sum_by_hand() {
-        let mut logs = vec![f64::NEG_INFINITY; CELLS * CELLS];
+        let mut logs = vec![f64::MIN_POSITIVE.ln(); CELLS * CELLS];
         (logs[3 * CELLS + 1], logs[CELLS - 1]) = (0.5f64.ln(), 0.25f64.ln());
         let found = Cells { logs }.divergence(&[8, 24, 15, 31, 255, 7], "3 samples");
         let plain = 2.0 / 3.0 * (4.0f64 / 3.0).ln() + 1.0 / 3.0 * (4.0f64 / 3.0).ln();
-        assert!((found.value - (plain - 1.0 / 6.0) / 2f64.ln() / 2.0).abs() < 1e-12 && found.std_err.unwrap() < 1e-8, "{found:?}");
+        let chance = entropy_of_count(3.0, 0.5f64.ln()) + entropy_of_count(3.0, 0.25f64.ln());
+        assert!((found.value - (plain - chance) / 2f64.ln() / 2.0).abs() < 1e-12, "{found:?}");
+        // All ratios are one here.
+        assert!((found.std_err.unwrap() - (1.0f64 / 18.0).sqrt() / 2f64.ln() / 2.0).abs() < 1e-8, "{found:?}");
     }
 
     /// Where the law has all but nothing, a point is far away and not infinitely so.

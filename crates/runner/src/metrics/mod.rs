@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn errors_and_signs_are_known_of_each() {
         let which = |of: fn(Metric) -> bool| Metric::ALL.into_iter().filter(|m| of(*m)).collect::<Vec<_>>();
-        assert_eq!(which(Metric::may_be_negative), [Metric::FidInfinity, Metric::Kid]);
-        let standard = [Metric::Fid, Metric::FidHeldOut, Metric::BitsPerDim, Metric::BitsPerDimTrain];
+        assert_eq!(which(Metric::may_be_negative), [Metric::FidInfinity, Metric::Kid, Metric::KlDivergence]);
+        let standard = [Metric::Fid, Metric::FidHeldOut, Metric::KlDivergence, Metric::BitsPerDim, Metric::BitsPerDimTrain];
         assert_eq!(which(Metric::has_standard_error), standard);
         assert_eq!((Metric::Fid.title(), Metric::InceptionScore.title()), ("FID", "IS"));
     }
@@ -198,6 +198,7 @@ mod tests {
     fn rows_are_what_tables_say() {
         let row = |m: Metric| (m.name(), m.heading(), m.rises(), m.digits());
         assert_eq!(row(Metric::Kid), ("kid", "KID ↓", false, 4));
+        assert_eq!(row(Metric::KlDivergence), ("kl-divergence", "KL from the law ↓", false, 4));
         assert_eq!(row(Metric::Recall), ("recall", "recall ↑", true, 3));
         for metric in Metric::ALL {
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());

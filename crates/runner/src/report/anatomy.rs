@@ -220,6 +220,8 @@ fn said_of_spectra(spectra: &Spectra, edges: &[f64]) -> String {
     let white = least.map_or_else(String::new, |(band, t, power)| {
         format!(" ε̂ falls furthest below white noise {}, at t = {t}: {} of its power.", cycles(edges, band), digits(*power))
     });
+    // Of one pixel there is the mean alone.
+    let order = if edges.len() > 1 { order } else { String::new() };
     format!("When frequencies appear along the reverse process, in cycles along the longer side of an image: {order}{white}")
 }
 

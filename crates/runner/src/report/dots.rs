@@ -25,8 +25,8 @@ pub struct Strip {
     pub heading: String,
     /// For each cell, where it was measured.
     pub dots: Vec<Option<Dot>>,
-    /// What real images score, where that was measured.
-    pub real: Option<f64>,
+    /// What real images score, where that was measured, and what they are called.
+    pub real: Option<(f64, &'static str)>,
 }
 
 /// A number.
@@ -52,7 +52,7 @@ impl Strip {
     /// From the least to the most that is drawn, with some room.
     fn range(&self) -> (f64, f64) {
         let ends = |dot: &Dot| [dot.value - dot.error.unwrap_or(0.0), dot.value + dot.error.unwrap_or(0.0)];
-        let all = self.dots.iter().flatten().flat_map(ends).chain(self.real);
+        let all = self.dots.iter().flatten().flat_map(ends).chain(self.real.map(|(real, _)| real));
         let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         // On the right there is room for a number.
         let width = if high > low { high - low } else { high.abs().max(1e-9) };
@@ -77,10 +77,10 @@ impl Dots {
             mesh.disable_y_mesh().y_labels(0).x_labels(8).label_style((SANS, px(13))).x_label_formatter(&|v| tick(*v));
             mesh.light_line_style(RGBColor(240, 240, 240).stroke_width(px(1))).bold_line_style(RGBColor(215, 215, 215).stroke_width(px(1)));
             mesh.axis_style(BLACK.stroke_width(px(1))).set_all_tick_mark_size(px(5)).draw().map_err(said)?;
-            if let Some(real) = strip.real {
+            if let Some((real, what)) = strip.real {
                 let line = [(real, 0.0), (real, n as f64)];
                 chart.draw_series([PathElement::new(line, PALE.stroke_width(px(1)))]).map_err(said)?;
-                chart.draw_series([Text::new("real images", (real, 0.0), (SANS, px(11)))]).map_err(said)?;
+                chart.draw_series([Text::new(what, (real, 0.0), (SANS, px(11)))]).map_err(said)?;
             }
             for (i, dot) in strip.dots.iter().enumerate() {
                 let middle = i as f64 + 0.5;
@@ -122,14 +122,14 @@ mod tests {
         assert_eq!(strip(vec![dot(1.0, Some(1.0)), None, dot(10.0, None)], None).range(), (-0.4, 11.6));
         let (low, high) = strip(vec![dot(2.0, None)], None).range();
         assert!(low < 2.0 && 2.0 < high);
-        assert!(strip(vec![dot(2.0, None)], Some(0.5)).range().0 < 0.5);
+        assert!(strip(vec![dot(2.0, None)], Some((0.5, "real images"))).range().0 < 0.5);
     }
 
     /// Every cell is named in every strip, a blank is a dash, and the dots have the cells' colours.
     #[test]
     fn every_cell_has_its_row() {
         let dot = || Dot { value: 1.25, error: Some(0.5), text: "1.25".into() };
-        let strip = || Strip { heading: "FID ↓".into(), dots: vec![Some(dot()), None], real: Some(0.5) };
+        let strip = || Strip { heading: "FID ↓".into(), dots: vec![Some(dot()), None], real: Some((0.5, "real images")) };
         let dots = Dots { strips: vec![strip(), strip()], labels: vec!["one".into(), "other".into()] };
         let dir = tempfile::tempdir().unwrap();
         leave(dir.path(), "metrics", dots.size(), |root| dots.draw(root)).unwrap();

@@ -28,15 +28,16 @@ mod sheets;
 mod sides;
 mod tables;
 
-use crate::base::atomic;
 use crate::base::data::DatasetInfo;
+use crate::base::{atomic, picture};
 use crate::experiment::{Experiment, Figure, Job};
 use crate::plan::records;
 use crate::store::Store;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use entry::Entry;
 use judged::Judged;
 use sheets::Still;
+use std::fs;
 
 pub use claims::terminal as claims_text;
 pub use comparison::Comparison;
@@ -91,8 +92,15 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
         }
         match figure {
             Figure::Metrics => drawn.extend(figures::metrics(&dir, experiment, &entries, &frames)?),
-            Figure::Samples => drawn.extend(gallery.samples()?),
-            Figure::Progressive => drawn.extend(gallery.progressive()?),
+            Figure::Samples | Figure::Progressive => {
+                let sheet = if *figure == Figure::Samples { gallery.samples()? } else { gallery.progressive()? };
+                // Points are seen all together: they are none of those that the HTML page shows one by one.
+                for (path, caption) in sheet.iter().filter(|_| picture::is_plane(data.shape)) {
+                    let png = fs::read(dir.join(path)).with_context(|| format!("{path}: cannot be read"))?;
+                    stills.push(Still { path: path.clone(), caption: caption.clone(), png });
+                }
+                drawn.extend(sheet);
+            }
             Figure::Studies => {
                 for Still { path, caption, png } in &study_pictures {
                     atomic::write(&dir.join(path), png)?;

@@ -8,6 +8,7 @@ use super::sheets::Still;
 use super::tables::{self, Summary};
 use super::{claims, markdown, published};
 use crate::base::data::DatasetInfo;
+use crate::base::picture;
 use crate::base::text::{duration, number};
 use crate::experiment::{Experiment, Study};
 use crate::metrics::Metric;
@@ -110,7 +111,11 @@ impl Page<'_> {
         let real = self.entries.iter().map(|e| &e.record.real).find(|real| !real.is_empty())?;
         let scores = real.iter().map(|(m, v)| format!("{} {}", m.heading(), number(v.value, v.std_err, m.digits())));
         let n = real.values().map(|v| v.n).max().unwrap_or_default();
-        Some(format!("For scale: {n} real held-out images score {}.", scores.collect::<Vec<_>>().join(", ")))
+        Some(format!(
+            "For scale: {n} real held-out {} score {}.",
+            if picture::is_plane(self.data.shape) { "points" } else { "images" },
+            scores.collect::<Vec<_>>().join(", ")
+        ))
     }
 
     /// What was computed, on what and how long; trainings that cells share count once.

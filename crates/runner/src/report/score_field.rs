@@ -271,8 +271,7 @@ mod tests {
         assert!((fields[1].circles[0].1 - 2.0 * libm::hypot(0.045, 0.1)).abs() < 1e-12 && fields[1].circles[0].0[0] == 0.45);
         let lengths: Vec<f64> =
             fields[0].lines.iter().map(|(line, ..)| libm::hypot(line[1][0] - line[0][0], line[1][1] - line[0][1])).collect();
-        let spacing = 2.0 / (2f64.sqrt() - 1.0);
-        let expected = [spacing, spacing, spacing, 1.5 * spacing];
+        let expected = [2.0, 2.0, 2.0, 3.0];
         assert!(lengths.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{lengths:?}");
         let walks = Panel::of_walks(&found, "ddim", "exact", &found.walks[0].exact);
         assert_eq!(walks.titles, ["ddim", "exact score: KL 0.0010 ± 0.0020"]);

@@ -54,7 +54,7 @@ impl Gallery<'_> {
         let (seeds, first) = (&self.experiment.file.seeds, self.seed());
         let score = scored.filter(|_| seeds.len() > 1).map_or_else(String::new, |metric| format!(" {} is of all seeds.", metric.title()));
         let what = match picture::is_plane(self.data.shape) {
-            true => format!("Samples of seed {first}: all of each cell, a pixel for each pair of levels, darker with every point"),
+            true => format!("Samples of seed {first}: all of each cell, darker where there are several"),
             false => format!("Uncurated samples of seed {first}: the first of each cell, at most 64"),
         };
         let about = format!("{what}, all from the same noise{beside}.{score}");

@@ -105,15 +105,11 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
     let features = job.config.evaluation.features.load(data.info.shape)?;
     let scores = score(Some(store), &samples, (data, job.config.data.mixture()), features.as_ref(), job.seed, reporter)?;
     record.real.extend(scores.real);
+    record.out_of_range.extend(scores.out_of_range);
     for (metric, result) in scores.samples {
         match result {
             Ok(measured) => drop(record.metrics.insert(metric, measured)),
-            Err(reason) => {
-                record.blanks.insert(metric, reason);
-                if scores.out_of_range {
-                    record.out_of_range.insert(metric);
-                }
-            }
+            Err(reason) => drop(record.blanks.insert(metric, reason)),
         }
     }
     let evaluation = &job.config.evaluation;

@@ -12,21 +12,26 @@ use crate::store::Store;
 use crate::store::progress::{Reporter, Stage};
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
+use std::collections::BTreeSet;
 
 /// Scores of samples, and of as many real held-out images: what a perfect sampler would get.
 pub struct Scores {
     /// Each measured, or the reason why not.
     pub samples: Vec<Score>,
-    /// Whether they are blank because the samples left the range of images, or their features that of numbers.
-    pub out_of_range: bool,
+    /// Those that are blank because the samples left the range of images, or their features that of numbers.
+    pub out_of_range: BTreeSet<Metric>,
     /// Of the held-out images, where there are as many; held out, they are not compared with themselves.
     pub real: Vec<(Metric, Measured)>,
 }
 
 /// Every score in features a blank, for one reason.
 fn blank(reason: String) -> Scores {
-    let in_features = Metric::of_samples().filter(|metric| *metric != Metric::KlDivergence);
-    Scores { samples: in_features.map(|m| (m, Err(reason.clone()))).collect(), out_of_range: false, real: Vec::new() }
+    Scores { samples: of_features().map(|m| (m, Err(reason.clone()))).collect(), out_of_range: BTreeSet::new(), real: Vec::new() }
+}
+
+/// Scores that compare features.
+fn of_features() -> impl Iterator<Item = Metric> {
+    Metric::of_samples().filter(|metric| *metric != Metric::KlDivergence)
 }
 
 /// Scores of `samples` in the features of `net`, and against the law of the data, where that is known.
@@ -43,7 +48,7 @@ pub fn score(
         let (cells, count) = (Cells::of(law), samples.bytes.len() / data.info.shape.len());
         match samples.problem() {
             Some(problem) => {
-                scores.out_of_range = true;
+                scores.out_of_range.insert(Metric::KlDivergence);
                 scores.samples.push((Metric::KlDivergence, Err(problem)));
             }
             None => {
@@ -91,14 +96,14 @@ fn in_features(
         None => Vec::new(),
     };
     if let Some(problem) = samples.problem() {
-        return Ok(Scores { real, out_of_range: true, ..blank(problem) });
+        return Ok(Scores { real, out_of_range: of_features().collect(), ..blank(problem) });
     }
     reporter.begin();
     let tell = |done: usize| reporter.tell(Stage::Features, done as u64, count as u64, done as u64, None);
     let features = net.see(&samples.bytes, data.info.shape, tell)?;
     if !features.are_finite() {
-        return Ok(Scores { real, out_of_range: true, ..blank("the samples' features are not finite".into()) });
+        return Ok(Scores { real, out_of_range: of_features().collect(), ..blank("the samples' features are not finite".into()) });
     }
     let what = format!("{} features; {count} samples, averaged weights, 8-bit", net.name);
-    Ok(Scores { samples: scores(&features, &reference, &what, Effort::All, seed)?, out_of_range: false, real })
+    Ok(Scores { samples: scores(&features, &reference, &what, Effort::All, seed)?, out_of_range: BTreeSet::new(), real })
 }

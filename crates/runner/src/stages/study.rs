@@ -2,7 +2,6 @@
 
 use super::reference;
 use super::sample::{keep, sample, stops};
-use super::score_field::Asked;
 use crate::base::data::{Dataset, Images};
 use crate::base::{atomic, picture, stop};
 use crate::experiment::{Job, MIXTURES, Study};
@@ -11,6 +10,7 @@ use crate::metrics::score::{Effort, scores};
 use crate::store::progress::Reporter;
 use crate::store::{Findings, Labels, ScoresAt, Shown, Store};
 use anyhow::Result;
+use ddpm_core::Sampler;
 use ddpm_kernels::random::{Random, Stream};
 use ddpm_model::network::ImageShape;
 use ddpm_model::sampling::Walk;
@@ -28,6 +28,18 @@ pub struct StudyContext<'a> {
     pub engine: &'a mut Engine,
     pub net: Option<&'a FeatureNet>,
     pub reporter: &'a mut Reporter,
+}
+
+/// What a study of the score looks at.
+pub(super) struct Asked<'a> {
+    /// The steps.
+    pub steps: Vec<usize>,
+    /// Whose walks.
+    pub samplers: &'a [Sampler],
+    /// Samples whose ways are kept.
+    pub paths: usize,
+    /// Samples whose divergence is measured.
+    pub samples: usize,
 }
 
 /// Images in rows, to become a picture, and what they are.

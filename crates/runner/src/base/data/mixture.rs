@@ -44,7 +44,7 @@ pub struct Mode2d {
     pub weight: f64,
     /// Its middle.
     pub mean: [f64; 2],
-    /// Its standard deviation in every direction. Six of them have to fit into [-1, 1] on every side of the middle.
+    /// Its standard deviation in every direction, at least half a level (0.004). Six of them have to fit into [-1, 1] on every side of the middle.
     pub std: f64,
 }
 
@@ -87,8 +87,9 @@ impl Mixture2d {
             if !(weight.is_finite() && *weight > 0.0) {
                 return wrong(key("weight"), "a number above 0".into(), weight.to_string());
             }
-            if !(std.is_finite() && *std > 0.0) {
-                return wrong(key("std"), "a number above 0".into(), std.to_string());
+            // Narrower ones are not rounded by chance, and their law as levels is another; wider ones do not fit anywhere.
+            if !(LEVEL / 2.0..=1.0 / ROOM).contains(std) {
+                return wrong(key("std"), format!("a number from {:.4} (half a level) to {:.4}", LEVEL / 2.0, 1.0 / ROOM), std.to_string());
             }
             let most = 1.0 - ROOM * std;
             if !mean.iter().all(|m| m.abs() <= most) {
@@ -96,6 +97,9 @@ impl Mixture2d {
                     format!("numbers from {:.4} to {most:.4}, which leave room for {ROOM} standard deviations of {std} in [-1, 1]", -most);
                 return wrong(key("mean"), expected, format!("{mean:?}"));
             }
+        }
+        if !self.modes.iter().map(|mode| mode.weight).sum::<f64>().is_finite() {
+            return wrong("modes".into(), "weights whose sum is a number".into(), "more than that".into());
         }
         for (key, n) in [("train", self.train), ("held_out", self.held_out)] {
             if n == 0 || n > MOST {
@@ -228,7 +232,11 @@ mod tests {
         let of = |mode: Mode2d| Mixture2d { modes: vec![ring()[0], mode], train: 10, held_out: 10, seed: 0 }.check().unwrap_err();
         let mode = Mode2d { weight: 1.0, mean: [0.7, 0.0], std: 0.05 };
         assert_eq!(of(Mode2d { weight: 0.0, ..mode }), ("modes[1].weight".into(), "expected a number above 0, got 0".into()));
-        assert_eq!(of(Mode2d { std: f64::NAN, ..mode }).0, "modes[1].std");
+        for std in [f64::NAN, 0.0, 0.0039, 0.17] {
+            assert_eq!(of(Mode2d { std, ..mode }).0, "modes[1].std");
+        }
+        let heavy = Mode2d { weight: f64::MAX, mean: [0.0; 2], std: 0.1 };
+        assert_eq!(Mixture2d { modes: vec![heavy; 2], ..Mixture2d::default() }.check().unwrap_err().0, "modes");
         let (key, problem) = of(Mode2d { mean: [0.0, -0.71], ..mode });
         assert!(key == "modes[1].mean" && problem.contains("from -0.7000 to 0.7000, which leave room for 6 standard deviations of 0.05"));
         let none = Mixture2d { modes: vec![], train: 10, held_out: 10, seed: 0 };

@@ -11,14 +11,15 @@ use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
 
-/// What real images score, where that was measured.
-fn real(entries: &[Entry], metric: Metric) -> Option<f64> {
-    entries.iter().find_map(|entry| entry.record.real.get(&metric)).map(|real| real.value)
+/// What real images score, or real points, where that was measured.
+fn real(entries: &[Entry], metric: Metric) -> Option<(f64, &'static str)> {
+    let what = if metric == Metric::KlDivergence { "real points" } else { "real images" };
+    entries.iter().find_map(|entry| entry.record.real.get(&metric)).map(|real| (real.value, what))
 }
 
 /// The level of real images on a chart of scores.
 fn level(entries: &[Entry], metric: Metric) -> Option<(f64, String)> {
-    real(entries, metric).map(|value| (value, "real images".into()))
+    real(entries, metric).map(|(value, what)| (value, what.into()))
 }
 
 /// The table as a picture, with the level of real images.

@@ -1,7 +1,7 @@
 //! The score of a mixture's noised points, exact and learned, and walks that follow each of them from the same noise.
 
 use super::sample::out_of_range;
-use super::study::StudyContext;
+use super::study::{Asked, StudyContext};
 use crate::base::data::Mixture2d;
 use crate::base::{picture, stop};
 use crate::experiment::brief;
@@ -27,18 +27,6 @@ const POINTS: usize = 4096;
 const STOPS: usize = 40;
 const ENDS: usize = 1000;
 
-/// What a study of the score looks at.
-pub struct Asked<'a> {
-    /// The steps.
-    pub steps: Vec<usize>,
-    /// Whose walks.
-    pub samplers: &'a [Sampler],
-    /// Samples whose ways are kept.
-    pub paths: usize,
-    /// Samples whose divergence is measured.
-    pub samples: usize,
-}
-
 /// Evaluations of the network at one step beside those of the walks.
 pub fn passes_at_a_step() -> usize {
     ARROWS * ARROWS + POINTS
@@ -61,6 +49,7 @@ impl StudyContext<'_> {
             fields.push(self.field(&scores, *t)?);
         }
         let cells = Cells::of(mixture);
+        self.reporter.begin();
         let total = (asked.samplers.len() * asked.samples) as u64;
         let mut walks = Vec::new();
         for (i, sampler) in asked.samplers.iter().enumerate() {
