@@ -285,7 +285,7 @@ mod tests {
             picture.get_pixel(place(x).round() as u32, 2 * TITLE + place(-y).round() as u32).0
         };
         let of = |i: usize| [colour(i).0, colour(i).1, colour(i).2];
-        assert_eq!((at([0.5, 0.0]), at([-0.5, 0.0]), at([2.0, -1.0])), (of(0), of(1), [255; 3]));
+        assert_eq!((at([0.5, 0.0]), at([-0.5, 0.0]), at([1.5, -1.0])), (of(0), of(1), [255; 3]));
         assert!(at([1.5, 1.5])[0] < 200);
     }
 
