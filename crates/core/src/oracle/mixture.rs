@@ -94,6 +94,11 @@ impl<const D: usize> MixtureData<D> {
         array::from_fn(|d| (xt[d] - a * x0[d]) / s)
     }
 
+    /// E[|x_{t-1} - E[x_{t-1} | x_t]|^2 | x_t] / D: of all reverse variances that are round, the one that makes the bound least at `xt`.
+    pub fn optimal_sigma2(&self, process: &Process, t: usize, xt: [f64; D]) -> f64 {
+        process.posterior_variance(t) + process.posterior_mean_coef_x0(t).powi(2) * self.x0_given_xt(process, t, xt).variance
+    }
+
     /// E[L_{t-1}] in nats per dimension with the optimal mean and reverse variance `exp(log_sigma2)`; at t = 1 the density -ln p(x_0 | x_1).
     /// Exact but for the quadrature over x_t.
     pub fn expected_term(&self, process: &Process, t: usize, log_sigma2: f64) -> f64 {

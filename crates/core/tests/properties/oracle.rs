@@ -61,6 +61,7 @@ proptest! {
         let (a, b) = (one.x0_given_xt(p, t, [xt]), data.x0_given_xt(p, t, xt));
         prop_assert!(near(a.mean[0], b.mean, 1e-9) && near(a.variance, b.variance, 1e-9));
         prop_assert!(near(one.score(p, t, [xt])[0], data.score(p, t, xt), 1e-9));
+        prop_assert!(near(one.optimal_sigma2(p, t, [xt]), data.optimal_sigma2(p, t), 1e-9));
         let q = data.marginal(p, t);
         // Where the density itself has all its digits: it is 0, or about to be, further out.
         let log_density = log_normal(xt, q.mean, q.variance);

@@ -66,7 +66,7 @@ pub enum Study {
         /// Whose walks.
         #[serde(default = "walkers")]
         samplers: Vec<Sampler>,
-        /// Samples whose ways are drawn, the first ones.
+        /// Samples whose paths are drawn, the first ones.
         #[serde(default = "paths")]
         paths: usize,
         /// Samples whose divergence from the law is measured.

@@ -207,7 +207,7 @@ fn said_of_walks(found: &ScoreField) -> String {
         })
         .collect();
     format!(
-        "Where samples come to (grey), and the ways of some, each in its colour: all samplers and both scores begin at the same x_T, and a \
+        "Where samples come to (grey), and the paths of some, each in its colour: all samplers and both scores begin at the same x_T, and a \
          sampler's two scores have the same noise. Divergence{of} from the law, in bits/dim: {}.",
         each.join("; ")
     )

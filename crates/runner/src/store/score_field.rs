@@ -61,7 +61,7 @@ pub struct WalksOf {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Walks {
-    /// The first samples' ways from x_T to x_0; absent where they left every range.
+    /// The first samples' paths from x_T to x_0; absent where they left every range.
     pub paths: Option<Vec<Vec<[f64; 2]>>>,
     /// Where the first samples came to, some of which are beyond [-1, 1]; none where they left every range.
     pub ends: Vec<[f64; 2]>,

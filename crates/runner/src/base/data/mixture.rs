@@ -21,7 +21,7 @@ const MOST: usize = 10_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mixture2d {
-    /// Its modes. Where there are none: eight on a circle of radius 0.7, every other one three times as heavy as those beside it.
+    /// Its modes; where none are given, eight on a circle of radius 0.7, every other one three times as heavy as those beside it.
     #[serde(default = "ring")]
     pub modes: Vec<Mode2d>,
     /// Points to train on.
@@ -59,7 +59,7 @@ fn held_out() -> usize {
 }
 
 /// The modes where none are given.
-pub fn ring() -> Vec<Mode2d> {
+fn ring() -> Vec<Mode2d> {
     let mode = |i: usize| {
         let (sin, cos) = libm::sincos(std::f64::consts::TAU * i as f64 / 8.0);
         // Rounded, so that what is written down is what is meant.

@@ -23,7 +23,7 @@ use std::array;
 const ARROWS: usize = 15;
 /// Points behind a number of how well the score was learned.
 const POINTS: usize = 4096;
-/// Places that are kept of a way, and samples whose ends are.
+/// Places that are kept of a path, and samples whose ends are.
 const STOPS: usize = 40;
 const ENDS: usize = 1000;
 
@@ -93,7 +93,7 @@ impl StudyContext<'_> {
         let mut walk = Walk::new(self.engine, scores.diffusion, sampler)?;
         let evaluations = walk.nfe();
         let kept = |place: usize| place * STOPS / evaluations != (place + 1) * STOPS / evaluations;
-        let (mut exact, mut learned) = (Ways::default(), Ways::default());
+        let (mut exact, mut learned) = (Paths::default(), Paths::default());
         for first in (0..asked.samples).step_by(batch) {
             let n = batch.min(asked.samples - first);
             let paths = asked.paths.saturating_sub(first).min(n);
@@ -200,10 +200,7 @@ impl Scores<'_> {
             let Ok(mean) = step.mean(&*x, &x0, before.get(i), &output);
             let sigma = match step.noise {
                 Noise::Fixed(sigma) => sigma,
-                Noise::Learned(_) => {
-                    let spread = process.posterior_mean_coef_x0(t).powi(2) * known.variance;
-                    (process.posterior_variance(t) + spread).sqrt()
-                }
+                Noise::Learned(_) => self.law.optimal_sigma2(process, t, *x).sqrt(),
             };
             *x = array::from_fn(|d| mean[d] + sigma * z[i][d]);
             x0
@@ -212,9 +209,9 @@ impl Scores<'_> {
     }
 }
 
-/// Ways on their way.
+/// Paths of samples, and where all of them end.
 #[derive(Default)]
-struct Ways {
+struct Paths {
     /// Of the first samples.
     paths: Vec<Vec<[f64; 2]>>,
     /// How many of them came before this batch.
@@ -222,7 +219,7 @@ struct Ways {
     ended: Vec<[f64; 2]>,
 }
 
-impl Ways {
+impl Paths {
     fn begin(&mut self, xs: &[[f64; 2]]) {
         self.first = self.paths.len();
         self.paths.extend(xs.iter().map(|x| vec![rounded(*x)]));

@@ -90,7 +90,7 @@ fn exact_walks_have_the_law_that_is_known() {
     assert!((law.variance / (std * std) - 1.0).abs() < 0.4, "{law:?}");
 }
 
-/// The network's walks are the samples that the cell is scored by, their divergence is that, and both scores' ways begin at one x_T and end
+/// The network's walks are the samples that the cell is scored by, their divergence is that, and both scores' paths begin at one x_T and end
 /// where the samples are.
 #[test]
 fn learned_walks_are_the_cells_samples() {
@@ -162,20 +162,20 @@ fn arrows_are_scores() {
     }
 }
 
-/// Walks that leave every range say so, and have neither ways nor ends that are no numbers.
+/// Walks that leave every range say so, and have neither paths nor ends that are no numbers.
 #[test]
 fn walks_that_leave_every_range_are_blank() {
     let cells = Cells::of(&Mixture2d::default());
-    let mut ways = Ways::default();
-    ways.begin(&[[0.0; 2], [0.0; 2]]);
-    ways.see(&[[1.0, 1.0], [f64::INFINITY, 0.0]]);
-    ways.end(&[[1.0, 1.0], [f64::NAN, 0.0]]);
-    let walks = ways.walks(&cells, "learned").unwrap();
+    let mut paths = Paths::default();
+    paths.begin(&[[0.0; 2], [0.0; 2]]);
+    paths.see(&[[1.0, 1.0], [f64::INFINITY, 0.0]]);
+    paths.end(&[[1.0, 1.0], [f64::NAN, 0.0]]);
+    let walks = paths.walks(&cells, "learned").unwrap();
     assert_eq!((walks.paths, walks.divergence, walks.ends), (None, None, vec![[1.0, 1.0]]));
     assert_eq!(walks.blank.as_deref(), Some("samples are not finite"));
-    let mut ways = Ways::default();
-    ways.end(&[[9.0, 0.0]]);
-    assert!(ways.walks(&cells, "exact").unwrap().blank.unwrap().starts_with("samples out of range: root mean square 6.36e0"));
+    let mut paths = Paths::default();
+    paths.end(&[[9.0, 0.0]]);
+    assert!(paths.walks(&cells, "exact").unwrap().blank.unwrap().starts_with("samples out of range: root mean square 6.36e0"));
 }
 
 /// A study of points without a law, or with a sampler that the process does not have, is refused with its place.
