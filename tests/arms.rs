@@ -61,6 +61,8 @@ pub fn every_arm() -> Vec<Value> {
         trees.push(set("network.downsample", json!(downsample)));
     }
     trees.push(set("network.upsample", json!("transposed-conv")));
+    trees.push(set("training.optimiser.ema_kept", json!([0.375, 0.9])));
+    trees.push(set("evaluation.at", json!([1, 2])));
     // Defaults written out, so that every key is there to be mistyped.
     trees.into_iter().map(|t| serde_json::to_value(Config::checked(&t, "test").unwrap_or_else(|e| panic!("{e}: {t}"))).unwrap()).collect()
 }

@@ -133,7 +133,7 @@ fn grids_and_bases_go_by_their_names() {
     for (arguments, code, expected) in [
         (&["plan", "tabel2"][..], 4, "error: grid tabel2: expected a file, or a name in experiments/grids (did you mean table2?)"),
         (&["plan", "table2", "fashion-smok"], 4, "(did you mean fashion-smoke?)"),
-        (&["plan", "nothing-like-it"], 4, "(known: anatomy, celebahq, clipping, cosine, langevin, lsun, "),
+        (&["plan", "nothing-like-it"], 4, "(known: anatomy, averages, celebahq, clipping, cosine, langevin, lsun, "),
         (&["plan", "table2", "fashion-smoke", "--base", "fashion-cpu"], 2, "cannot be used with"),
         (&["plan", "table2", "--seeds", "5-3"], 2, "expected the smaller seed first, got 5-3"),
     ] {

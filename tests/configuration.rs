@@ -4,7 +4,7 @@ mod arms;
 mod support;
 
 use arms::{base, every_arm, keys};
-use ddpm_runner::experiment::{Config, Experiment, RawConfig, schema};
+use ddpm_runner::experiment::{Config, Experiment, RawConfig, asked, schema};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -189,6 +189,56 @@ fn mistakes_in_a_grid_are_reported_where_they_stand() {
     let (_dir, path) = folder("question: q\ngrid: {steps: [1]}");
     let flagged = Experiment::read(&path, Some("b"), &["training.steps=3".into()]).unwrap_err().to_string();
     assert_eq!(flagged, "--set training.steps=3: grid.steps[0] varies it");
+}
+
+/// Moments of a training are steps before its last one, or shares of it, and rise.
+#[test]
+fn moments_of_a_training_are_before_its_end() {
+    let error = |at: &str| read(&format!("question: q\nset: {{evaluation.at: {at}}}\ngrid: {{}}")).unwrap_err();
+    for (at, place, got) in
+        [("[40]", 0, "40"), ("[1, 0]", 1, "0"), ("[1.0e-3]", 0, "0.001"), ("[0.5, 0.99]", 1, "0.99"), ("[-0.5]", 0, "-0.5")]
+    {
+        let expected = "expected a step from 1 on, before the last one, 40, which is always measured, or a share of them";
+        assert_eq!(error(at), format!("g.yaml: set.evaluation.at[{place}]: {expected}, got {got}"));
+    }
+    assert_eq!(error("[0.5, 20]"), "g.yaml: set.evaluation.at: expected rising steps, got [20, 20]");
+    assert!(error("[soon]").starts_with("g.yaml: set.evaluation.at"), "{}", error("[soon]"));
+    let seeds: Vec<u64> = (0..1000).collect();
+    let moments: Vec<u64> = (1..12).collect();
+    let many = read(&format!("question: q\nset: {{evaluation.at: {moments:?}}}\ngrid: {{}}\nseeds: {seeds:?}")).unwrap_err();
+    assert_eq!(many, "g.yaml: evaluation.at: 12000 scores of 1 cells are more than 10000 jobs: name fewer steps");
+    let varied = read("question: q\ngrid: {evaluation.at: [[1], [2]]}").unwrap_err();
+    assert_eq!(varied, "g.yaml: evaluation.at: expected the same moments in all cells: set them for all, they are no axis");
+    let read = read("question: q\nset: {evaluation.at: [1, 0.5, 39]}\ngrid: {steps: [40, 60]}\nseeds: [3, 4]").unwrap();
+    let asked: Vec<_> = asked(&read).iter().map(|asked| (asked.cell_index, asked.seed, asked.at)).collect();
+    let along = |cell, seed, half| [Some(1), Some(half), Some(39), None].map(|at| (cell, seed, at));
+    assert_eq!(asked, [along(0, 3, 20), along(0, 4, 20), along(1, 3, 30), along(1, 4, 30)].concat());
+}
+
+/// Cells that differ in nothing but the average keep each other's; others, and what the file itself says of it, stay as they are.
+#[test]
+fn cells_of_several_averages_share_a_training() {
+    let kept = |grid: &str| -> Vec<(f64, Vec<f64>)> {
+        let read = read(&format!("question: q\n{grid}")).unwrap();
+        read.cells.iter().map(|cell| &cell.config.training.optimiser).map(|o| (o.ema_decay, o.ema_kept.clone())).collect()
+    };
+    let three = vec![0.5, 0.9, 0.99];
+    assert_eq!(kept("grid: {ema_decay: [0.99, 0, 0.5, 0.9]}"), [0.99, 0.0, 0.5, 0.9].map(|decay| (decay, three.clone())));
+    // The weights as trained are in every training: beside one average nothing more is kept.
+    assert_eq!(kept("grid: {ema_decay: [0, 0.9]}"), [(0.0, vec![0.9]), (0.9, vec![])]);
+    assert_eq!(kept("grid: {ema_decay: [0]}"), [(0.0, vec![])]);
+    assert_eq!(kept("grid: {ema_decay: [0.5]}"), [(0.5, vec![])]);
+    let rows = "grid: {row: [{ema_decay: 0.5, dropout: 0.0}, {ema_decay: 0.9, dropout: 0.1}, {ema_decay: 0.99, dropout: 0.1}]}";
+    assert_eq!(kept(rows), [(0.5, vec![]), (0.9, vec![0.9, 0.99]), (0.99, vec![0.9, 0.99])]);
+    // What is sampled and measured is nothing to the training.
+    let samplers = "grid: {row: [{ema_decay: 0.9, sampler: ancestral}, {ema_decay: 0.99, sampler: ancestral}, {ema_decay: 0.9, sampler: ddim}, {ema_decay: 0, variance: fixed-small}]}";
+    assert_eq!(kept(samplers), [0.9, 0.99, 0.9, 0.0].map(|decay| (decay, vec![0.9, 0.99])));
+    let said = "set: {training.optimiser.ema_kept: [0.5, 0.9, 0.99]}\ngrid: {ema_decay: [0.5, 0.9]}";
+    assert_eq!(kept(said), [0.5, 0.9].map(|decay| (decay, three.clone())));
+    assert_eq!(
+        read("question: q\nset: {training.optimiser.ema_kept: [0.5]}\ngrid: {ema_decay: [0, 0.9]}").unwrap_err(),
+        "g.yaml: set.training.optimiser.ema_kept: expected the ema_decay 0.9 among them, got [0.5]"
+    );
 }
 
 #[test]

@@ -83,9 +83,10 @@ fn images_may_come_beside_the_steps() {
         image::GrayImage::from_fn(28, 28, grey).save(folder.join(format!("{i:02}.png"))).unwrap();
     }
     let set = format!("data={{kind: folder, path: {}, held_out: 20}}", text(&folder));
-    // Steps of two windows.
-    let sets: Vec<&str> = SETS.iter().copied().chain(["training.steps=34", "timesteps=24", "evaluation.batch=2", &set]).collect();
-    let job = jobs("experiments/grids/variance.yaml", &sets).remove(2);
+    // Steps of two windows, and a snapshot in the midst of one.
+    let more = ["training.steps=34", "timesteps=24", "evaluation.batch=2", "evaluation.at=[10]", &set];
+    let sets: Vec<&str> = SETS.iter().copied().chain(more).collect();
+    let job = jobs("experiments/grids/variance.yaml", &sets).into_iter().filter(|job| job["at"].is_null()).nth(2).unwrap();
     let of = |words: &[&str], way: &str| {
         let results = results();
         let done = work_with(results.path(), &job, &[&["--device", "emulated"], words].concat(), Some(("DDPM_IMAGES", way.into())));
@@ -94,7 +95,11 @@ fn images_may_come_beside_the_steps() {
         let record = std::fs::read_to_string(results.path().join("training").join(id).join("training.json")).unwrap();
         let loading = serde_json::from_str::<Value>(&record).unwrap()["loading"].clone();
         assert_eq!(loading["delivery"], way);
-        (loading["form"].as_str().unwrap().to_string(), loading["waited_s"].as_f64().unwrap(), numbers(results.path(), &job))
+        let snapshot = std::fs::read(results.path().join("training").join(id).join("at-10.safetensors")).unwrap();
+        let tensors = ddpm_model::checkpoint::shapes(&snapshot).unwrap();
+        let tensors: Vec<Vec<f32>> = tensors.iter().map(|(name, _)| ddpm_model::checkpoint::read_f32(&snapshot, name).unwrap()).collect();
+        let found = (numbers(results.path(), &job), tensors);
+        (loading["form"].as_str().unwrap().to_string(), loading["waited_s"].as_f64().unwrap(), found)
     };
     let (form, waited, expected) = of(&[], "resident");
     assert_eq!((form.as_str(), waited), ("memory", 0.0));

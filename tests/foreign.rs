@@ -38,7 +38,7 @@ fn weights(n: usize) -> Vec<f32> {
 /// A checkpoint of such weights.
 fn checkpoint(path: &Path, config: &Config, image: ImageShape) {
     let unet = config.unet(image);
-    let state = TrainState::new(weights(unet.parameter_count()));
+    let state = TrainState::new(weights(unet.parameter_count()), config.training.optimiser.kept());
     let meta: CheckpointMeta = serde_json::from_value(json!({
         "format": FORMAT, "training_id": "t", "config": config, "seed": 3, "data": null, "image": image, "step": 0, "curve": [],
         "open": [0.0, 0.0, 0], "wall_s": 0.0,

@@ -5,7 +5,7 @@ mod support;
 
 use arms::{base, every_arm, keys};
 use ddpm_model::network::ImageShape;
-use ddpm_runner::experiment::{Config, Experiment, Job, RawConfig, Study, jobs};
+use ddpm_runner::experiment::{Asked, Config, Experiment, Job, RawConfig, Study, jobs};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,10 @@ fn part_of(path: &str, config: &Value) -> First {
     match path {
         // An objective that does not see the variance trains the same weights under any.
         "diffusion.variance" if is_blind(config) => First::Samples,
+        // One training keeps several averages, of which one is sampled from.
+        "training.optimiser.ema_decay" if config["training"]["optimiser"].get("ema_kept").is_some() => First::Samples,
+        // What is measured at other steps is measured by other jobs.
+        "evaluation.at" => First::None,
         // Features are known by their name, wherever their weights lie.
         _ if path.starts_with("evaluation.features") => First::None,
         _ => PARTS.iter().find(|(name, _)| *name == section).unwrap_or_else(|| panic!("{path} has no part")).1,
@@ -94,6 +98,7 @@ fn values(of: &Value) -> Vec<Value> {
     ]);
     words.extend(["pytorch", "tensorflow1", "elsewhere", "refuse", "bicubic", "colour"]);
     all.extend(words.iter().map(|word| json!(word)));
+    all.push(json!([0.9, 0.99]));
     all
 }
 
@@ -253,6 +258,47 @@ fn studies_have_names_of_their_own() {
     assert_eq!((n, all.len()), (1 + 6 + 14, n));
 }
 
+/// Averages of one training: a training that keeps several has one name whichever is used, and the weights as trained cost no training.
+#[test]
+fn averages_share_a_training() {
+    let with = |decay: f64, kept: &[f64]| {
+        let mut raw = RawConfig::typed(&base(), "t").unwrap();
+        (raw.training.optimiser.ema_decay, raw.training.optimiser.ema_kept) = (decay, kept.to_vec());
+        job(&Config::new(raw, "t").unwrap(), 0, None, "d", "f")
+    };
+    let alone = with(0.9, &[]);
+    assert_eq!(with(0.9, &[0.9]), alone);
+    assert_eq!(first(&alone, &with(0.0, &[0.9])), First::Samples);
+    assert_eq!(first(&alone, &with(0.0, &[])), First::Training);
+    assert_eq!(first(&alone, &with(0.9, &[0.5, 0.9])), First::Training);
+    for (a, b) in [(0.5, 0.9), (0.0, 0.9), (0.0, 0.5)] {
+        assert_eq!(first(&with(a, &[0.5, 0.9]), &with(b, &[0.5, 0.9])), First::Samples);
+    }
+    assert_eq!(first(&with(0.5, &[0.5, 0.9]), &with(0.5, &[0.5, 0.99])), First::Training);
+}
+
+/// The scores after other steps are jobs of their own on the same training; what else is measured along it changes no name.
+#[test]
+fn scores_along_training_have_names_of_their_own() {
+    let config = |at: Value| {
+        let mut tree = base();
+        tree["evaluation"]["at"] = at;
+        Config::checked(&tree, "t").unwrap()
+    };
+    let named = |config: Config, at: Option<u64>| {
+        let job = Job::named(config, Asked { cell_index: 0, seed: 0, study: None, at }, "d", "f");
+        [job.training_id, job.sampling_id, job.id]
+    };
+    let (few, more) = (config(json!([10])), config(json!([0.25, 20])));
+    assert_eq!((few.measured_at(), more.measured_at()), (vec![10], vec![10, 20]));
+    let end = named(few.clone(), None);
+    assert_eq!(end, job(&Config::checked(&base(), "t").unwrap(), 0, None, "d", "f"));
+    assert_eq!(named(more.clone(), None), end);
+    assert_eq!(named(few.clone(), Some(10)), named(more.clone(), Some(10)));
+    assert_eq!(first(&end, &named(more.clone(), Some(10))), First::Samples);
+    assert_eq!(first(&named(more.clone(), Some(20)), &named(more, Some(10))), First::Samples);
+}
+
 /// Over all grids that are shipped, on all bases: one name, one thing, and the other way round.
 #[test]
 fn no_two_things_share_a_name() {
@@ -291,12 +337,16 @@ fn no_two_things_share_a_name() {
             for (_, job) in jobs(&experiment, image, data).unwrap() {
                 let mut config = json!(job.config);
                 config["data"] = json!(data);
-                let evaluation = config.as_object_mut().unwrap().remove("evaluation").unwrap();
+                let mut evaluation = config.as_object_mut().unwrap().remove("evaluation").unwrap();
+                evaluation.as_object_mut().unwrap().remove("at");
                 let study = job.study.as_ref().map(|study| json!(study));
                 let looked_at = study.unwrap_or(evaluation);
-                once("job", &job.id, json!([config, job.seed, looked_at]));
-                once("samples", &job.sampling_id, json!([config, job.seed]));
+                once("job", &job.id, json!([config, job.seed, job.at, looked_at]));
+                once("samples", &job.sampling_id, json!([config, job.seed, job.at]));
                 let mut trained = config.clone();
+                let optimiser = &mut trained["training"]["optimiser"];
+                *optimiser = json!([*optimiser, job.config.training.optimiser.kept()]);
+                optimiser[0].as_object_mut().unwrap().retain(|key, _| !key.starts_with("ema_"));
                 trained.as_object_mut().unwrap().remove("sampling");
                 if is_blind(&trained) {
                     trained["diffusion"]["variance"] = json!(null);

@@ -224,16 +224,20 @@ fn six_cells_become_a_table_and_pictures_and_a_second_run_does_nothing() {
 fn an_export_is_the_average() {
     let dir = results();
     let small = ["network.block_size=1", "network.multipliers=[1]", "network.attention=[]", "steps=4", "sampling.count=10", "timesteps=25"];
-    let job = &jobs(GRID, &[&small[..], &["evaluation.held_out=2", "evaluation.train=2"]].concat())[5];
+    let kept = ["ema_decay=0.9", "training.optimiser.ema_kept=[0.5, 0.9]"];
+    let job = &jobs(GRID, &[&small[..], &kept, &["evaluation.held_out=2", "evaluation.train=2"]].concat())[5];
     assert!(start(dir.path(), job, 2).wait().unwrap().success());
     let checkpoint = dir.path().join("training").join(job["training_id"].as_str().unwrap()).join("checkpoint.safetensors");
     let config: ddpm_runner::experiment::Config = serde_json::from_value(job["config"].clone()).unwrap();
     let unet = config.unet(ddpm_model::network::ImageShape { height: 28, width: 28, channels: 1 });
     let place = unet.parameters().iter().take_while(|p| p.name != "out.norm.gamma").map(|p| p.len()).sum::<usize>();
-    let states = |path: &Path| ddpm_model::checkpoint::read_state(&fs::read(path).unwrap(), unet.parameters()).unwrap();
-    let trained = states(&checkpoint);
-    assert_ne!(trained.theta[place..place + 16], trained.ema[place..place + 16]);
-    for (flags, weights) in [(&[][..], &trained.ema), (&["--raw"], &trained.theta)] {
+    let states =
+        |path: &Path, decays: &[f64]| ddpm_model::checkpoint::read_state(&fs::read(path).unwrap(), unet.parameters(), decays).unwrap();
+    let trained = states(&checkpoint, &[0.5, 0.9]);
+    let of = |decay: f64| &trained.average(decay).unwrap()[place..place + 16];
+    assert!(of(0.0) != of(0.5) && of(0.5) != of(0.9) && of(0.0) != of(0.9));
+    for (flags, decay) in [(&[][..], 0.9), (&["--raw"], 0.0), (&["--set", "ema_decay=0.5"], 0.5), (&["--set", "ema_decay=0"], 0.0)] {
+        let weights = trained.average(decay).unwrap().to_vec();
         let out = dir.path().join(format!("exported{}", flags.concat()));
         let exported = run(&[&["export", "diffusers", checkpoint.to_str().unwrap(), out.to_str().unwrap()], flags].concat());
         assert!(exported.status.success(), "{}", stderr(&exported));
@@ -243,7 +247,8 @@ fn an_export_is_the_average() {
         let words = ["import", "diffusers", out.to_str().unwrap(), "-o", back.to_str().unwrap(), "--base", "fashion-smoke"];
         let imported = run(&words);
         assert!(imported.status.success(), "{}", stderr(&imported));
-        assert_eq!(states(&back), TrainState::new(weights.clone()));
+        // What comes from elsewhere has the averages of the base that it is read with.
+        assert_eq!(states(&back, &[0.9]), TrainState::new(weights.clone(), &[0.9]));
         let described = ddpm_model::checkpoint::description(&fs::read(&back).unwrap()).unwrap().unwrap();
         let described: ddpm_runner::store::CheckpointMeta = serde_json::from_str(&described).unwrap();
         // Their configurations give a schedule's numbers, not for how many steps they were made.
@@ -276,8 +281,10 @@ fn start_ranks(results: &Path, job: &Value, threads: usize, ranks: usize) -> Chi
 /// `kill -9` in mid-training, several times, and other numbers of threads: the same bits as an undisturbed run.
 #[test]
 fn neither_kills_nor_threads_change_a_bit() {
-    // Dropout, flips, two shards and a learned variance: every random stream is used.
+    // Dropout, flips, two shards and a learned variance: every random stream is used. Three averages, and two snapshots on the way.
     let sets = [
+        "training.optimiser.ema_kept=[0.5, 0.9, 0.99]",
+        "evaluation.at=[20, 45]",
         "training.optimiser.clip_shards=2",
         "training.decay=linear",
         "steps=60",
@@ -285,10 +292,14 @@ fn neither_kills_nor_threads_change_a_bit() {
         "evaluation.train=4",
         "sampling.count=10",
     ];
-    let job = &jobs(GRID, &sets)[3];
+    let (ends, moments): (Vec<Value>, Vec<Value>) = jobs(GRID, &sets).into_iter().partition(|job| job["at"].is_null());
+    let (job, along) = (&ends[3], &moments[2 * 3]);
+    assert_eq!((&along["training_id"], &along["at"]), (&job["training_id"], &Value::from(20)));
     let undisturbed = results();
     assert!(start(undisturbed.path(), job, 2).wait().unwrap().success());
     let expected = numbers(undisturbed.path(), job);
+    assert!(start(undisturbed.path(), along, 2).wait().unwrap().success());
+    let expected_along = numbers(undisturbed.path(), along);
 
     let single = results();
     assert!(start(single.path(), job, 1).wait().unwrap().success());
@@ -298,6 +309,10 @@ fn neither_kills_nor_threads_change_a_bit() {
     let shared = results();
     assert!(start_ranks(shared.path(), job, 1, 2).wait().unwrap().success());
     assert_eq!(numbers(shared.path(), job), expected);
+    // Made anew by both, as far as it goes.
+    fs::remove_file(shared.path().join("training").join(job["training_id"].as_str().unwrap()).join("at-20.safetensors")).unwrap();
+    assert!(start_ranks(shared.path(), along, 1, 2).wait().unwrap().success());
+    assert_eq!(numbers(shared.path(), along), expected_along);
     let refused = start_ranks(shared.path(), job, 1, 3).wait_with_output().unwrap();
     assert_eq!(refused.status.code(), Some(4));
     assert!(stderr(&refused).contains("training.optimiser.clip_shards: expected a multiple of the 3 ranks, got 2"), "{}", stderr(&refused));

@@ -58,7 +58,7 @@ pub fn planned(arguments: &[&str]) -> Vec<Value> {
 /// A job as `ddpm run` reads it.
 pub fn job_text(job: &Value) -> String {
     serde_json::json!({ "id": job["id"], "training_id": job["training_id"], "sampling_id": job["sampling_id"], "config": job["config"],
-        "seed": job["seed"], "study": job["study"] })
+        "seed": job["seed"], "study": job["study"], "at": job["at"] })
     .to_string()
 }
 

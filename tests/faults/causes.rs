@@ -22,7 +22,7 @@ pub fn causes(_: Effort) -> Found {
                 (outcome["kind"].as_str().unwrap(), outcome["cause"].as_str().unwrap_or(""), outcome["attempts"].as_u64().unwrap_or(0));
             assert_eq!(found, expected, "{}", stderr(&output));
         }
-        assert!(stderr(&output).contains("tried again in 1 s") && stderr(&output).contains("2 jobs are not done"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("tried again in 1 s") && stderr(&output).contains("4 jobs are not done"), "{}", stderr(&output));
         expect(&crate::output(ablate(dir.path(), &[])), 0);
         for (name, bytes) in tables(dir.path()) {
             assert!(bytes == undisturbed()[&name], "{name} differs after {fault}");

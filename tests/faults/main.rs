@@ -118,7 +118,7 @@ pub fn expect(output: &Output, code: i32) {
 /// The tables that the grid leaves, by file, as bytes.
 pub fn tables(results: &Path) -> BTreeMap<String, Vec<u8>> {
     let dir = results.join("grid-fashion-smoke");
-    let names = ["metrics.csv", "terms.csv", "bounds.csv", "curves.csv", "table.md"];
+    let names = ["metrics.csv", "terms.csv", "bounds.csv", "curves.csv", "along.csv", "table.md"];
     names.into_iter().map(|name| (name.into(), std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")))).collect()
 }
 
@@ -138,7 +138,7 @@ pub fn whole(results: &Path) {
     for (name, bytes) in tables(results) {
         assert!(bytes == undisturbed()[&name], "{name} differs:\n{}", String::from_utf8_lossy(&bytes));
     }
-    once_each(results, 4);
+    once_each(results, 8);
 }
 
 /// Panics where there are not `jobs` jobs with a record, each ended once and never begun again. The line that says so comes after the

@@ -24,8 +24,8 @@ use texts::differences;
 const BY_LIBRARY: [&str; 4] = ["fid", "fid-held-out", "fid-infinity", "kid"];
 const LIBRARY_TOLERANCE: f64 = 1e-9;
 
-/// What is committed of a grid.
-const TABLES: [&str; 4] = ["metrics.csv", "bounds.csv", "terms.csv", "curves.csv"];
+/// What is committed of a grid; the last where trainings are scored along their way.
+const TABLES: [&str; 5] = ["metrics.csv", "bounds.csv", "terms.csv", "curves.csv", "along.csv"];
 
 /// A grid, its base, and the folders of images that it reads: name, height, width, channels, number.
 struct Pinned {
@@ -39,6 +39,7 @@ const TRAINING: Pinned = Pinned { grid: "training", base: "colour", images: (8, 
 const BF16_CELL: usize = 14;
 /// Points that are drawn, and not read.
 const PLANE: Pinned = Pinned { grid: "plane", base: "points", images: (1, 1, 2, 0) };
+const ALONG: Pinned = Pinned { grid: "along", base: "points", images: (1, 1, 2, 0) };
 const SAMPLING: Pinned = Pinned { grid: "sampling", base: "grey", images: (28, 28, 1, 90) };
 
 fn draw(folder: &Path, (height, width, channels, n): (u32, u32, u32, u32)) {
@@ -130,10 +131,14 @@ fn findings(results: &Path) -> String {
 fn found(pinned: &Pinned, dir: &Path) -> BTreeMap<String, String> {
     let (results, report) = (&dir.join("results"), report(pinned, dir));
     let read = |file: &str| fs::read_to_string(report.join(file)).unwrap();
-    let mut files: BTreeMap<String, String> = TABLES.iter().map(|table| (table.to_string(), read(table))).collect();
+    let tables = TABLES.iter().filter(|table| report.join(table).exists());
+    let mut files: BTreeMap<String, String> = tables.map(|table| (table.to_string(), read(table))).collect();
     // Times and the machine are in one line.
     let page = read("README.md");
-    let lines = page.lines().filter(|line| !line.contains("trainings of together")).map(|line| format!("{line}\n"));
+    let lines = page
+        .lines()
+        .filter(|line| !line.contains("trainings of together") && !line.contains("Choosing cost"))
+        .map(|line| format!("{line}\n"));
     files.insert("page.md".into(), lines.collect());
     files.insert("pictures.txt".into(), pictures(results, &report));
     files.insert("findings.json".into(), findings(results));
@@ -165,6 +170,8 @@ fn portable(pinned: &Pinned, dir: &Path) {
         found.iter().for_each(|(file, text)| fs::write(committed.join(file), text).unwrap());
     }
     let mut all = Vec::new();
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(folders(&committed).iter().map(|path| name(path)).collect::<Vec<_>>(), names, "files of {}", pinned.grid);
     for (file, text) in &found {
         let expected = fs::read_to_string(committed.join(file)).unwrap();
         all.extend(differences(file, &expected, text, &exact));
@@ -230,6 +237,55 @@ fn points_whose_law_is_known() {
     second::plane(&report(&PLANE, dir.path()), &dir.path().join("results"));
     // A point that is rounded to the next level may be in the next cell, and one of the arrows' four digits is the last.
     others(&PLANE, dir.path(), &|place| if ["divergence", "std_err"].iter().any(|word| place.contains(word)) { 0.05 } else { 1e-3 });
+}
+
+/// What records say of their jobs' scores, by the steps made, the average's decay and the seed.
+fn by_moment(dir: &Path) -> BTreeMap<(u64, String, u64), Value> {
+    let mut found = BTreeMap::new();
+    for run in folders(&dir.join("results/runs")) {
+        let record: Value = serde_json::from_str(&fs::read_to_string(run.join("record.json")).unwrap()).unwrap();
+        let training = &record["config"]["training"];
+        let step = record.get("at").unwrap_or(&training["steps"]).as_u64().unwrap();
+        found.insert((step, training["optimiser"]["ema_decay"].to_string(), record["seed"].as_u64().unwrap()), record["metrics"].clone());
+    }
+    found
+}
+
+/// Scores along a training are those of shorter trainings, and averages that share one those of trainings of their own: to the last bit.
+#[test]
+fn scores_along_training() {
+    let (dir, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    portable(&ALONG, dir.path());
+    let together = by_moment(dir.path());
+    assert_eq!((together.len(), folders(&dir.path().join("results/training")).len()), (3 * 4 * 2, 2));
+    let text = fs::read_to_string(root().join("tests/pinned/along.yaml")).unwrap();
+    let rows =
+        "grid: {row: [{steps: 15, ema_decay: 0.5}, {steps: 7, ema_decay: 0.8}, {steps: 22, ema_decay: 0}, {steps: 30, ema_decay: 0.8}]}";
+    let line = |line: &str| match line.split(':').next() {
+        Some("grid") => format!("{rows}\n"),
+        Some("set" | "figures") => String::new(),
+        _ => format!("{line}\n"),
+    };
+    fs::write(apart.path().join("along.yaml"), text.lines().map(line).collect::<String>()).unwrap();
+    ablate(&ALONG, apart.path(), "portable", &[]);
+    let alone = by_moment(apart.path());
+    assert_eq!((alone.len(), folders(&apart.path().join("results/training")).len()), (4 * 2, 4 * 2));
+    for (moment, scores) in &alone {
+        assert_eq!(together[moment], *scores, "{moment:?}");
+    }
+    others(&ALONG, dir.path(), &|place| if ["divergence", "std_err"].iter().any(|word| place.contains(word)) { 0.05 } else { 1e-3 });
+    #[cfg(feature = "emulation")]
+    {
+        let device = tempfile::tempdir().unwrap();
+        ablate(&ALONG, device.path(), "portable", &["--devices", "emulated", "--seeds", "0"]);
+        let there = by_moment(device.path());
+        assert_eq!(2 * there.len(), together.len());
+        for (moment, scores) in there {
+            let of = |scores: &Value| scores["bits-per-dim"]["value"].as_f64().unwrap();
+            let (ours, theirs) = (of(&scores), of(&together[&moment]));
+            assert!((ours - theirs).abs() < 1e-4 * theirs, "{moment:?}: {ours} {theirs}");
+        }
+    }
 }
 
 /// A score is as bad as can be where the samples left the range of images, and where it is blank for another reason it is not.

@@ -160,25 +160,28 @@ extern "C" __global__ void add_scaled(const float *numbers, u64 n, const float *
     for (u64 i = THREAD; i < n; i += (u64)gridDim.x * blockDim.x) sum[i] = (add ? sum[i] : 0.0f) + *factor * numbers[i];
 }
 
-// Adam, the moving average, and the weights in bf16 where `narrowed` is not null. `rates`: the learning rate of each step. `rows`: weights,
-// first moments, second moments, average, each of n. Every block makes the few factors for itself.
+// Adam, the moving averages, and the weights in bf16 where `narrowed` is not null. `rates`: the learning rate of each step. `rows`: weights,
+// first moments, second moments and as many averages as `decays` says, each of n. Every block makes the few factors for itself.
 extern "C" __global__ void adam(float *rows, const float *gradient, u64 n, const double *rates, const u64 *step, double beta1, double beta2,
-                                double epsilon, u32 corrected, double ema_decay, bf16 *narrowed) {
+                                double epsilon, u32 corrected, const float *decays, u32 averages, bf16 *narrowed) {
     DYNAMIC_SHARED(f);
     if (threadIdx.x == 0) {
         double k = (double)(*step + 1), c1 = 1.0 - pow(beta1, k), c2 = sqrt(1.0 - pow(beta2, k)), rate = rates[*step];
         f[0] = (float)(corrected ? rate / c1 : rate * c2 / c1);
         f[1] = (float)(corrected ? 1.0 / c2 : 1.0);
-        f[2] = *step == 0 ? 0.0f : (float)ema_decay;
     }
     __syncthreads();
-    float b1 = (float)beta1, b2 = (float)beta2, e = (float)epsilon, *theta = rows, *m = rows + n, *v = rows + 2 * n, *ema = rows + 3 * n;
+    bool first = *step == 0;
+    float b1 = (float)beta1, b2 = (float)beta2, e = (float)epsilon, *theta = rows, *m = rows + n, *v = rows + 2 * n;
     for (u64 i = THREAD; i < n; i += (u64)gridDim.x * blockDim.x) {
         float g = gradient[i];
         m[i] = b1 * m[i] + (1.0f - b1) * g;
         v[i] = b2 * v[i] + (1.0f - b2) * g * g;
         theta[i] -= f[0] * m[i] / (sqrtf(v[i]) * f[1] + e);
-        ema[i] = f[2] * ema[i] + (1.0f - f[2]) * theta[i];
+        for (u32 k = 0; k < averages; ++k) {
+            float *average = rows + (3 + k) * n, decay = first ? 0.0f : decays[k];
+            average[i] = decay * average[i] + (1.0f - decay) * theta[i];
+        }
         if (narrowed) narrowed[i] = element<bf16>(theta[i]);
     }
 }

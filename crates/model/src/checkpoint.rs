@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameter, Weights};
-use crate::train_state::{ROWS, TrainState};
+use crate::train_state::{Average, FIRST_AVERAGE, TrainState};
 use candle_core::{DType, Device, Tensor};
 use half::f16;
 use safetensors::tensor::{Metadata, TensorInfo, TensorView, View};
@@ -14,11 +14,17 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufWriter, Write};
 
-/// The rows of a [`TrainState`] by their prefix in a file.
-const PREFIXES: [&str; ROWS] = ["weight", "adam_m", "adam_v", AVERAGE];
+/// The rows of a [`TrainState`] before its averages, by their prefix in a file.
+const PREFIXES: [&str; FIRST_AVERAGE] = ["weight", "adam_m", "adam_v"];
 
-/// The prefix of the moving average of the weights.
+/// The prefix of the moving average of the weights; with its decay where there are several.
 const AVERAGE: &str = "ema";
+
+/// The prefixes of all rows of a state with averages of these decays.
+fn prefixes(decays: &[f64]) -> Vec<String> {
+    let average = |decay: &f64| if decays.len() == 1 { AVERAGE.into() } else { format!("{AVERAGE}-{decay}") };
+    PREFIXES.into_iter().map(String::from).chain(decays.iter().map(average)).collect()
+}
 
 /// The only key of the file's own metadata: the digest, a line feed, the description.
 const METADATA: &str = "ddpm";
@@ -69,8 +75,9 @@ fn entries(tensors: &[(String, Tensor)]) -> Result<Vec<Entry<'static>>> {
 }
 
 fn state_entries<'a>(parameters: &[Parameter], state: &'a TrainState) -> Vec<Entry<'a>> {
-    let mut entries = Vec::with_capacity(parameters.len() * ROWS);
-    for (row, prefix) in state.rows().into_iter().zip(PREFIXES) {
+    let prefixes = prefixes(&state.decays());
+    let mut entries = Vec::with_capacity(parameters.len() * prefixes.len());
+    for (row, prefix) in state.rows().into_iter().zip(prefixes) {
         let mut rest = row;
         for p in parameters {
             let (now, later) = rest.split_at(p.len());
@@ -252,14 +259,17 @@ pub fn read_f64(bytes: &[u8], name: &str) -> Result<Vec<f64>> {
     Ok(view.data().as_chunks::<8>().0.iter().map(|number| f64::from_le_bytes(*number)).collect())
 }
 
-/// The rows that [`write_state`] wrote.
-pub fn read_state(bytes: &[u8], parameters: &[Parameter]) -> Result<TrainState> {
-    let names: Vec<(String, Vec<usize>)> = PREFIXES.iter().flat_map(|prefix| prefixed(prefix, parameters)).collect();
+/// The rows that [`write_state`] wrote, of averages of these decays.
+pub fn read_state(bytes: &[u8], parameters: &[Parameter], decays: &[f64]) -> Result<TrainState> {
+    let prefixes = prefixes(decays);
+    let names: Vec<(String, Vec<usize>)> = prefixes.iter().flat_map(|prefix| prefixed(prefix, parameters)).collect();
     let file = SafeTensors::deserialize(bytes)?;
     let views = views(&file, &names, Dtype::F32)?;
     let mut parts = views.chunks_exact(parameters.len());
     let mut row = || parts.next().into_iter().flatten().flat_map(|view| numbers(view.data())).collect();
-    Ok(TrainState { theta: row(), m: row(), v: row(), ema: row() })
+    let (theta, m, v) = (row(), row(), row());
+    let averages = decays.iter().map(|decay| Average { decay: *decay, numbers: row() }).collect();
+    Ok(TrainState { theta, m, v, averages })
 }
 
 /// The moving average in a file of [`average_bytes`]; none where the file holds more.

@@ -1,11 +1,11 @@
-//! Adam with warm-up, gradient clipping and a moving average, as the authors train; each deviation is a named value.
+//! Adam with warm-up, gradient clipping and moving averages, as the authors train; each deviation is a named value.
 
 use crate::error::{Error, Result};
 use crate::parameters::{Parameter, Weights};
 use crate::process_group::{Alone, ProcessGroup};
 use crate::train_state::TrainState;
 use candle_core::Tensor;
-use ddpm_kernels::adam::{AdamState, Epsilon, Update, adam, add_scaled, sum_of_squares};
+use ddpm_kernels::adam::{AdamState, Epsilon, Update, adam, add_scaled, average, sum_of_squares};
 use ddpm_kernels::random::{Random, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,12 @@ pub struct Optimiser {
     /// Pieces of the batch whose gradients are clipped one by one before they are averaged. The authors: 8 (one per TPU core).
     #[serde(default = "one")]
     pub clip_shards: usize,
-    /// Decay of the moving average of the weights. The paper: 0.9999.
+    /// Decay of the moving average of the weights that is sampled from and scored; 0 is the weights themselves. The paper: 0.9999.
     pub ema_decay: f64,
+    /// Decays of the moving averages that training keeps, rising, where they are more than `ema_decay` alone. Cells of a grid that differ
+    /// in nothing but `ema_decay` keep each other's, and so share one training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ema_kept: Vec<f64>,
 }
 
 /// Where Adam's epsilon is added.
@@ -77,6 +81,15 @@ impl Optimiser {
                 return error(key, "a number in [0, 1)", decay.to_string());
             }
         }
+        if let Some(decay) = self.ema_kept.iter().find(|decay| !(**decay > 0.0 && **decay < 1.0)) {
+            return error("ema_kept", "numbers in (0, 1): the weights themselves, of decay 0, are always there", decay.to_string());
+        }
+        if !self.ema_kept.is_sorted_by(|a, b| a < b) {
+            return error("ema_kept", "rising numbers", format!("{:?}", self.ema_kept));
+        }
+        if !self.ema_kept.is_empty() && !self.keeps(self.ema_decay) {
+            return error("ema_kept", &format!("the ema_decay {} among them", self.ema_decay), format!("{:?}", self.ema_kept));
+        }
         if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
             return error("epsilon", "a positive number", self.epsilon.to_string());
         }
@@ -87,6 +100,16 @@ impl Optimiser {
             return error("clip_shards", &format!("a divisor of the batch size {batch}"), self.clip_shards.to_string());
         }
         Ok(())
+    }
+
+    /// Decays of the averages that training keeps.
+    pub fn kept(&self) -> &[f64] {
+        if self.ema_kept.is_empty() { std::slice::from_ref(&self.ema_decay) } else { &self.ema_kept }
+    }
+
+    /// Whether a training with these values ends with the average of this decay; that of 0 is the weights themselves.
+    pub fn keeps(&self, decay: f64) -> bool {
+        decay == 0.0 || self.kept().contains(&decay)
     }
 
     /// Whether a gradient of this norm is clipped; of several shards, whether one of them is for certain.
@@ -101,7 +124,7 @@ impl Optimiser {
     }
 }
 
-/// A network in training: all parameters concatenated, and the state of Adam and of the moving average.
+/// A network in training: all parameters concatenated, and the state of Adam and of the moving averages.
 pub struct Training {
     parameters: Vec<Parameter>,
     optimiser: Optimiser,
@@ -115,17 +138,19 @@ pub struct Training {
 }
 
 impl Training {
-    /// As the network begins under `seed`: moments 0, average equal to the weights.
+    /// As the network begins under `seed`: moments 0, averages equal to the weights.
     pub fn new(parameters: &[Parameter], optimiser: Optimiser, seed: u64, stream: Stream) -> Training {
         let random = Random::new(seed, stream);
         let theta: Vec<f32> = parameters.iter().enumerate().flat_map(|(i, p)| p.initial(&random, i)).collect();
-        Training::resume(parameters, optimiser, TrainState::new(theta), 0)
+        let state = TrainState::new(theta, optimiser.kept());
+        Training::resume(parameters, optimiser, state, 0)
     }
 
     /// From the state after `step` steps.
     pub fn resume(parameters: &[Parameter], optimiser: Optimiser, state: TrainState, step: u64) -> Training {
         let n: usize = parameters.iter().map(Parameter::len).sum();
         assert!(state.rows().iter().all(|row| row.len() == n), "{n} numbers in each row");
+        assert_eq!(state.decays(), optimiser.kept(), "the averages that the optimiser keeps");
         let sum = vec![0f32; if optimiser.clip_shards > 1 { n } else { 0 }];
         Training { parameters: parameters.to_vec(), optimiser, state, gradient: vec![0f32; n], sum, step, rate_scale: 1.0 }
     }
@@ -142,7 +167,8 @@ impl Training {
 
     /// Takes over what was trained elsewhere, up to `step`.
     pub fn replace(&mut self, state: TrainState, step: u64) {
-        assert!(state.rows().iter().zip(self.state.rows()).all(|(new, old)| new.len() == old.len()), "as many numbers as before");
+        let sizes = |state: &TrainState| state.rows().iter().map(|row| row.len()).collect::<Vec<_>>();
+        assert!(sizes(&state) == sizes(&self.state) && state.decays() == self.state.decays(), "as many numbers as before");
         (self.state, self.step) = (state, step);
     }
 
@@ -179,14 +205,9 @@ impl Training {
         &self.state.theta
     }
 
-    /// The moving average of the weights, used for sampling and evaluation.
-    pub fn ema(&self) -> &[f32] {
-        &self.state.ema
-    }
-
-    /// The moving average alone; the rest is given up.
-    pub fn into_ema(self) -> Vec<f32> {
-        self.state.ema
+    /// The moving average of the weights that is sampled from and scored.
+    pub fn average(&self) -> &[f32] {
+        self.state.average(self.optimiser.ema_decay).expect("kept, as checked")
     }
 
     /// One step on the mean of the gradients that `gradient(weights, shard, out)` writes for the shards 0..clip_shards, each clipped by
@@ -255,6 +276,9 @@ impl Training {
 
     fn apply(&mut self, gradient_scale: f64) {
         let o = &self.optimiser;
+        // As in the authors' code, the first update copies the weights.
+        let first = self.step == 0;
+        let decay = |decay: f64| if first { 0.0 } else { decay };
         let update = Update {
             learning_rate: o.rate(self.step) * self.rate_scale,
             beta1: o.beta1,
@@ -266,12 +290,13 @@ impl Training {
             },
             k: self.step + 1,
             gradient_scale,
-            // As in the authors' code, the first update copies the weights.
-            ema_decay: if self.step == 0 { 0.0 } else { o.ema_decay },
+            ema_decay: decay(self.state.averages[0].decay),
         };
-        let TrainState { theta, m, v, ema } = &mut self.state;
+        let TrainState { theta, m, v, averages } = &mut self.state;
         let gradient = if self.sum.is_empty() { &self.gradient } else { &self.sum };
-        adam(&update, AdamState { theta, m, v, ema }, gradient);
+        let [first, others @ ..] = &mut averages[..] else { unreachable!("an optimiser keeps one average at least") };
+        adam(&update, AdamState { theta, m, v, ema: &mut first.numbers }, gradient);
+        others.iter_mut().for_each(|other| average(decay(other.decay), theta, &mut other.numbers));
         self.step += 1;
     }
 }

@@ -84,9 +84,24 @@ impl SimdKernel<f32> for AdamStep<'_> {
             *m = f.beta1 * *m + (1.0 - f.beta1) * g;
             *v = f.beta2 * *v + (1.0 - f.beta2) * g * g;
             *theta -= f.step * *m / (v.sqrt() * f.root + f.epsilon);
-            *ema = f.ema * *ema + (1.0 - f.ema) * *theta;
+            *ema = mixed(f.ema, *ema, *theta);
         }
     }
+}
+
+/// A moving average after one more value.
+#[inline(always)]
+fn mixed(decay: f32, average: f32, value: f32) -> f32 {
+    decay * average + (1.0 - decay) * value
+}
+
+/// One more moving average of the parameters, after [`adam`], which has made the first one: the same numbers as if it had been that.
+pub fn average(decay: f64, theta: &[f32], average: &mut [f32]) {
+    assert_eq!(theta.len(), average.len());
+    let decay = decay as f32;
+    average.par_chunks_mut(PART).zip(theta.par_chunks(PART)).for_each(|(average, theta)| {
+        average.iter_mut().zip(theta).for_each(|(average, theta)| *average = mixed(decay, *average, *theta));
+    });
 }
 
 /// Sum of squares, in f64 and in a fixed order.

@@ -2,7 +2,7 @@
 
 mod cpu;
 
-pub use cpu::{AdamState, adam, add_scaled, sum_of_squares};
+pub use cpu::{AdamState, adam, add_scaled, average, sum_of_squares};
 
 /// How epsilon enters the update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -230,8 +230,8 @@ pub struct Adam {
     pub epsilon: f64,
     /// How epsilon enters the update.
     pub epsilon_mode: Epsilon,
-    /// Decay of the moving average of the weights, in \[0, 1).
-    pub ema_decay: f64,
+    /// Decays of the moving averages of the weights, each in \[0, 1), as f32.
+    pub decays: Span,
     /// The rate of every step, from 0 on (f64).
     pub rates: Span,
     /// The step's number, from 0 (u64).
@@ -239,11 +239,12 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// One update of `rows` \[4, n\] (weights, moments, moving average) by `gradient`, optionally with a bf16 copy of the weights. The
-    /// first update sets the average to the weights.
+    /// One update of `rows` \[3 + averages, n\] (weights, moments, moving averages) by `gradient`, optionally with a bf16 copy of the
+    /// weights. The first update sets the averages to the weights.
     pub fn update(&self, rows: Span, gradient: Span, n: usize, narrowed: Option<Span>) -> Op {
+        let averages = self.decays.bytes / 4;
         let arguments = vec![
-            updates(rows, 4 * n, ElementType::F32),
+            updates(rows, (3 + averages) * n, ElementType::F32),
             reads(gradient, n, ElementType::F32),
             Argument::U64(n as u64),
             reads(self.rates, self.rates.bytes / 8, ElementType::F64).touching(1),
@@ -252,7 +253,8 @@ impl Adam {
             Argument::F64(self.beta2),
             Argument::F64(self.epsilon),
             u32((self.epsilon_mode == Epsilon::Corrected) as usize),
-            Argument::F64(self.ema_decay),
+            reads(self.decays, averages, ElementType::F32),
+            u32(averages),
             narrowed.map_or(Argument::Nothing, |span| writes(span, n, ElementType::Bf16)),
         ];
         let mut launch = Launch::among("adam", n, arguments);

@@ -4,7 +4,7 @@ use ddpm_kernels::random::Stream;
 use ddpm_model::UNet;
 use ddpm_model::checkpoint::*;
 use ddpm_model::optimiser::Training;
-use ddpm_model::train_state::TrainState;
+use ddpm_model::train_state::{Average, TrainState};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 
@@ -13,7 +13,12 @@ fn saved() -> (UNet, Training, Vec<u8>) {
     let start = Training::new(unet.parameters(), optimiser(), 9, Stream::Init);
     // No row like another.
     let row = |factor: f32| start.weights().iter().map(|w| factor * w + factor).collect();
-    let state = TrainState { theta: row(1.0), m: row(2.0), v: row(3.0), ema: row(4.0) };
+    let state = TrainState {
+        theta: row(1.0),
+        m: row(2.0),
+        v: row(3.0),
+        averages: vec![Average { decay: optimiser().ema_decay, numbers: row(4.0) }],
+    };
     let training = Training::resume(unet.parameters(), optimiser(), state, 7);
     let mut bytes = Vec::new();
     write_state(&mut bytes, unet.parameters(), training.state(), "{\"step\": 7}").unwrap();
@@ -33,7 +38,7 @@ fn a_state_is_written_as_the_library_would() {
 fn a_state_comes_back_bit_for_bit() {
     let (unet, training, bytes) = saved();
     assert_eq!(description(&bytes).unwrap().as_deref(), Some("{\"step\": 7}"));
-    assert_eq!(&read_state(&bytes, unet.parameters()).unwrap(), training.state());
+    assert_eq!(&read_state(&bytes, unet.parameters(), &[0.9]).unwrap(), training.state());
 }
 
 /// Under each name in the file stands what it says: other programs, and older files, go by the names.
@@ -46,11 +51,39 @@ fn rows_stand_under_their_names() {
     }
 }
 
+/// Several averages stand under their decays, whichever of them is used; and a file is read as what it is.
+#[test]
+fn several_averages_come_back_under_their_decays() {
+    let (unet, training, one) = saved();
+    let n = unet.parameter_count();
+    let averages = [(0.5, 5.0), (0.999, 6.0)].map(|(decay, value)| Average { decay, numbers: vec![value; n] });
+    let state = TrainState { averages: averages.to_vec(), ..training.state().clone() };
+    let mut bytes = Vec::new();
+    write_state(&mut bytes, unet.parameters(), &state, "{}").unwrap();
+    assert_eq!(read_state(&bytes, unet.parameters(), &[0.5, 0.999]).unwrap(), state);
+    assert_eq!(
+        (state.average(0.999), state.average(0.0), state.average(0.9)),
+        (Some(&[6.0; 1].repeat(n)[..]), Some(&state.theta[..]), None)
+    );
+    let name = &unet.parameters()[0].name;
+    for (prefix, value) in [("ema-0.5", 5.0), ("ema-0.999", 6.0)] {
+        assert_eq!(read_f32(&bytes, &format!("{prefix}.{name}")).unwrap()[0], value);
+    }
+    for (bytes, decays, why) in [
+        (&bytes, &[0.5, 0.99][..], format!("tensor ema-0.99.{name} is missing")),
+        (&bytes, &[0.999], format!("tensor ema.{name} is missing")),
+        (&one, &[0.5, 0.9], format!("tensor ema-0.5.{name} is missing")),
+    ] {
+        assert!(read_state(bytes, unet.parameters(), decays).unwrap_err().to_string().contains(&why), "{why}");
+    }
+    assert!(read_average(&bytes, unet.parameters()).unwrap().is_none());
+}
+
 /// An eighth of the bytes; each weight is the nearest in half precision, under its own name; and a whole checkpoint is no average.
 #[test]
 fn an_average_comes_back_in_half_precision() {
     let (unet, training, whole) = saved();
-    let average = &training.state().ema;
+    let average = training.average();
     let bytes = average_bytes(unet.parameters(), average, "{}").unwrap();
     assert_eq!(description(&bytes).unwrap().as_deref(), Some("{}"));
     let nearest: Vec<f32> = average.iter().map(|w| half::f16::from_f32(*w).to_f32()).collect();
@@ -63,8 +96,8 @@ fn an_average_comes_back_in_half_precision() {
     assert!(read_average(&whole, unet.parameters()).unwrap().is_none());
     let error = |parameters: &[_]| read_average(&bytes, parameters).unwrap_err().to_string();
     assert!(error(&unet.parameters()[1..]).contains("belong to no parameter"));
-    assert!(read_state(&bytes, unet.parameters()).unwrap_err().to_string().contains("is missing"));
-    let mut large = average.clone();
+    assert!(read_state(&bytes, unet.parameters(), &[0.9]).unwrap_err().to_string().contains("is missing"));
+    let mut large = average.to_vec();
     large[unet.parameters()[0].len()] = 65_520.0;
     let why = average_bytes(unet.parameters(), &large, "{}").unwrap_err().to_string();
     assert!(why.contains(&format!("ema.{}: 65520 does not fit", unet.parameters()[1].name)), "{why}");
@@ -95,7 +128,7 @@ fn numbers_of_every_floating_point_type_are_read() {
 #[test]
 fn missing_left_over_and_misshapen_tensors_are_named() {
     let (unet, _, bytes) = saved();
-    let error = |parameters: &[_]| read_state(&bytes, parameters).unwrap_err().to_string();
+    let error = |parameters: &[_]| read_state(&bytes, parameters, &[0.9]).unwrap_err().to_string();
     assert!(error(&unet.parameters()[1..]).contains("time.0.weight and 3 others"));
     let mut more = unet.parameters().to_vec();
     more[0].name = "other".into();
@@ -121,12 +154,12 @@ proptest! {
     fn damaged_files_are_told(cut in any::<prop::sample::Index>(), flip in any::<prop::sample::Index>(), bit in 0u8..8) {
         let (unet, training, bytes) = saved();
         let cut = &bytes[..cut.index(bytes.len())];
-        prop_assert!(description(cut).is_err() && read_state(cut, unet.parameters()).is_err());
+        prop_assert!(description(cut).is_err() && read_state(cut, unet.parameters(), &[0.9]).is_err());
         let mut flipped = bytes.clone();
         flipped[flip.index(bytes.len())] ^= 1 << bit;
         let told = !matches!(description(&flipped), Ok(Some(_)));
         // Blanks after the header may change into other blanks: then nothing that the file says has changed.
-        let same = read_state(&flipped, unet.parameters()).is_ok_and(|state| &state == training.state());
+        let same = read_state(&flipped, unet.parameters(), &[0.9]).is_ok_and(|state| &state == training.state());
         prop_assert!(told || same && description(&flipped).unwrap() == description(&bytes).unwrap());
     }
 

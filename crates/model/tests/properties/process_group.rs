@@ -70,7 +70,7 @@ fn ranks_with_several_shards_make_the_step_of_one_process() {
             };
             norms.push(training.update_in(group, gradient).unwrap().to_bits());
         }
-        (training.state().rows().map(|row| row.iter().map(|v| v.to_bits()).collect::<Vec<u32>>()), norms)
+        (training.state().rows().iter().map(|row| row.iter().map(|v| v.to_bits()).collect::<Vec<u32>>()).collect::<Vec<_>>(), norms)
     };
     let expected = train(&mut Alone);
     for size in [2, 3] {

@@ -28,7 +28,7 @@ fn the_first_step_has_rate_0_and_copies_the_average() {
     let training = run(optimiser(), 1, &[1.0; 5]);
     let start = Training::new(&parameters(), optimiser(), 5, Stream::Init);
     assert_eq!(training.weights(), start.weights());
-    assert_eq!(training.ema(), training.weights());
+    assert_eq!(training.average(), training.weights());
     assert_eq!((0..4).map(|k| optimiser().rate(k)).collect::<Vec<_>>(), [0.0, 0.005, 0.01, 0.01]);
 }
 
@@ -38,10 +38,29 @@ fn the_average_begins_at_the_first_update() {
     let quick = Optimiser { warmup_steps: 0, ..optimiser() };
     let (one, two) = (run(quick.clone(), 1, &[1.0; 5]), run(quick.clone(), 2, &[1.0; 5]));
     let start = Training::new(&parameters(), quick, 5, Stream::Init);
-    assert!(one.weights() != start.weights() && one.ema() == one.weights());
-    for ((average, now), then) in two.ema().iter().zip(two.weights()).zip(one.weights()) {
+    assert!(one.weights() != start.weights() && one.average() == one.weights());
+    for ((average, now), then) in two.average().iter().zip(two.weights()).zip(one.weights()) {
         assert!((average - (0.9 * then + 0.1 * now)).abs() < 1e-7, "{average} {now} {then}");
     }
+}
+
+/// Each average that is kept is the one that a training of its own would have had, to the last bit; the weights are the average of decay 0.
+#[test]
+fn averages_are_those_of_trainings_of_their_own() {
+    let decays = [0.25, 0.9, 0.99];
+    let gradient = [1.0, -2.0, 3.0, -4.0, 5.0];
+    for (step, used) in [(0, 0.25), (1, 0.9), (2, 0.99), (7, 0.0), (7, 0.9)] {
+        let together = run(Optimiser { ema_decay: used, ema_kept: decays.to_vec(), ..optimiser() }, step, &gradient);
+        for decay in decays {
+            let alone = run(Optimiser { ema_decay: decay, ..optimiser() }, step, &gradient);
+            assert_eq!(together.state().average(decay).unwrap(), alone.average(), "{decay} after {step}");
+            assert_eq!((together.weights(), &together.state().m), (alone.weights(), &alone.state().m));
+        }
+        assert_eq!(together.average(), together.state().average(used).unwrap());
+    }
+    let raw = run(Optimiser { ema_decay: 0.0, ..optimiser() }, 7, &gradient);
+    assert_eq!((raw.average(), raw.state().averages[0].numbers.as_slice()), (raw.weights(), raw.weights()));
+    assert_eq!(run(Optimiser { ema_decay: 0.0, ema_kept: vec![0.9], ..optimiser() }, 7, &gradient).average(), raw.weights());
 }
 
 /// Matrices and filters shrink, biases and norms do not.
@@ -94,6 +113,12 @@ fn optimisers_without_meaning_name_the_key() {
     assert_eq!(key(Optimiser { learning_rate: 0.0, ..optimiser() }), "learning_rate");
     assert_eq!(key(Optimiser { beta2: 1.0, ..optimiser() }), "beta2");
     assert_eq!(key(Optimiser { ema_decay: -0.1, ..optimiser() }), "ema_decay");
+    let kept = |decays: &[f64]| Optimiser { ema_kept: decays.to_vec(), ..optimiser() };
+    for decays in [&[0.0, 0.9][..], &[0.9, 1.0], &[0.9, f64::NAN], &[0.99, 0.9], &[0.9, 0.9], &[0.8, 0.99]] {
+        assert_eq!(key(kept(decays)), "ema_kept", "{decays:?}");
+    }
+    assert!(kept(&[0.9]).check(8).is_ok() && kept(&[0.9, 0.999]).check(8).is_ok());
+    assert!(Optimiser { ema_decay: 0.0, ..kept(&[0.99, 0.999]) }.check(8).is_ok());
     assert_eq!(key(Optimiser { epsilon: 0.0, ..optimiser() }), "epsilon");
     assert_eq!(key(Optimiser { clip_norm: Some(0.0), ..optimiser() }), "clip_norm");
     assert_eq!(key(Optimiser { clip_shards: 3, ..optimiser() }), "clip_shards");

@@ -8,7 +8,7 @@ use crate::store::{CheckpointMeta, checkpoints, pretrained};
 use anyhow::{Context, Result, anyhow};
 use ddpm_model::interop::foreign;
 use ddpm_model::network::ImageShape;
-use ddpm_model::train_state::TrainState;
+use ddpm_model::optimiser::Optimiser;
 use ddpm_model::{Engine, UNet, checkpoint};
 use std::borrow::Cow;
 use std::path::Path;
@@ -26,6 +26,8 @@ pub struct Stored {
     pub meta: CheckpointMeta,
     pub shape: ImageShape,
     pub unet: UNet,
+    /// As it was trained, whatever `meta` was told to use of it.
+    trained: Optimiser,
     origin: String,
     bytes: Cow<'static, [u8]>,
 }
@@ -41,40 +43,61 @@ pub fn read(path: &Path, sets: &[String]) -> Result<Stored> {
         return Err(anyhow!("{origin}: {what}")).needed();
     }
     let mut meta = checkpoints::describe(&bytes).context(origin.clone()).needed()?;
+    let trained = meta.config.training.optimiser.clone();
     let mut tree = serde_json::to_value(&meta.config)?;
     for flag in sets {
         let (path, value) = paths::flag(flag)?;
         paths::set(&mut tree, &path, value, &format!("--set {flag}"))?;
     }
     meta.config = Config::checked(&tree, &origin)?;
+    if let ([_, _, ..], false) = (trained.kept(), sets.iter().any(|set| set.contains("ema_decay"))) {
+        let kept: Vec<String> = trained.kept().iter().map(f64::to_string).collect();
+        eprintln!(
+            "{origin}: keeps several averages ({}): that of {} is used; another with --set ema_decay=…",
+            kept.join(", "),
+            trained.ema_decay
+        );
+    }
     let shape = meta.image.map_or_else(|| meta.config.data.image(), Ok)?;
     meta.config.check_network(&origin, shape)?;
     let unet = meta.config.unet(shape);
-    Ok(Stored { meta, shape, unet, origin, bytes })
+    Ok(Stored { meta, shape, unet, trained, origin, bytes })
 }
 
 impl Stored {
-    /// The moving average of the weights.
+    /// The moving average of the weights, of the decay that its configuration asks for.
     pub fn average(&self) -> Result<Vec<f32>> {
-        let alone = checkpoint::read_average(&self.bytes, self.unet.parameters());
-        match alone.with_context(|| self.origin.clone()).needed()? {
-            Some(average) => Ok(average),
-            None => Ok(self.state()?.ema),
-        }
+        self.average_of(self.meta.config.training.optimiser.ema_decay)
     }
 
-    /// The weights as trained; a file with their average alone has none.
+    /// The weights as trained.
     pub fn weights(&self) -> Result<Vec<f32>> {
-        let alone = checkpoint::read_average(&self.bytes, self.unet.parameters());
-        if alone.with_context(|| self.origin.clone()).needed()?.is_some() {
-            return Err(anyhow!("{}: holds the moving average of the weights alone; leave out --raw", self.origin)).needed();
-        }
-        Ok(self.state()?.theta)
+        self.average_of(0.0)
     }
 
-    fn state(&self) -> Result<TrainState> {
-        checkpoint::read_state(&self.bytes, self.unet.parameters()).with_context(|| self.origin.clone()).needed()
+    /// The moving average of a decay; of 0 it is the weights as trained. A file of one average alone has no other.
+    fn average_of(&self, decay: f64) -> Result<Vec<f32>> {
+        let (parameters, origin, trained) = (self.unet.parameters(), &self.origin, &self.trained);
+        let alone = checkpoint::read_average(&self.bytes, parameters).with_context(|| origin.clone()).needed()?;
+        if let Some(average) = alone {
+            let [there, wanted] = [trained.ema_decay, decay].map(of_decay);
+            return match decay == trained.ema_decay {
+                true => Ok(average),
+                false => Err(anyhow!("{origin}: holds {there} alone, and not {wanted}; leave out --raw, or what sets another")).needed(),
+            };
+        }
+        let state = checkpoint::read_state(&self.bytes, parameters, trained.kept()).with_context(|| origin.clone()).needed()?;
+        let found = state.average(decay).with_context(|| {
+            let kept: Vec<String> = trained.kept().iter().map(f64::to_string).collect();
+            format!("{origin}: training.optimiser.ema_decay: expected {} or 0, the weights as trained, got {decay}", kept.join(", "))
+        });
+        Ok(found.needed()?.to_vec())
     }
+}
+
+/// The average of a decay in words.
+fn of_decay(decay: f64) -> String {
+    if decay == 0.0 { "the weights as trained".into() } else { format!("the weights' moving average of decay {decay}") }
 }
 
 /// Where data sets are prepared for the results that a checkpoint lies in: `RESULTS/training/ID/FILE`; for the usual ones where it lies

@@ -68,9 +68,9 @@ impl Loaded {
 
     /// A job as a person knows it: its cell, its seed where there are several, what is looked at.
     pub fn label(&self, cell: usize, job: &Job) -> String {
-        let study = job.study.as_ref().map_or(String::new(), |study| format!(": {}", study.name()));
+        let aside = job.aside().map_or(String::new(), |aside| format!(": {aside}"));
         let seed = if self.experiment.file.seeds.len() > 1 { format!(" (seed {})", job.seed) } else { String::new() };
-        format!("{}{seed}{study}", self.experiment.cells[cell].label())
+        format!("{}{seed}{aside}", self.experiment.cells[cell].label())
     }
 
     /// Leaves in the store what the experiment is, for those who have the results and not the images.

@@ -28,6 +28,9 @@ enum To {
         /// The weights as trained instead of their moving average
         #[arg(long)]
         raw: bool,
+        /// Set a value of the checkpoint's configuration: path=value, such as ema_decay=0.99, where several averages were kept
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
     },
     /// A checkpoint of the weights' moving average alone, in half precision: an eighth of the size; sample, eval, fid and export take it
     Average {
@@ -35,21 +38,24 @@ enum To {
         checkpoint: PathBuf,
         /// The file to write
         out: PathBuf,
+        /// Set a value of the checkpoint's configuration: path=value, such as ema_decay=0.99, where several averages were kept
+        #[arg(long, value_name = "PATH=VALUE")]
+        set: Vec<String>,
     },
 }
 
 impl Export {
     pub fn run(self) -> Result<Exit> {
         match self.to {
-            To::Diffusers { checkpoint, dir, raw } => to_diffusers(&checkpoint, &dir, raw)?,
-            To::Average { checkpoint, out } => average(&checkpoint, &out)?,
+            To::Diffusers { checkpoint, dir, raw, set } => to_diffusers(&checkpoint, &dir, raw, &set)?,
+            To::Average { checkpoint, out, set } => average(&checkpoint, &out, &set)?,
         }
         Ok(Exit::Ok)
     }
 }
 
-fn to_diffusers(path: &Path, dir: &Path, raw: bool) -> Result<()> {
-    let stored = read(path, &[])?;
+fn to_diffusers(path: &Path, dir: &Path, raw: bool, sets: &[String]) -> Result<()> {
+    let stored = read(path, sets)?;
     let config = &stored.meta.config;
     let weights = if raw { stored.weights()? } else { stored.average()? };
     let tensors =
@@ -73,8 +79,8 @@ fn to_diffusers(path: &Path, dir: &Path, raw: bool) -> Result<()> {
     Ok(())
 }
 
-fn average(path: &Path, out: &Path) -> Result<()> {
-    let stored = read(path, &[])?;
+fn average(path: &Path, out: &Path, sets: &[String]) -> Result<()> {
+    let stored = read(path, sets)?;
     let (parameters, description) = (stored.unet.parameters(), serde_json::to_string(&stored.meta)?);
     let bytes = checkpoint::average_bytes(parameters, &stored.average()?, &description);
     let bytes = bytes.with_context(|| path.display().to_string()).needed()?;

@@ -93,7 +93,7 @@ impl Import {
         let named = || files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
         let numbers = diffusers::import(&config.network, unet.parameters(), tensors).with_context(named).needed()?;
         let digest = sha256(&numbers.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
-        let state = TrainState::new(numbers);
+        let state = TrainState::new(numbers, config.training.optimiser.kept());
         let meta = CheckpointMeta {
             format: FORMAT,
             training_id: format!("imported-{}", &digest[..8]),

@@ -8,7 +8,7 @@ use crate::base::exit::Exit;
 use crate::base::stop;
 use crate::base::text::print;
 use crate::execute::STOP;
-use crate::experiment::Job;
+use crate::experiment::{Asked, Job};
 use crate::stages::{self, RunOptions, ranks};
 use crate::store::Store;
 use anyhow::{Context, Result};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The job as JSON (as `plan --json` lists them: id, training_id, sampling_id, config, seed, study); - is standard input
+    /// The job as JSON (as `plan --json` lists them: id, training_id, sampling_id, config, seed, study, at); - is standard input
     job: PathBuf,
     /// Where results are kept
     #[arg(long, default_value = "results")]
@@ -68,9 +68,13 @@ impl Run {
         job.config.check_data(&origin, &data.info)?;
         // A name encodes what the numbers depend on; with a wrong one, the results would be stored as another job's.
         let features = job.config.evaluation.features.name_for(data.info.shape)?;
-        let named = Job::new(job.config.clone(), job.seed, job.study.clone(), &data.info.identity(), &features);
+        let asked = Asked { cell_index: 0, seed: job.seed, study: job.study.clone(), at: job.at };
+        let named = Job::named(job.config.clone(), asked, &data.info.identity(), &features);
         if (&named.id, &named.training_id, &named.sampling_id) != (&job.id, &job.training_id, &job.sampling_id) {
             return Err(wrong(format!("is named {}, but its configuration and data make it {}", job.id, named.id)).into());
+        }
+        if let Some(step) = job.at.filter(|step| !job.config.measured_at().contains(step)) {
+            return Err(wrong(format!("scores the weights after step {step}, which its evaluation.at does not name")).into());
         }
         ranks::check(&job.config, self.device, self.ranks as usize)?;
         let checkpoint_every = Duration::from_secs(self.checkpoint_every);

@@ -76,7 +76,7 @@ fn as_json(loaded: &Loaded, states: &[State], in_slurm: &InSlurm) -> serde_json:
     let row = |((cell, job), state): (&(usize, crate::experiment::Job), &State)| {
         let label = loaded.experiment.cells[*cell].label();
         let element = in_slurm.elements.get(&job.id).map(|e| json!({ "id": e.id, "state": e.state, "reason": e.reason }));
-        json!({ "id": job.id, "cell": label, "seed": job.seed, "state": state, "slurm": element })
+        json!({ "id": job.id, "cell": label, "seed": job.seed, "study": job.study, "at": job.at, "state": state, "slurm": element })
     };
     loaded.jobs.iter().zip(states).map(row).collect()
 }

@@ -3,7 +3,7 @@
 use crate::base::error::Meaning;
 use crate::base::exit::Exit;
 use crate::base::text::{print, size};
-use crate::plan::verify::{removable, remove, verify};
+use crate::plan::verify::{Also, removable, remove, verify};
 use crate::store::Store;
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
@@ -31,6 +31,9 @@ enum What {
         /// Samples too: the checkpoints can make them again
         #[arg(long)]
         samples: bool,
+        /// States along trainings too (evaluation.at): only these trainings can make them again
+        #[arg(long)]
+        snapshots: bool,
         /// Remove it
         #[arg(long)]
         remove: bool,
@@ -48,8 +51,8 @@ impl StoreArgs {
                 print(&format!("{} files read, {} findings\n", verified.read, verified.findings.len()));
                 Ok(if verified.findings.is_empty() { Exit::Ok } else { Exit::Environment })
             }
-            What::Gc { results, samples, remove: really } => {
-                let found = removable(&there(results)?, samples)?;
+            What::Gc { results, samples, snapshots, remove: really } => {
+                let found = removable(&there(results)?, Also { samples, snapshots })?;
                 for what in &found {
                     if really {
                         remove(what)?;

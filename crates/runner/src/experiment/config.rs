@@ -11,7 +11,7 @@ use ddpm_model::optimiser::Optimiser;
 use ddpm_model::{Diffusion, Network, Precision, UNet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -105,6 +105,30 @@ pub struct EvaluationConfig {
     /// The feature network that samples are scored with.
     #[serde(default)]
     pub features: FeatureSource,
+    /// When in training, rising, everything is measured as it is at its end: after so many steps, or after a share of all in (0, 1).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<f64>")]
+    pub at: Vec<Moment>,
+}
+
+/// A moment of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Moment {
+    /// After so many steps, 1 or more.
+    Steps(u64),
+    /// After this share of all steps, in (0, 1), to the nearest one.
+    Share(f64),
+}
+
+impl Moment {
+    /// Steps made by then, of `all`.
+    pub fn step(self, all: u64) -> u64 {
+        match self {
+            Moment::Steps(steps) => steps,
+            Moment::Share(share) => (share * all as f64).round() as u64,
+        }
+    }
 }
 
 /// A complaint about one key of the section at `path`, with the key in the path.
@@ -181,6 +205,11 @@ impl RawConfig {
         strict::typed(&paths::normalised(tree), origin)
     }
 
+    /// The steps of training before its last one at which everything is measured.
+    pub fn measured_at(&self) -> Vec<u64> {
+        self.evaluation.at.iter().map(|moment| moment.step(self.training.steps)).collect()
+    }
+
     /// The diffusion, where everything fits; else what does not, with its path. Whatever needs the images themselves is checked by
     /// [`Config::check_images`].
     fn check(&self) -> Result<Diffusion, (String, String)> {
@@ -203,6 +232,16 @@ impl RawConfig {
                 format!("expected at least 10, one for each split of the inception score, got {}", self.sampling.count),
             ));
         }
+        let at = self.measured_at();
+        if let Some(i) = at.iter().position(|step| !(1..t.steps).contains(step)) {
+            let (end, got) = (t.steps, json!(self.evaluation.at[i]));
+            let problem =
+                format!("expected a step from 1 on, before the last one, {end}, which is always measured, or a share of them, got {got}");
+            return Err((format!("evaluation.at[{i}]"), problem));
+        }
+        if !at.is_sorted_by(|a, b| a < b) {
+            return Err(("evaluation.at".into(), format!("expected rising steps, got {at:?}")));
+        }
         if self.diffusion.timesteps > 1_000_000 {
             return Err(("diffusion.timesteps".into(), format!("expected at most 1000000, got {}", self.diffusion.timesteps)));
         }
@@ -224,6 +263,29 @@ impl Config {
     pub fn new(raw: RawConfig, origin: &str) -> Result<Config, ConfigError> {
         let built = raw.check().map_err(|(path, problem)| ConfigError::new(origin, &path, problem))?;
         Ok(Config { raw, built: Arc::new(built) })
+    }
+
+    /// The same with the longest of the averages that its training keeps.
+    pub fn with_longest_average(&self) -> Config {
+        let mut longest = self.clone();
+        let optimiser = &mut longest.raw.training.optimiser;
+        optimiser.ema_decay = optimiser.kept().last().copied().unwrap_or(optimiser.ema_decay);
+        longest
+    }
+
+    /// What its training depends on beside the images and the seed, but for the averages that are kept.
+    pub fn trained_by(&self) -> Map<String, Value> {
+        let mut diffusion = json!(self.diffusion);
+        // A fixed variance that the objective does not see changes no weight.
+        if !self.diffusion.objective.sees_variance() {
+            diffusion["variance"] = Value::Null;
+        }
+        let mut training = json!(self.training);
+        let optimiser = &mut training["optimiser"];
+        optimiser["ema_decay"] = Value::Null;
+        optimiser.as_object_mut().and_then(|keys| keys.shift_remove("ema_kept"));
+        let parts = [("diffusion", diffusion), ("network", json!(self.network)), ("training", training)];
+        parts.map(|(name, part)| (name.to_string(), part)).into_iter().collect()
     }
 
     /// From a tree.

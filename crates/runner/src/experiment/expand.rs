@@ -2,7 +2,7 @@
 
 use super::cell::{Cell, agrees, agrees_with, belongs, condition, label};
 use super::claim;
-use super::config::Config;
+use super::config::{Config, RawConfig};
 use super::grid::{GridFile, PaperRow};
 use super::paths::{self, full, set, short};
 use super::study::Study;
@@ -10,6 +10,7 @@ use super::suggest::join;
 use crate::base::error::ConfigError;
 use crate::metrics::Metric;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 
 /// Most jobs that a grid may have.
 pub const MAX_JOBS: usize = 10_000;
@@ -54,7 +55,31 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
         return Err(at(format!("exclude[{i}]"), "agrees with no combination of the axes' values".into()));
     }
     check_cells(file, &cells, origin)?;
-    Ok(cells)
+    share_averages(cells, origin)
+}
+
+/// Cells that are trained alike but for the moving average that they use keep each other's, and so are one training.
+fn share_averages(cells: Vec<Cell>, origin: &str) -> Result<Vec<Cell>, ConfigError> {
+    let decay = |cell: &Cell| cell.config.training.optimiser.ema_decay;
+    if cells.iter().all(|cell| decay(cell) == decay(&cells[0])) {
+        return Ok(cells);
+    }
+    let alike = |cell: &Cell| Value::Object(cell.config.trained_by()).to_string();
+    let mut kept: HashMap<String, Vec<f64>> = HashMap::new();
+    for cell in &cells {
+        let of_cell = cell.config.training.optimiser.ema_kept.iter().copied().chain([decay(cell)]);
+        kept.entry(alike(cell)).or_default().extend(of_cell.filter(|decay| *decay > 0.0));
+    }
+    for decays in kept.values_mut() {
+        decays.sort_by(f64::total_cmp);
+        decays.dedup();
+    }
+    let shared = |cell: &Cell| {
+        let (kept, mut raw) = (&kept[&alike(cell)], RawConfig::from(cell.config.clone()));
+        raw.training.optimiser.ema_kept = if kept.is_empty() || *kept == [decay(cell)] { Vec::new() } else { kept.clone() };
+        Ok(Cell { axes: cell.axes.clone(), config: Config::new(raw, origin)? })
+    };
+    cells.iter().map(shared).collect()
 }
 
 fn check_seeds(file: &GridFile, origin: &str) -> Result<(), ConfigError> {
@@ -120,6 +145,16 @@ fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), Conf
             let (metric, kind) = (metric.name(), cell.config.data.kind());
             return Err(at("metrics".into(), format!("{metric} needs data whose law is known, as mixture-2d is; got {kind}")));
         }
+    }
+    if cells.iter().any(|cell| cell.config.evaluation.at != cells[0].config.evaluation.at) {
+        return Err(at("evaluation.at".into(), "expected the same moments in all cells: set them for all, they are no axis".into()));
+    }
+    let jobs: usize = cells.iter().map(|cell| file.seeds.len() * (cell.config.evaluation.at.len() + 1)).sum();
+    if jobs > MAX_JOBS {
+        return Err(at(
+            "evaluation.at".into(),
+            format!("{jobs} scores of {} cells are more than {MAX_JOBS} jobs: name fewer steps", cells.len()),
+        ));
     }
     claim::check(&file.claims, &file.metrics, cells, origin)?;
     for (i, studied) in file.studies.iter().enumerate() {

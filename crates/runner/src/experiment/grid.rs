@@ -192,15 +192,18 @@ pub enum Figure {
     Metrics,
     /// FID against network evaluations for a sample, where cells differ in them.
     Evaluations,
+    /// The table's metrics against the training step, where they were measured at several.
+    AlongTraining,
 }
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Figure; 14] = [
+    pub const ALL: [Figure; 15] = [
         Figure::Samples,
         Figure::Metrics,
         Figure::ScoreMap,
         Figure::Evaluations,
+        Figure::AlongTraining,
         Figure::TrainingLoss,
         Figure::LossPerT,
         Figure::BoundTerms,

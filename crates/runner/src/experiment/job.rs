@@ -8,6 +8,7 @@ use super::study::Study;
 use crate::metrics::features::FeatureSource;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
+use ddpm_model::optimiser::Optimiser;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -31,11 +32,20 @@ pub struct Job {
     /// The study to run; the usual scores if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub study: Option<Study>,
+    /// The step of training whose weights are scored; the last one's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
 }
 
 impl Job {
     /// The job of `config` under `seed` for a data set of identity `data` and features called `features`.
     pub fn new(config: Config, seed: u64, study: Option<Study>, data: &str, features: &str) -> Job {
+        Job::named(config, Asked { cell_index: 0, seed, study, at: None }, data, features)
+    }
+
+    /// What is asked of `config`, for a data set of identity `data` and features called `features`.
+    pub fn named(config: Config, asked: Asked, data: &str, features: &str) -> Job {
+        let Asked { seed, study, at, .. } = asked;
         let d = &config.diffusion;
         let choices = [
             config.data.kind().to_string(),
@@ -44,34 +54,71 @@ impl Job {
             brief(&json!(d.variance)),
             d.schedule.kind().to_string(),
         ];
-        let mut training = json!({
-            "format": FORMAT, "data": data, "seed": seed,
-            "diffusion": d, "network": config.network, "training": config.training,
-        });
-        // A fixed variance that the objective does not see changes no weight.
-        if !d.objective.sees_variance() {
-            training["diffusion"]["variance"] = Value::Null;
+        let mut training = json!({ "format": FORMAT, "data": data, "seed": seed });
+        training.as_object_mut().expect("a map, just made").extend(config.trained_by());
+        // One training keeps several averages, and the weights themselves: which of them is sampled from changes no weight.
+        let Optimiser { ema_decay, .. } = config.training.optimiser;
+        let (kept, optimiser) = (config.training.optimiser.kept(), &mut training["training"]["optimiser"]);
+        if let [one] = kept {
+            optimiser["ema_decay"] = json!(one);
+        } else {
+            optimiser["ema_kept"] = json!(kept);
         }
-        let sampling = json!({ "training": training, "variance": d.variance, "sampling": config.sampling });
-        // Features are what their name says, wherever their weights lie.
+        let mut sampling = json!({ "training": training, "variance": d.variance, "sampling": config.sampling });
+        if kept != [ema_decay] {
+            sampling["ema_decay"] = json!(ema_decay);
+        }
+        // At other steps, other samples.
+        if let Some(step) = at {
+            sampling["at"] = json!(step);
+        }
+        // Features are what their name says, wherever their weights lie; and what is measured at other steps is another job's.
         let mut evaluation = json!(config.evaluation);
         evaluation["features"] = json!(features);
+        evaluation.as_object_mut().and_then(|keys| keys.shift_remove("at"));
         let all = match &study {
             None => json!({ "sampling": sampling, "evaluation": evaluation }),
             Some(study) => json!({ "sampling": sampling, "features": features, "study": study }),
         };
         let training_choices =
             if d.objective.sees_variance() { choices.join("-") } else { [&choices[..3], &choices[4..]].concat().join("-") };
+        let when = at.map_or_else(String::new, |step| format!("at-{step}-"));
         let looked_at = study.as_ref().map_or_else(String::new, |study| format!("{}-", study.name()));
         Job {
-            id: format!("{looked_at}{}-s{seed}-{}", choices.join("-"), digest(&all)),
+            id: format!("{looked_at}{when}{}-s{seed}-{}", choices.join("-"), digest(&all)),
             training_id: format!("{training_choices}-s{seed}-{}", digest(&training)),
-            sampling_id: format!("{}-s{seed}-{}", choices.join("-"), digest(&sampling)),
+            sampling_id: format!("{when}{}-s{seed}-{}", choices.join("-"), digest(&sampling)),
             config,
             seed,
             study,
+            at,
         }
     }
+
+    /// Whether it is the scores of its cell, at the end of training.
+    pub fn scores_the_end(&self) -> bool {
+        self.study.is_none() && self.at.is_none()
+    }
+
+    /// What it does, where that is not its cell's scores: in a few words.
+    pub fn aside(&self) -> Option<String> {
+        let step = self.at.map(|step| format!("at step {step}"));
+        let words: Vec<String> = self.study.as_ref().map(|study| study.name().to_string()).into_iter().chain(step).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+}
+
+/// What an experiment asks for: a job before it has a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The place of its cell.
+    pub cell_index: usize,
+    /// The replicate's seed.
+    pub seed: u64,
+    /// The study, if any.
+    pub study: Option<Study>,
+    /// The step of training, if not the last.
+    pub at: Option<u64>,
 }
 
 /// Twelve hexadecimal digits: among 10,000 names two agree by chance once in six million. Keys keep the order of their types, so the text is canonical.
@@ -79,16 +126,20 @@ fn digest(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes()).to_hex()[..12].to_string()
 }
 
-/// What an experiment asks for, cell by cell: the index of the cell, a seed, and the study, if any. A study that draws all samples comes
-/// before the scores of its cell, which then use these samples.
-pub fn asked(experiment: &Experiment) -> Vec<(usize, u64, Option<Study>)> {
+/// What an experiment asks for, cell by cell. A study that draws all samples comes before the scores of its cell, which then use these
+/// samples; scores along training come in its order.
+pub fn asked(experiment: &Experiment) -> Vec<Asked> {
     let mut asked = Vec::new();
     let seeds = &experiment.file.seeds;
     for (cell_index, cell) in experiment.cells.iter().enumerate() {
         let (before, after): (Vec<_>, Vec<_>) = studies(&experiment.file, cell).into_iter().partition(Study::walks);
-        asked.extend(before.into_iter().map(|study| (cell_index, seeds[0], Some(study))));
-        asked.extend(seeds.iter().map(|seed| (cell_index, *seed, None)));
-        asked.extend(after.into_iter().map(|study| (cell_index, seeds[0], Some(study))));
+        let look = |study| Asked { cell_index, seed: seeds[0], study: Some(study), at: None };
+        asked.extend(before.into_iter().map(look));
+        for seed in seeds {
+            let steps = cell.config.measured_at().into_iter().map(Some).chain([None]);
+            asked.extend(steps.map(|at| Asked { cell_index, seed: *seed, study: None, at }));
+        }
+        asked.extend(after.into_iter().map(look));
     }
     asked
 }
@@ -96,14 +147,15 @@ pub fn asked(experiment: &Experiment) -> Vec<(usize, u64, Option<Study>)> {
 /// All jobs of an experiment on images of `shape` and a data set of identity `data`, and for each the place of its cell.
 pub fn jobs(experiment: &Experiment, shape: ImageShape, data: &str) -> Result<Vec<(usize, Job)>> {
     let mut names: Vec<(&FeatureSource, String)> = Vec::new();
-    let job = |(cell_index, seed, study): (usize, u64, Option<Study>)| {
+    let job = |asked: Asked| {
+        let cell_index = asked.cell_index;
         let config = &experiment.cells[cell_index].config;
         let source = &config.evaluation.features;
         if !names.iter().any(|(known, _)| *known == source) {
             names.push((source, source.name_for(shape)?));
         }
         let name = names.iter().find(|(known, _)| *known == source).map_or("", |(_, name)| name);
-        Ok((cell_index, Job::new(config.clone(), seed, study, data, name)))
+        Ok((cell_index, Job::named(config.clone(), asked, data, name)))
     };
     asked(experiment).into_iter().map(job).collect()
 }

@@ -28,7 +28,7 @@ pub use flat::{Values, flat};
 pub use grid::{Budget, Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
 pub(crate) use job::tiny;
-pub use job::{FORMAT, Job, asked, jobs};
+pub use job::{Asked, FORMAT, Job, asked, jobs};
 pub use load::Experiment;
 pub use shelf::Shelf;
 pub use study::{MIXTURES, Study};

@@ -1,12 +1,13 @@
 //! What jobs compute and store.
 
-use super::state::State;
+use super::state::{State, is_trained};
 use crate::base::data::DatasetInfo;
 use crate::experiment::{Job, MIXTURES, Study};
 use crate::stages::{anatomy_passes, score_field_passes};
 use crate::store::Store;
 use crate::store::progress::Stage;
 use ddpm_model::Network;
+use ddpm_model::train_state::FIRST_AVERAGE;
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -19,7 +20,7 @@ pub struct Cost {
     pub sample_flops: f64,
     /// Floating-point operations of the network in what is measured or looked at: the bound, a study's walks.
     pub evaluate_flops: f64,
-    /// Bytes of its training's last two checkpoints.
+    /// Bytes of its training's last two checkpoints, and of its snapshots.
     pub checkpoint_bytes: u64,
     /// Bytes of its samples.
     pub sample_bytes: u64,
@@ -75,11 +76,13 @@ impl Costs {
             }
         };
         let (samples, evaluations) = passes(job, skips);
+        let rows = (FIRST_AVERAGE + config.training.optimiser.kept().len()) as u64;
+        let files = 2 + config.evaluation.at.len() as u64;
         Cost {
             train_flops: train * config.training.batch as f64 * config.training.steps as f64,
             sample_flops: forward * samples as f64,
             evaluate_flops: forward * evaluations as f64,
-            checkpoint_bytes: 32 * parameters as u64,
+            checkpoint_bytes: files * rows * 4 * parameters as u64,
             sample_bytes: if samples > 0 { (config.sampling.count * data.shape.len()) as u64 } else { 0 },
         }
     }
@@ -125,8 +128,8 @@ impl Left {
         if state.is_done() {
             return Cost::default();
         }
-        let trained = matches!(store.training_record(&job.training_id), Ok(Some(_)));
-        let training = if self.trainings.insert(job.training_id.clone()) && !trained { untrained(state) } else { 0.0 };
+        let trained = is_trained(store, job);
+        let training = if !trained && self.trainings.insert(job.training_id.clone()) { untrained(state) } else { 0.0 };
         let there = || store.samples(&job.sampling_id).exists();
         let sampled = whole.sample_flops > 0.0 && (!self.samples.insert(job.sampling_id.clone()) || there());
         // A study of the walk itself runs it even if its samples are already there.
@@ -199,7 +202,31 @@ mod tests {
         assert_eq!((cost.sample_flops, cost.evaluate_flops), (forward * 120.0, forward * 10.0 * held as f64));
         // Two checkpoints of four rows of four bytes; an image of 16 bytes for each sample.
         assert_eq!((cost.checkpoint_bytes, cost.sample_bytes), (2 * 4 * 4 * unet.parameter_count() as u64, 12 * 16));
+        // With three averages each file has six rows, and there are two more of them.
+        let more = ["training.optimiser.ema_kept=[0.25, 0.5, 0.9]", "evaluation.at=[2, 0.5]", "training.steps=7"];
+        let along = Costs::default().of(&tiny(&data, &more), &data.info);
+        assert_eq!(along.checkpoint_bytes, 4 * 6 * 4 * unet.parameter_count() as u64);
         assert_eq!((cost.disk_bytes(), cost.flops()), (cost.checkpoint_bytes + 192, cost.train_flops + forward * (120 + 10 * held) as f64));
+    }
+
+    /// A job whose snapshot is there needs no training; one whose snapshot is missing does, whichever comes first.
+    #[test]
+    fn a_training_is_left_to_the_first_job_that_needs_it() {
+        let (dir, data) = (tempfile::tempdir().unwrap(), few("d", 9, 1));
+        let (store, job) = (Store::new(dir.path()), tiny(&data, &["training.steps=7"]));
+        let record = serde_json::json!({
+            "format": crate::store::FORMAT, "id": job.training_id, "outcome": { "kind": "finished" }, "steps": 7, "parameters": 1, "curve": [],
+            "wall_s": 0.0, "flops": 0.0, "machine": { "commit": "c", "device": "d", "threads": 1 },
+        });
+        store.leave_training_record(&serde_json::from_value(record).unwrap()).unwrap();
+        std::fs::write(store.snapshot(&job.training_id, 2), b"x").unwrap();
+        let whole = Cost { train_flops: 8.0, ..Cost::default() };
+        let mut left = Left::default();
+        let mut of = |at: Option<u64>| {
+            let job = Job { at, ..job.clone() };
+            left.of(&store, &job, &State::of(&store, &job).unwrap(), whole).train_flops
+        };
+        assert_eq!([of(Some(2)), of(Some(5)), of(Some(6)), of(None)], [0.0, 8.0, 0.0, 0.0]);
     }
 
     #[test]

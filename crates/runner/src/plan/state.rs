@@ -3,7 +3,7 @@
 use crate::base::lock;
 use crate::experiment::Job;
 use crate::store::progress::{self, Progress};
-use crate::store::{FORMAT, Outcome, Record, Store};
+use crate::store::{FORMAT, Outcome, Record, Store, TrainingRecord};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -59,8 +59,9 @@ impl State {
             });
         }
         // A damaged one is made again, from the checkpoint.
-        let trained = matches!(store.training_record(&job.training_id), Ok(Some(_)));
-        if trained || store.has_checkpoint(&job.training_id) {
+        let trained = is_trained(store, job);
+        let has_snapshot = || job.config.measured_at().iter().any(|step| store.snapshot(&job.training_id, *step).exists());
+        if trained || store.has_checkpoint(&job.training_id) || has_snapshot() {
             return Ok(State::Partial { progress: progress::of(&store.run(&job.id)), trained });
         }
         Ok(State::Missing {})
@@ -83,6 +84,14 @@ impl State {
             State::Missing {} => "to do",
         }
     }
+}
+
+/// Whether a job's training has left what the job needs of it, as far as can be told without reading it.
+pub fn is_trained(store: &Store, job: &Job) -> bool {
+    let record = store.training_record(&job.training_id).ok().flatten();
+    let is_left =
+        |record: &TrainingRecord| job.at.is_none_or(|step| step > record.steps || store.snapshot(&job.training_id, step).exists());
+    record.as_ref().is_some_and(is_left)
 }
 
 /// Those jobs that are not done. One whose record cannot be read is done anew, which is said on stderr.
@@ -121,7 +130,7 @@ mod tests {
     use crate::base::data::few;
     use crate::base::lock::Lock;
     use crate::experiment::tiny;
-    use crate::store::{CHECKPOINTS, Machine, RECORD, TrainingRecord};
+    use crate::store::{CHECKPOINTS, Machine, RECORD};
     use std::fs;
 
     /// From nothing to done, and what each file that is there makes of it; the word is what a person sees.
@@ -159,6 +168,14 @@ mod tests {
             now()
         );
         assert_eq!((now().word(), now().is_done()), ("running", false));
+        // Of scores along it the snapshot has to be there too; beyond its end, where it diverged, there is none.
+        let along = |at: u64| State::of(&store, &Job { id: format!("at-{at}"), at: Some(at), ..job.clone() }).unwrap();
+        assert_eq!(
+            (along(1), along(2)),
+            (State::Partial { progress: None, trained: false }, State::Partial { progress: None, trained: true })
+        );
+        fs::write(store.snapshot(&job.training_id, 1), b"x").unwrap();
+        assert_eq!(along(1), State::Partial { progress: None, trained: true });
         let leave = |outcome| store.leave_record(&Record::of(&job, "d", outcome)).unwrap();
         // One that has failed and is tried again runs; one that is done stays done, whatever process opens it.
         leave(Outcome::Failed { cause: Cause::Program, reason: "because".into(), attempts: 2 });

@@ -151,7 +151,7 @@ pub fn lines<'a>(entries: impl IntoIterator<Item = &'a Entry<'a>>, points: impl 
 }
 
 /// The mean of some curves where each has a point, and their lowest and highest.
-fn over_seeds(mut curves: Vec<Points>) -> (Points, Points) {
+pub fn over_seeds(mut curves: Vec<Points>) -> (Points, Points) {
     curves.iter_mut().for_each(|curve| curve.sort_by(|a, b| a.0.total_cmp(&b.0)));
     let Some((first, others)) = curves.split_first() else { return (Vec::new(), Vec::new()) };
     if others.is_empty() {

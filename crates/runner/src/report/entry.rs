@@ -4,6 +4,7 @@ use crate::experiment::{Cell, Job};
 use crate::metrics::Metric;
 use crate::store::{BoundBreakdown, Outcome, Record, TermAt, TrainingRecord};
 use ddpm_core::rate_distortion::{RatePoint, rate_distortion};
+use std::collections::HashSet;
 
 /// One job's records beside its cell.
 pub struct Entry<'a> {
@@ -15,7 +16,37 @@ pub struct Entry<'a> {
     pub training: Option<TrainingRecord>,
 }
 
+/// What an experiment's jobs left.
+pub struct Records<'a> {
+    /// Of the cells, at the end of training.
+    pub scores: Vec<Entry<'a>>,
+    /// Of the cells, at other steps.
+    pub along: Vec<Entry<'a>>,
+    /// Of studies that found something.
+    pub studies: Vec<Entry<'a>>,
+}
+
+impl<'a> Records<'a> {
+    /// Each by what its job was.
+    pub fn of(entries: Vec<Entry<'a>>) -> Records<'a> {
+        let (scores, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.job.scores_the_end());
+        let (along, studies): (Vec<_>, Vec<_>) = others.into_iter().partition(|entry| entry.job.study.is_none());
+        Records { scores, along, studies: studies.into_iter().filter(|entry| entry.record.findings.is_some()).collect() }
+    }
+
+    /// The scores of all trainings that were scored at several steps.
+    pub fn courses(&self) -> impl Iterator<Item = &Entry<'a>> {
+        let cells: HashSet<usize> = self.along.iter().map(|entry| entry.cell_index).collect();
+        self.along.iter().chain(self.scores.iter().filter(move |entry| cells.contains(&entry.cell_index)))
+    }
+}
+
 impl Entry<'_> {
+    /// The step whose weights were scored.
+    pub fn step(&self) -> u64 {
+        self.job.at.unwrap_or(self.record.config.training.steps)
+    }
+
     /// The bound's terms on held-out images.
     pub fn terms(&self) -> &[TermAt] {
         self.record.bounds.get(&Metric::BitsPerDim).map_or(&[], |split| &split.terms)

@@ -19,6 +19,8 @@ use std::collections::BTreeSet;
 pub struct Page<'a> {
     pub experiment: &'a Experiment,
     pub entries: &'a [Entry<'a>],
+    /// Of the cells, at other steps than the last.
+    pub along: &'a [Entry<'a>],
     pub studies: &'a [Entry<'a>],
     pub study_pictures: &'a [Still],
     /// Pictures that are no charts.
@@ -31,7 +33,7 @@ pub struct Page<'a> {
     /// What the seeds say of the cells' differences, and published tables with our numbers.
     pub sections: Vec<Section>,
     pub drawn: Drawn,
-    /// Jobs that the table needs.
+    /// Jobs that score a cell, at its end or on its way.
     pub scored: usize,
     pub data: &'a DatasetInfo,
 }
@@ -56,15 +58,24 @@ impl Page<'_> {
         text.extend(self.sections.iter().map(Section::markdown));
         text += "\n## What the numbers are\n\n";
         text.extend(self.facts().iter().map(|fact| format!("- {}\n", markdown::text(fact))));
-        let claims = if file.claims.is_empty() { "`terms` and `curves`" } else { "`terms`, `curves` and `claims`" };
-        text += &format!("\nTables: `metrics`, `bounds`, {claims} beside this page, as CSV and Parquet.\n\n## Pictures\n");
+        let tables = self.tables(|name| format!("`{name}`"));
+        text += &format!("\nTables: {tables} beside this page, as CSV and Parquet.\n\n## Pictures\n");
         text.extend(self.drawn.iter().map(|(path, caption)| markdown::picture(caption, path)));
         text
     }
 
+    /// The names of the tables beside the page, each in some form.
+    pub fn tables(&self, form: impl Fn(&str) -> String) -> String {
+        let some = [("claims", !self.judged.is_empty()), ("along", !self.along.is_empty())];
+        let mut names: Vec<String> = ["metrics", "bounds", "terms", "curves"].map(&form).to_vec();
+        names.extend(some.iter().filter(|(_, there)| *there).map(|(name, _)| form(name)));
+        let last = names.pop().expect("some are always there");
+        format!("{} and {last}", names.join(", "))
+    }
+
     /// How many jobs are missing, where any are.
     pub fn missing(&self) -> Option<String> {
-        let there = self.entries.len();
+        let there = self.entries.len() + self.along.len();
         (there < self.scored).then(|| format!("{there} of {} jobs have left a record so far.", self.scored))
     }
 
@@ -130,7 +141,7 @@ impl Page<'_> {
         let train_s: f64 = trainings.iter().map(|t| t.wall_s).sum();
         let waited_s: f64 = trainings.iter().filter_map(|t| t.loading.as_ref()).map(|loading| loading.waited_s).sum();
         let waited = waiting(waited_s, train_s);
-        let rest_s: f64 = self.entries.iter().chain(self.studies).map(|e| e.record.wall_s).sum();
+        let rest_s: f64 = self.entries.iter().chain(self.along).chain(self.studies).map(|e| e.record.wall_s).sum();
         Some(format!(
             "{} parameters; {} trainings of together {}{waited}, and {} of sampling and scoring, on {}, {} threads for a job, commit {}.",
             of(|t| t.parameters.to_string()),
@@ -146,7 +157,7 @@ impl Page<'_> {
     /// What the trainings were made by, and all else where that is another program.
     fn commits(&self, trainings: &[&TrainingRecord]) -> String {
         let trained = each(trainings.iter().copied(), |t| t.machine.commit.clone());
-        let rest = each(self.entries.iter().chain(self.studies), |e| e.record.machine.commit.clone());
+        let rest = each(self.entries.iter().chain(self.along).chain(self.studies), |e| e.record.machine.commit.clone());
         if trained == rest { trained } else { format!("{trained} (trained) and {rest} (sampled and scored)") }
     }
 

@@ -71,9 +71,10 @@ fn of_run(named: &str, folder: &Path) -> Result<Side> {
         Ok(record)
     };
     let record = read().with_context(|| path.display().to_string()).needed()?;
+    let name = record.at.map_or_else(|| named.into(), |step| format!("{named} (at step {step})"));
     let (config, seed) = (record.config.clone(), record.seed);
     let runs = BTreeMap::from([(seed, Run { record, folder: folder.into() })]);
-    Ok(Side { name: named.into(), axes: Vec::new(), config, runs })
+    Ok(Side { name, axes: Vec::new(), config, runs })
 }
 
 /// Each cell of an experiment.
@@ -86,7 +87,7 @@ fn of_experiment(named: &str, folder: &Path) -> Result<Vec<Side>> {
         |cell: Cell| Side { name: format!("{named}: {}", cell.label()), axes: cell.axes, config: cell.config, runs: BTreeMap::new() };
     let mut sides: Vec<Side> = cells.into_iter().map(side).collect();
     for (cell_index, job, record) in records(&store, &jobs)? {
-        if job.study.is_none() && !matches!(record.outcome, Outcome::Failed { .. }) {
+        if job.scores_the_end() && !matches!(record.outcome, Outcome::Failed { .. }) {
             sides[cell_index].runs.insert(record.seed, Run { folder: store.run(&record.id), record });
         }
     }

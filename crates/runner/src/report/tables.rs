@@ -1,7 +1,7 @@
 //! Tables: long ones in CSV and Parquet through Polars, and the summary that a person reads.
 
 use super::claims;
-use super::entry::{Entry, coding, part};
+use super::entry::{Entry, Records, coding, part};
 use super::judged::Judged;
 use super::markdown;
 use crate::base::atomic;
@@ -26,27 +26,33 @@ pub struct Frames {
     pub terms: DataFrame,
     /// A row for each job and point of its training curve.
     pub curves: DataFrame,
+    /// A row for each job and metric where trainings were scored at several steps.
+    pub along: DataFrame,
     /// Seeds that the grid asks for.
     seeds: usize,
 }
 
 impl Frames {
-    pub fn of(experiment: &Experiment, entries: &[Entry]) -> Result<Frames> {
-        let (metrics, seeds) = (metrics(experiment, entries)?, experiment.file.seeds.len());
-        Ok(Frames { metrics, bounds: bounds(entries)?, terms: terms(entries)?, curves: curves(entries)?, seeds })
+    pub fn of(experiment: &Experiment, records: &Records) -> Result<Frames> {
+        let (entries, seeds) = (&records.scores, experiment.file.seeds.len());
+        let metrics = metrics(experiment, &entries.iter().collect::<Vec<_>>())?;
+        let along = along(experiment, records)?;
+        Ok(Frames { metrics, bounds: bounds(entries)?, terms: terms(entries)?, curves: curves(entries)?, along, seeds })
     }
 
-    /// Each as CSV and as Parquet, and the claims beside them.
+    /// Each as CSV and as Parquet, and the claims beside them; scores along trainings and claims where there are any.
     pub fn write(&self, dir: &Path, judged: &[Judged]) -> Result<()> {
         let claims = claims::frame(judged)?;
         let mut frames = vec![("metrics", &self.metrics), ("bounds", &self.bounds), ("terms", &self.terms), ("curves", &self.curves)];
-        if judged.is_empty() {
-            // Of claims that are made no more.
-            for name in ["claims.csv", "claims.parquet"].map(|name| dir.join(name)).iter().filter(|path| path.exists()) {
-                std::fs::remove_file(name).with_context(|| name.display().to_string()).stored()?;
+        for (name, frame) in [("claims", &claims), ("along", &self.along)] {
+            if frame.height() > 0 {
+                frames.push((name, frame));
+                continue;
             }
-        } else {
-            frames.push(("claims", &claims));
+            // Of what is claimed, or measured, no more.
+            for path in ["csv", "parquet"].map(|end| dir.join(format!("{name}.{end}"))).iter().filter(|path| path.exists()) {
+                std::fs::remove_file(path).with_context(|| path.display().to_string()).stored()?;
+            }
         }
         for (name, frame) in frames {
             let (mut csv, mut parquet, mut frame) = (Vec::new(), Vec::new(), frame.clone());
@@ -108,8 +114,20 @@ impl Mean {
     }
 }
 
-fn metrics(experiment: &Experiment, entries: &[Entry]) -> Result<DataFrame> {
-    let rows: Vec<(&Entry, Metric)> = entries.iter().flat_map(|e| Metric::of_data(&e.record.config.data).map(move |m| (e, m))).collect();
+/// Every score of trainings that were scored at several steps, each with its step.
+fn along(experiment: &Experiment, records: &Records) -> Result<DataFrame> {
+    let entries: Vec<&Entry> = records.courses().collect();
+    let mut frame = metrics(experiment, &entries)?;
+    let each = |entry: &&Entry| vec![entry.step(); Metric::of_data(&entry.record.config.data).count()];
+    let steps: Vec<u64> = entries.iter().flat_map(each).collect();
+    let place = frame.get_column_index("seed").map_or(0, |seed| seed + 1);
+    frame.insert_column(place, Column::new("step".into(), steps))?;
+    Ok(frame)
+}
+
+fn metrics(experiment: &Experiment, entries: &[&Entry]) -> Result<DataFrame> {
+    let rows: Vec<(&Entry, Metric)> =
+        entries.iter().copied().flat_map(|e| Metric::of_data(&e.record.config.data).map(move |m| (e, m))).collect();
     let mut columns = vec![Column::new("cell".into(), rows.iter().map(|(e, _)| e.cell_index as u32).collect::<Vec<_>>())];
     for name in axis_names(experiment) {
         let values: Vec<String> = rows.iter().map(|(e, _)| e.cell.value(&name)).collect();

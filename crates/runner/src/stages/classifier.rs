@@ -67,6 +67,7 @@ pub fn train(data: &Dataset, hyper: &Hyperparameters, seed: u64, mut report: imp
         clip_norm: Some(1.0),
         clip_shards: 1,
         ema_decay: 0.998,
+        ema_kept: Vec::new(),
     };
     let mut training = Training::new(classifier.parameters(), optimiser.clone(), seed, Stream::Classifier);
     // Parameters begin from the stream's first steps; what follows comes from steps far behind them.
@@ -99,10 +100,10 @@ pub fn train(data: &Dataset, hyper: &Hyperparameters, seed: u64, mut report: imp
         report(
             epoch + 1,
             sum / batches as f64,
-            accuracy(&classifier, &Weights::from_numbers(classifier.parameters(), training.ema())?, data)?,
+            accuracy(&classifier, &Weights::from_numbers(classifier.parameters(), training.average())?, data)?,
         );
     }
-    let average = Weights::from_numbers(classifier.parameters(), training.ema())?;
+    let average = Weights::from_numbers(classifier.parameters(), training.average())?;
     let recipe = Recipe {
         command: format!("ddpm classifier {} --epochs {epochs} --seed {seed}", data.info.name),
         data: data.info.digest.clone(),

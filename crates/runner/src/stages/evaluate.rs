@@ -170,7 +170,7 @@ mod tests {
         let job = tiny(&data, &["timesteps=2", "schedule={kind: linear, beta_start: 0.1, beta_end: 0.5}", "beta_scale=as-given"]);
         let unet = job.config.unet(data.info.shape);
         let start = Training::new(unet.parameters(), job.config.training.optimiser.clone(), 7, Stream::Init);
-        let mut engine = Engine::with_weights(&unet, Precision::F32, start.into_ema()).unwrap();
+        let mut engine = Engine::with_weights(&unet, Precision::F32, start.weights().to_vec()).unwrap();
         let mut run = |n| bound(&mut engine, job.config.diffusion(), &of(&data.train, n), 7, &mut Reporter::silent()).unwrap();
         let ((all, split), (some, other)) = (run(300), run(256));
         let authors = split.authors.unwrap();

@@ -23,9 +23,9 @@ pub fn member(input: Stdin, output: Stdout) -> Result<()> {
     // Standard input is buffered: what lies behind the line is not lost.
     let mut leader = Link::new(0, output, input);
     let n: usize = unet.parameters().iter().map(|p| p.len()).sum();
-    let mut state = TrainState::zeros(n);
-    state.rows_mut().into_iter().try_for_each(|row| leader.receive(row))?;
     let optimiser = briefing.job.config.training.optimiser.clone();
+    let mut state = TrainState::zeros(n, optimiser.kept());
+    state.rows_mut().into_iter().try_for_each(|row| leader.receive(row))?;
     let training = Training::resume(unet.parameters(), optimiser, state, briefing.step);
     follow(&briefing.job, &data, training, &mut Member::new(briefing.rank, briefing.ranks, leader))
 }

@@ -14,6 +14,7 @@ mod run;
 mod sample;
 mod score;
 mod score_field;
+mod states;
 mod stepper;
 mod study;
 mod train;

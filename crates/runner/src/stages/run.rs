@@ -55,8 +55,9 @@ fn work(store: &Store, lock: &Lock, job: &Job, data: &Dataset, options: RunOptio
     let (training, weights) = train(store, &training_lock, job, data, options, &mut reporter)?;
     drop(training_lock);
     let started = Instant::now();
-    let mut record = Record::of(job, &data.info.digest, training.outcome.clone());
-    if training.outcome == (Outcome::Finished {}) {
+    let outcome = if weights.is_some() { Outcome::Finished {} } else { training.outcome };
+    let mut record = Record::of(job, &data.info.digest, outcome);
+    if let Some(weights) = weights {
         let mut engine = Device::here().engine(&job.config.unet(data.info.shape), job.config.training.precision)?.load(weights);
         match &job.study {
             None => measure(store, job, data, &mut engine, &mut record, &mut reporter)?,

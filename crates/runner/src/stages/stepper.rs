@@ -57,8 +57,8 @@ impl<'a> Stepper<'a> {
         Ok(Stepper::Host(engine, batches, group, job))
     }
 
-    /// Some steps from `step` on, one at least: the loss and the gradient's norm of each.
-    pub fn go_on(&mut self, training: &mut Training, step: u64) -> Result<Vec<(f64, f64)>> {
+    /// Some steps from `step` on, one at least and none from `until` on: the loss and the gradient's norm of each.
+    pub fn go_on(&mut self, training: &mut Training, step: u64, until: u64) -> Result<Vec<(f64, f64)>> {
         match self {
             Stepper::Host(engine, batches, group, job) => {
                 cause::injected(&job.training_id, step)?;
@@ -67,7 +67,7 @@ impl<'a> Stepper<'a> {
                 Ok(vec![batches.step(engine, training, &mut **group, step)?])
             }
             Stepper::Device(trainer, feed, job) => {
-                let left = job.config.training.steps - step;
+                let left = until - step;
                 (step..step + feed.coming(step, left)).try_for_each(|step| cause::injected(&job.training_id, step))?;
                 feed.run(trainer, left)
             }

@@ -1,25 +1,34 @@
-//! Training, from the start or from the last checkpoint, on the same random streams either way.
+//! Training, from the start or from the last state that is there, on the same random streams either way.
 
 use super::options::RunOptions;
+use super::states::{Begun, States};
 use super::stepper::{Stepper, diverged};
 use crate::base::data::Dataset;
 use crate::base::lock::Lock;
 use crate::base::stop;
-use crate::experiment::{Job, TrainingConfig};
-use crate::store::checkpoints::{Checkpoint, Saver};
+use crate::experiment::Job;
+use crate::store::checkpoints::Saver;
 use crate::store::progress::{Reporter, Stage};
-use crate::store::{CheckpointMeta, FORMAT, Loading, Machine, Outcome, Store, TrainingRecord};
-use anyhow::{Result, ensure};
-use ddpm_kernels::random::Stream;
-use ddpm_model::UNet;
-use ddpm_model::optimiser::Training;
-use std::time::Instant;
+use crate::store::{FORMAT, Loading, Machine, Outcome, Store, TrainingRecord};
+use anyhow::{Context, Result};
+use std::time::{Duration, Instant};
 
 /// Points of a whole training curve.
 const POINTS: u64 = 200;
 
-/// Trains, and returns the training record and the moving average of the weights, parameter by parameter. If training has already ended,
-/// both are read, not computed. Only the holder of its `lock` may train; on a stop request, a checkpoint is saved first.
+/// What a training works with.
+struct Lab<'a> {
+    store: &'a Store,
+    lock: &'a Lock,
+    job: &'a Job,
+    data: &'a Dataset,
+    options: RunOptions,
+    reporter: &'a mut Reporter,
+}
+
+/// Trains, and returns the training record and the average of the weights after the step that the job asks for, parameter by parameter;
+/// none where the training diverged before. What an ended training has left is read, not computed. Only the holder of its `lock` may
+/// train; on a stop request, a checkpoint is saved first.
 pub fn train(
     store: &Store,
     lock: &Lock,
@@ -27,107 +36,133 @@ pub fn train(
     data: &Dataset,
     options: RunOptions,
     reporter: &mut Reporter,
-) -> Result<(TrainingRecord, Vec<f32>)> {
-    let config = &job.config.training;
-    let (unet, diffusion) = (job.config.unet(data.info.shape), job.config.diffusion());
-    let ended = ended(store, job);
-    if let Some(record) = ended.as_ref().filter(|r| matches!(r.outcome, Outcome::Diverged { .. })) {
-        // Nothing is sampled from it, so it needs no checkpoint.
-        return Ok((record.clone(), Vec::new()));
+) -> Result<(TrainingRecord, Option<Vec<f32>>)> {
+    let states = States { store, job, data };
+    let mut lab = Lab { store, lock, job, data, options, reporter };
+    let ended = states.record();
+    if let (Some(record), Some(step)) = (&ended, job.at)
+        && step <= record.steps
+        && let Some(weights) = states.snapshot(step)
+    {
+        return Ok((record.clone(), Some(weights)));
     }
-    let (mut training, mut meta) = begin(store, job, data, &unet)?;
-    if let Some(record) = ended.filter(|r| r.steps == meta.step) {
-        return Ok((record, training.into_ema()));
-    }
-    let mut saver = Saver::new(store, unet.parameters(), options.checkpoint_every);
-    let mut stepper = Stepper::begin(job, data, diffusion, &unet, &training, options.ranks, store.cache())?;
-    let outcome = run(config, &mut stepper, &mut training, &mut meta, &mut saver, lock, reporter)?;
-    lock.check()?;
-    saver.finish()?;
-    // A diverged state is of no use, and resuming from it would not repeat what happened.
-    if outcome == (Outcome::Finished {}) {
-        stepper.fetch(&mut training)?;
-        saver.write(&training, &meta)?;
-    }
-    let record = TrainingRecord {
-        format: FORMAT,
-        id: job.training_id.clone(),
-        outcome,
-        steps: meta.step,
-        parameters: unet.parameter_count(),
-        flops: unet.training_flops() * config.batch as f64 * meta.step as f64,
-        curve: meta.curve,
-        wall_s: meta.wall_s,
-        loading: Some(Loading { form: data.train.form().into(), delivery: stepper.loading().0, waited_s: meta.waited_s }),
-        machine: Machine::here(),
+    let there = match ended {
+        Some(record) => states.end(&record)?.map(|weights| (record, weights)),
+        None => None,
     };
-    store.leave_training_record(&record)?;
-    Ok((record, training.into_ema()))
+    let (record, at_the_end) = match there {
+        Some(there) => there,
+        None => lab.finish(&states)?,
+    };
+    let Some(step) = job.at else { return Ok((record, at_the_end)) };
+    if step > record.steps {
+        return Ok((record, None));
+    }
+    if let Some(weights) = states.snapshot(step) {
+        return Ok((record, Some(weights)));
+    }
+    lab.retrace(&states, &record)?;
+    let weights = states.snapshot(step).with_context(|| format!("training anew came to no weights of step {step}, as it had before"))?;
+    Ok((record, Some(weights)))
 }
 
-/// A training's record, where it has ended. A damaged one is made again from the checkpoint.
-fn ended(store: &Store, job: &Job) -> Option<TrainingRecord> {
-    let record = store.training_record(&job.training_id).unwrap_or_else(|why| {
-        eprintln!("{why:#}; it is made again from the checkpoint");
-        None
-    });
-    record.filter(|r| r.format == FORMAT)
-}
-
-/// Makes the steps that are left, with checkpoints on the way. A stop request is an error, after a last one.
-fn run(
-    config: &TrainingConfig,
-    stepper: &mut Stepper,
-    training: &mut Training,
-    meta: &mut CheckpointMeta,
-    saver: &mut Saver,
-    lock: &Lock,
-    reporter: &mut Reporter,
-) -> Result<Outcome> {
-    let every = (config.steps / POINTS).max(1);
-    let (started, before, waited_before, first) = (Instant::now(), meta.wall_s, meta.waited_s, meta.step);
-    reporter.begin();
-    while meta.step < config.steps {
-        for (loss, norm) in stepper.go_on(training, meta.step)? {
-            if diverged(loss, norm) {
-                let step = meta.step + 1;
-                let reason = format!("training diverged at step {step}: loss {loss:.3e}, gradient norm {norm:.3e}");
-                return Ok(Outcome::Diverged { reason });
-            }
-            meta.note(every, loss, norm, config.optimiser.clips(norm));
+impl<'a> Lab<'a> {
+    /// Makes the steps that are left to the training's end, and leaves its record. The average of the weights; none where it diverged.
+    fn finish(&mut self, states: &States) -> Result<(TrainingRecord, Option<Vec<f32>>)> {
+        let (config, unet) = (&self.job.config.training, self.job.config.unet(self.data.info.shape));
+        let begun = states.last()?;
+        let mut saver = Saver::new(self.store, unet.parameters(), self.options.checkpoint_every);
+        let Run { outcome, begun, mut stepper } = self.run(begun, config.steps, &mut saver, true)?;
+        let Begun { mut training, meta, .. } = begun;
+        // A diverged state is of no use, and resuming from it would not repeat what happened.
+        let finished = outcome == (Outcome::Finished {});
+        if finished {
+            stepper.fetch(&mut training)?;
+            saver.write(&training, &meta)?;
         }
-        meta.wall_s = before + started.elapsed().as_secs_f64();
-        meta.waited_s = waited_before + stepper.loading().1.as_secs_f64();
-        let recent = meta.curve.last().map(|p| p.loss);
-        let told = reporter.tell(Stage::Train, meta.step, config.steps, (meta.step - first) * config.batch as u64, recent);
-        if meta.step < config.steps {
-            if stop::requested() {
+        let record = TrainingRecord {
+            format: FORMAT,
+            id: self.job.training_id.clone(),
+            outcome,
+            steps: meta.step,
+            parameters: unet.parameter_count(),
+            flops: unet.training_flops() * config.batch as f64 * meta.step as f64,
+            curve: meta.curve,
+            wall_s: meta.wall_s,
+            loading: Some(Loading { form: self.data.train.form().into(), delivery: stepper.loading().0, waited_s: meta.waited_s }),
+            machine: Machine::here(),
+        };
+        self.store.leave_training_record(&record)?;
+        Ok((record, finished.then(|| training.average().to_vec())))
+    }
+
+    /// Makes the snapshots that an ended training has not left, and nothing else: its end and its record stay.
+    fn retrace(&mut self, states: &States, record: &TrainingRecord) -> Result<()> {
+        let begun = states.before_missing(record.steps)?;
+        let until = begun.missing.last().copied().unwrap_or(begun.meta.step);
+        let mut saver = Saver::new(self.store, begun.training.parameters(), Duration::MAX);
+        self.run(begun, until, &mut saver, false).map(drop)
+    }
+
+    /// Makes steps up to `until`, with snapshots on the way, and checkpoints where `resumes`. A stop request is an error, after a last
+    /// checkpoint.
+    fn run(&mut self, mut begun: Begun, until: u64, saver: &mut Saver, resumes: bool) -> Result<Run<'a>> {
+        let Lab { store, lock, job, data, options, ref mut reporter } = *self;
+        let config = &job.config.training;
+        let unet = job.config.unet(data.info.shape);
+        let mut stepper = Stepper::begin(job, data, job.config.diffusion(), &unet, &begun.training, options.ranks, store.cache())?;
+        let Begun { training, meta, missing } = &mut begun;
+        let every = (config.steps / POINTS).max(1);
+        let (started, before, waited_before, first) = (Instant::now(), meta.wall_s, meta.waited_s, meta.step);
+        reporter.begin();
+        if missing.contains(&meta.step) {
+            saver.begin_snapshot(training, meta)?;
+        }
+        let mut outcome = Outcome::Finished {};
+        'steps: while meta.step < until {
+            let next = missing.iter().copied().find(|step| *step > meta.step).unwrap_or(until);
+            for (loss, norm) in stepper.go_on(training, meta.step, next)? {
+                if diverged(loss, norm) {
+                    let step = meta.step + 1;
+                    let reason = format!("training diverged at step {step}: loss {loss:.3e}, gradient norm {norm:.3e}");
+                    outcome = Outcome::Diverged { reason };
+                    break 'steps;
+                }
+                meta.note(every, loss, norm, config.optimiser.clips(norm));
+            }
+            meta.wall_s = before + started.elapsed().as_secs_f64();
+            meta.waited_s = waited_before + stepper.loading().1.as_secs_f64();
+            let recent = meta.curve.last().map(|p| p.loss);
+            let told = reporter.tell(Stage::Train, meta.step, until, (meta.step - first) * config.batch as u64, recent);
+            if missing.contains(&meta.step) {
                 lock.check()?;
                 stepper.fetch(training)?;
-                saver.write(training, meta)?;
-            } else if saver.is_due() {
-                lock.check()?;
-                stepper.fetch(training)?;
-                saver.begin(training, meta)?;
+                saver.begin_snapshot(training, meta)?;
             }
-            told?;
+            if meta.step < until {
+                if resumes && stop::requested() {
+                    lock.check()?;
+                    stepper.fetch(training)?;
+                    saver.write(training, meta)?;
+                } else if resumes && saver.is_due() {
+                    lock.check()?;
+                    stepper.fetch(training)?;
+                    saver.begin(training, meta)?;
+                }
+                told?;
+            }
         }
+        lock.check()?;
+        saver.finish()?;
+        Ok(Run { outcome, begun, stepper })
     }
-    Ok(Outcome::Finished {})
 }
 
-/// The state to go on from: the newest good checkpoint's, or the network's beginning.
-fn begin(store: &Store, job: &Job, data: &Dataset, unet: &UNet) -> Result<(Training, CheckpointMeta)> {
-    let optimiser = job.config.training.optimiser.clone();
-    let found = store.newest(&job.training_id, unet.parameters(), |meta| {
-        ensure!(meta.training_id == job.training_id, "belongs to {}, not to {}", meta.training_id, job.training_id);
-        ensure!(meta.format == FORMAT, "has format {}, this program writes {FORMAT}", meta.format);
-        meta.check_data(&data.info)
-    })?;
-    if let Some(Checkpoint { meta, state }) = found {
-        return Ok((Training::resume(unet.parameters(), optimiser, state, meta.step), meta));
-    }
-    Ok((Training::new(unet.parameters(), optimiser, job.seed, Stream::Init), CheckpointMeta::first(job, &data.info)))
+/// How far a training came.
+struct Run<'a> {
+    outcome: Outcome,
+    begun: Begun,
+    stepper: Stepper<'a>,
 }
 
 #[cfg(test)]
@@ -153,7 +188,7 @@ mod tests {
         let (record, ema) = run(&job);
         let unet = job.config.unet(data.info.shape);
         assert_eq!((record.id.as_str(), record.steps, &record.outcome), (job.training_id.as_str(), 7, &Outcome::Finished {}));
-        assert_eq!((record.parameters, ema.len()), (unet.parameter_count(), unet.parameter_count()));
+        assert_eq!((record.parameters, ema.as_ref().unwrap().len()), (unet.parameter_count(), unet.parameter_count()));
         // Of every step and each of 3 images: a multiplication and an addition, forward, and twice as many backward.
         assert_eq!(record.flops, (7 * 3 * (2 + 4) * unet.macs()) as f64);
         assert_eq!(record.curve.iter().map(|p| p.step).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
@@ -177,7 +212,130 @@ mod tests {
         let job = tiny(&data, &["training.steps=7", "training.batch=3", "training.optimiser.learning_rate=1e30"]);
         let (record, ema) = run(&job);
         assert!(matches!(&record.outcome, Outcome::Diverged { reason } if reason.contains("training diverged at step")), "{record:?}");
-        assert!(record.steps < 7 && ema.is_empty() == store.has_checkpoint(&job.training_id), "{record:?}");
-        assert_eq!(run(&job), (record, Vec::new()));
+        assert!(record.steps < 7 && ema.is_none() != store.has_checkpoint(&job.training_id), "{record:?}");
+        assert_eq!(run(&job), (record, None));
+    }
+
+    /// What a training under `sets` leaves its jobs, from whatever is in the store.
+    struct Bench {
+        dir: tempfile::TempDir,
+        data: Dataset,
+        sets: Vec<&'static str>,
+    }
+
+    impl Bench {
+        fn new(sets: &[&'static str]) -> Bench {
+            let sets = [&["training.steps=9", "training.batch=3"], sets].concat();
+            Bench { dir: tempfile::tempdir().unwrap(), data: few("d", 20, 3), sets }
+        }
+
+        fn store(&self) -> Store {
+            Store::new(self.dir.path())
+        }
+
+        /// The job of these steps that is scored at one of them, or at the end.
+        fn job(&self, along: &'static str, at: Option<u64>) -> Job {
+            Job { at, ..tiny(&self.data, &[&self.sets[..], &[along]].concat()) }
+        }
+
+        fn run(&self, job: &Job) -> (TrainingRecord, Option<Vec<f32>>) {
+            let store = self.store();
+            let options = RunOptions { checkpoint_every: std::time::Duration::from_secs(3600), wait: false, ranks: 1 };
+            let lock = Lock::attempt(&store.training(&job.training_id)).unwrap().ok().unwrap();
+            train(&store, &lock, job, &self.data, options, &mut Reporter::silent()).unwrap()
+        }
+
+        /// The steps of the snapshots that are there.
+        fn there(&self, job: &Job) -> Vec<u64> {
+            (0..20).filter(|step| self.store().snapshot(&job.training_id, *step).exists()).collect()
+        }
+    }
+
+    const ALONG: &str = "evaluation.at=[2, 5, 8]";
+
+    /// Weights after some of a training's steps are those of a training of so many; the whole training is made once, and its end is what
+    /// it is without them.
+    #[test]
+    fn snapshots_are_shorter_trainings() {
+        let bench = Bench::new(&["training.optimiser.ema_kept=[0.5, 0.9]", "ema_decay=0.5"]);
+        let (end, first) = (bench.run(&bench.job(ALONG, None)), bench.job(ALONG, Some(2)));
+        assert_eq!(bench.there(&first), [2, 5, 8]);
+        for (step, steps) in [(2, "training.steps=2"), (5, "training.steps=5"), (8, "training.steps=8")] {
+            let (record, weights) = bench.run(&bench.job(ALONG, Some(step)));
+            assert_eq!(record, end.0);
+            let shorter = Bench { sets: [&bench.sets[..], &[steps]].concat(), ..Bench::new(&[]) };
+            assert_eq!(weights, shorter.run(&shorter.job("evaluation.at=[]", None)).1);
+        }
+        let alone = Bench::new(&["training.optimiser.ema_kept=[0.5, 0.9]", "ema_decay=0.5"]);
+        assert_eq!(alone.run(&alone.job("evaluation.at=[]", None)).1, end.1);
+        // The job of another of its averages finds the same training.
+        let other = Bench { sets: [&bench.sets[..], &["ema_decay=0"]].concat(), ..bench };
+        let raw = other.run(&other.job(ALONG, Some(5)));
+        assert!(raw.0 == end.0 && raw.1.is_some());
+    }
+
+    /// A training that has ended without a snapshot that is asked for, or whose snapshot is damaged, is made again from the last state
+    /// before it, and ends as it did.
+    #[test]
+    fn snapshots_that_are_missing_are_made() {
+        let bench = Bench::new(&[]);
+        let (end, weights) = bench.run(&bench.job("evaluation.at=[5]", None));
+        let job = bench.job(ALONG, Some(8));
+        let files = ["training.json", "checkpoint.safetensors"].map(|name| bench.store().training(&job.training_id).join(name));
+        let kept = files.each_ref().map(|path| std::fs::read(path).unwrap());
+        let after = bench.run(&job);
+        assert_eq!((bench.there(&job), &after.0), (vec![2, 5, 8], &end));
+        assert_eq!(bench.run(&bench.job(ALONG, None)), (end.clone(), weights.clone()));
+        let path = bench.store().snapshot(&job.training_id, 8);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, b"no snapshot").unwrap();
+        assert_eq!(bench.run(&job), after);
+        let state = |bytes: &[u8]| {
+            ddpm_model::checkpoint::read_state(bytes, bench.job(ALONG, None).config.unet(bench.data.info.shape).parameters(), &[0.9])
+                .unwrap()
+        };
+        assert_eq!(state(&std::fs::read(&path).unwrap()), state(&good));
+        // That of another training, or of another step, is none.
+        std::fs::copy(bench.store().snapshot(&job.training_id, 5), &path).unwrap();
+        assert_eq!(bench.run(&job), after);
+        // Its end and its record are what they were.
+        assert!(files.map(|path| std::fs::read(path).unwrap()) == kept);
+    }
+
+    /// What was killed goes on from the last state that it has left, whatever that was left for.
+    #[test]
+    fn a_training_goes_on_from_its_last_state() {
+        let bench = Bench::new(&[]);
+        let job = bench.job(ALONG, None);
+        let (record, weights) = bench.run(&job);
+        let states =
+            || States { store: &bench.store(), job: &job, data: &bench.data }.last().map(|begun| (begun.meta.step, begun.missing)).unwrap();
+        let remove = |name: &str| std::fs::remove_file(bench.store().training(&job.training_id).join(name)).unwrap();
+        assert_eq!(states(), (9, vec![]));
+        remove("training.json");
+        remove("checkpoint.safetensors");
+        assert_eq!(states(), (8, vec![]));
+        remove("at-8.safetensors");
+        std::fs::write(bench.store().snapshot(&job.training_id, 5), b"no snapshot").unwrap();
+        assert_eq!(states(), (2, vec![8]));
+        let again = bench.run(&job);
+        assert_eq!((again.1, again.0.curve, bench.there(&job)), (weights, record.curve, vec![2, 5, 8]));
+    }
+
+    /// Before a training diverged its weights are scored; after that there is nothing to score.
+    #[test]
+    fn a_diverged_training_has_what_it_had_before() {
+        // The rate of the first step is 0, whatever it rises to.
+        let bench = Bench::new(&["training.optimiser.learning_rate=1e30", "training.optimiser.warmup_steps=1"]);
+        let job = bench.job("evaluation.at=[1, 8]", Some(1));
+        let (record, weights) = bench.run(&job);
+        assert!(matches!(record.outcome, Outcome::Diverged { .. }) && (1..8).contains(&record.steps), "{record:?}");
+        assert!(weights.is_some_and(|weights| weights.iter().all(|w| w.is_finite())));
+        assert_eq!((bench.there(&job), bench.run(&bench.job("evaluation.at=[1, 8]", Some(8)))), (vec![1], (record.clone(), None)));
+        // The job's own snapshot is all that has to be there.
+        std::fs::remove_file(bench.store().snapshot(&job.training_id, 1)).unwrap();
+        assert_eq!(bench.run(&bench.job("evaluation.at=[1, 8]", None)), (record.clone(), None));
+        assert_eq!(bench.there(&job), [0; 0]);
+        assert!(bench.run(&job).1.is_some() && bench.there(&job) == [1]);
     }
 }

@@ -1,4 +1,4 @@
-//! A training's checkpoints: the last two are kept, written beside the training, verified when they are read.
+//! A training's checkpoints, written beside it and verified when they are read: the last two, to be gone on from, and snapshots, to be scored.
 
 use super::layout::{CHECKPOINTS, Store};
 use super::meta::CheckpointMeta;
@@ -32,7 +32,7 @@ pub struct Checkpoint {
 pub fn read(path: &Path, parameters: impl FnOnce(&CheckpointMeta) -> Result<Vec<Parameter>>) -> Result<Checkpoint> {
     let bytes = fs::read(path).context("cannot be read")?;
     let meta = describe(&bytes)?;
-    let state = checkpoint::read_state(&bytes, &parameters(&meta)?)?;
+    let state = checkpoint::read_state(&bytes, &parameters(&meta)?, meta.config.training.optimiser.kept())?;
     Ok(Checkpoint { meta, state })
 }
 
@@ -81,6 +81,13 @@ impl Store {
         Err(anyhow::anyhow!("{}: cannot be resumed from; move what is damaged away to train anew", each.join("; ")))
     }
 
+    /// Leaves a snapshot, beside all others.
+    fn leave_snapshot(&self, parameters: &[Parameter], state: &TrainState, meta: &CheckpointMeta) -> Result<()> {
+        let text = serde_json::to_string(meta)?;
+        let path = self.snapshot(&meta.training_id, meta.step);
+        atomic::write_with(&path, |file| Ok(checkpoint::write_state(file, parameters, state, &text)?))
+    }
+
     /// Leaves a checkpoint, and the one before it beside it.
     fn leave(&self, parameters: &[Parameter], state: &TrainState, meta: &CheckpointMeta) -> Result<()> {
         let dir = self.training(&meta.training_id);
@@ -94,6 +101,9 @@ impl Store {
         )
     }
 }
+
+/// How a state is written.
+type Leave = fn(&Store, &[Parameter], &TrainState, &CheckpointMeta) -> Result<()>;
 
 /// Writes checkpoints in the background: training pauses only while its state is copied.
 pub struct Saver {
@@ -123,17 +133,27 @@ impl Saver {
 
     /// Begins to write one. Errors are of the one before.
     pub fn begin(&mut self, training: &Training, meta: &CheckpointMeta) -> Result<()> {
-        self.finish()?;
         let started = Instant::now();
+        self.copy_and(Store::leave, training, meta)?;
+        self.last = Instant::now();
+        self.stop = started.elapsed();
+        Ok(())
+    }
+
+    /// Begins to write a snapshot. Errors are of what was written before.
+    pub fn begin_snapshot(&mut self, training: &Training, meta: &CheckpointMeta) -> Result<()> {
+        self.copy_and(Store::leave_snapshot, training, meta)
+    }
+
+    fn copy_and(&mut self, leave: Leave, training: &Training, meta: &CheckpointMeta) -> Result<()> {
+        self.finish()?;
         let mut copy = self.copy.take().unwrap_or_default();
         copy.copy_from(training.state());
         let (store, parameters, meta) = (self.store.clone(), self.parameters.clone(), meta.clone());
         self.writing = Some(std::thread::spawn(move || {
-            let result = store.leave(&parameters, &copy, &meta);
+            let result = leave(&store, &parameters, &copy, &meta);
             (copy, result)
         }));
-        self.last = Instant::now();
-        self.stop = started.elapsed();
         Ok(())
     }
 
@@ -158,6 +178,7 @@ mod tests {
 
     use crate::base::data::few;
     use crate::experiment::{Job, tiny};
+    use ddpm_model::train_state::Average;
 
     /// A training after so many steps, as far as a checkpoint knows it, and rows of one number each, no two alike.
     fn after(job: &Job, step: u64) -> (Training, CheckpointMeta) {
@@ -166,7 +187,8 @@ mod tests {
         let optimiser = job.config.training.optimiser.clone();
         let n = unet.parameter_count();
         let row = |row: u64| vec![(10 * step + row) as f32; n];
-        let state = TrainState { theta: row(0), m: row(1), v: row(2), ema: row(3) };
+        let averages = vec![Average { decay: optimiser.ema_decay, numbers: row(3) }];
+        let state = TrainState { theta: row(0), m: row(1), v: row(2), averages };
         let meta = serde_json::json!({
             "format": super::super::FORMAT, "training_id": job.training_id, "config": job.config, "seed": 7, "data": null, "step": step,
             "curve": [], "open": [0.0, 0.0, 0], "wall_s": 0.0,
@@ -197,10 +219,10 @@ mod tests {
         assert_eq!((stepped(&last), stepped(&before)), (3, 2));
         let found = newest().unwrap().unwrap();
         assert_eq!(
-            (found.meta.step, found.state.rows().map(|row| (row.len(), row[0]))),
+            (found.meta.step, found.state.rows().iter().map(|row| (row.len(), row[0])).collect::<Vec<_>>()),
             (3, {
                 let n = parameters.iter().map(|p| p.len()).sum();
-                [(n, 30.0), (n, 31.0), (n, 32.0), (n, 33.0)]
+                vec![(n, 30.0), (n, 31.0), (n, 32.0), (n, 33.0)]
             })
         );
         // What is not wanted is as good as damaged.

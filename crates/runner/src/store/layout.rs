@@ -20,6 +20,20 @@ pub const REAL: &str = "real.png";
 /// A training's checkpoints, newest first.
 pub const CHECKPOINTS: [&str; 2] = ["checkpoint.safetensors", "checkpoint.previous.safetensors"];
 
+/// Begins the name of a snapshot; its step follows.
+const SNAPSHOT: &str = "at-";
+
+/// The name of the snapshot of a step in its training's folder.
+pub fn snapshot_name(step: u64) -> String {
+    format!("{SNAPSHOT}{step}.safetensors")
+}
+
+/// Whether a file in a training's folder is a snapshot, by its name.
+pub fn is_snapshot(name: &str) -> bool {
+    let step = name.strip_prefix(SNAPSHOT).and_then(|name| name.strip_suffix(".safetensors"));
+    step.and_then(|step| step.parse().ok()).is_some_and(|step| name == snapshot_name(step))
+}
+
 /// The results folder.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -52,6 +66,11 @@ impl Store {
     /// The folder of a training.
     pub fn training(&self, id: &str) -> PathBuf {
         self.root.join("training").join(id)
+    }
+
+    /// A training's state after some of its steps, kept to be scored.
+    pub fn snapshot(&self, training_id: &str, step: u64) -> PathBuf {
+        self.training(training_id).join(snapshot_name(step))
     }
 
     /// The folder of a job.

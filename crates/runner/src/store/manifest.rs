@@ -4,7 +4,7 @@
 use super::layout::Store;
 use crate::base::data::DatasetInfo;
 use crate::base::sealed;
-use crate::experiment::{Experiment, FORMAT, Job, Study, asked};
+use crate::experiment::{Asked, Experiment, FORMAT, Job, Study, asked};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -32,6 +32,8 @@ struct Named {
     cell: usize,
     seed: u64,
     study: Option<Study>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
     id: String,
     training_id: String,
     sampling_id: String,
@@ -44,6 +46,7 @@ impl Manifest {
             cell: *cell,
             seed: job.seed,
             study: job.study.clone(),
+            at: job.at,
             id: job.id.clone(),
             training_id: job.training_id.clone(),
             sampling_id: job.sampling_id.clone(),
@@ -54,8 +57,8 @@ impl Manifest {
     /// Its jobs, each with the place of its cell.
     pub fn jobs(&self) -> Vec<(usize, Job)> {
         let job = |named: &Named| {
-            let Named { cell, seed, study, id, training_id, sampling_id } = named.clone();
-            (cell, Job { id, training_id, sampling_id, config: self.experiment.cells[cell].config.clone(), seed, study })
+            let Named { cell, seed, study, at, id, training_id, sampling_id } = named.clone();
+            (cell, Job { id, training_id, sampling_id, config: self.experiment.cells[cell].config.clone(), seed, study, at })
         };
         self.jobs.iter().map(job).collect()
     }
@@ -72,7 +75,8 @@ impl Manifest {
     }
 
     fn names_all_of(&self, experiment: &Experiment) -> bool {
-        asked(experiment).into_iter().eq(self.jobs.iter().map(|named| (named.cell, named.seed, named.study.clone())))
+        let as_asked = |named: &Named| Asked { cell_index: named.cell, seed: named.seed, study: named.study.clone(), at: named.at };
+        asked(experiment).into_iter().eq(self.jobs.iter().map(as_asked))
     }
 
     /// Leaves it in the experiment's folder.

@@ -15,7 +15,7 @@ pub struct CheckpointMeta {
     pub format: u32,
     /// The training's name.
     pub training_id: String,
-    /// The configuration of the job that trained it.
+    /// The configuration of the job that trained it; where several averages are kept, with the longest, whichever job that was.
     pub config: Config,
     /// The seed.
     pub seed: u64,
@@ -46,7 +46,7 @@ impl CheckpointMeta {
         CheckpointMeta {
             format: FORMAT,
             training_id: job.training_id.clone(),
-            config: job.config.clone(),
+            config: job.config.with_longest_average(),
             seed: job.seed,
             data: Some(data.digest.clone()),
             image: Some(data.shape),

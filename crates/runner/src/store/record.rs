@@ -245,6 +245,9 @@ pub struct Record {
     pub config: Config,
     /// The replicate's seed.
     pub seed: u64,
+    /// The step of training whose weights were scored; the last one's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
     /// Digest of the data set.
     pub data: String,
     /// How it ended.
@@ -286,6 +289,7 @@ impl Record {
             training_id: job.training_id.clone(),
             config: job.config.clone(),
             seed: job.seed,
+            at: job.at,
             data: data.into(),
             outcome,
             metrics: BTreeMap::new(),

@@ -6,7 +6,7 @@ use crate::diffusion::Diffusion;
 use crate::engine::graph::Graph;
 use crate::error::Result;
 use crate::optimiser::{EpsilonMode, Optimiser, Training};
-use crate::train_state::{ROWS, TrainState};
+use crate::train_state::{FIRST_AVERAGE, TrainState};
 use crate::unet::UNet;
 use ddpm_core::parameterisation::Affine;
 use ddpm_core::{Objective, Prediction};
@@ -79,6 +79,8 @@ pub struct Trainer {
     rows: Span,
     images: TrainImages,
     told: Span,
+    /// Of the moving averages.
+    decays: Vec<f64>,
     program: usize,
     step: u64,
     /// Steps that were begun and whose losses have not been read.
@@ -91,10 +93,11 @@ pub struct Trainer {
 #[derive(Clone, Copy)]
 struct Places {
     images: TrainImages,
-    /// The step's number; a term of the bound for each t; the rate of each step.
+    /// The step's number; a term of the bound for each t; the rate of each step; the decay of each moving average.
     step: Span,
     terms: Span,
     rates: Span,
+    decays: Span,
     /// Of a shard: its images, noise and losses.
     x0: Span,
     eps: Span,
@@ -115,11 +118,12 @@ impl Places {
         let images = TrainImages { bytes: arena.take(held * len), held, order: arena.take(8 * count), count, layout: space_to_depth(unet) };
         let (partial, told) = Clip::room(shards);
         let (step, terms, rates) = (arena.take(16), arena.take(8 * TERMS * (timesteps + 1)), arena.take(8 * inputs.rates.len().max(1)));
+        let decays = arena.take(4 * o.kept().len());
         let clip =
             Clip { n, limit: o.clip_norm, shards, step, told: arena.take(told), factor: arena.take(4), partial: arena.take(partial) };
         let sum = arena.take(4 * n);
         let [x0, eps] = [(); 2].map(|_| arena.take(4 * each * len));
-        Places { images, step, terms, rates, x0, eps, losses: arena.take(8 * each), sum, clip }
+        Places { images, step, terms, rates, decays, x0, eps, losses: arena.take(8 * each), sum, clip }
     }
 
     /// The operations of one shard: its images and noise, the network and back, and its clipped gradient added to the sum.
@@ -155,14 +159,14 @@ impl Places {
     }
 }
 
-/// The optimiser as the device has it, reading its rates and its step there.
-fn adam(o: &Optimiser, rates: Span, step: Span) -> Adam {
+/// The optimiser as the device has it, reading its rates, its step and its averages' decays there.
+fn adam(o: &Optimiser, [rates, step, decays]: [Span; 3]) -> Adam {
     Adam {
         beta1: o.beta1,
         beta2: o.beta2,
         epsilon: o.epsilon,
         epsilon_mode: if o.epsilon_mode == EpsilonMode::Hat { Epsilon::Hat } else { Epsilon::Corrected },
-        ema_decay: o.ema_decay,
+        decays,
         rates,
         step,
     }
@@ -186,15 +190,20 @@ impl Trainer {
         let (graph, mut arena, o) = (Graph::new(unet)?, Arena::default(), training.optimiser());
         compile::check(unet, &graph)?;
         let (timesteps, channels) = (diffusion.process.timesteps(), unet.time_channels());
-        let shared = compile::share(unet.parameters(), timesteps, channels, ROWS, numbers, &mut arena);
+        let shared = compile::share(unet.parameters(), timesteps, channels, FIRST_AVERAGE + o.kept().len(), numbers, &mut arena);
         let (n, places) = (shared.layout.len, Places::take(unet, o, &inputs, timesteps, shared.layout.len, &mut arena));
-        let Places { images, clip, step, terms, rates, sum, .. } = places;
+        let Places { images, clip, step, terms, rates, decays, sum, .. } = places;
         let mut ops = Vec::new();
         for shard in 0..o.clip_shards {
             let compiler = Compiler::new(&graph, &shared, numbers, inputs.batch / o.clip_shards, &mut arena);
             ops.append(&mut places.shard(shard, compiler, (unet, diffusion), &inputs)?);
         }
-        ops.push(adam(o, rates, step).update(shared.rows, sum, n, (shared.weights.at != shared.rows.at).then_some(shared.weights)));
+        ops.push(adam(o, [rates, step, decays]).update(
+            shared.rows,
+            sum,
+            n,
+            (shared.weights.at != shared.rows.at).then_some(shared.weights),
+        ));
         ops.push(advance(step));
         device.reserve(arena.bytes())?;
         let narrow = super::narrow(&shared, numbers).map(|op| device.load(vec![op])).transpose()?;
@@ -212,6 +221,7 @@ impl Trainer {
         }
         device.upload(step, bytemuck::cast_slice(&[training.step(), 0]))?;
         device.upload(rates, bytemuck::cast_slice(inputs.rates))?;
+        device.upload(decays, bytemuck::cast_slice(&o.kept().iter().map(|decay| *decay as f32).collect::<Vec<_>>()))?;
         super::upload_embeddings(&mut *device, unet, timesteps, shared.table)?;
         let rows = (0..=timesteps).flat_map(|t| if t == 0 { [0.0; TERMS] } else { self::terms(diffusion, t).numbers() });
         device.upload(terms, bytemuck::cast_slice(&rows.collect::<Vec<f64>>()))?;
@@ -225,6 +235,7 @@ impl Trainer {
             rows: shared.rows,
             images,
             told: clip.told,
+            decays: o.kept().to_vec(),
             program,
             step: training.step(),
             open: 0,
@@ -329,11 +340,11 @@ impl Trainer {
         Ok((from..self.step).map(of_step).collect())
     }
 
-    /// Weights, moments and moving average, as the host keeps them.
+    /// Weights, moments and moving averages, as the host keeps them.
     pub fn state(&mut self) -> Result<TrainState> {
         let n = self.layout.len;
         let len = self.layout.host_len();
-        let mut state = TrainState::zeros(len);
+        let mut state = TrainState::zeros(len, &self.decays);
         let mut device = vec![0f32; n];
         for (i, row) in state.rows_mut().into_iter().enumerate() {
             self.device.download(self.rows.part(4 * i * n, 4 * n), bytemuck::cast_slice_mut(&mut device))?;

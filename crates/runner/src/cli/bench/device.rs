@@ -53,7 +53,7 @@ impl<'a> MeasuredStep<'a> {
     pub fn new(device: Box<dyn Device>, work: StepKind, s: &Subject<'a>) -> Result<MeasuredStep<'a>> {
         let start = Training::new(s.unet.parameters(), optimiser(), 0, Stream::Init);
         if work == StepKind::Forward {
-            let engine = Box::new(Engine::remote(s.unet, device, s.numbers)?.load(start.into_ema()));
+            let engine = Box::new(Engine::remote(s.unet, device, s.numbers)?.load(start.weights().to_vec()));
             return Ok(MeasuredStep::Forward { engine, diffusion: s.diffusion, batch: s.batch });
         }
         let random = Random::new(0, Stream::Evaluation);

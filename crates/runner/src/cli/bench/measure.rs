@@ -214,7 +214,7 @@ impl Timing {
 
     fn forward(&self, subject: &Subject, unet: &UNet) -> Result<Steps> {
         let x0 = noise_images(subject)?;
-        let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).into_ema();
+        let weights = Training::new(unet.parameters(), optimiser(), 0, Stream::Init).weights().to_vec();
         let mut engine = Engine::with_weights(unet, subject.precision, weights)?;
         let mut steps = Steps { executed: Some(engine.executed_flops()[0]), ..Steps::default() };
         for step in 0..self.warmup + self.steps {

@@ -72,5 +72,6 @@ pub fn optimiser() -> Optimiser {
         clip_norm: Some(1.0),
         clip_shards: 1,
         ema_decay: 0.9999,
+        ema_kept: Vec::new(),
     }
 }

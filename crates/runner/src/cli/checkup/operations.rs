@@ -75,7 +75,7 @@ pub fn operations(device: Device) -> Result<Exit> {
             .and_then(|mut trainer| trainer.bring(0, &images).and_then(|()| trainer.run(1)));
         failed |= tell("training", precision, trained.map(|_| ()), &findings);
         let (compared, findings) = pair(device)?;
-        let mut engine = Engine::remote(&unet, Box::new(compared), precision.numbers())?.load(start().into_ema());
+        let mut engine = Engine::remote(&unet, Box::new(compared), precision.numbers())?.load(start().weights().to_vec());
         let walked = Walk::new(&mut engine, &diffusion, &Sampler::Ancestral { clip: true, steps: Some(2) })
             .and_then(|mut walk| walk.run(0, 0, 4, &[]));
         failed |= tell("sampling", precision, walked.map(|_| ()), &findings);

@@ -25,7 +25,7 @@ const FEWEST: (usize, usize) = (10_000, 2048);
 
 /// Sentences in Markdown's plain text, most important first.
 pub fn notes(experiment: &Experiment, entries: &[Entry], data: &DatasetInfo) -> Vec<String> {
-    let entries = entries.iter().filter(|entry| entry.job.study.is_none()).collect();
+    let entries = entries.iter().collect();
     let care = Care { experiment, entries, data };
     let each = [
         care.seeds(),

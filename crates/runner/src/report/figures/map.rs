@@ -128,6 +128,7 @@ fn said(experiment: &Experiment, entries: &[Entry], axis: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::entry::Records;
     use super::*;
 
     use crate::base::data::few;
@@ -207,8 +208,9 @@ mod tests {
                 Entry { cell: &experiment.cells[*cell_index], cell_index: *cell_index, job, record, training: None }
             })
             .collect();
-        let frames = Frames::of(&experiment, &entries).unwrap();
-        let (heats, words) = heats(&experiment, &entries, &frames).unwrap().unwrap();
+        let records = Records::of(entries);
+        let frames = Frames::of(&experiment, &records).unwrap();
+        let (heats, words) = heats(&experiment, &records.scores, &frames).unwrap().unwrap();
         // Divergences are results of every metric.
         assert_eq!(heats.iter().map(|heat| &heat.title[..]).collect::<Vec<_>>(), ["FID ↓", "IS ↑", "KID ↓"]);
         assert_eq!((heats[0].across.1.join(" "), heats[0].down.1.join(" ")), ("1 2 3".into(), "a b".into()));
@@ -218,7 +220,7 @@ mod tests {
         );
         assert_eq!(heats[0].shade, Shade::Between(2.0, 8.0));
         assert!(words.contains("(1 of 2)") && words.contains("(2 of 2)") && !words.contains("No cell"), "{words}");
-        let nothing = Frames::of(&experiment, &[]).unwrap();
+        let nothing = Frames::of(&experiment, &Records::of(Vec::new())).unwrap();
         assert_eq!(super::heats(&experiment, &[], &nothing).unwrap(), None);
     }
 

@@ -9,9 +9,10 @@ mod training;
 
 pub use quality::metrics;
 
+use super::along;
 use super::canvas::leave;
 use super::chart::Chart;
-use super::entry::Entry;
+use super::entry::{Entry, Records};
 use super::heat::Heats;
 use super::sheets::Still;
 use super::tables::Frames;
@@ -20,7 +21,8 @@ use anyhow::Result;
 use std::path::Path;
 
 /// The charts of a figure, with its name; none where it has none, or there is nothing to show.
-pub fn charts(figure: Figure, experiment: &Experiment, entries: &[Entry], studies: &[Entry]) -> Option<(&'static str, Vec<Chart>)> {
+pub fn charts(figure: Figure, experiment: &Experiment, records: &Records) -> Option<(&'static str, Vec<Chart>)> {
+    let Records { scores: entries, studies, .. } = records;
     let (name, charts) = match figure {
         Figure::TrainingLoss => ("training-loss", training::charts(experiment, entries)),
         Figure::LossPerT => ("loss-per-t", vec![bound::loss_per_t(entries)]),
@@ -31,6 +33,7 @@ pub fn charts(figure: Figure, experiment: &Experiment, entries: &[Entry], studie
         Figure::RateDistortion => ("rate-distortion", bound::rate_distortion(experiment, entries)),
         Figure::Evaluations => ("evaluations", quality::evaluations(entries)),
         Figure::Studies => ("reverse-time", quality::reverse_time(entries, studies)),
+        Figure::AlongTraining => ("along-training", along::charts(experiment, records)),
         Figure::Samples | Figure::Progressive | Figure::Metrics | Figure::BitsLedger | Figure::ScoreMap => return None,
     };
     let shown: Vec<Chart> = charts.into_iter().filter_map(Chart::shown).collect();
@@ -62,6 +65,7 @@ pub fn still(figure: Figure, dir: &Path, experiment: &Experiment, entries: &[Ent
         | Figure::Progressive
         | Figure::RateDistortion
         | Figure::Studies
+        | Figure::AlongTraining
         | Figure::Metrics
         | Figure::Evaluations => return Ok(None),
     };

@@ -98,9 +98,7 @@ pub fn page(page: &Page, frames: &Frames, charts: &[Chart], pictures: &Pictures,
                 ul { @for fact in page.facts() { li { (fact) } } }
                 details { summary { "The jobs' records" } (records(page, store)) }
                 p.small {
-                    "Beside this page: table.md, table.tex, metrics, bounds, terms and curves"
-                    @if !page.judged.is_empty() { ", claims" }
-                    " as CSV and Parquet, figures as SVG and PNG."
+                    "Beside this page: table.md, table.tex; " (page.tables(|name| name.into())) " as CSV and Parquet; figures as SVG and PNG."
                 }
             }
         }
@@ -207,9 +205,9 @@ fn records(page: &Page, store: &Store) -> Markup {
             table.records {
                 thead { tr { @for heading in headings { th scope="col" { (heading) } } } }
                 tbody {
-                    @for entry in page.entries.iter().chain(page.studies) {
+                    @for entry in page.entries.iter().chain(page.along).chain(page.studies) {
                         tr {
-                            td { span.swatch style={ "background:" (hex(colour(entry.cell_index))) } {} (entry.cell.label()) @if let Some(study) = &entry.job.study { ": " (study.name()) } }
+                            td { span.swatch style={ "background:" (hex(colour(entry.cell_index))) } {} (entry.cell.label()) @if let Some(aside) = entry.job.aside() { ": " (aside) } }
                             td.number { (entry.record.seed) }
                             td { (outcome(&entry.record.outcome)) }
                             td.number { @if let Some(training) = &entry.training { (duration(training.wall_s)) } }

@@ -103,7 +103,7 @@ type Found = (Measurements, Option<String>);
 
 /// All claims of a grid.
 pub fn judged(experiment: &Experiment, entries: &[Entry]) -> Vec<Judged> {
-    let scores = Scores { experiment, entries: entries.iter().filter(|entry| entry.job.study.is_none()).collect() };
+    let scores = Scores { experiment, entries: entries.iter().collect() };
     let resolved = |claim: &Claim| claim.resolved(&experiment.cells).expect("claims were checked when the grid was read");
     let claims: Vec<(&Claim, Resolved)> = experiment.file.claims.iter().map(|claim| (claim, resolved(claim))).collect();
     let found: Vec<Result<Found, String>> = claims.iter().map(|(claim, about)| scores.measurements(claim.metric, about)).collect();

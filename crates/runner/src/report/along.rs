@@ -1,0 +1,190 @@
+//! Scores along training: their charts, and the best of them beside the last, with what choosing it costs.
+
+use super::chart::{Axis, Chart, Line, Points, over_seeds};
+use super::entry::{Records, part};
+use super::section::{Remark, Section};
+use crate::base::text::{duration, number};
+use crate::experiment::Experiment;
+use crate::metrics::{Measured, Metric};
+use std::collections::{BTreeMap, HashSet};
+
+/// A metric's scores of one replicate by the step of training, its last one included.
+type Course<'a> = BTreeMap<u64, &'a Measured>;
+
+/// The courses of a cell's seeds that came to their end, in the order of the seeds: of one that diverged, or is on its way, nothing can be
+/// said beside the others.
+fn courses<'a>(records: &'a Records<'a>, cell_index: usize, metric: Metric) -> Vec<Course<'a>> {
+    let mut found: BTreeMap<u64, (bool, Course)> = BTreeMap::new();
+    for entry in records.courses().filter(|entry| entry.cell_index == cell_index) {
+        if let Some(measured) = entry.record.metrics.get(&metric) {
+            let (has_end, course) = found.entry(entry.record.seed).or_default();
+            *has_end |= entry.job.at.is_none();
+            course.insert(entry.step(), measured);
+        }
+    }
+    found.into_values().filter(|(has_end, _)| *has_end).map(|(_, course)| course).collect()
+}
+
+/// A chart for each of the table's metrics.
+pub fn charts(experiment: &Experiment, records: &Records) -> Vec<Chart> {
+    if records.along.is_empty() {
+        return Vec::new();
+    }
+    let chart = |metric: &Metric| {
+        let line = |cell_index: usize| {
+            let points = |course: Course| -> Points { course.into_iter().map(|(step, m)| (step as f64, m.value)).collect() };
+            let curves: Vec<Points> = courses(records, cell_index, *metric).into_iter().map(points).collect();
+            let cell = &experiment.cells[cell_index];
+            let label = if curves.is_empty() { cell.label() } else { cell.label() + &part(curves.len(), experiment.file.seeds.len()) };
+            let (points, band) = over_seeds(curves);
+            Line { cells: vec![cell_index], label, points, band }
+        };
+        let (title, caption) = (format!("{} along training", metric.title()), "Scores of the weights after some of the training's steps.");
+        let axes = (Axis::linear("training step"), Axis::linear(metric.heading()));
+        let lines = (0..experiment.cells.len()).map(line).collect();
+        Chart::new(&format!("along-training-{}", metric.name()), &title, caption, axes, lines)
+    };
+    experiment.file.metrics.iter().map(chart).collect()
+}
+
+/// The best score of each cell beside the last; none where nothing was scored before the last step.
+pub fn section(experiment: &Experiment, records: &Records) -> Option<Section> {
+    if records.along.is_empty() {
+        return None;
+    }
+    let mut rows = Vec::new();
+    for metric in &experiment.file.metrics {
+        for (cell_index, cell) in experiment.cells.iter().enumerate() {
+            let courses = courses(records, cell_index, *metric);
+            if !courses.is_empty() {
+                rows.push(row(*metric, &cell.label(), &courses, experiment.file.seeds.len(), cell.config.training.steps));
+            }
+        }
+    }
+    Some(Section {
+        title: "Best over training".into(),
+        about:
+            "The paper reports the lowest FID over training (Appendix B). Last: after the last step. Best: of each seed the best of its \
+                steps, picked by the very scores that are reported. Chosen by the others: of each seed the score at the step that has the \
+                best mean over the other seeds; the difference is what picking gains by chance, at most. Seeds without a score at the end \
+                are left out."
+                .into(),
+        remark: Some(cost(records)),
+        headings: ["metric", "cell", "last", "best", "at step", "chosen by the others", "best − chosen"].map(String::from).to_vec(),
+        names: 2,
+        rows,
+    })
+}
+
+/// What scoring along training took.
+fn cost(records: &Records) -> Remark {
+    let mut seen = HashSet::new();
+    let trainings = records.courses().filter_map(|entry| entry.training.as_ref()).filter(|training| seen.insert(&training.id));
+    let trained: f64 = trainings.map(|training| training.wall_s).sum();
+    let scored: Vec<f64> = records.along.iter().filter(|entry| !entry.record.metrics.is_empty()).map(|entry| entry.record.wall_s).collect();
+    Remark {
+        strong: format!("Choosing cost {} of sampling and scoring", duration(scored.iter().sum())),
+        rest: format!(", of {} sets of weights beside the last ones, where training took {}.", scored.len(), duration(trained)),
+    }
+}
+
+/// The better of two values.
+fn is_better(metric: Metric, a: f64, b: f64) -> bool {
+    if metric.rises() { a > b } else { a < b }
+}
+
+/// The first of the best scores.
+fn best<V>(metric: Metric, scores: impl IntoIterator<Item = (u64, V)>, value: impl Fn(&V) -> f64) -> Option<(u64, V)> {
+    scores.into_iter().reduce(|best, next| if is_better(metric, value(&next.1), value(&best.1)) { next } else { best })
+}
+
+/// Of one seed the score at the step that is best for the mean of the others, of those at which all were scored.
+fn chosen(metric: Metric, courses: &[Course], seed: usize) -> Option<f64> {
+    let others: Vec<&Course> = (0..courses.len()).filter(|other| *other != seed).map(|other| &courses[other]).collect();
+    let mean = |step: &u64| {
+        let values: Option<Vec<f64>> = others.iter().map(|course| Some(course.get(step)?.value)).collect();
+        values.filter(|values| !values.is_empty()).map(|values| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let means = courses[seed].keys().filter_map(|step| Some((*step, mean(step)?)));
+    best(metric, means, |mean| *mean).map(|(step, _)| courses[seed][&step].value)
+}
+
+fn row(metric: Metric, label: &str, courses: &[Course], seeds: usize, steps: u64) -> Vec<String> {
+    let last: Vec<&Measured> = courses.iter().filter_map(|course| course.get(&steps).copied()).collect();
+    let bests: Vec<(u64, &Measured)> =
+        courses.iter().filter_map(|course| best(metric, course.iter().map(|(step, m)| (*step, *m)), |m| m.value)).collect();
+    let of_best: Vec<&Measured> = bests.iter().map(|(_, measured)| *measured).collect();
+    let chosen: Vec<Option<f64>> = (0..courses.len()).map(|seed| chosen(metric, courses, seed)).collect();
+    let differences: Vec<f64> = bests.iter().zip(&chosen).filter_map(|((_, best), chosen)| Some(best.value - (*chosen)?)).collect();
+    let chosen: Vec<f64> = chosen.into_iter().flatten().collect();
+    let digits = metric.digits();
+    let several = |values: &[f64], digits: usize| match mean(values) {
+        Some((mean, error)) => number(mean, error, digits) + &part(values.len(), seeds),
+        None => "–".into(),
+    };
+    let measured = |scores: &[&Measured]| match scores {
+        // Of one training the measurement's own.
+        [one] if seeds == 1 => number(one.value, one.std_err, digits),
+        _ => several(&scores.iter().map(|m| m.value).collect::<Vec<_>>(), digits),
+    };
+    let at: Vec<String> = bests.iter().map(|(step, _)| step.to_string()).collect();
+    vec![
+        metric.heading().into(),
+        label.into(),
+        measured(&last),
+        measured(&of_best),
+        at.join(", "),
+        several(&chosen, digits),
+        several(&differences, digits + 1),
+    ]
+}
+
+/// Their mean, and its standard error where they are several.
+fn mean(values: &[f64]) -> Option<(f64, Option<f64>)> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (!values.is_empty()).then(|| (mean, (values.len() > 1).then(|| (variance / n).sqrt())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scores of one metric at steps 10, 20, ... of each seed; NaN is a blank.
+    fn of(seeds: &[&[f64]], metric: Metric) -> Vec<String> {
+        let measured: Vec<Vec<Measured>> = seeds
+            .iter()
+            .map(|values| {
+                values.iter().map(|value| Measured { value: *value, std_err: Some(0.5), n: 9, protocol: String::new() }).collect()
+            })
+            .collect();
+        let course = |scores: &'_ Vec<Measured>| -> BTreeMap<u64, usize> {
+            (0..scores.len()).filter(|i| !scores[*i].value.is_nan()).map(|i| (10 * (i as u64 + 1), i)).collect()
+        };
+        let places: Vec<BTreeMap<u64, usize>> = measured.iter().map(course).collect();
+        let courses: Vec<Course> =
+            measured.iter().zip(&places).map(|(scores, at)| at.iter().map(|(step, i)| (*step, &scores[*i])).collect()).collect();
+        row(metric, "c", &courses, seeds.len(), 10 * seeds[0].len() as u64)
+    }
+
+    /// By hand: seeds 0 and 1 would choose step 20 for the third, which is best for itself at 30; the third's choice for them is 30 in the mean.
+    #[test]
+    fn the_best_stands_beside_what_others_choose() {
+        let found = of(&[&[9.0, 1.0, 4.0, 6.0], &[9.0, 3.0, 4.0, 8.0], &[9.0, 6.0, 2.0, 10.0]], Metric::Fid);
+        // Best: 1, 3 and 2. The means of others: of 1 and 2 (4.5, 3) choose 30 for seed 0: 4; of 0 and 2 (3.5, 3) choose 30: 4; of 0 and 1
+        // (2, 4) choose 20: 6.
+        assert_eq!(found, ["FID ↓", "c", "8.00 ± 1.15", "2.00 ± 0.58", "20, 20, 30", "4.67 ± 0.67", "-2.667 ± 0.882"]);
+        // Where more is better, the highest, and of equal ones the first.
+        let found = of(&[&[3.0, 5.0, 5.0], &[3.0, 4.0, 6.0]], Metric::InceptionScore);
+        assert_eq!(found[3..], ["5.50 ± 0.50", "20, 30", "4.50 ± 0.50", "1.000 ± 1.000"]);
+    }
+
+    /// One seed has nobody to choose for it, and its error is the measurement's; a step that another seed lacks is not chosen.
+    #[test]
+    fn what_is_not_there_is_not_chosen() {
+        assert_eq!(of(&[&[3.0, 2.0, 4.0]], Metric::Fid)[2..], ["4.00 ± 0.50", "2.00 ± 0.50", "20", "–", "–"]);
+        let found = of(&[&[3.0, 1.0, 4.0], &[4.0, f64::NAN, 5.0]], Metric::Fid);
+        assert_eq!(found[2..], ["4.50 ± 0.50", "2.50 ± 1.50", "20, 10", "3.50 ± 0.50", "-1.000 ± 1.000"]);
+    }
+}
