@@ -311,7 +311,8 @@ fn neither_kills_nor_threads_change_a_bit() {
     assert_eq!(numbers(shared.path(), job), expected);
     // Made anew by both, as far as it goes.
     fs::remove_file(shared.path().join("training").join(job["training_id"].as_str().unwrap()).join("at-20.safetensors")).unwrap();
-    assert!(start_ranks(shared.path(), along, 1, 2).wait().unwrap().success());
+    let retraced = start_ranks(shared.path(), along, 1, 2).wait_with_output().unwrap();
+    assert!(retraced.status.success() && stderr(&retraced).is_empty(), "{}", stderr(&retraced));
     assert_eq!(numbers(shared.path(), along), expected_along);
     let refused = start_ranks(shared.path(), job, 1, 3).wait_with_output().unwrap();
     assert_eq!(refused.status.code(), Some(4));

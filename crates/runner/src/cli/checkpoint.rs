@@ -50,14 +50,6 @@ pub fn read(path: &Path, sets: &[String]) -> Result<Stored> {
         paths::set(&mut tree, &path, value, &format!("--set {flag}"))?;
     }
     meta.config = Config::checked(&tree, &origin)?;
-    if let ([_, _, ..], false) = (trained.kept(), sets.iter().any(|set| set.contains("ema_decay"))) {
-        let kept: Vec<String> = trained.kept().iter().map(f64::to_string).collect();
-        eprintln!(
-            "{origin}: keeps several averages ({}): that of {} is used; another with --set ema_decay=…",
-            kept.join(", "),
-            trained.ema_decay
-        );
-    }
     let shape = meta.image.map_or_else(|| meta.config.data.image(), Ok)?;
     meta.config.check_network(&origin, shape)?;
     let unet = meta.config.unet(shape);
@@ -67,7 +59,15 @@ pub fn read(path: &Path, sets: &[String]) -> Result<Stored> {
 impl Stored {
     /// The moving average of the weights, of the decay that its configuration asks for.
     pub fn average(&self) -> Result<Vec<f32>> {
-        self.average_of(self.meta.config.training.optimiser.ema_decay)
+        let used = self.meta.config.training.optimiser.ema_decay;
+        let average = self.average_of(used)?;
+        if self.trained.kept().len() > 1 && used == self.trained.ema_decay {
+            let (origin, kept) = (&self.origin, in_words(&self.trained));
+            eprintln!(
+                "{origin}: keeps averages of decays {kept}; that of {used} is used (sample, eval and export take another: --set ema_decay=…)"
+            );
+        }
+        Ok(average)
     }
 
     /// The weights as trained.
@@ -88,11 +88,18 @@ impl Stored {
         }
         let state = checkpoint::read_state(&self.bytes, parameters, trained.kept()).with_context(|| origin.clone()).needed()?;
         let found = state.average(decay).with_context(|| {
-            let kept: Vec<String> = trained.kept().iter().map(f64::to_string).collect();
-            format!("{origin}: training.optimiser.ema_decay: expected {} or 0, the weights as trained, got {decay}", kept.join(", "))
+            let kept = in_words(trained);
+            format!(
+                "{origin}: training.optimiser.ema_decay: expected one that was kept ({kept}), or 0 for the weights as trained, got {decay}"
+            )
         });
         Ok(found.needed()?.to_vec())
     }
+}
+
+/// The decays of the averages that are kept.
+fn in_words(optimiser: &Optimiser) -> String {
+    optimiser.kept().iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The average of a decay in words.

@@ -7,7 +7,7 @@ use crate::base::error::ConfigError;
 use crate::base::exit::Exit;
 use crate::base::text::{number, print};
 use crate::interop::given;
-use crate::metrics::{Measured, Metric};
+use crate::metrics::{Measured, Metric, weights_in_words};
 use crate::stages::{BoundOf, bound, sample, score};
 use crate::store::BoundBreakdown;
 use crate::store::progress::Reporter;
@@ -93,7 +93,8 @@ impl Eval {
             };
             return Err(ConfigError::new("--images", "", problem).into());
         }
-        let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
+        let weights = weights_in_words(config.training.optimiser.ema_decay);
+        let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split, weights };
         let mut reporter = Reporter::silent();
         let (measured, BoundBreakdown { bound, terms, under, authors }) =
             bound(&mut opened.engine, config.diffusion(), &what, seed, &mut reporter)?;
@@ -103,7 +104,7 @@ impl Eval {
             sampling.count = count as usize;
             let net = config.evaluation.features.load(data.info.shape)?;
             let (made, _) = sample(&mut opened.engine, config.diffusion(), &sampling, seed, &[], &mut reporter)?;
-            scores.extend(score(None, &made, (&data, config.data.mixture()), net.as_ref(), seed, &mut reporter)?.samples);
+            scores.extend(score(None, &made, (&data, config.data.mixture()), net.as_ref(), (seed, weights), &mut reporter)?.samples);
         }
         if self.json {
             let scores: BTreeMap<_, _> = scores.iter().map(|(m, v)| (m.name(), v)).collect();

@@ -6,6 +6,7 @@ use crate::base::exit::Exit;
 use crate::base::text::print;
 use crate::base::{atomic, json};
 use crate::interop::diffusers::{self as theirs, WEIGHTS};
+use crate::store::CheckpointMeta;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use ddpm_model::{checkpoint, diffusers};
@@ -81,8 +82,10 @@ fn to_diffusers(path: &Path, dir: &Path, raw: bool, sets: &[String]) -> Result<(
 
 fn average(path: &Path, out: &Path, sets: &[String]) -> Result<()> {
     let stored = read(path, sets)?;
-    let (parameters, description) = (stored.unet.parameters(), serde_json::to_string(&stored.meta)?);
-    let bytes = checkpoint::average_bytes(parameters, &stored.average()?, &description);
+    let average = stored.average()?;
+    // The file holds no other.
+    let meta = CheckpointMeta { config: stored.meta.config.with_one_average(), ..stored.meta.clone() };
+    let bytes = checkpoint::average_bytes(stored.unet.parameters(), &average, &serde_json::to_string(&meta)?);
     let bytes = bytes.with_context(|| path.display().to_string()).needed()?;
     atomic::write(out, &bytes)?;
     print(&format!("{}: {} parameters, {} bytes\n", out.display(), stored.unet.parameter_count(), bytes.len()));

@@ -273,6 +273,13 @@ impl Config {
         longest
     }
 
+    /// The same without the averages that it does not use.
+    pub fn with_one_average(&self) -> Config {
+        let mut one = self.clone();
+        one.raw.training.optimiser.ema_kept = Vec::new();
+        one
+    }
+
     /// What its training depends on beside the images and the seed, but for the averages that are kept.
     pub fn trained_by(&self) -> Map<String, Value> {
         let mut diffusion = json!(self.diffusion);

@@ -8,7 +8,6 @@ use super::study::Study;
 use crate::metrics::features::FeatureSource;
 use anyhow::Result;
 use ddpm_model::network::ImageShape;
-use ddpm_model::optimiser::Optimiser;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,7 +22,7 @@ pub struct Job {
     pub id: String,
     /// The same for what training depends on: jobs that differ only in sampling or evaluation share one training.
     pub training_id: String,
-    /// The same for what samples depend on: jobs that differ only in what is measured share them.
+    /// The same for what samples depend on: jobs that differ only in what is measured, or in what else their training keeps, share them.
     pub sampling_id: String,
     /// The configuration.
     pub config: Config,
@@ -56,18 +55,15 @@ impl Job {
         ];
         let mut training = json!({ "format": FORMAT, "data": data, "seed": seed });
         training.as_object_mut().expect("a map, just made").extend(config.trained_by());
-        // One training keeps several averages, and the weights themselves: which of them is sampled from changes no weight.
-        let Optimiser { ema_decay, .. } = config.training.optimiser;
-        let (kept, optimiser) = (config.training.optimiser.kept(), &mut training["training"]["optimiser"]);
-        if let [one] = kept {
-            optimiser["ema_decay"] = json!(one);
-        } else {
-            optimiser["ema_kept"] = json!(kept);
+        // A training is named by the averages that it keeps, samples by the one that they are made with: it is the same in any training.
+        let mut alone = training.clone();
+        alone["training"]["optimiser"]["ema_decay"] = json!(config.training.optimiser.ema_decay);
+        let optimiser = &mut training["training"]["optimiser"];
+        match config.training.optimiser.kept() {
+            [one] => optimiser["ema_decay"] = json!(one),
+            several => optimiser["ema_kept"] = json!(several),
         }
-        let mut sampling = json!({ "training": training, "variance": d.variance, "sampling": config.sampling });
-        if kept != [ema_decay] {
-            sampling["ema_decay"] = json!(ema_decay);
-        }
+        let mut sampling = json!({ "training": alone, "variance": d.variance, "sampling": config.sampling });
         // At other steps, other samples.
         if let Some(step) = at {
             sampling["at"] = json!(step);

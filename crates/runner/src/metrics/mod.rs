@@ -36,9 +36,10 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Whether it was measured as `other` was: apart from the error, which has no part in the number, and from T, of which a bound is a sum.
+    /// Whether it was measured as `other` was: apart from the error, which has no part in the number, from T, of which a bound is a sum, and
+    /// from whether the weights were averaged, which cells may differ in.
     pub fn is_comparable(&self, other: &Measured) -> bool {
-        self.n == other.n && without_steps(self.method()) == without_steps(other.method())
+        self.n == other.n && how_alone(self.method()) == how_alone(other.method())
     }
 
     /// The protocol without the explanation of its ±.
@@ -48,10 +49,18 @@ impl Measured {
     }
 }
 
-/// A bound's protocol without the number of its steps.
-fn without_steps(method: &str) -> String {
+/// Whose scores they are, in a protocol: weights of a training with this decay of their moving average.
+pub fn weights_in_words(ema_decay: f64) -> &'static str {
+    if ema_decay == 0.0 { TRAINED } else { AVERAGED }
+}
+
+const AVERAGED: &str = "averaged weights";
+const TRAINED: &str = "weights as trained";
+
+/// A protocol without the number of a bound's steps, and with one word for all weights.
+fn how_alone(method: &str) -> String {
     let parts = method.split(", ").filter(|part| !(part.starts_with("all ") && part.ends_with(" steps")));
-    parts.collect::<Vec<_>>().join(", ")
+    parts.collect::<Vec<_>>().join(", ").replace(TRAINED, AVERAGED)
 }
 
 /// What stands in a table about a metric.
@@ -182,6 +191,8 @@ mod tests {
         assert!(of(bound).is_comparable(&of("first 5 images, all 1000 steps, x0 clipped")) && of("a; ± b").is_comparable(&of("a, ± c")));
         assert!(!of(bound).is_comparable(&of("first 6 images, all 40 steps, x0 clipped")) && !of("a").is_comparable(&of("b")));
         assert!(!of("a").is_comparable(&Measured { n: 6, ..of("a") }));
+        let scores = [0.99, 0.0].map(|decay| of(&format!("first 5 images, {}; at each t", weights_in_words(decay))));
+        assert!(scores[0] != scores[1] && scores[0].is_comparable(&scores[1]));
     }
 
     #[test]

@@ -128,8 +128,13 @@ impl Left {
         if state.is_done() {
             return Cost::default();
         }
-        let trained = is_trained(store, job);
+        let (trained, config) = (is_trained(store, job), &job.config);
         let training = if !trained && self.trainings.insert(job.training_id.clone()) { untrained(state) } else { 0.0 };
+        // Of one that has ended, steps up to the last snapshot that is missing are made again.
+        let last = config.measured_at().into_iter().rfind(|step| !store.snapshot(&job.training_id, *step).exists());
+        let again = store.training_record(&job.training_id).ok().flatten().is_some();
+        let part = if again { last.unwrap_or(0) as f64 / config.training.steps as f64 } else { 1.0 };
+        let training = training * part;
         let there = || store.samples(&job.sampling_id).exists();
         let sampled = whole.sample_flops > 0.0 && (!self.samples.insert(job.sampling_id.clone()) || there());
         // A study of the walk itself runs it even if its samples are already there.
@@ -213,9 +218,9 @@ mod tests {
     #[test]
     fn a_training_is_left_to_the_first_job_that_needs_it() {
         let (dir, data) = (tempfile::tempdir().unwrap(), few("d", 9, 1));
-        let (store, job) = (Store::new(dir.path()), tiny(&data, &["training.steps=7"]));
+        let (store, job) = (Store::new(dir.path()), tiny(&data, &["training.steps=8", "evaluation.at=[2, 5, 6]"]));
         let record = serde_json::json!({
-            "format": crate::store::FORMAT, "id": job.training_id, "outcome": { "kind": "finished" }, "steps": 7, "parameters": 1, "curve": [],
+            "format": crate::store::FORMAT, "id": job.training_id, "outcome": { "kind": "finished" }, "steps": 8, "parameters": 1, "curve": [],
             "wall_s": 0.0, "flops": 0.0, "machine": { "commit": "c", "device": "d", "threads": 1 },
         });
         store.leave_training_record(&serde_json::from_value(record).unwrap()).unwrap();
@@ -226,7 +231,8 @@ mod tests {
             let job = Job { at, ..job.clone() };
             left.of(&store, &job, &State::of(&store, &job).unwrap(), whole).train_flops
         };
-        assert_eq!([of(Some(2)), of(Some(5)), of(Some(6)), of(None)], [0.0, 8.0, 0.0, 0.0]);
+        // Six of the eight steps, up to the last that is missing.
+        assert_eq!([of(Some(2)), of(Some(5)), of(Some(6)), of(None)], [0.0, 6.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -60,8 +60,7 @@ impl State {
         }
         // A damaged one is made again, from the checkpoint.
         let trained = is_trained(store, job);
-        let has_snapshot = || job.config.measured_at().iter().any(|step| store.snapshot(&job.training_id, *step).exists());
-        if trained || store.has_checkpoint(&job.training_id) || has_snapshot() {
+        if trained || store.has_checkpoint(&job.training_id) || !store.snapshots(&job.training_id).is_empty() {
             return Ok(State::Partial { progress: progress::of(&store.run(&job.id)), trained });
         }
         Ok(State::Missing {})

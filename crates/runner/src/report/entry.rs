@@ -22,7 +22,7 @@ pub struct Records<'a> {
     pub scores: Vec<Entry<'a>>,
     /// Of the cells, at other steps.
     pub along: Vec<Entry<'a>>,
-    /// Of studies that found something.
+    /// Of studies.
     pub studies: Vec<Entry<'a>>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Records<'a> {
     pub fn of(entries: Vec<Entry<'a>>) -> Records<'a> {
         let (scores, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.job.scores_the_end());
         let (along, studies): (Vec<_>, Vec<_>) = others.into_iter().partition(|entry| entry.job.study.is_none());
-        Records { scores, along, studies: studies.into_iter().filter(|entry| entry.record.findings.is_some()).collect() }
+        Records { scores, along, studies }
     }
 
     /// The scores of all trainings that were scored at several steps.

@@ -275,7 +275,7 @@ mod tests {
         let mut engine = Engine::with_weights(&unet, job.config.training.precision, weights).unwrap();
         // Three are held out; where more are asked for, training images are looked at.
         let source = if images > 3 { &data.train } else { &data.held_out };
-        let of = BoundOf { images: source, n: images, batch: 64, decoder: DecoderCdf::Tanh, split: "held-out" };
+        let of = BoundOf { images: source, n: images, batch: 64, decoder: DecoderCdf::Tanh, split: "held-out", weights: "" };
         let terms = bound(&mut engine, job.config.diffusion(), &of, job.seed, &mut Reporter::silent()).unwrap().1.terms;
         let (store, reporter) = (Store::new(dir.path()), &mut Reporter::silent());
         let mut context = StudyContext { store: &store, job: &job, data: &data, engine: &mut engine, net: None, reporter };

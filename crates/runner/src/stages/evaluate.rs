@@ -27,6 +27,8 @@ pub struct BoundOf<'a> {
     pub decoder: DecoderCdf,
     /// The split's name, for the protocol.
     pub split: &'a str,
+    /// What the weights are, for the protocol.
+    pub weights: &'a str,
 }
 
 /// The bound in bits/dim with its standard error over images, and what it is made of.
@@ -100,9 +102,10 @@ fn measured(of: &BoundOf, totals: &[f64], timesteps: usize) -> Measured {
         std_err: (totals.len() > 1).then(|| (variance / n).sqrt()),
         n: totals.len(),
         protocol: format!(
-            "first {} {} images{some}, all {timesteps} steps, one noise sample each, x0 clipped, {decoder} decoder, averaged weights",
+            "first {} {} images{some}, all {timesteps} steps, one noise sample each, x0 clipped, {decoder} decoder, {}",
             totals.len(),
-            of.split
+            of.split,
+            of.weights
         ),
     }
 }
@@ -145,7 +148,7 @@ mod tests {
     use ddpm_model::optimiser::Training;
 
     fn of<'a>(images: &'a Images, n: usize) -> BoundOf<'a> {
-        BoundOf { images, n, batch: 64, decoder: DecoderCdf::Tanh, split: "held-out" }
+        BoundOf { images, n, batch: 64, decoder: DecoderCdf::Tanh, split: "held-out", weights: "averaged weights" }
     }
 
     /// 1, 2 and 6: mean 3, variance 7, standard error sqrt(7 / 3).

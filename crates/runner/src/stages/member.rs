@@ -27,16 +27,16 @@ pub fn member(input: Stdin, output: Stdout) -> Result<()> {
     let mut state = TrainState::zeros(n, optimiser.kept());
     state.rows_mut().into_iter().try_for_each(|row| leader.receive(row))?;
     let training = Training::resume(unet.parameters(), optimiser, state, briefing.step);
-    follow(&briefing.job, &data, training, &mut Member::new(briefing.rank, briefing.ranks, leader))
+    follow(&briefing.job, briefing.until, &data, training, &mut Member::new(briefing.rank, briefing.ranks, leader))
 }
 
-/// Makes the steps of `training` as a member of a group, until the training ends or rank 0 is gone.
-fn follow(job: &Job, data: &Dataset, mut training: Training, group: &mut dyn ProcessGroup) -> Result<()> {
+/// Makes the steps of `training` up to `until` as a member of a group, or until it diverges or rank 0 is gone.
+fn follow(job: &Job, until: u64, data: &Dataset, mut training: Training, group: &mut dyn ProcessGroup) -> Result<()> {
     let config = &job.config.training;
     let diffusion = job.config.diffusion();
     let mut batches = Batches::new(data, diffusion, job, group.share(config.optimiser.clip_shards));
     let mut engine = Device::here().engine(&job.config.unet(data.info.shape), config.precision)?;
-    while training.step() < config.steps {
+    while training.step() < until {
         let step = training.step();
         training.scale_rate(config.decay.share(step, config.steps));
         let (loss, norm) = batches.step(&mut engine, &mut training, group, step)?;

@@ -23,6 +23,8 @@ pub struct Briefing {
     pub ranks: usize,
     /// Number of training steps made before the member joins.
     pub step: u64,
+    /// Number of training steps made when it leaves.
+    pub until: u64,
     /// Where prepared data sets are.
     pub cache: Cache,
 }
@@ -80,8 +82,8 @@ pub fn check(config: &Config, device: Device, ranks: usize) -> Result<(), Config
 }
 
 /// The group in which a job goes on training, this process first; it starts the others from `training`'s state.
-pub fn lead(ranks: usize, job: &Job, training: &Training, cache: &Cache) -> Result<Box<dyn ProcessGroup>> {
-    if ranks == 1 || training.step() == job.config.training.steps {
+pub fn lead(ranks: usize, (job, until): (&Job, u64), training: &Training, cache: &Cache) -> Result<Box<dyn ProcessGroup>> {
+    if ranks == 1 || training.step() == until {
         return Ok(Box::new(Alone));
     }
     let (mut links, mut members) = (Vec::new(), Vec::new());
@@ -95,7 +97,7 @@ pub fn lead(ranks: usize, job: &Job, training: &Training, cache: &Cache) -> Resu
         let mut to = member.stdin.take().expect("piped");
         let from = member.stdout.take().expect("piped");
         members.push(member);
-        let told = Briefing { job: job.clone(), rank, ranks, step: training.step(), cache: cache.clone() };
+        let told = Briefing { job: job.clone(), rank, ranks, step: training.step(), until, cache: cache.clone() };
         writeln!(to, "{}", serde_json::to_string(&told)?).with_context(|| format!("rank {rank} does not answer"))?;
         let mut link = Link::new(rank, to, from);
         training.state().rows().into_iter().try_for_each(|row| link.send(row))?;

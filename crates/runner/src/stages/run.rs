@@ -12,7 +12,7 @@ use crate::base::error::RunError;
 use crate::base::lock::Lock;
 use crate::base::{atomic, picture};
 use crate::experiment::{Job, yaml};
-use crate::metrics::{Measured, Metric};
+use crate::metrics::{Measured, Metric, weights_in_words};
 use crate::store::history::{self, Event};
 use crate::store::progress::Reporter;
 use crate::store::{Outcome, REVERSE, Record, Store};
@@ -104,7 +104,8 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
     record.progressive = samples.info.progressive_steps.clone();
     leave_pictures(&dir, &samples, data.info.shape)?;
     let features = job.config.evaluation.features.load(data.info.shape)?;
-    let scores = score(Some(store), &samples, (data, job.config.data.mixture()), features.as_ref(), job.seed, reporter)?;
+    let weights = weights_in_words(job.config.training.optimiser.ema_decay);
+    let scores = score(Some(store), &samples, (data, job.config.data.mixture()), features.as_ref(), (job.seed, weights), reporter)?;
     record.real.extend(scores.real);
     record.out_of_range.extend(scores.out_of_range);
     for (metric, result) in scores.samples {
@@ -124,7 +125,7 @@ fn measure(store: &Store, job: &Job, data: &Dataset, engine: &mut Engine, record
             record.blanks.extend(measured_with_it.into_iter().map(|metric| (metric, "no images were asked for".into())));
             continue;
         }
-        let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split };
+        let what = BoundOf { images, n, batch: evaluation.batch, decoder: evaluation.decoder, split, weights };
         let (measured, split) = bound(engine, diffusion, &what, job.seed, reporter)?;
         if measured.value.is_finite() {
             if metric == Metric::BitsPerDim {

@@ -34,16 +34,16 @@ fn of_features() -> impl Iterator<Item = Metric> {
     Metric::of_samples().filter(|metric| *metric != Metric::KlDivergence)
 }
 
-/// Scores of `samples` in the features of `net`, and against the law of the data, where that is known.
+/// Scores of `samples`, made with such `weights`, in the features of `net`, and against the law of the data, where that is known.
 pub fn score(
     store: Option<&Store>,
     samples: &Samples,
     (data, law): (&Dataset, Option<&Mixture2d>),
     net: Option<&FeatureNet>,
-    seed: u64,
+    (seed, weights): (u64, &str),
     reporter: &mut Reporter,
 ) -> Result<Scores> {
-    let mut scores = in_features(store, samples, data, net, seed, reporter)?;
+    let mut scores = in_features(store, samples, data, net, (seed, weights), reporter)?;
     if let Some(law) = law {
         let (cells, count) = (Cells::of(law), samples.bytes.len() / data.info.shape.len());
         match samples.problem() {
@@ -52,7 +52,7 @@ pub fn score(
                 scores.samples.push((Metric::KlDivergence, Err(problem)));
             }
             None => {
-                let found = cells.divergence(&samples.bytes, &format!("{count} samples, averaged weights, 8-bit"));
+                let found = cells.divergence(&samples.bytes, &format!("{count} samples, {weights}, 8-bit"));
                 scores.samples.push((Metric::KlDivergence, Ok(found)));
             }
         }
@@ -69,7 +69,7 @@ fn in_features(
     samples: &Samples,
     data: &Dataset,
     net: Option<&FeatureNet>,
-    seed: u64,
+    (seed, weights): (u64, &str),
     reporter: &mut Reporter,
 ) -> Result<Scores> {
     let Some(net) = net else {
@@ -104,6 +104,6 @@ fn in_features(
     if !features.are_finite() {
         return Ok(Scores { real, out_of_range: of_features().collect(), ..blank("the samples' features are not finite".into()) });
     }
-    let what = format!("{} features; {count} samples, averaged weights, 8-bit", net.name);
+    let what = format!("{} features; {count} samples, {weights}, 8-bit", net.name);
     Ok(Scores { samples: scores(&features, &reference, &what, Effort::All, seed)?, out_of_range: BTreeSet::new(), real })
 }

@@ -2,13 +2,14 @@
 
 use crate::base::data::Dataset;
 use crate::experiment::Job;
-use crate::store::checkpoints::{self, Checkpoint};
+use crate::store::checkpoints::{self, Checkpoint, DAMAGED};
 use crate::store::{CheckpointMeta, FORMAT, Outcome, Store, TrainingRecord};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ddpm_kernels::random::Stream;
 use ddpm_model::optimiser::Training;
 use ddpm_model::parameters::Parameter;
 use ddpm_model::train_state::TrainState;
+use std::fs;
 
 /// The states of a job's training.
 pub struct States<'a> {
@@ -52,48 +53,47 @@ impl States<'_> {
 
     /// The last state there is, or the network's beginning.
     pub fn last(&self) -> Result<Begun> {
-        let checkpoint = self.checkpoint()?;
+        let (checkpoint, all) = (self.checkpoint()?, self.job.config.training.steps);
         let after = checkpoint.as_ref().map_or(0, |found| found.meta.step);
-        let found = self.newest_snapshot(after + 1, self.job.config.training.steps).or(checkpoint);
-        Ok(self.begun(found, self.job.config.training.steps))
+        let found = self.newest_snapshot(after + 1, all).or(checkpoint);
+        let step = found.as_ref().map_or(0, |found| found.meta.step);
+        let is_there = |step: &u64| self.store.snapshot(&self.job.training_id, *step).exists();
+        Ok(self.begun(found, self.moments(step, all).filter(|step| !is_there(step)).collect()))
     }
 
     /// The last snapshot before the first that is missing of those up to `steps`, or the network's beginning.
-    pub fn before_missing(&self, steps: u64) -> Result<Begun> {
-        let first = self.missing(0, steps).first().copied().unwrap_or(0);
-        Ok(self.begun(self.newest_snapshot(1, first), steps))
+    pub fn before_missing(&self, steps: u64) -> Begun {
+        let missing: Vec<u64> = self.moments(0, steps).filter(|step| self.read(*step).is_none()).collect();
+        let first = missing.first().copied().unwrap_or(0);
+        self.begun(self.newest_snapshot(1, first), missing)
     }
 
-    fn begun(&self, found: Option<Checkpoint>, steps: u64) -> Begun {
+    fn begun(&self, found: Option<Checkpoint>, missing: Vec<u64>) -> Begun {
         let (job, parameters) = (self.job, self.parameters());
         let optimiser = job.config.training.optimiser.clone();
         let (training, meta) = match found {
             Some(Checkpoint { meta, state }) => (Training::resume(&parameters, optimiser, state, meta.step), meta),
             None => (Training::new(&parameters, optimiser, job.seed, Stream::Init), CheckpointMeta::first(job, &self.data.info)),
         };
-        Begun { missing: self.missing(meta.step, steps), training, meta }
+        Begun { training, meta, missing }
     }
 
-    /// The steps in `from..=to` whose snapshots the configuration asks for and are not there, or cannot be read where the job needs them.
-    fn missing(&self, from: u64, to: u64) -> Vec<u64> {
-        let is_there = |step: &u64| match self.job.at == Some(*step) {
-            true => self.read(*step).is_some(),
-            false => self.store.snapshot(&self.job.training_id, *step).exists(),
-        };
-        self.job.config.measured_at().into_iter().filter(|step| (from..=to).contains(step) && !is_there(step)).collect()
+    /// The steps in `from..=to` at which the configuration asks for a snapshot, rising.
+    fn moments(&self, from: u64, to: u64) -> impl Iterator<Item = u64> {
+        self.job.config.measured_at().into_iter().filter(move |step| (from..=to).contains(step))
     }
 
-    /// The newest good snapshot of a step in `from..to` that the configuration names.
+    /// The newest good snapshot of a step in `from..to`, whatever it was left for.
     fn newest_snapshot(&self, from: u64, to: u64) -> Option<Checkpoint> {
-        let steps = self.job.config.measured_at().into_iter().rev();
-        steps.filter(|step| (from..to).contains(step)).find_map(|step| self.read(step))
+        let there = self.store.snapshots(&self.job.training_id);
+        there.into_iter().rev().filter(|step| (from..to).contains(step)).find_map(|step| self.read(step))
     }
 
     fn checkpoint(&self) -> Result<Option<Checkpoint>> {
         self.store.newest(&self.job.training_id, &self.parameters(), |meta| self.check(meta))
     }
 
-    /// A snapshot, where it is there and good. One that is not good is named on stderr.
+    /// A snapshot, where it is there and good. One that is not good is named on stderr and set aside.
     fn read(&self, step: u64) -> Option<Checkpoint> {
         let path = self.store.snapshot(&self.job.training_id, step);
         if !path.exists() {
@@ -107,8 +107,12 @@ impl States<'_> {
             ensure!(found.meta.step == step, "is of step {}", found.meta.step);
             Ok(found)
         };
-        let found = read().with_context(|| path.display().to_string());
-        found.inspect_err(|why: &anyhow::Error| eprintln!("{why:#}; it is made anew where it is needed")).ok()
+        let set_aside = |why: &anyhow::Error| {
+            eprintln!("{}: {why:#}; renamed to {DAMAGED}, and made anew where it is needed", path.display());
+            // Where it cannot be renamed, what is made anew takes its place.
+            let _ = fs::rename(&path, path.with_file_name(DAMAGED));
+        };
+        read().inspect_err(set_aside).ok()
     }
 
     /// Whether a state is of this training.

@@ -27,9 +27,9 @@ pub enum Stepper<'a> {
 }
 
 impl<'a> Stepper<'a> {
-    /// From `training` on.
+    /// From `training` on, up to a step of the job's.
     pub fn begin(
-        job: &'a Job,
+        (job, until): (&'a Job, u64),
         data: &'a Dataset,
         diffusion: &'a Diffusion,
         unet: &UNet,
@@ -52,7 +52,7 @@ impl<'a> Stepper<'a> {
             return Ok(Stepper::Device(Box::new(trainer), feed, job));
         }
         let engine = Box::new(Device::here().engine(unet, config.precision)?);
-        let group = ranks::lead(ranks, job, training, cache)?;
+        let group = ranks::lead(ranks, (job, until), training, cache)?;
         let batches = Box::new(Batches::new(data, diffusion, job, group.share(config.optimiser.clip_shards)));
         Ok(Stepper::Host(engine, batches, group, job))
     }

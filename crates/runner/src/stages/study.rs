@@ -7,6 +7,7 @@ use crate::base::{atomic, picture, stop};
 use crate::experiment::{Job, MIXTURES, Study};
 use crate::metrics::features::FeatureNet;
 use crate::metrics::score::{Effort, scores};
+use crate::metrics::weights_in_words;
 use crate::store::progress::Reporter;
 use crate::store::{Findings, Labels, ScoresAt, Shown, Store};
 use anyhow::Result;
@@ -113,7 +114,8 @@ impl<'a> StudyContext<'a> {
             (Some(net), None) => match reference::load(Some(self.store), self.data, net, self.reporter)? {
                 Err(reason) => findings.blank = Some(reason),
                 Ok(reference) => {
-                    let what = format!("{} features; {} predictions of x0, averaged weights, 8-bit", net.name, config.count);
+                    let weights = weights_in_words(self.job.config.training.optimiser.ema_decay);
+                    let what = format!("{} features; {} predictions of x0, {weights}, 8-bit", net.name, config.count);
                     for (t, bytes) in predicted.steps.iter().zip(&predicted.predictions) {
                         let features = net.see(bytes, shape, |_| stop::check())?;
                         let found = scores(&features, &reference, &what, Effort::Quick, self.job.seed)?;

@@ -9,12 +9,16 @@ use crate::base::stop;
 use crate::experiment::Job;
 use crate::store::checkpoints::Saver;
 use crate::store::progress::{Reporter, Stage};
-use crate::store::{FORMAT, Loading, Machine, Outcome, Store, TrainingRecord};
+use crate::store::{CheckpointMeta, FORMAT, Loading, Machine, Outcome, Store, TrainingRecord};
 use anyhow::{Context, Result};
-use std::time::{Duration, Instant};
+use ddpm_model::optimiser::Training;
+use std::time::Instant;
 
 /// Points of a whole training curve.
 const POINTS: u64 = 200;
+
+/// Leaves a state to go on from.
+type Leave = fn(&mut Saver, &Training, &CheckpointMeta) -> Result<()>;
 
 /// What a training works with.
 struct Lab<'a> {
@@ -46,23 +50,26 @@ pub fn train(
     {
         return Ok((record.clone(), Some(weights)));
     }
-    let there = match ended {
-        Some(record) => states.end(&record)?.map(|weights| (record, weights)),
-        None => None,
+    let record = match (ended, job.at) {
+        (Some(record), Some(_)) => record,
+        (Some(record), None) => match states.end(&record)? {
+            Some(weights) => return Ok((record, weights)),
+            None => return lab.finish(&states),
+        },
+        (None, None) => return lab.finish(&states),
+        (None, Some(_)) => lab.finish(&states)?.0,
     };
-    let (record, at_the_end) = match there {
-        Some(there) => there,
-        None => lab.finish(&states)?,
-    };
-    let Some(step) = job.at else { return Ok((record, at_the_end)) };
+    let step = job.at.unwrap_or(record.steps);
     if step > record.steps {
         return Ok((record, None));
     }
-    if let Some(weights) = states.snapshot(step) {
-        return Ok((record, Some(weights)));
-    }
-    lab.retrace(&states, &record)?;
-    let weights = states.snapshot(step).with_context(|| format!("training anew came to no weights of step {step}, as it had before"))?;
+    let weights = match states.snapshot(step) {
+        Some(weights) => weights,
+        None => {
+            lab.retrace(&states, &record)?;
+            states.snapshot(step).with_context(|| format!("training anew came to no weights of step {step}, as it had before"))?
+        }
+    };
     Ok((record, Some(weights)))
 }
 
@@ -72,7 +79,7 @@ impl<'a> Lab<'a> {
         let (config, unet) = (&self.job.config.training, self.job.config.unet(self.data.info.shape));
         let begun = states.last()?;
         let mut saver = Saver::new(self.store, unet.parameters(), self.options.checkpoint_every);
-        let Run { outcome, begun, mut stepper } = self.run(begun, config.steps, &mut saver, true)?;
+        let Run { outcome, begun, mut stepper } = self.run(begun, config.steps, &mut saver, Saver::begin)?;
         let Begun { mut training, meta, .. } = begun;
         // A diverged state is of no use, and resuming from it would not repeat what happened.
         let finished = outcome == (Outcome::Finished {});
@@ -98,19 +105,20 @@ impl<'a> Lab<'a> {
 
     /// Makes the snapshots that an ended training has not left, and nothing else: its end and its record stay.
     fn retrace(&mut self, states: &States, record: &TrainingRecord) -> Result<()> {
-        let begun = states.before_missing(record.steps)?;
+        let begun = states.before_missing(record.steps);
         let until = begun.missing.last().copied().unwrap_or(begun.meta.step);
-        let mut saver = Saver::new(self.store, begun.training.parameters(), Duration::MAX);
-        self.run(begun, until, &mut saver, false).map(drop)
+        let mut saver = Saver::new(self.store, begun.training.parameters(), self.options.checkpoint_every);
+        self.run(begun, until, &mut saver, Saver::write_trail)?;
+        saver.remove_trail(&self.job.training_id)
     }
 
-    /// Makes steps up to `until`, with snapshots on the way, and checkpoints where `resumes`. A stop request is an error, after a last
-    /// checkpoint.
-    fn run(&mut self, mut begun: Begun, until: u64, saver: &mut Saver, resumes: bool) -> Result<Run<'a>> {
+    /// Makes steps up to `until`, with snapshots on the way, and every so often what `leave` leaves to go on from. A stop request is an
+    /// error, after that was left once more.
+    fn run(&mut self, mut begun: Begun, until: u64, saver: &mut Saver, leave: Leave) -> Result<Run<'a>> {
         let Lab { store, lock, job, data, options, ref mut reporter } = *self;
         let config = &job.config.training;
         let unet = job.config.unet(data.info.shape);
-        let mut stepper = Stepper::begin(job, data, job.config.diffusion(), &unet, &begun.training, options.ranks, store.cache())?;
+        let mut stepper = Stepper::begin((job, until), data, job.config.diffusion(), &unet, &begun.training, options.ranks, store.cache())?;
         let Begun { training, meta, missing } = &mut begun;
         let every = (config.steps / POINTS).max(1);
         let (started, before, waited_before, first) = (Instant::now(), meta.wall_s, meta.waited_s, meta.step);
@@ -140,14 +148,13 @@ impl<'a> Lab<'a> {
                 saver.begin_snapshot(training, meta)?;
             }
             if meta.step < until {
-                if resumes && stop::requested() {
+                if stop::requested() || saver.is_due() {
                     lock.check()?;
                     stepper.fetch(training)?;
-                    saver.write(training, meta)?;
-                } else if resumes && saver.is_due() {
-                    lock.check()?;
-                    stepper.fetch(training)?;
-                    saver.begin(training, meta)?;
+                    leave(saver, training, meta)?;
+                }
+                if told.is_err() {
+                    saver.finish()?;
                 }
                 told?;
             }
@@ -320,6 +327,20 @@ mod tests {
         assert_eq!(states(), (2, vec![8]));
         let again = bench.run(&job);
         assert_eq!((again.1, again.0.curve, bench.there(&job)), (weights, record.curve, vec![2, 5, 8]));
+    }
+
+    /// A snapshot is made from the last state before it, whatever that was left for, and leaves nothing else behind.
+    #[test]
+    fn a_training_is_retraced_from_the_last_state_before() {
+        let bench = Bench::new(&[]);
+        let job = bench.job(ALONG, Some(8));
+        let (_, weights) = bench.run(&job);
+        bench.run(&bench.job("evaluation.at=[6]", Some(6)));
+        std::fs::remove_file(bench.store().snapshot(&job.training_id, 8)).unwrap();
+        let begun = States { store: &bench.store(), job: &job, data: &bench.data }.before_missing(9);
+        assert_eq!((begun.meta.step, begun.missing), (6, vec![8]));
+        assert_eq!(bench.run(&job).1, weights);
+        assert_eq!(bench.there(&job), [2, 5, 6, 8]);
     }
 
     /// Before a training diverged its weights are scored; after that there is nothing to score.

@@ -116,13 +116,15 @@ pub struct Saver {
     /// A copy of the training's state, whose memory is kept from one checkpoint to the next.
     copy: Option<Box<TrainState>>,
     writing: Option<JoinHandle<(Box<TrainState>, Result<()>)>>,
+    /// The step of the last snapshot that nothing but going on needs.
+    trail: Option<u64>,
 }
 
 impl Saver {
     /// For a training with these parameters, at most once `every` so often; zero is as often as the disk allows.
     pub fn new(store: &Store, parameters: &[Parameter], every: Duration) -> Saver {
         let (store, parameters) = (store.clone(), parameters.into());
-        Saver { store, parameters, every, last: Instant::now(), stop: Duration::ZERO, copy: None, writing: None }
+        Saver { store, parameters, every, last: Instant::now(), stop: Duration::ZERO, copy: None, writing: None, trail: None }
     }
 
     /// Whether it is time for another.
@@ -143,6 +145,29 @@ impl Saver {
     /// Begins to write a snapshot. Errors are of what was written before.
     pub fn begin_snapshot(&mut self, training: &Training, meta: &CheckpointMeta) -> Result<()> {
         self.copy_and(Store::leave_snapshot, training, meta)
+    }
+
+    /// Writes a snapshot that nothing but going on needs, and removes the one before.
+    pub fn write_trail(&mut self, training: &Training, meta: &CheckpointMeta) -> Result<()> {
+        let started = Instant::now();
+        self.finish()?;
+        // What was left there to be scored does as well, and stays.
+        let is_there = self.store.snapshot(&meta.training_id, meta.step).exists();
+        if !is_there {
+            self.store.leave_snapshot(&self.parameters, training.state(), meta)?;
+        }
+        self.remove_trail(&meta.training_id)?;
+        self.trail = (!is_there).then_some(meta.step);
+        self.last = Instant::now();
+        self.stop = started.elapsed();
+        Ok(())
+    }
+
+    /// Removes the last such snapshot.
+    pub fn remove_trail(&mut self, training_id: &str) -> Result<()> {
+        let Some(step) = self.trail.take() else { return Ok(()) };
+        let path = self.store.snapshot(training_id, step);
+        fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))
     }
 
     fn copy_and(&mut self, leave: Leave, training: &Training, meta: &CheckpointMeta) -> Result<()> {
@@ -241,6 +266,28 @@ mod tests {
         let why = format!("{:#}", newest().err().unwrap());
         assert!(CHECKPOINTS.iter().all(|name| why.contains(name)) && why.contains("move what is damaged away"), "{why}");
         assert!(last.exists() && before.exists());
+    }
+
+    /// Of states that are left for nothing but going on the last is there, and none at the end; what was left to be scored stays.
+    #[test]
+    fn a_trail_is_one_state_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        let job = tiny(&few("d", 20, 3), &[]);
+        fs::create_dir_all(store.training(&job.training_id)).unwrap();
+        let mut saver = Saver::new(&store, after(&job, 0).0.parameters(), Duration::ZERO);
+        for (step, scored, there) in
+            [(3, true, vec![3]), (4, false, vec![3, 4]), (6, false, vec![3, 6]), (8, true, vec![3, 8]), (9, false, vec![3, 8, 9])]
+        {
+            let (training, meta) = after(&job, step);
+            if scored {
+                saver.begin_snapshot(&training, &meta).unwrap();
+            }
+            saver.write_trail(&training, &meta).unwrap();
+            assert_eq!(store.snapshots(&job.training_id), there, "{step}");
+        }
+        saver.remove_trail(&job.training_id).unwrap();
+        assert_eq!(store.snapshots(&job.training_id), [3, 8]);
     }
 
     /// As often as it is asked for, and never so often that copying takes more than a hundredth of the time.

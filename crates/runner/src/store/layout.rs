@@ -28,10 +28,10 @@ pub fn snapshot_name(step: u64) -> String {
     format!("{SNAPSHOT}{step}.safetensors")
 }
 
-/// Whether a file in a training's folder is a snapshot, by its name.
-pub fn is_snapshot(name: &str) -> bool {
-    let step = name.strip_prefix(SNAPSHOT).and_then(|name| name.strip_suffix(".safetensors"));
-    step.and_then(|step| step.parse().ok()).is_some_and(|step| name == snapshot_name(step))
+/// The step whose snapshot a file in a training's folder is, by its name; none where it is no snapshot.
+pub fn step_of_snapshot(name: &str) -> Option<u64> {
+    let step = name.strip_prefix(SNAPSHOT)?.strip_suffix(".safetensors")?.parse().ok()?;
+    (name == snapshot_name(step)).then_some(step)
 }
 
 /// The results folder.
@@ -71,6 +71,14 @@ impl Store {
     /// A training's state after some of its steps, kept to be scored.
     pub fn snapshot(&self, training_id: &str, step: u64) -> PathBuf {
         self.training(training_id).join(snapshot_name(step))
+    }
+
+    /// The steps whose snapshots a training has left, rising.
+    pub fn snapshots(&self, training_id: &str) -> Vec<u64> {
+        let files = std::fs::read_dir(self.training(training_id)).into_iter().flatten().flatten();
+        let mut steps: Vec<u64> = files.filter_map(|file| step_of_snapshot(&file.file_name().to_string_lossy())).collect();
+        steps.sort_unstable();
+        steps
     }
 
     /// The folder of a job.

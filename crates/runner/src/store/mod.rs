@@ -20,7 +20,7 @@ pub mod submissions;
 
 pub use crate::experiment::FORMAT;
 pub use anatomy::{Anatomy, ShiftCourse, SkipErrors, Spectra, ToldErrors, Way};
-pub use layout::{CHECKPOINTS, REAL, RECORD, REVERSE, Store, TRAINING_RECORD, is_snapshot, snapshot_name};
+pub use layout::{CHECKPOINTS, REAL, RECORD, REVERSE, Store, TRAINING_RECORD, snapshot_name, step_of_snapshot};
 pub use ledger::{OtherVariance, under};
 pub use manifest::{MANIFEST, Manifest};
 pub use meta::CheckpointMeta;

@@ -4,8 +4,7 @@ use crate::base::{atomic, lock, sealed};
 use crate::store::checkpoints::{self, DAMAGED};
 use crate::store::submissions::{self, PLAN};
 use crate::store::{
-    CHECKPOINTS, FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, history, is_snapshot,
-    snapshot_name,
+    CHECKPOINTS, FORMAT, MANIFEST, Manifest, Outcome, RECORD, Record, Store, TRAINING_RECORD, TrainingRecord, history, step_of_snapshot,
 };
 use anyhow::{Context, Result, bail, ensure};
 use ddpm_model::checkpoint;
@@ -95,10 +94,10 @@ fn training(dir: &Path, out: &mut Verified) -> Result<()> {
                 let meta = checkpoints::describe(&fs::read(&path)?)?;
                 named(&meta.training_id, dir, meta.format)
             });
-        } else if is_snapshot(&name) {
-            out.check(&path, "the next ablate that needs it trains it anew", || {
+        } else if let Some(step) = step_of_snapshot(&name) {
+            out.check(&path, "the next ablate that needs it makes it anew by training", || {
                 let meta = checkpoints::describe(&fs::read(&path)?)?;
-                ensure!(name == snapshot_name(meta.step), "is of step {}", meta.step);
+                ensure!(meta.step == step, "is of step {}", meta.step);
                 named(&meta.training_id, dir, meta.format)
             });
         } else if name == DAMAGED {
@@ -177,7 +176,7 @@ pub fn removable(store: &Store, also: Also) -> Result<Vec<Removable>> {
                     _ if is_part(&path) => add(&path, "unfinished")?,
                     "progress.json" => add(&path, "of a process that has ended")?,
                     DAMAGED => add(&path, "damaged")?,
-                    _ if also.snapshots && has_record && is_snapshot(&name) => add(&path, "training anew makes it again")?,
+                    _ if also.snapshots && has_record && step_of_snapshot(&name).is_some() => add(&path, "training anew makes it again")?,
                     _ if ended && name == CHECKPOINTS[1] => add(&path, "the training has ended with a later one")?,
                     // A job that is not done may be in the middle of being locked, by a process that relies on the number that it found.
                     _ if over && lock::is_lock(&name) => add(&path, "given up")?,

@@ -119,7 +119,7 @@ fn everything_in_the_store_is_looked_at() {
     let expected = [
         ("training/loose", "does not belong here", FOREIGN),
         ("training/t/at-07.safetensors", "does not belong here", FOREIGN),
-        ("training/t/at-7.safetensors", "header too small", "the next ablate that needs it trains it anew"),
+        ("training/t/at-7.safetensors", "header too small", "the next ablate that needs it makes it anew by training"),
         ("training/t/checkpoint.damaged.safetensors", "is a damaged checkpoint that was set aside", FOREIGN),
         ("training/t/checkpoint.previous.safetensors", "header too small", BEFORE),
         ("training/t/checkpoint.safetensors", "is not a checkpoint of this version", BEFORE),
