@@ -19,6 +19,7 @@ pub mod verdict;
 use crate::base::data::DataSource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A measured number, complete enough to stand alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,14 @@ pub fn weights_in_words(ema_decay: f64) -> &'static str {
 
 const AVERAGED: &str = "averaged weights";
 const TRAINED: &str = "weights as trained";
+
+/// Protocols, those as one that differ in nothing but their weights.
+pub fn of_all_weights(methods: &BTreeSet<&str>) -> Vec<String> {
+    let has_both = |method: &str| [(TRAINED, AVERAGED), (AVERAGED, TRAINED)].iter().all(|(a, b)| methods.contains(&*method.replace(a, b)));
+    let each = methods.iter().filter(|method| !(method.contains(TRAINED) && has_both(method)));
+    each.map(|method| if has_both(method) { method.replace(AVERAGED, "averaged weights or those as trained") } else { method.to_string() })
+        .collect()
+}
 
 /// A protocol without the number of a bound's steps, and with one word for all weights.
 fn how_alone(method: &str) -> String {
@@ -193,6 +202,9 @@ mod tests {
         assert!(!of("a").is_comparable(&Measured { n: 6, ..of("a") }));
         let scores = [0.99, 0.0].map(|decay| of(&format!("first 5 images, {}; at each t", weights_in_words(decay))));
         assert!(scores[0] != scores[1] && scores[0].is_comparable(&scores[1]));
+        let shown = |of: &[&str]| of_all_weights(&of.iter().copied().collect());
+        let both = "first 5 images, averaged weights or those as trained; at each t";
+        assert_eq!(shown(&[&scores[0].protocol, "b, weights as trained", &scores[1].protocol]), ["b, weights as trained", both]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn cost(records: &Records) -> Remark {
     let scored: Vec<f64> = records.along.iter().filter(|entry| !entry.record.metrics.is_empty()).map(|entry| entry.record.wall_s).collect();
     Remark {
         strong: format!("Choosing cost {}", duration(scored.iter().sum())),
-        rest: format!(" of sampling and scoring, {} times beside the ends; training took {}.", scored.len(), duration(trained)),
+        rest: format!(" of sampling and scoring, at {} moments beside the ends; training took {}.", scored.len(), duration(trained)),
     }
 }
 

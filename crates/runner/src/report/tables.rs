@@ -8,7 +8,7 @@ use crate::base::atomic;
 use crate::base::error::Meaning;
 use crate::base::text::{aligned, number, wrapped};
 use crate::experiment::{Experiment, GridFile};
-use crate::metrics::{Measured, Metric};
+use crate::metrics::{Measured, Metric, of_all_weights};
 use crate::store::{BoundBreakdown, TermAt};
 use anyhow::{Context, Result};
 use ddpm_core::likelihood::{Bound, UnderVariances};
@@ -323,8 +323,7 @@ fn protocols(file: &GridFile, entries: &[Entry]) -> Vec<String> {
         // Across seeds another ± is shown.
         let shown: BTreeSet<&str> = measured.iter().map(|m| if seeds > 1 { m.method() } else { &m.protocol }).collect();
         if !shown.is_empty() {
-            let shown: Vec<&str> = shown.into_iter().collect();
-            lines.push(format!("{}: {unlike}{}", metric.heading(), shown.join(" | ")));
+            lines.push(format!("{}: {unlike}{}", metric.heading(), of_all_weights(&shown).join(" | ")));
         }
     }
     if seeds > 1 && !lines.is_empty() {
