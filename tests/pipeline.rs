@@ -46,6 +46,81 @@ fn a_part_of_the_seeds_is_told_as_a_part() {
     assert_eq!(on(&["status", "--watch"], &two).status.code(), Some(3));
 }
 
+/// Candidates are tried on seeds of their own and have a page; then each cell runs with the best of its own, whatever seeds are reported.
+#[test]
+fn each_cell_runs_with_the_best_of_what_was_tried_for_it() {
+    let dir = results();
+    let path = dir.path().join("g.yaml");
+    let base = root().join("experiments/bases/fashion-smoke.yaml");
+    let text = "set: {objective: vlb, steps: 6, training.optimiser.warmup_steps: 0, sampling.count: 12, evaluation.held_out: 2, evaluation.train: 0}
+grid: {prediction: [mu, eps]}
+tune: {grid: {learning_rate: [1.0e-5, 0.002, 1.0e+30]}, by: bits-per-dim, seeds: [10, 11]}
+claims: [{sentence: It is eps, metric: bits-per-dim, better: {prediction: eps}, than: {prediction: mu}}]
+metrics: [bits-per-dim]";
+    fs::write(&path, format!("question: q\nbase: {}\n{text}\nseeds: [0, 1]\n", base.display())).unwrap();
+    let on = |command: &[&str]| run(&[command, &[path.to_str().unwrap(), "--results", dir.path().to_str().unwrap()]].concat());
+    let plan = |more: &[&str]| -> Value { serde_json::from_str(&stdout(&on(&[&["plan", "--json"], more].concat()))).unwrap() };
+    let before = plan(&[]);
+    assert_eq!((&before["experiment"], &before["then"]["experiment"]), (&"g-fashion-smoke-tuning".into(), &"g-fashion-smoke".into()));
+    assert_eq!((before["jobs"].as_array().unwrap().len(), &before["then"]["jobs"]), (12, &4.into()));
+    assert!(before["then"]["left_s"].as_f64().unwrap() > 0.0);
+    assert!(stdout(&on(&["plan"])).contains("Then g-fashion-smoke, 4 jobs with the"), "{}", stdout(&on(&["plan"])));
+    assert!(
+        stdout(&on(&["status"]))
+            .ends_with("12 jobs: 12 to do\nthese are candidates; then g-fashion-smoke, with the settings that they choose\n")
+    );
+    assert_eq!(on(&["claims", "--require"]).status.code(), Some(3));
+    let ran = on(&["ablate"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("g-fashion-smoke-tuning: 12 jobs, 0 done") && stderr(&ran).contains("g-fashion-smoke: 4 jobs, 0 done"));
+    // The best mean of each cell's, by the records; of a rate that breaks every training there is none.
+    let score = |job: &Value| -> Option<f64> {
+        let text = fs::read_to_string(dir.path().join("runs").join(job["id"].as_str().unwrap()).join("record.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["metrics"]["bits-per-dim"]["value"].as_f64()
+    };
+    let candidates = before["jobs"].as_array().unwrap();
+    let rate = |job: &Value| job["config"]["training"]["optimiser"]["learning_rate"].as_f64().unwrap();
+    let best = |prediction: &str| {
+        let mean = |of: f64| {
+            let jobs = candidates.iter().filter(|job| job["axes"]["prediction"] == prediction && rate(job) == of);
+            jobs.map(score).sum::<Option<f64>>().map_or(f64::INFINITY, |sum| sum / 2.0)
+        };
+        assert_eq!(mean(1e30), f64::INFINITY);
+        [1e-5, 0.002].into_iter().min_by(|a, b| mean(*a).total_cmp(&mean(*b))).unwrap()
+    };
+    let after = plan(&[]);
+    let jobs = after["jobs"].as_array().unwrap();
+    assert_eq!((&after["experiment"], &after["then"], jobs.len()), (&"g-fashion-smoke".into(), &Value::Null, 4));
+    for (job, (prediction, seed)) in jobs.iter().zip([("mu", 0), ("mu", 1), ("eps", 0), ("eps", 1)]) {
+        assert_eq!((job["axes"]["prediction"].as_str().unwrap(), job["seed"].as_u64()), (prediction, Some(seed)));
+        assert_eq!((rate(job), &job["state"]["state"]), (best(prediction), &"done".into()));
+    }
+    let page = fs::read_to_string(dir.path().join("g-fashion-smoke/README.md")).unwrap();
+    let heading = "| cell | learning_rate=0.00001 | learning_rate=0.002 | learning_rate=1e+30 | chosen |";
+    assert!(page.contains("## Chosen settings") && page.contains(heading) && page.matches("| diverged |").count() == 2, "{page}");
+    assert!(page.contains(&format!("| learning_rate={} |", best("eps"))), "{page}");
+    let tried = fs::read_to_string(dir.path().join("g-fashion-smoke-tuning/README.md")).unwrap();
+    assert!(tried.contains("Which learning_rate for each cell, by bits/dim? For: q"), "{tried}");
+    // Nothing more to do; the choice is read from the store, without the images; other seeds are reported with what is chosen already.
+    let again = on(&["ablate"]);
+    assert!(stderr(&again).contains("g-fashion-smoke: 4 jobs, 4 done") && !stderr(&again).contains("tuning"), "{}", stderr(&again));
+    assert_eq!(stdout(&on(&["report"])), stdout(&again));
+    assert!(stdout(&on(&["claims"])).contains("It is eps"));
+    assert!(stdout(&on(&["status"])).ends_with("4 jobs: 4 done\n"));
+    let others = plan(&["--seeds", "0,5"]);
+    let states: Vec<&Value> = others["jobs"].as_array().unwrap().iter().map(|job| &job["state"]["state"]).collect();
+    assert_eq!(
+        (&others["experiment"], states),
+        (&"g-fashion-smoke-seeds-0,5".into(), ["done", "missing", "done", "missing"].map(|s| s.into()).iter().collect::<Vec<&Value>>())
+    );
+    let overlap = on(&["plan", "--seeds", "10"]);
+    assert!(overlap.status.code() == Some(4) && stderr(&overlap).contains("tune.seeds: expected others than"), "{}", stderr(&overlap));
+    // A candidate that is lost is tried again before anything else.
+    fs::remove_file(dir.path().join("runs").join(candidates[3]["id"].as_str().unwrap()).join("record.json")).unwrap();
+    let lost = plan(&[]);
+    assert_eq!((&lost["experiment"], &lost["then"]["jobs"]), (&"g-fashion-smoke-tuning".into(), &4.into()));
+}
+
 /// A claim that seeds support can be required; what is claimed can be changed without running anything.
 #[test]
 fn what_seeds_support_can_be_required() {

@@ -43,19 +43,26 @@ impl Ablate {
     pub fn run(self) -> Result<Exit> {
         stop::listen()?;
         let allocation = self.allocation.as_deref().map_or(Ok(Allocation::default()), Allocation::read)?;
-        let loaded = self.experiment.load()?;
-        loaded.leave()?;
-        let outstanding = outstanding(&loaded.store, loaded.jobs.iter().map(|(_, job)| job))?;
-        let (all, to_do) = (loaded.jobs.len(), outstanding.len());
-        eprintln!("{}: {all} jobs, {} done, {to_do} to do", loaded.experiment.name, all - to_do);
-        if !outstanding.is_empty() {
-            self.execute(&loaded, &outstanding, &allocation)?;
-            if self.executor == ExecutorChoice::Slurm && !self.wait {
-                eprintln!("run the same command again later, or see `ddpm status`");
-                return Ok(Exit::Ok);
+        let mut loaded = self.experiment.load()?;
+        loop {
+            loaded.leave()?;
+            let outstanding = outstanding(&loaded.store, loaded.jobs.iter().map(|(_, job)| job))?;
+            let (all, to_do) = (loaded.jobs.len(), outstanding.len());
+            eprintln!("{}: {all} jobs, {} done, {to_do} to do", loaded.experiment.name, all - to_do);
+            if !outstanding.is_empty() {
+                self.execute(&loaded, &outstanding, &allocation)?;
+                if self.executor == ExecutorChoice::Slurm && !self.wait {
+                    eprintln!("run the same command again later, or see `ddpm status`");
+                    return Ok(Exit::Ok);
+                }
+            }
+            let exit = finish(&loaded)?;
+            // Candidates have a page of their own; then what they are tried for.
+            match loaded.next()? {
+                Some(next) => loaded = next,
+                None => return Ok(exit),
             }
         }
-        finish(&loaded)
     }
 
     fn execute(&self, loaded: &Loaded, jobs: &[Job], allocation: &Allocation) -> Result<()> {

@@ -22,6 +22,14 @@ pub struct Claims {
 impl Claims {
     pub fn run(self) -> Result<Exit> {
         let Loaded { experiment, jobs, store, .. } = &self.experiment.recall()?;
+        if let Some(aim) = &experiment.aim {
+            // What is not run yet supports nothing.
+            if self.json {
+                print("[]\n");
+            }
+            eprintln!("{}: nothing is decided before its candidates ({}) are all scored", aim.name(), experiment.name);
+            return Ok(if self.require { Exit::SomeJobsFailed } else { Exit::Ok });
+        }
         let judged = report::claims(experiment, jobs, store)?;
         if self.json {
             print(&format!("{}\n", serde_json::to_string_pretty(&judged)?));

@@ -6,6 +6,7 @@ use crate::base::error::{ConfigError, Meaning, RunError};
 use crate::base::text::wrapped;
 use crate::base::{atomic, picture};
 use crate::experiment::{Experiment, Job, Shelf, jobs, paths, seeds, warnings};
+use crate::plan::chosen;
 use crate::store::{MANIFEST, Manifest, REAL, Store};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -73,6 +74,17 @@ impl Loaded {
         format!("{}{seed}{aside}", self.experiment.cells[cell].label())
     }
 
+    /// What its cells are candidates for, once their records choose; none where they are none, or some are still to be tried.
+    pub fn next(&self) -> Result<Option<Loaded>> {
+        chosen(&self.store, &self.experiment, &self.jobs)?.map(|experiment| self.with(experiment)).transpose()
+    }
+
+    /// The same in another experiment on the same images.
+    pub fn with(&self, experiment: Experiment) -> Result<Loaded> {
+        let jobs = jobs(&experiment, self.data.shape, &self.data.identity())?;
+        Ok(Loaded { experiment, jobs, data: self.data.clone(), store: self.store.clone(), real: self.real.clone() })
+    }
+
     /// Leaves in the store what the experiment is, for those who have the results and not the images.
     pub fn leave(&self) -> Result<()> {
         Manifest::of(&self.experiment, &self.data, &self.jobs).leave(&self.store)?;
@@ -83,30 +95,41 @@ impl Loaded {
 }
 
 impl ExperimentArgs {
-    /// With its images read and checked against every cell.
+    /// With its images read and checked against every cell. A grid that tunes its cells is the experiment that tries their candidates until these
+    /// have all been scored, and from then on the one with what they choose.
     pub fn load(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        self.name_jobs(experiment, store)
+        self.latest(self.name_jobs(experiment, store)?)
     }
 
     /// Loads it from its manifest in the store; the images are read only if that is not enough.
     pub fn recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        match self.known(&experiment, &store) {
-            Some(manifest) => Ok(Loaded::known(experiment, store, manifest)),
-            None => self.name_jobs(experiment, store),
-        }
+        self.latest(match self.known(&experiment, &store) {
+            Some(manifest) => Loaded::known(experiment, store, manifest),
+            None => self.name_jobs(experiment, store)?,
+        })
     }
 
     /// Loads it with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
     pub fn load_or_recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        self.name_jobs(experiment.clone(), store.clone()).or_else(|error| {
+        let loaded = self.name_jobs(experiment.clone(), store.clone()).or_else(|error| {
             let unavailable = matches!(RunError::of(&error), Some(RunError::Environment(_)));
             let Some(manifest) = unavailable.then(|| self.known(&experiment, &store)).flatten() else { return Err(error) };
             eprintln!("{error:#}\n(taken from the store: the images as they were when this last ran)");
             Ok(Loaded::known(experiment, store, manifest))
-        })
+        })?;
+        self.latest(loaded)
+    }
+
+    /// Candidates, or what they have chosen already: with the jobs' names from its manifest, where the images were not read.
+    fn latest(&self, loaded: Loaded) -> Result<Loaded> {
+        let Some(experiment) = chosen(&loaded.store, &loaded.experiment, &loaded.jobs)? else { return Ok(loaded) };
+        match loaded.real.is_none().then(|| self.known(&experiment, &loaded.store)).flatten() {
+            Some(manifest) => Ok(Loaded::known(experiment, loaded.store, manifest)),
+            None => loaded.with(experiment),
+        }
     }
 
     /// Its images, prepared whatever their size; in this form, where one is given.
@@ -205,6 +228,10 @@ impl ExperimentArgs {
         let data = dataset.info;
         for cell in &experiment.cells {
             cell.config.check_data(&self.grid, &data).map_err(|error| self.locate(error, &cell.label()))?;
+        }
+        if let Some(aim) = &experiment.aim {
+            let checked = aim.tune().check_data(&experiment.cells, data.shape);
+            checked.map_err(|(path, problem)| ConfigError::new(&self.grid, &path, problem))?;
         }
         let jobs = jobs(&experiment, data.shape, &data.identity())?;
         Ok(Loaded { experiment, data, jobs, store, real: Some(real) })

@@ -1,6 +1,6 @@
 //! `ddpm plan`: what would be done.
 
-use super::experiment::ExperimentArgs;
+use super::experiment::{ExperimentArgs, Loaded};
 use crate::base::exit::Exit;
 use crate::base::text::{duration, print, size, wrapped};
 use crate::experiment::{Cell, Config, Job, Study};
@@ -25,6 +25,18 @@ struct All<'a> {
     experiment: &'a str,
     question: &'a str,
     jobs: Vec<Planned<'a>>,
+    /// What follows, where these are candidates.
+    then: Option<Then>,
+}
+
+/// What candidates are tried for, as far as that does not depend on which are chosen.
+#[derive(Serialize)]
+struct Then {
+    experiment: String,
+    jobs: usize,
+    /// Reckoned with each cell's first candidate.
+    left_s: f64,
+    disk_bytes: u64,
 }
 
 /// A job of a plan: what `ddpm run` reads, and what is known about it. Borrowed, not copied, since a plan may have thousands of jobs.
@@ -52,32 +64,36 @@ impl Plan {
     pub fn run(self) -> Result<Exit> {
         let loaded = self.experiment.load_or_recall()?;
         let (mut speeds, mut costs, mut left) = (Speeds::default(), Costs::default(), Left::default());
-        let rows = loaded.jobs.iter().map(|(cell, job)| {
-            let (state, cost) = (State::of(&loaded.store, job)?, costs.of(job, &loaded.data));
-            let left = left.of(&loaded.store, job, &state, cost);
-            Ok(Row {
-                cell: &loaded.experiment.cells[*cell],
-                label: loaded.label(*cell, job),
-                job,
-                state,
-                cost,
-                left,
-                speed: speeds.of(job, loaded.data.shape)?,
-            })
-        });
-        let rows: Vec<Row> = rows.collect::<Result<_>>()?;
+        let rows = rows(&loaded, &mut speeds, &mut costs, &mut left)?;
+        let then = match loaded.experiment.with_first_candidates() {
+            None => None,
+            Some(experiment) => {
+                let next = loaded.with(experiment)?;
+                let rows = self::rows(&next, &mut speeds, &mut costs, &mut left)?;
+                Some(Then { experiment: next.experiment.name.clone(), jobs: rows.len(), left_s: seconds(&rows), disk_bytes: disk(&rows) })
+            }
+        };
         let (experiment, question) = (&loaded.experiment.name, &loaded.experiment.file.question);
         if self.json {
-            let all = All { experiment, question, jobs: rows.iter().map(Row::planned).collect() };
+            let all = All { experiment, question, jobs: rows.iter().map(Row::planned).collect(), then };
             print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
             return Ok(Exit::Ok);
         }
         print(&format!("{experiment}\n{}\n{:<8} {:>8} {:>9} {:>8}  job\n", wrapped(question), "state", "TFLOP", "time", "disk"));
         rows.iter().for_each(|row| print(&row.line()));
-        let seconds = rows.iter().map(|row| row.speed.seconds(row.left)).sum();
-        let disk = rows.iter().map(|row| row.left.disk_bytes()).sum();
+        let (mut all_s, mut disk) = (seconds(&rows), disk(&rows));
         print("\nWork left per job; shared work (training, samples) is listed with the first job.\n");
-        print(&format!("All: about {} of this machine's time, one after another, {}\n", duration(seconds), size(disk)));
+        if let Some(Then { experiment, jobs, left_s, disk_bytes }) = &then {
+            let these = format!("These: about {}, {}. ", duration(all_s), size(disk));
+            let those = format!(
+                "Then {experiment}, {jobs} jobs with the settings that these choose: about {}, {}, if with ",
+                duration(*left_s),
+                size(*disk_bytes)
+            );
+            print(&wrapped(&format!("{these}{those}each cell's first candidate.")));
+            (all_s, disk) = (all_s + left_s, disk + disk_bytes);
+        }
+        print(&format!("All: about {} of this machine's time, one after another, {}\n", duration(all_s), size(disk)));
         eprintln!(
             "(measured just now: {} GFLOP/s in training, {} forward)",
             range(speeds.all().map(|s| s.train)),
@@ -85,6 +101,26 @@ impl Plan {
         );
         Ok(Exit::Ok)
     }
+}
+
+/// The jobs of an experiment; `left` has seen those before.
+fn rows<'a>(loaded: &'a Loaded, speeds: &mut Speeds, costs: &mut Costs, left: &mut Left) -> Result<Vec<Row<'a>>> {
+    let row = |(cell, job): &'a (usize, Job)| {
+        let (state, cost) = (State::of(&loaded.store, job)?, costs.of(job, &loaded.data));
+        let (left, speed) = (left.of(&loaded.store, job, &state, cost), speeds.of(job, loaded.data.shape)?);
+        Ok(Row { cell: &loaded.experiment.cells[*cell], label: loaded.label(*cell, job), job, state, cost, left, speed })
+    };
+    loaded.jobs.iter().map(row).collect()
+}
+
+/// Time that they take one after another.
+fn seconds(rows: &[Row]) -> f64 {
+    rows.iter().map(|row| row.speed.seconds(row.left)).sum()
+}
+
+/// What they leave in the store.
+fn disk(rows: &[Row]) -> u64 {
+    rows.iter().map(|row| row.left.disk_bytes()).sum()
 }
 
 /// A job and what is known of it.

@@ -33,7 +33,7 @@ pub struct Status {
 impl Status {
     pub fn run(self) -> Result<Exit> {
         stop::listen()?;
-        let loaded = self.experiment.recall()?;
+        let mut loaded = self.experiment.recall()?;
         loop {
             let states = loaded.jobs.iter().map(|(_, job)| State::of(&loaded.store, job)).collect::<Result<Vec<_>>>()?;
             let in_slurm = InSlurm::of(&loaded)?;
@@ -48,6 +48,12 @@ impl Status {
             print(&text(&loaded, &states, &in_slurm));
             // Of failed jobs alone nothing more is to come.
             let over = states.iter().all(|state| state.is_done() || matches!(state, State::Failed { .. }));
+            if self.watch
+                && let Some(next) = loaded.next()?
+            {
+                loaded = next;
+                continue;
+            }
             if !self.watch || over {
                 let failed = self.watch && !states.iter().all(State::is_done);
                 return Ok(if failed { Exit::SomeJobsFailed } else { Exit::Ok });
@@ -98,7 +104,11 @@ fn text(loaded: &Loaded, states: &[State], in_slurm: &InSlurm) -> String {
         }
     }
     let words: Vec<String> = sum.iter().map(|(word, n)| format!("{n} {word}")).collect();
-    out + &format!("{} jobs: {}\n", states.len(), words.join(", "))
+    out += &format!("{} jobs: {}\n", states.len(), words.join(", "));
+    if let Some(aim) = &loaded.experiment.aim {
+        out += &format!("these are candidates; then {}, with the settings that they choose\n", aim.name());
+    }
+    out
 }
 
 fn detail(loaded: &Loaded, job: &crate::experiment::Job, state: &State, in_slurm: &InSlurm) -> Option<String> {

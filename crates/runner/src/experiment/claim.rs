@@ -91,6 +91,12 @@ impl Claim {
         Ok(Resolved { cell, others, relation })
     }
 
+    /// The conditions by which it names cells, each with its key.
+    pub fn conditions(&self) -> impl Iterator<Item = (&'static str, &Map<String, Value>)> {
+        let all = [("best", &self.best), ("better", &self.better), ("than", &self.than), ("level", &self.level), ("with", &self.with)];
+        all.into_iter().filter_map(|(key, condition)| Some((key, condition.as_ref()?)))
+    }
+
     fn margin(&self) -> Result<Margin, Complaint> {
         let complain = |key: &str, problem: String| Err((key.to_string(), problem));
         match (self.within, self.within_percent) {

@@ -5,6 +5,7 @@ use super::claim;
 use super::config::{Config, RawConfig};
 use super::grid::{GridFile, PaperRow};
 use super::paths::{self, full, set, short};
+use super::seeds::MAX_JOBS;
 use super::study::Study;
 use super::suggest::join;
 use crate::base::error::ConfigError;
@@ -12,21 +13,19 @@ use crate::metrics::Metric;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// Most jobs that a grid may have.
-pub const MAX_JOBS: usize = 10_000;
-
 /// One value of an axis: what it sets, and where it stands in the file.
-struct Choice {
+struct Setting {
     sets: Vec<(String, Value)>,
     place: String,
     /// Whether it is a map of several paths.
     paired: bool,
 }
 
-/// The cells of `file` over the base's `tree`, each checked. Errors say where the value stands.
+/// The cells of `file` over the base's `tree`, each checked; where the file tunes them, each as all its candidates, one after the other. Errors
+/// say where the value stands.
 pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[String]) -> Result<Vec<Cell>, ConfigError> {
     let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
-    check_seeds(file, origin)?;
+    check_seeds(&file.seeds, "seeds", origin)?;
     let mut shared = tree;
     // The base by itself first, so that its own mistakes are reported under its own name.
     Config::checked(&shared, base)?;
@@ -34,18 +33,27 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
         let path = full(name).map_err(|problem| at(join("set", name), problem))?;
         set(&mut shared, &path, value.clone(), origin)?;
     }
-    let axes = file.grid.iter().map(|(name, values)| choices(name, values, origin)).collect::<Result<Vec<_>, _>>()?;
-    check_size(&axes, file.seeds.len(), origin)?;
+    let axes_of = |place, grid: &Map<String, Value>| {
+        grid.iter().map(|(name, values)| settings(place, name, values, origin)).collect::<Result<Vec<_>, _>>()
+    };
+    let mut axes = axes_of("grid", &file.grid)?;
+    if let Some(tune) = &file.tune {
+        tune.check_axes(&file.grid).map_err(|(path, problem)| at(path, problem))?;
+        check_seeds(&tune.seeds, "tune.seeds", origin)?;
+        axes.extend(axes_of("tune.grid", &tune.grid)?);
+    }
+    let seeds = file.tune.as_ref().map_or(0, |tune| tune.seeds.len()).max(file.seeds.len());
+    check_size(&axes, seeds, origin)?;
     apart(&axes, flags, origin)?;
     let excluded =
         file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
     let (mut cells, mut excludes) = (Vec::new(), vec![false; excluded.len()]);
-    for chosen in combinations(&axes) {
-        let sets: Vec<&(String, Value)> = chosen.iter().flat_map(|c| &c.sets).collect();
+    for settings in combinations(&axes) {
+        let sets: Vec<&(String, Value)> = settings.iter().flat_map(|c| &c.sets).collect();
         let excluding: Vec<usize> = (0..excluded.len()).filter(|i| agrees(&excluded[*i], &sets)).collect();
         excluding.iter().for_each(|i| excludes[*i] = true);
         if excluding.is_empty() {
-            cells.push(cell(&shared, &chosen, file, origin, flags)?);
+            cells.push(cell(&shared, &settings, file, origin, flags)?);
         }
     }
     if cells.is_empty() {
@@ -54,7 +62,16 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
     if let Some(i) = excludes.iter().position(|excludes| !excludes) {
         return Err(at(format!("exclude[{i}]"), "agrees with no combination of the axes' values".into()));
     }
-    check_cells(file, &cells, origin)?;
+    check_twins(&cells, origin)?;
+    match &file.tune {
+        None => check_cells(file, &cells, origin)?,
+        Some(tune) => {
+            tune.check(&file.seeds, &cells, &named_cells(file)).map_err(|(path, problem)| at(path, problem))?;
+            // What the file says of a cell it says of whichever candidate is chosen.
+            let of_cells: Vec<Cell> = tune.groups(&cells).iter().map(|group| cells[group[0]].clone()).collect();
+            check_cells(file, &of_cells, origin)?;
+        }
+    }
     share_averages(cells, origin)
 }
 
@@ -82,12 +99,12 @@ fn share_averages(cells: Vec<Cell>, origin: &str) -> Result<Vec<Cell>, ConfigErr
     cells.iter().map(shared).collect()
 }
 
-fn check_seeds(file: &GridFile, origin: &str) -> Result<(), ConfigError> {
-    let error = |problem: String| Err(ConfigError::new(origin, "seeds", problem));
-    if file.seeds.is_empty() {
+fn check_seeds(seeds: &[u64], place: &str, origin: &str) -> Result<(), ConfigError> {
+    let error = |problem: String| Err(ConfigError::new(origin, place, problem));
+    if seeds.is_empty() {
         return error("expected at least one".into());
     }
-    let mut seeds = file.seeds.clone();
+    let mut seeds = seeds.to_vec();
     seeds.sort_unstable();
     match seeds.windows(2).find(|w| w[0] == w[1]) {
         Some(pair) => error(format!("{} stands twice", pair[0])),
@@ -96,7 +113,7 @@ fn check_seeds(file: &GridFile, origin: &str) -> Result<(), ConfigError> {
 }
 
 /// Before anything is multiplied out.
-fn check_size(axes: &[Vec<Choice>], seeds: usize, origin: &str) -> Result<(), ConfigError> {
+fn check_size(axes: &[Vec<Setting>], seeds: usize, origin: &str) -> Result<(), ConfigError> {
     let product = axes.iter().try_fold(seeds, |n, axis| n.checked_mul(axis.len()));
     if product.is_some_and(|n| n <= MAX_JOBS) {
         return Ok(());
@@ -106,30 +123,37 @@ fn check_size(axes: &[Vec<Choice>], seeds: usize, origin: &str) -> Result<(), Co
     Err(ConfigError::new(origin, "grid", problem))
 }
 
-/// One choice of each axis, in all combinations: an odometer whose last axis turns fastest.
-fn combinations(axes: &[Vec<Choice>]) -> impl Iterator<Item = Vec<&Choice>> {
+/// One value of each axis, in all combinations: an odometer whose last axis turns fastest.
+fn combinations(axes: &[Vec<Setting>]) -> impl Iterator<Item = Vec<&Setting>> {
     let mut places = Some(vec![0; axes.len()]);
     std::iter::from_fn(move || {
         let mut now = places.take()?;
-        let chosen = axes.iter().zip(&now).map(|(axis, i)| &axis[*i]).collect();
+        let settings = axes.iter().zip(&now).map(|(axis, i)| &axis[*i]).collect();
         if let Some(turning) = (0..axes.len()).rev().find(|&i| now[i] + 1 < axes[i].len()) {
             now[turning] += 1;
             now[turning + 1..].fill(0);
             places = Some(now);
         }
-        Some(chosen)
+        Some(settings)
     })
 }
 
-/// No cell twice, and what the file says of cells is of cells that there are.
-fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
-    let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
+/// No cell twice.
+fn check_twins(cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
     for (i, cell) in cells.iter().enumerate() {
         if let Some(twin) = cells[..i].iter().find(|other| other.config == cell.config) {
-            return Err(at("grid".into(), format!("the cells {} and {} are one configuration", twin.label(), cell.label())));
+            let problem = format!("the cells {} and {} are one configuration", twin.label(), cell.label());
+            return Err(ConfigError::new(origin, "grid", problem));
         }
     }
-    for (place, conditions) in named_cells(file) {
+    Ok(())
+}
+
+/// What the file says of cells is of cells that there are.
+fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
+    let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
+    // Those of claims are checked with them.
+    for (place, conditions) in named_cells(file).into_iter().filter(|(place, _)| !place.starts_with("claims")) {
         let wanted = condition(conditions, &place, origin)?;
         if !cells.iter().any(|cell| belongs(cell, &wanted)) {
             return Err(at(place, "agrees with no cell".into()));
@@ -184,33 +208,36 @@ fn named_cells(file: &GridFile) -> Vec<(String, &Map<String, Value>)> {
         named.extend(rows.map(|(j, cell)| (format!("tables[{i}].rows[{j}].cell"), cell)));
     }
     named.extend(file.coding.iter().map(|c| ("coding.cell".to_string(), &c.cell)));
+    for (i, claim) in file.claims.iter().enumerate() {
+        named.extend(claim.conditions().map(|(key, condition)| (format!("claims[{i}].{key}"), condition)));
+    }
     named
 }
 
 /// No path may be set by two axes, or by an axis and a flag: the table would name a value that did not run.
-fn apart(axes: &[Vec<Choice>], flags: &[String], origin: &str) -> Result<(), ConfigError> {
+fn apart(axes: &[Vec<Setting>], flags: &[String], origin: &str) -> Result<(), ConfigError> {
     let clash = |a: &str, b: &str| paths::inside(a, b) || paths::inside(b, a);
     for (i, axis) in axes.iter().enumerate() {
-        for (choice, (path, _)) in axis.iter().flat_map(|c| c.sets.iter().map(move |s| (c, s))) {
+        for (setting, (path, _)) in axis.iter().flat_map(|c| c.sets.iter().map(move |s| (c, s))) {
             for flag in flags {
                 if clash(path, &paths::flag(flag)?.0) {
-                    return Err(ConfigError::new(&format!("--set {flag}"), "", format!("{} varies it", choice.place)));
+                    return Err(ConfigError::new(&format!("--set {flag}"), "", format!("{} varies it", setting.place)));
                 }
             }
             let others = axes[..i].iter().flatten().flat_map(|c| c.sets.iter().map(move |s| (c, s)));
             if let Some((other, _)) = others.into_iter().find(|(_, (p, _))| clash(path, p)) {
-                return Err(ConfigError::new(origin, &choice.place, format!("{} sets {} too", other.place, short(path))));
+                return Err(ConfigError::new(origin, &setting.place, format!("{} sets {} too", other.place, short(path))));
             }
         }
     }
     Ok(())
 }
 
-fn cell(shared: &Value, chosen: &[&Choice], file: &GridFile, origin: &str, flags: &[String]) -> Result<Cell, ConfigError> {
+fn cell(shared: &Value, settings: &[&Setting], file: &GridFile, origin: &str, flags: &[String]) -> Result<Cell, ConfigError> {
     let mut tree = shared.clone();
     let mut axes = Vec::new();
-    for choice in chosen {
-        for (path, value) in &choice.sets {
+    for setting in settings {
+        for (path, value) in &setting.sets {
             set(&mut tree, path, value.clone(), origin)?;
             axes.push((short(path), value.clone()));
         }
@@ -219,21 +246,21 @@ fn cell(shared: &Value, chosen: &[&Choice], file: &GridFile, origin: &str, flags
         let (path, value) = paths::flag(flag)?;
         set(&mut tree, &path, value, &format!("--set {flag}"))?;
     }
-    let config = Config::checked(&tree, origin).map_err(|error| locate(error, chosen, file, flags))?;
+    let config = Config::checked(&tree, origin).map_err(|error| locate(error, settings, file, flags))?;
     Ok(Cell { axes, config })
 }
 
 /// An error in the resolved configuration as one in the file, where an axis, the file's own `set` or a flag brought the value.
 /// Elsewhere it is a matter of the whole cell, which is named.
-fn locate(error: ConfigError, chosen: &[&Choice], file: &GridFile, flags: &[String]) -> ConfigError {
+fn locate(error: ConfigError, settings: &[&Setting], file: &GridFile, flags: &[String]) -> ConfigError {
     let touches = |path: &str| paths::inside(&error.path, path);
     if let Some(flag) = flags.iter().find(|f| paths::flag(f).is_ok_and(|(path, _)| touches(&path))) {
         return ConfigError { origin: format!("--set {flag}"), ..error };
     }
-    for choice in chosen {
-        if let Some((path, _)) = choice.sets.iter().find(|(path, _)| touches(path)) {
-            let name = if choice.paired { format!(".{}", short(path)) } else { String::new() };
-            return ConfigError { path: format!("{}{name}{}", choice.place, &error.path[path.len()..]), ..error };
+    for setting in settings {
+        if let Some((path, _)) = setting.sets.iter().find(|(path, _)| touches(path)) {
+            let name = if setting.paired { format!(".{}", short(path)) } else { String::new() };
+            return ConfigError { path: format!("{}{name}{}", setting.place, &error.path[path.len()..]), ..error };
         }
     }
     for name in file.set.keys() {
@@ -241,15 +268,15 @@ fn locate(error: ConfigError, chosen: &[&Choice], file: &GridFile, flags: &[Stri
             return ConfigError { path: format!("set.{name}{}", &error.path[path.len()..]), ..error };
         }
     }
-    let sets = chosen.iter().flat_map(|choice| &choice.sets);
+    let sets = settings.iter().flat_map(|setting| &setting.sets);
     let axes: Vec<(String, Value)> = sets.map(|(path, value)| (short(path), value.clone())).collect();
     let cell = if axes.is_empty() { String::new() } else { format!(" (in the cell {})", label(&axes)) };
     ConfigError { problem: format!("{}{cell}", error.problem), ..error }
 }
 
 /// An axis's values. A name that is no path may hold maps, each of which sets several paths at once.
-fn choices(name: &str, values: &Value, origin: &str) -> Result<Vec<Choice>, ConfigError> {
-    let place = join("grid", name);
+fn settings(place: &str, name: &str, values: &Value, origin: &str) -> Result<Vec<Setting>, ConfigError> {
+    let place = join(place, name);
     let error = |place: &str, problem: String| ConfigError::new(origin, place, problem);
     let values =
         values.as_array().filter(|v| !v.is_empty()).ok_or_else(|| error(&place, "expected a list of at least one value".into()))?;
@@ -257,7 +284,7 @@ fn choices(name: &str, values: &Value, origin: &str) -> Result<Vec<Choice>, Conf
         Ok(path) => Ok(values
             .iter()
             .enumerate()
-            .map(|(i, value)| Choice { sets: vec![(path.clone(), value.clone())], place: format!("{place}[{i}]"), paired: false })
+            .map(|(i, value)| Setting { sets: vec![(path.clone(), value.clone())], place: format!("{place}[{i}]"), paired: false })
             .collect()),
         Err(problem) => values
             .iter()
@@ -265,7 +292,7 @@ fn choices(name: &str, values: &Value, origin: &str) -> Result<Vec<Choice>, Conf
             .map(|(i, value)| {
                 let here = format!("{place}[{i}]");
                 let map = value.as_object().ok_or_else(|| error(&place, problem.clone()))?;
-                Ok(Choice { sets: condition(map, &here, origin)?, place: here, paired: true })
+                Ok(Setting { sets: condition(map, &here, origin)?, place: here, paired: true })
             })
             .collect(),
     }

@@ -2,6 +2,7 @@
 
 use super::claim::Claim;
 use super::study::Study;
+use super::tune::Tune;
 use crate::metrics::Metric;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct GridFile {
     /// The seeds; one replicate is run for each.
     #[serde(default = "seeds")]
     pub seeds: Vec<u64>,
+    /// How each cell gets settings of its own, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tune: Option<Tune>,
     /// What is claimed of the cells, to be decided by the seeds.
     #[serde(default)]
     pub claims: Vec<Claim>,
@@ -215,6 +219,27 @@ impl Figure {
         Figure::RateDistortion,
         Figure::Studies,
     ];
+}
+
+impl GridFile {
+    /// The file of the experiment that tries what `tune` names: all candidates on their seeds, and nothing that is said of cells.
+    pub fn candidates(&self, tune: &Tune) -> GridFile {
+        let others = self.metrics.iter().copied().filter(|metric| *metric != tune.by);
+        GridFile {
+            question: format!("Which {} for each cell, by {}? For: {}", tune.names().join(" and "), tune.by.title(), self.question),
+            grid: self.grid.iter().chain(&tune.grid).map(|(name, values)| (name.clone(), values.clone())).collect(),
+            seeds: tune.seeds.clone(),
+            metrics: [tune.by].into_iter().chain(others).collect(),
+            figures: vec![Figure::Metrics, Figure::ScoreMap, Figure::TrainingLoss],
+            claims: Vec::new(),
+            paper: None,
+            studies: Vec::new(),
+            tables: Vec::new(),
+            coding: None,
+            tune: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// A text for some of the metrics.

@@ -2,12 +2,16 @@
 
 use super::base::{Base, Tuned};
 use super::cell::Cell;
+use super::choice::{Candidate, Choice};
+use super::config::{Config, RawConfig};
 use super::expand::expand;
 use super::grid::GridFile;
 use super::shelf::Shelf;
+use super::tune::Tune;
 use super::{seeds, strict, study, yaml};
 use crate::base::error::ConfigError;
 use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
 use std::path::Path;
 
 /// A grid on a base: what `ablate` and `plan` work on.
@@ -23,6 +27,33 @@ pub struct Experiment {
     /// What its base's settings were chosen for; absent where the base does not say.
     #[serde(default)]
     pub tuned: Option<Tuned>,
+    /// What each cell's own settings were chosen among, in the cells' order; empty where the grid tunes none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
+    /// What its cells are candidates for, where they are.
+    #[serde(skip)]
+    pub aim: Option<Box<Aim>>,
+}
+
+/// What candidates are tried for: the experiment as its file asks it, each cell still as all its candidates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aim {
+    name: String,
+    file: GridFile,
+    tune: Tune,
+    cells: Vec<Cell>,
+}
+
+impl Aim {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is tried, and by what score it is chosen.
+    pub fn tune(&self) -> &Tune {
+        &self.tune
+    }
 }
 
 /// The longest name of a folder on the file systems that are in use.
@@ -36,7 +67,13 @@ impl GridFile {
 }
 
 impl Experiment {
-    /// Reads a grid and its base (a name that [`Shelf::find`] knows, or a path), applies `sets`, and checks every cell.
+    /// Of cells that are known, on a base that does not say what it was tuned for.
+    pub fn new(name: &str, file: GridFile, cells: Vec<Cell>) -> Experiment {
+        Experiment { name: name.into(), file, cells, tuned: None, choices: Vec::new(), aim: None }
+    }
+
+    /// Reads a grid and its base (a name that [`Shelf::find`] knows, or a path), applies `sets`, and checks every cell. Of a grid that tunes its
+    /// cells it is the experiment that tries their candidates: [`Experiment::chosen`] is what follows.
     pub fn read(grid: &Path, base: Option<&str>, sets: &[String]) -> Result<Experiment, ConfigError> {
         Experiment::with_seeds(grid, base, sets, None)
     }
@@ -56,11 +93,13 @@ impl Experiment {
             let digest = blake3::hash(sets.join("\n").as_bytes()).to_hex();
             name = format!("{name}-{}", &digest[..8]);
         }
+        // What is chosen is the same whatever seeds are reported.
+        let tuning = format!("{name}-tuning");
         if let Some(others) = others {
             file.seeds = others.to_vec();
             name = format!("{name}-seeds-{}", seeds::list(others));
         }
-        if name.len() > LONGEST {
+        if name.len().max(tuning.len()) > LONGEST {
             let problem = format!(
                 "expected a grid, a base and seeds whose names are together at most {LONGEST} bytes long, got {}: {name}",
                 name.len()
@@ -68,6 +107,47 @@ impl Experiment {
             return Err(ConfigError::new(&origin, "", problem));
         }
         let cells = expand(&file, base.tree, &origin, &base.origin, sets)?;
-        Ok(Experiment { name, file, cells, tuned: base.tuned })
+        let whole = Experiment { tuned: base.tuned, ..Experiment::new(&name, file, cells) };
+        match whole.file.tune.clone() {
+            None => Ok(whole),
+            Some(tune) => whole.candidates(tune, tuning, &origin),
+        }
+    }
+
+    /// The experiment `name` that tries the candidates which its cells are. They are scored where their training ends, and nowhere else.
+    fn candidates(self, tune: Tune, name: String, origin: &str) -> Result<Experiment, ConfigError> {
+        let Experiment { name: aimed_at, file, cells, tuned, .. } = self;
+        let at_the_end = |cell: &Cell| {
+            let mut raw = RawConfig::from(cell.config.clone());
+            raw.evaluation.at.clear();
+            Ok(Cell { axes: cell.axes.clone(), config: Config::new(raw, origin)? })
+        };
+        let tried = cells.iter().map(at_the_end).collect::<Result<Vec<_>, ConfigError>>()?;
+        let candidates = Experiment { tuned, ..Experiment::new(&name, file.candidates(&tune), tried) };
+        Ok(Experiment { aim: Some(Box::new(Aim { name: aimed_at, file, tune, cells })), ..candidates })
+    }
+
+    /// What its candidates are tried for, each cell with the settings that score best: `score` is of a candidate, by its place, on a seed, none
+    /// where it diverged. None where this experiment tries no candidates.
+    pub fn chosen<E>(&self, score: impl Fn(usize, u64) -> Result<Option<f64>, E>) -> Result<Option<Experiment>, E> {
+        let Some(aim) = &self.aim else { return Ok(None) };
+        let Aim { name, file, tune, cells } = &**aim;
+        let (mut chosen, mut choices) = (Vec::new(), Vec::new());
+        for group in tune.groups(cells) {
+            let candidate = |place: &usize| {
+                let axes = cells[*place].axes.iter().filter(|(name, _)| tune.tries(name)).cloned().collect();
+                let scores = tune.seeds.iter().map(|seed| score(*place, *seed)).collect::<Result<_, E>>()?;
+                Ok(Candidate { axes, scores })
+            };
+            let choice = Choice::of(group.iter().map(candidate).collect::<Result<_, E>>()?, tune.by.rises());
+            chosen.push(cells[group[choice.chosen]].clone());
+            choices.push(choice);
+        }
+        Ok(Some(Experiment { tuned: self.tuned.clone(), choices, ..Experiment::new(name, file.clone(), chosen) }))
+    }
+
+    /// The same with the first candidate of each cell, for what does not depend on which is chosen.
+    pub fn with_first_candidates(&self) -> Option<Experiment> {
+        self.chosen(|_, _| Ok::<_, Infallible>(Some(0.0))).unwrap_or_else(|never| match never {})
     }
 }

@@ -2,6 +2,7 @@
 
 mod base;
 mod cell;
+mod choice;
 mod claim;
 mod config;
 mod expand;
@@ -16,21 +17,25 @@ mod shelf;
 pub mod strict;
 mod study;
 mod suggest;
+mod tune;
 mod warnings;
 pub mod yaml;
 
 pub use base::{Base, Tuned};
 pub use cell::{Cell, agrees_in_all, agrees_with, brief, in_words, label};
+pub use choice::{Candidate, Choice};
 pub use claim::{Claim, Resolved};
 pub use config::{Config, Decay, EvaluationConfig, RawConfig, SamplingConfig, TrainingConfig};
-pub use expand::{MAX_JOBS, published, studies};
+pub use expand::{published, studies};
 pub use flat::{Values, flat};
 pub use grid::{Budget, Coding, CodingRow, Figure, GridFile, Paper, PaperRow, Published, PublishedRow, Studied};
 #[cfg(test)]
 pub(crate) use job::tiny;
 pub use job::{Asked, FORMAT, Job, asked, jobs};
-pub use load::Experiment;
+pub use load::{Aim, Experiment};
+pub use seeds::MAX_JOBS;
 pub use shelf::Shelf;
 pub use study::{MIXTURES, Study};
 pub use suggest::suggestion;
+pub use tune::Tune;
 pub use warnings::warnings;

@@ -1,6 +1,7 @@
 //! Lists of seeds on a command line, as Slurm writes lists of numbers: `0-4,7`.
 
-use super::expand::MAX_JOBS;
+/// Most jobs that a grid may have, and so most of its seeds.
+pub const MAX_JOBS: usize = 10_000;
 
 /// The seeds of a list.
 pub fn parsed(list: &str) -> Result<Vec<u64>, String> {

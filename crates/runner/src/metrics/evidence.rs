@@ -99,19 +99,29 @@ impl Evidence {
     }
 }
 
-struct Spread {
-    n: usize,
-    mean: f64,
-    /// With n - 1 in the denominator.
-    std_dev: f64,
+/// Numbers as their mean and how far they lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// How many.
+    pub n: usize,
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation, with n - 1 in the denominator: of one number not a number.
+    pub std_dev: f64,
 }
 
 impl Spread {
-    fn of(values: &[f64]) -> Spread {
+    /// Of at least one number.
+    pub fn of(values: &[f64]) -> Spread {
         let n = values.len();
         let mean = values.iter().sum::<f64>() / n as f64;
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n as f64 - 1.0);
         Spread { n, mean, std_dev: variance.sqrt() }
+    }
+
+    /// The standard error of the mean; none of one number.
+    pub fn std_err(&self) -> Option<f64> {
+        (self.n > 1).then(|| self.std_dev / (self.n as f64).sqrt())
     }
 }
 

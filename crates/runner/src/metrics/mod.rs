@@ -144,6 +144,11 @@ impl Metric {
         Metric::ALL.into_iter().filter(|metric| metric.spec().of_samples)
     }
 
+    /// Whether it compares features of samples with those of images.
+    pub fn is_of_features(self) -> bool {
+        self.spec().of_samples && self != Metric::KlDivergence
+    }
+
     /// Those that can be measured on images of `data`, or be blank for a reason that is not the data's kind.
     pub fn of_data(data: &DataSource) -> impl Iterator<Item = Metric> {
         let has_law = data.mixture().is_some();

@@ -5,6 +5,7 @@ use super::entry::{Records, part};
 use super::section::{Remark, Section};
 use crate::base::text::{duration, number};
 use crate::experiment::Experiment;
+use crate::metrics::evidence::Spread;
 use crate::metrics::{Measured, Metric};
 use std::collections::{BTreeMap, HashSet};
 
@@ -122,9 +123,12 @@ fn row(metric: Metric, label: &str, courses: &BTreeMap<u64, Course>, lowest: &BT
     let (bests, chosen) = (at(&|_, course| best(metric, course)), at(&|seed, _| chosen(metric, courses, seed)));
     let differences: Vec<f64> = bests.iter().zip(&chosen).filter_map(|(best, chosen)| Some((*best)?.value - (*chosen)?.value)).collect();
     let digits = metric.digits();
-    let several = |values: &[f64], digits: usize| match mean(values) {
-        Some((mean, error)) => number(mean, error, digits) + &part(values.len(), seeds),
-        None => "–".into(),
+    let several = |values: &[f64], digits: usize| {
+        if values.is_empty() {
+            return "–".into();
+        }
+        let spread = Spread::of(values);
+        number(spread.mean, spread.std_err(), digits) + &part(values.len(), seeds)
     };
     let measured = |scores: &[Option<&Measured>]| {
         let there: Vec<&Measured> = scores.iter().copied().flatten().collect();
@@ -145,14 +149,6 @@ fn row(metric: Metric, label: &str, courses: &BTreeMap<u64, Course>, lowest: &BT
         measured(&chosen),
         several(&differences, digits + 1),
     ]
-}
-
-/// Their mean, and its standard error where they are several.
-fn mean(values: &[f64]) -> Option<(f64, Option<f64>)> {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (!values.is_empty()).then(|| (mean, (values.len() > 1).then(|| (variance / n).sqrt())))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::base::text::{aligned, wrapped};
 use crate::experiment::flat;
 use crate::metrics::Metric;
 use crate::metrics::evidence::{Evidence, LEVEL};
-use crate::store::{Outcome, Record};
+use crate::store::Record;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -160,8 +160,7 @@ fn evidence(metric: Metric, a: &Side, b: &Side, seeds: &[u64]) -> Result<(Eviden
         [("A", pairs.iter().map(|pair| pair.0).collect()), ("B", pairs.iter().map(|pair| pair.1).collect())];
     let mut missing = None;
     for (side, records) in of_side {
-        let diverged = |run: &&&Record| matches!(run.outcome, Outcome::Diverged { .. }) || run.out_of_range.contains(&metric);
-        match records.iter().filter(diverged).count() {
+        match records.iter().filter(|run| run.diverged(metric)).count() {
             0 => {}
             n => return Err(format!("{side} diverged or left every range in {n} of {} seeds", records.len())),
         }

@@ -2,7 +2,7 @@
 
 use crate::experiment::{Cell, Job};
 use crate::metrics::Metric;
-use crate::store::{BoundBreakdown, Outcome, Record, TermAt, TrainingRecord};
+use crate::store::{BoundBreakdown, Record, TermAt, TrainingRecord};
 use ddpm_core::rate_distortion::{RatePoint, rate_distortion};
 use std::collections::HashSet;
 
@@ -50,11 +50,6 @@ impl Entry<'_> {
     /// The bound's terms on held-out images.
     pub fn terms(&self) -> &[TermAt] {
         self.record.bounds.get(&Metric::BitsPerDim).map_or(&[], |split| &split.terms)
-    }
-
-    /// Whether a score is missing because the cell left every range, in training or in what was scored: it is then the worst that there is.
-    pub fn diverged(&self, metric: Metric) -> bool {
-        matches!(self.record.outcome, Outcome::Diverged { .. }) || self.record.out_of_range.contains(&metric)
     }
 
     /// Rate and distortion on held-out images, from t = T down; empty where the bound was not measured.

@@ -7,6 +7,7 @@ mod bars;
 mod canvas;
 mod care;
 mod chart;
+mod chosen;
 mod claims;
 mod comparison;
 mod differences;
@@ -113,6 +114,7 @@ pub fn write(experiment: &Experiment, jobs: &[(usize, Job)], store: &Store, data
     }
     let mut sections = Vec::from_iter(differences::section(experiment, &frames)?);
     sections.extend(along::section(experiment, &records));
+    sections.extend(chosen::section(experiment));
     sections.extend(published::sections(experiment, entries, &frames, data)?);
     let page = page::Page {
         experiment,

@@ -116,7 +116,7 @@ mod tests {
         let file: GridFile = serde_json::from_value(json!({ "question": "q", "grid": {} })).unwrap();
         let of = |metrics: &[Metric], theirs: &str, sets: &[&str]| {
             let cells = vec![Cell { axes: Vec::new(), config: tiny(&data, sets).config }];
-            let experiment = Experiment { name: "x".into(), file: file.clone(), cells, tuned: None };
+            let experiment = Experiment::new("x", file.clone(), cells);
             scales(metrics, Some(&theirs.to_string()), &experiment, &here).map_or_else(String::new, |remark| remark.markdown())
         };
         let both = of(&[Fid, BitsPerDim, Recall], "cifar10", &[]);

@@ -31,7 +31,7 @@ fn blank(reason: String) -> Scores {
 
 /// Scores that compare features.
 fn of_features() -> impl Iterator<Item = Metric> {
-    Metric::of_samples().filter(|metric| *metric != Metric::KlDivergence)
+    Metric::ALL.into_iter().filter(|metric| metric.is_of_features())
 }
 
 /// Scores of `samples`, made with such `weights`, in the features of `net`, and against the law of the data, where that is known.

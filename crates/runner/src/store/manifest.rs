@@ -110,7 +110,7 @@ mod tests {
         let cell = |sets: &[&str]| Cell { axes: Vec::new(), config: tiny(&few("d", 20, 3), sets).config };
         let file = json!({ "question": "q", "grid": { "sampling.count": [15, 16] }, "seeds": seeds });
         let file: GridFile = serde_json::from_value(file).unwrap();
-        Experiment { name: "x".into(), file, cells: vec![cell(&["sampling.count=15"]), cell(&["sampling.count=16"])], tuned: None }
+        Experiment::new("x", file, vec![cell(&["sampling.count=15"]), cell(&["sampling.count=16"])])
     }
 
     /// What is left is read again as it was, job by job; it stands for an experiment that asks the same in other words, and for no other.

@@ -304,4 +304,9 @@ impl Record {
             machine: Machine::here(),
         }
     }
+
+    /// Whether a score is missing because the cell left every range, in training or in what was scored: it is then the worst that there is.
+    pub fn diverged(&self, metric: Metric) -> bool {
+        matches!(self.outcome, Outcome::Diverged { .. }) || self.out_of_range.contains(&metric)
+    }
 }

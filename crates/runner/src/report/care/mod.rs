@@ -1,8 +1,9 @@
 //! What confounds a table, from the records: everything but what the axes vary that tells its cells apart, or them from the paper.
 
+use super::chosen::untuned;
 use super::entry::Entry;
 use crate::base::data::DatasetInfo;
-use crate::experiment::{Cell, Config, Decay, Experiment, agrees_in_all, brief};
+use crate::experiment::{Cell, Choice, Config, Decay, Experiment, agrees_in_all, brief};
 use crate::metrics::Metric;
 use crate::metrics::features::FeatureSource;
 use crate::store::{Outcome, Point, TrainingRecord};
@@ -31,6 +32,8 @@ pub fn notes(experiment: &Experiment, entries: &[Entry], data: &DatasetInfo) -> 
         care.seeds(),
         care.budget(),
         care.tuned(),
+        care.at_an_end(),
+        care.all_diverged(),
         care.clipped(),
         care.size(),
         care.falling(),
@@ -106,10 +109,42 @@ impl Care<'_> {
             _ => "Another cell".to_string(),
         };
         let how = tuned.how.trim_end_matches('.');
+        let but = match &self.experiment.file.tune {
+            Some(tune) => format!(", beside those that each has here ({})", tune.names().join(", ")),
+            None => String::new(),
+        };
         Some(format!(
-            "Settings were chosen for one configuration ({}): {how}. {others} may do better with settings of its own.",
+            "Settings were chosen for one configuration ({}): {how}. {others} may do better with settings of its own{but}.",
             on.join(", ")
         ))
+    }
+
+    /// The cells with what was tried for them, by their names without it.
+    fn choices(&self) -> impl Iterator<Item = (String, &Choice)> {
+        let named = |(cell, choice)| Some((untuned(cell, self.experiment.file.tune.as_ref()?), choice));
+        self.experiment.cells.iter().zip(&self.experiment.choices).filter_map(named)
+    }
+
+    /// Cells whose own settings are the last of what was tried.
+    fn at_an_end(&self) -> Option<String> {
+        let ends = self.choices().map(|(cell, choice)| (cell, choice.at_an_end())).filter(|(_, ends)| !ends.is_empty());
+        let ends: Vec<String> = ends.map(|(cell, ends)| format!("{cell}: {}", ends.join(", "))).collect();
+        let (n, all) = (ends.len(), self.experiment.cells.len());
+        let which = if n <= LISTED { format!(" ({})", ends.join("; ")) } else { String::new() };
+        (n > 0).then(|| {
+            format!(
+                "Tuned settings are the least or the largest of what was tried in {n} of {all} cells{which}: better ones may lie beyond, and \
+                 not be equally far in all cells."
+            )
+        })
+    }
+
+    /// Cells for which nothing that was tried does.
+    fn all_diverged(&self) -> Option<String> {
+        let lost = |choice: &Choice| choice.candidates.iter().all(|candidate| candidate.spread().is_none());
+        let cells: Vec<String> = self.choices().filter(|(_, choice)| lost(choice)).map(|(cell, _)| cell).collect();
+        (!cells.is_empty())
+            .then(|| format!("Everything that was tried diverged on every seed in {}: it has the first of it.", cells.join("; ")))
     }
 
     /// How many of each cell's steps were clipped, where cells differ in it.

@@ -17,7 +17,7 @@ fn told(sets: [&[&str]; 2], trained: [Trained; 2], change: impl Fn(&mut Experime
     let data = few("d", 20, 3);
     let cell = |i: usize| Cell { axes: vec![("cell".into(), json!(["a", "b"][i]))], config: tiny(&data, sets[i]).config };
     let file: GridFile = serde_json::from_value(json!({ "question": "q", "grid": {}, "metrics": ["fid", "bits-per-dim"] })).unwrap();
-    let mut experiment = Experiment { name: "x".into(), file, cells: vec![cell(0), cell(1)], tuned: None };
+    let mut experiment = Experiment::new("x", file, vec![cell(0), cell(1)]);
     change(&mut experiment);
     let jobs: Vec<Job> = experiment.cells.iter().map(|cell| Job::new(cell.config.clone(), 0, None, &data.info.digest, "none")).collect();
     let training = |job: &Job, (clipped, parameters, last): Trained| TrainingRecord {

@@ -83,7 +83,7 @@ mod tests {
         let cells = vec![cell("fixed-large"), cell("learned-range"), cell("fixed-small")];
         let file: GridFile =
             serde_json::from_value(json!({ "question": "q", "grid": { "variance": ["fixed-large"] }, "seeds": [0, 1] })).unwrap();
-        let experiment = Experiment { name: "e".into(), file, cells, tuned: None };
+        let experiment = Experiment::new("e", file, cells);
         let split = |cell: &Cell, decoder: f64| {
             let process = &cell.config.diffusion().process;
             let terms: Vec<TermAt> = (1..=process.timesteps()).map(|t| TermAt { t, mean_squared: 0.01, ..TermAt::default() }).collect();

@@ -75,7 +75,7 @@ pub fn heats(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Res
 
 /// How many seeds of a cell left every range.
 fn diverged(entries: &[Entry], cell: usize, metric: Metric) -> usize {
-    entries.iter().filter(|entry| entry.cell_index == cell && entry.diverged(metric)).count()
+    entries.iter().filter(|entry| entry.cell_index == cell && entry.record.diverged(metric)).count()
 }
 
 /// The mean of the seeds that have one, and how many diverged.
@@ -183,7 +183,7 @@ mod tests {
             json!({ "question": "q", "grid": { "steps": [1] }, "seeds": [0, 1], "metrics": ["fid", "inception-score", "kid"] }),
         )
         .unwrap();
-        let experiment = Experiment { name: "e".into(), file, cells, tuned: None };
+        let experiment = Experiment::new("e", file, cells);
         let of = |cell: usize, seed: u64| (cell, Job::new(experiment.cells[cell].config.clone(), seed, None, "digest", "none"));
         // (cell, seed): the FID, or none where it diverged; the last cell has not run.
         let found = [

@@ -234,7 +234,7 @@ mod tests {
         let cell = |sets: &[&str]| Cell { axes: Vec::new(), config: tiny(&data, sets).config };
         let file: GridFile = serde_json::from_value(json!({ "question": "q", "grid": {} })).unwrap();
         let cells = vec![cell(&["sampling.count=15", "objective=vlb"]), cell(&["sampling.count=16", "objective=vlb"])];
-        let (shared, own) = configurations(&Experiment { name: "x".into(), file, cells, tuned: None }).unwrap();
+        let (shared, own) = configurations(&Experiment::new("x", file, cells)).unwrap();
         assert_eq!((&shared["diffusion.objective"][..], shared.get("sampling.count")), ("vlb", None));
         assert_eq!(own, [15, 16].map(|count| Values::from([("sampling.count".to_string(), count.to_string())])));
     }

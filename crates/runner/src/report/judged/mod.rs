@@ -145,7 +145,7 @@ impl<'a> Scores<'a> {
         let worst = if metric.rises() { f64::NEG_INFINITY } else { f64::INFINITY };
         let score = |e: &'a Entry| match e.record.metrics.get(&metric) {
             Some(measured) => Some(Score { value: measured.value, measured: Some(measured) }),
-            None => e.diverged(metric).then_some(Score { value: worst, measured: None }),
+            None => e.record.diverged(metric).then_some(Score { value: worst, measured: None }),
         };
         self.entries.iter().filter(|e| e.cell_index == cell).filter_map(|e| Some((e.record.seed, score(e)?))).collect()
     }

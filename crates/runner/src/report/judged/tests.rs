@@ -22,7 +22,7 @@ fn judge(scores: &[&[Option<Found>]], metric: &str, claim: Value, protocols: [&s
     claim["metric"] = json!(metric);
     let file = json!({ "question": "q", "grid": {}, "seeds": (0..scores[0].len()).collect::<Vec<_>>(), "claims": [claim] });
     let file: GridFile = serde_json::from_value(file).unwrap();
-    let experiment = Experiment { name: "x".into(), file, cells: (0..scores.len()).map(cell).collect(), tuned: None };
+    let experiment = Experiment::new("x", file, (0..scores.len()).map(cell).collect());
     let of = |i: usize, seed: usize, found: Found| {
         let job = Job::new(experiment.cells[i].config.clone(), seed as u64, None, &data.info.digest, "none");
         let outcome = if found.0 != f64::INFINITY { Outcome::Finished {} } else { Outcome::Diverged { reason: "r".into() } };

@@ -1,0 +1,118 @@
+//! Settings of a cell's own: what a grid file says of how they are chosen.
+
+use super::cell::Cell;
+use super::paths::{full, inside, short};
+use super::schema::Complaint;
+use super::seeds;
+use super::suggest::join;
+use crate::metrics::Metric;
+use ddpm_model::network::ImageShape;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How each cell gets settings of its own before it is scored for the table: candidates are tried on seeds of their own, and the one with the
+/// best mean score stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tune {
+    /// What is tried in every cell: axes as those of `grid`.
+    pub grid: Map<String, Value>,
+    /// The score that chooses.
+    pub by: Metric,
+    /// The seeds on which candidates are tried: others than the grid's, since what is chosen on a seed has an advantage there.
+    pub seeds: Vec<u64>,
+}
+
+impl Tune {
+    /// Whether `name`, of an axis or a path, is something that is tried, or a part of it.
+    pub fn tries(&self, name: &str) -> bool {
+        let path = full(name).unwrap_or_else(|_| name.into());
+        self.paths().any(|tried| inside(&path, &tried) || inside(&tried, &path))
+    }
+
+    /// Which cells are candidates for one: those that are alike but for what is tried, in the cells' order.
+    pub fn groups(&self, cells: &[Cell]) -> Vec<Vec<usize>> {
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let kept = |place: usize| cells[place].axes.iter().filter(|(name, _)| !self.tries(name));
+        for place in 0..cells.len() {
+            match groups.iter_mut().find(|group| kept(group[0]).eq(kept(place))) {
+                Some(group) => group.push(place),
+                None => groups.push(vec![place]),
+            }
+        }
+        groups
+    }
+
+    /// Whether its axes are others than those of the grid's own `grid`.
+    pub fn check_axes(&self, grid: &Map<String, Value>) -> Result<(), Complaint> {
+        if self.grid.is_empty() {
+            return Err(("tune.grid".into(), "expected at least one axis".into()));
+        }
+        match self.grid.keys().find(|name| grid.contains_key(*name)) {
+            Some(name) => Err((join("tune.grid", name), "is an axis of grid too".into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the cells, each as all its candidates, can be tuned: on seeds that are none of those that are reported, by a score that they have,
+    /// and without a word in the file, by place, about cells of one candidate alone.
+    pub fn check(&self, seeds: &[u64], cells: &[Cell], named: &[(String, &Map<String, Value>)]) -> Result<(), Complaint> {
+        if let Some(seed) = self.seeds.iter().find(|seed| seeds.contains(seed)) {
+            let reported = seeds::list(seeds);
+            return Err(("tune.seeds".into(), format!("expected others than the seeds that are reported ({reported}), got {seed}")));
+        }
+        for cell in cells {
+            let (evaluation, by) = (&cell.config.evaluation, self.by);
+            let images = match by {
+                Metric::BitsPerDim | Metric::BitsPerDimOptimal => evaluation.held_out,
+                Metric::BitsPerDimTrain => evaluation.train,
+                _ => usize::MAX,
+            };
+            if images == 0 || Metric::of_data(&cell.config.data).all(|metric| metric != by) {
+                return Err(self.missing(cell));
+            }
+        }
+        for (place, condition) in named {
+            if let Some(name) = condition.keys().find(|name| self.tries(name)) {
+                return Err((join(place, name), "is tried in every cell, and what is chosen is not known: leave it out".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the score that chooses can be measured on images of `shape`.
+    pub fn check_data(&self, cells: &[Cell], shape: ImageShape) -> Result<(), Complaint> {
+        let has_features = |cell: &&Cell| cell.config.evaluation.features.dimensions(shape).is_some();
+        match cells.iter().find(|cell| self.by.is_of_features() && !has_features(cell)) {
+            Some(cell) => Err(self.missing(cell)),
+            None => Ok(()),
+        }
+    }
+
+    fn missing(&self, cell: &Cell) -> Complaint {
+        ("tune.by".into(), format!("expected a score that every cell has, {} has no {}", cell.label(), self.by.name()))
+    }
+
+    /// The short names of what is tried.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in self.paths().map(|path| short(&path)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The paths of what is tried.
+    fn paths(&self) -> impl Iterator<Item = String> {
+        self.grid.iter().flat_map(|(axis, values)| match full(axis) {
+            Ok(path) => vec![path],
+            // A free name: the keys of its values.
+            Err(_) => {
+                values.as_array().into_iter().flatten().filter_map(Value::as_object).flat_map(Map::keys).flat_map(|key| full(key)).collect()
+            }
+        })
+    }
+}
