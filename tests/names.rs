@@ -346,7 +346,7 @@ fn no_two_things_share_a_name() {
             let kind = experiment.cells[0].config.data.kind();
             let data = if kind == "folder" { data } else { kind };
             let image = ImageShape { height: 64, width: 64, channels: 3 };
-            let then = experiment.with_first_candidates().map_or_else(Vec::new, |next| jobs(&next, image, data).unwrap());
+            let then = experiment.with_first_candidates().unwrap().map_or_else(Vec::new, |next| jobs(&next, image, data).unwrap());
             for (_, job) in jobs(&experiment, image, data).unwrap().into_iter().chain(then) {
                 let mut config = json!(job.config);
                 config["data"] = json!(data);

@@ -4,6 +4,7 @@ mod support;
 
 use ddpm_core::{BetaScale, Schedule, Setup};
 use ddpm_model::train_state::TrainState;
+use ddpm_runner::base::sealed;
 use polars::prelude::*;
 use serde_json::Value;
 use std::fs;
@@ -54,7 +55,7 @@ fn each_cell_runs_with_the_best_of_what_was_tried_for_it() {
     let base = root().join("experiments/bases/fashion-smoke.yaml");
     let text = "set: {objective: vlb, steps: 6, training.optimiser.warmup_steps: 0, sampling.count: 12, evaluation.held_out: 2, evaluation.train: 0}
 grid: {prediction: [mu, eps]}
-tune: {grid: {learning_rate: [1.0e-5, 0.002, 1.0e+30]}, by: bits-per-dim, seeds: [10, 11]}
+tune: {grid: {learning_rate: [1.0e-5, 0.002, 1.0e+30]}, metric: bits-per-dim, seeds: [10, 11]}
 claims: [{sentence: It is eps, metric: bits-per-dim, better: {prediction: eps}, than: {prediction: mu}}]
 metrics: [bits-per-dim]";
     fs::write(&path, format!("question: q\nbase: {}\n{text}\nseeds: [0, 1]\n", base.display())).unwrap();
@@ -101,12 +102,13 @@ metrics: [bits-per-dim]";
     assert!(page.contains(&format!("| learning_rate={} |", best("eps"))), "{page}");
     let tried = fs::read_to_string(dir.path().join("g-fashion-smoke-tuning/README.md")).unwrap();
     assert!(tried.contains("Which learning_rate for each cell, by bits/dim? For: q"), "{tried}");
-    // Nothing more to do; the choice is read from the store, without the images; other seeds are reported with what is chosen already.
+    // Nothing more to do.
     let again = on(&["ablate"]);
-    assert!(stderr(&again).contains("g-fashion-smoke: 4 jobs, 4 done") && !stderr(&again).contains("tuning"), "{}", stderr(&again));
-    assert_eq!(stdout(&on(&["report"])), stdout(&again));
-    assert!(stdout(&on(&["claims"])).contains("It is eps"));
+    let told = stderr(&again);
+    assert!(told.contains("-tuning: 12 jobs, 12 done") && told.contains("g-fashion-smoke: 4 jobs, 4 done"), "{told}");
+    assert!(stdout(&again).ends_with(&stdout(&on(&["report"]))) && stdout(&on(&["claims"])).contains("It is eps"));
     assert!(stdout(&on(&["status"])).ends_with("4 jobs: 4 done\n"));
+    // Other seeds are reported with what is chosen already.
     let others = plan(&["--seeds", "0,5"]);
     let states: Vec<&Value> = others["jobs"].as_array().unwrap().iter().map(|job| &job["state"]["state"]).collect();
     assert_eq!(
@@ -115,10 +117,28 @@ metrics: [bits-per-dim]";
     );
     let overlap = on(&["plan", "--seeds", "10"]);
     assert!(overlap.status.code() == Some(4) && stderr(&overlap).contains("tune.seeds: expected others than"), "{}", stderr(&overlap));
-    // A candidate that is lost is tried again before anything else.
-    fs::remove_file(dir.path().join("runs").join(candidates[3]["id"].as_str().unwrap()).join("record.json")).unwrap();
+    // Where a candidate is lost the choice that was made stays for who reads; who runs tries it again first.
+    let record = |job: &Value| dir.path().join("runs").join(job["id"].as_str().unwrap()).join("record.json");
+    fs::remove_file(record(&candidates[3])).unwrap();
+    let read = on(&["report"]);
+    assert!(stdout(&again).ends_with(&stdout(&read)) && stderr(&read).contains("those that were chosen before"), "{}", stderr(&read));
+    fs::remove_dir_all(dir.path().join("g-fashion-smoke")).unwrap();
     let lost = plan(&[]);
     assert_eq!((&lost["experiment"], &lost["then"]["jobs"]), (&"g-fashion-smoke-tuning".into(), &4.into()));
+    let states: Vec<&Value> = lost["jobs"].as_array().unwrap().iter().map(|job| &job["state"]["state"]).collect();
+    assert_eq!(states.iter().filter(|state| **state == "done").count(), 11);
+    // A candidate without the score and without a reason of its own keeps anything from being chosen, which is said, and nothing else.
+    let text = fs::read_to_string(record(&candidates[0])).unwrap();
+    let mut blank: Value = serde_json::from_str(&text).unwrap();
+    blank["metrics"].as_object_mut().unwrap().remove("bits-per-dim");
+    blank["blanks"]["bits-per-dim"] = "it was too late".into();
+    blank.as_object_mut().unwrap().shift_remove("blake3");
+    assert!(on(&["ablate"]).status.success());
+    sealed::write(&record(&candidates[0]), &blank).unwrap();
+    let told = on(&["status"]);
+    let said = "g-fashion-smoke: tune.metric: expected a score that every candidate has, got bits-per-dim: the candidate (mu, learning_rate=0.00001)";
+    assert!(told.status.success() && stderr(&told).starts_with(said), "{}", stderr(&told));
+    assert_eq!(on(&["ablate"]).status.code(), Some(4));
 }
 
 /// A claim that seeds support can be required; what is claimed can be changed without running anything.

@@ -52,7 +52,8 @@ impl Ablate {
             if !outstanding.is_empty() {
                 self.execute(&loaded, &outstanding, &allocation)?;
                 if self.executor == ExecutorChoice::Slurm && !self.wait {
-                    eprintln!("run the same command again later, or see `ddpm status`");
+                    let what = if loaded.experiment.aim.is_some() { "; that submits what these are candidates for" } else { "" };
+                    eprintln!("run the same command again later{what}, or see `ddpm status`");
                     return Ok(Exit::Ok);
                 }
             }

@@ -74,15 +74,39 @@ impl Loaded {
         format!("{}{seed}{aside}", self.experiment.cells[cell].label())
     }
 
-    /// What its cells are candidates for, once their records choose; none where they are none, or some are still to be tried.
+    /// What its cells are candidates for, once their records choose; none where they are none, or some are still to be tried. Names of jobs are
+    /// taken from its manifest where the images were not read.
     pub fn next(&self) -> Result<Option<Loaded>> {
-        chosen(&self.store, &self.experiment, &self.jobs)?.map(|experiment| self.with(experiment)).transpose()
+        let Some(experiment) = chosen(&self.store, &self.experiment, &self.jobs)? else { return Ok(None) };
+        let known = if self.real.is_none() { known(&experiment, &self.store) } else { None };
+        match known.filter(|manifest| manifest.data.identity() == self.data.identity()) {
+            Some(manifest) => Ok(Some(Loaded::known(experiment, self.store.clone(), manifest))),
+            None => self.with(experiment).map(Some),
+        }
     }
 
     /// The same in another experiment on the same images.
     pub fn with(&self, experiment: Experiment) -> Result<Loaded> {
         let jobs = jobs(&experiment, self.data.shape, &self.data.identity())?;
         Ok(Loaded { experiment, jobs, data: self.data.clone(), store: self.store.clone(), real: self.real.clone() })
+    }
+
+    /// Candidates, or what they have chosen: now, or before where some are lost since. With what keeps them from choosing on stderr.
+    fn latest(self) -> Loaded {
+        match self.next() {
+            Ok(Some(next)) => return next,
+            Ok(None) => {}
+            Err(error) => eprintln!("{error:#}"),
+        }
+        let before = self.experiment.aim.as_ref().and_then(|aim| Manifest::read(&self.store.report(aim.name())).ok().flatten());
+        let is_it = |manifest: &Manifest| self.experiment.aims_at(&manifest.experiment) && manifest.data.identity() == self.data.identity();
+        match before.filter(is_it) {
+            None => self,
+            Some(manifest) => {
+                eprintln!("{}: not all candidates are here; the settings are those that were chosen before", manifest.experiment.name);
+                Loaded::known(manifest.experiment.clone(), self.store, manifest)
+            }
+        }
     }
 
     /// Leaves in the store what the experiment is, for those who have the results and not the images.
@@ -95,41 +119,33 @@ impl Loaded {
 }
 
 impl ExperimentArgs {
-    /// With its images read and checked against every cell. A grid that tunes its cells is the experiment that tries their candidates until these
-    /// have all been scored, and from then on the one with what they choose.
+    /// With its images read and checked against every cell. Of a grid that tunes its cells it is the experiment that tries their candidates.
     pub fn load(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        self.latest(self.name_jobs(experiment, store)?)
+        self.name_jobs(experiment, store)
     }
 
-    /// Loads it from its manifest in the store; the images are read only if that is not enough.
+    /// Loads it from its manifest in the store; the images are read only if that is not enough. Of a grid that tunes its cells it is the experiment
+    /// with what was chosen for them, once that is known.
     pub fn recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
-        self.latest(match self.known(&experiment, &store) {
+        let loaded = match known(&experiment, &store) {
             Some(manifest) => Loaded::known(experiment, store, manifest),
             None => self.name_jobs(experiment, store)?,
-        })
+        };
+        Ok(loaded.latest())
     }
 
-    /// Loads it with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
+    /// The same with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
     pub fn load_or_recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
         let loaded = self.name_jobs(experiment.clone(), store.clone()).or_else(|error| {
             let unavailable = matches!(RunError::of(&error), Some(RunError::Environment(_)));
-            let Some(manifest) = unavailable.then(|| self.known(&experiment, &store)).flatten() else { return Err(error) };
+            let Some(manifest) = unavailable.then(|| known(&experiment, &store)).flatten() else { return Err(error) };
             eprintln!("{error:#}\n(taken from the store: the images as they were when this last ran)");
             Ok(Loaded::known(experiment, store, manifest))
         })?;
-        self.latest(loaded)
-    }
-
-    /// Candidates, or what they have chosen already: with the jobs' names from its manifest, where the images were not read.
-    fn latest(&self, loaded: Loaded) -> Result<Loaded> {
-        let Some(experiment) = chosen(&loaded.store, &loaded.experiment, &loaded.jobs)? else { return Ok(loaded) };
-        match loaded.real.is_none().then(|| self.known(&experiment, &loaded.store)).flatten() {
-            Some(manifest) => Ok(Loaded::known(experiment, loaded.store, manifest)),
-            None => loaded.with(experiment),
-        }
+        Ok(loaded.latest())
     }
 
     /// Its images, prepared whatever their size; in this form, where one is given.
@@ -192,17 +208,6 @@ impl ExperimentArgs {
         Ok((Experiment { name: name.to_string_lossy().into_owned(), ..manifest.experiment }, Store::new(root)))
     }
 
-    /// What the store knows, where that is of the same jobs.
-    fn known(&self, experiment: &Experiment, store: &Store) -> Option<Manifest> {
-        match Manifest::read(&store.report(&experiment.name)) {
-            Ok(manifest) => manifest.filter(|manifest| manifest.asks_the_same(experiment)),
-            Err(why) => {
-                eprintln!("{why:#}; the images are read instead");
-                None
-            }
-        }
-    }
-
     /// Where its images come from.
     fn source<'a>(&self, experiment: &'a Experiment) -> Result<&'a DataSource> {
         let source = &experiment.cells[0].config.data;
@@ -243,6 +248,17 @@ impl ExperimentArgs {
         match self.set.iter().find(brings) {
             Some(flag) => ConfigError { origin: format!("--set {flag}"), ..error },
             None => ConfigError { problem: format!("{} (in the cell {cell})", error.problem), ..error },
+        }
+    }
+}
+
+/// What the store knows of an experiment, where that is of the same jobs.
+fn known(experiment: &Experiment, store: &Store) -> Option<Manifest> {
+    match Manifest::read(&store.report(&experiment.name)) {
+        Ok(manifest) => manifest.filter(|manifest| manifest.asks_the_same(experiment)),
+        Err(why) => {
+            eprintln!("{why:#}; the images are read instead");
+            None
         }
     }
 }

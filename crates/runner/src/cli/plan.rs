@@ -26,13 +26,13 @@ struct All<'a> {
     question: &'a str,
     jobs: Vec<Planned<'a>>,
     /// What follows, where these are candidates.
-    then: Option<Then>,
+    then: Option<Then<'a>>,
 }
 
 /// What candidates are tried for, as far as that does not depend on which are chosen.
 #[derive(Serialize)]
-struct Then {
-    experiment: String,
+struct Then<'a> {
+    experiment: &'a str,
     jobs: usize,
     /// Reckoned with each cell's first candidate.
     left_s: f64,
@@ -65,12 +65,17 @@ impl Plan {
         let loaded = self.experiment.load_or_recall()?;
         let (mut speeds, mut costs, mut left) = (Speeds::default(), Costs::default(), Left::default());
         let rows = rows(&loaded, &mut speeds, &mut costs, &mut left)?;
-        let then = match loaded.experiment.with_first_candidates() {
+        // On another machine what follows may need what is not there, and the rest of the plan does not.
+        let next = loaded.experiment.with_first_candidates()?.map(|experiment| loaded.with(experiment)).transpose();
+        let next = next.unwrap_or_else(|error| {
+            eprintln!("{error:#}; what follows is not reckoned");
+            None
+        });
+        let then = match &next {
             None => None,
-            Some(experiment) => {
-                let next = loaded.with(experiment)?;
-                let rows = self::rows(&next, &mut speeds, &mut costs, &mut left)?;
-                Some(Then { experiment: next.experiment.name.clone(), jobs: rows.len(), left_s: seconds(&rows), disk_bytes: disk(&rows) })
+            Some(next) => {
+                let rows = self::rows(next, &mut speeds, &mut costs, &mut left)?;
+                Some(Then { experiment: &next.experiment.name, jobs: rows.len(), left_s: seconds(&rows), disk_bytes: disk(&rows) })
             }
         };
         let (experiment, question) = (&loaded.experiment.name, &loaded.experiment.file.question);
@@ -85,12 +90,12 @@ impl Plan {
         print("\nWork left per job; shared work (training, samples) is listed with the first job.\n");
         if let Some(Then { experiment, jobs, left_s, disk_bytes }) = &then {
             let these = format!("These: about {}, {}. ", duration(all_s), size(disk));
-            let those = format!(
-                "Then {experiment}, {jobs} jobs with the settings that these choose: about {}, {}, if with ",
+            let then = format!(
+                "Then {experiment}, {jobs} jobs with the settings that these choose: about {}, {}, ",
                 duration(*left_s),
                 size(*disk_bytes)
             );
-            print(&wrapped(&format!("{these}{those}each cell's first candidate.")));
+            print(&wrapped(&format!("{these}{then}reckoned with each cell's first candidate.")));
             (all_s, disk) = (all_s + left_s, disk + disk_bytes);
         }
         print(&format!("All: about {} of this machine's time, one after another, {}\n", duration(all_s), size(disk)));

@@ -21,8 +21,8 @@ struct Setting {
     paired: bool,
 }
 
-/// The cells of `file` over the base's `tree`, each checked; where the file tunes them, each as all its candidates, one after the other. Errors
-/// say where the value stands.
+/// The cells of `file` over the base's `tree`, each checked; where the file tunes them, each as all its candidates, one after the other. Averages
+/// are not shared among them yet. Errors say where the value stands.
 pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[String]) -> Result<Vec<Cell>, ConfigError> {
     let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
     check_seeds(&file.seeds, "seeds", origin)?;
@@ -37,13 +37,13 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
         grid.iter().map(|(name, values)| settings(place, name, values, origin)).collect::<Result<Vec<_>, _>>()
     };
     let mut axes = axes_of("grid", &file.grid)?;
+    check_size(&axes, file.seeds.len(), "grid", origin)?;
     if let Some(tune) = &file.tune {
-        tune.check_axes(&file.grid).map_err(|(path, problem)| at(path, problem))?;
         check_seeds(&tune.seeds, "tune.seeds", origin)?;
         axes.extend(axes_of("tune.grid", &tune.grid)?);
+        tune.check_axes(&file.grid).map_err(|(path, problem)| at(path, problem))?;
+        check_size(&axes, tune.seeds.len(), "tune.grid", origin)?;
     }
-    let seeds = file.tune.as_ref().map_or(0, |tune| tune.seeds.len()).max(file.seeds.len());
-    check_size(&axes, seeds, origin)?;
     apart(&axes, flags, origin)?;
     let excluded =
         file.exclude.iter().enumerate().map(|(i, m)| condition(m, &format!("exclude[{i}]"), origin)).collect::<Result<Vec<_>, _>>()?;
@@ -62,21 +62,21 @@ pub fn expand(file: &GridFile, tree: Value, origin: &str, base: &str, flags: &[S
     if let Some(i) = excludes.iter().position(|excludes| !excludes) {
         return Err(at(format!("exclude[{i}]"), "agrees with no combination of the axes' values".into()));
     }
-    check_twins(&cells, origin)?;
+    check_each(file, &cells, origin)?;
     match &file.tune {
-        None => check_cells(file, &cells, origin)?,
+        None => check_named(file, &cells, origin)?,
         Some(tune) => {
             tune.check(&file.seeds, &cells, &named_cells(file)).map_err(|(path, problem)| at(path, problem))?;
             // What the file says of a cell it says of whichever candidate is chosen.
             let of_cells: Vec<Cell> = tune.groups(&cells).iter().map(|group| cells[group[0]].clone()).collect();
-            check_cells(file, &of_cells, origin)?;
+            check_named(file, &of_cells, origin)?;
         }
     }
-    share_averages(cells, origin)
+    Ok(cells)
 }
 
 /// Cells that are trained alike but for the moving average that they use keep each other's, and so are one training.
-fn share_averages(cells: Vec<Cell>, origin: &str) -> Result<Vec<Cell>, ConfigError> {
+pub fn share_averages(cells: Vec<Cell>, origin: &str) -> Result<Vec<Cell>, ConfigError> {
     let decay = |cell: &Cell| cell.config.training.optimiser.ema_decay;
     if cells.iter().all(|cell| decay(cell) == decay(&cells[0])) {
         return Ok(cells);
@@ -113,14 +113,14 @@ fn check_seeds(seeds: &[u64], place: &str, origin: &str) -> Result<(), ConfigErr
 }
 
 /// Before anything is multiplied out.
-fn check_size(axes: &[Vec<Setting>], seeds: usize, origin: &str) -> Result<(), ConfigError> {
+fn check_size(axes: &[Vec<Setting>], seeds: usize, place: &str, origin: &str) -> Result<(), ConfigError> {
     let product = axes.iter().try_fold(seeds, |n, axis| n.checked_mul(axis.len()));
     if product.is_some_and(|n| n <= MAX_JOBS) {
         return Ok(());
     }
     let sizes: Vec<String> = axes.iter().map(|a| a.len().to_string()).collect();
     let problem = format!("{} values times {seeds} seeds are more than {MAX_JOBS} jobs: split the grid", sizes.join(" x "));
-    Err(ConfigError::new(origin, "grid", problem))
+    Err(ConfigError::new(origin, place, problem))
 }
 
 /// One value of each axis, in all combinations: an odometer whose last axis turns fastest.
@@ -138,19 +138,34 @@ fn combinations(axes: &[Vec<Setting>]) -> impl Iterator<Item = Vec<&Setting>> {
     })
 }
 
-/// No cell twice.
-fn check_twins(cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
+/// No cell twice; each can be scored, when the others are, and studied as the file wants it.
+fn check_each(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
+    let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
     for (i, cell) in cells.iter().enumerate() {
         if let Some(twin) = cells[..i].iter().find(|other| other.config == cell.config) {
-            let problem = format!("the cells {} and {} are one configuration", twin.label(), cell.label());
-            return Err(ConfigError::new(origin, "grid", problem));
+            return Err(at("grid".into(), format!("the cells {} and {} are one configuration", twin.label(), cell.label())));
+        }
+        if let Some(metric) = file.metrics.iter().find(|metric| Metric::of_data(&cell.config.data).all(|other| other != **metric)) {
+            let (metric, kind) = (metric.name(), cell.config.data.kind());
+            return Err(at("metrics".into(), format!("{metric} needs data whose law is known, as mixture-2d is; got {kind}")));
+        }
+    }
+    if cells.iter().any(|cell| cell.config.evaluation.at != cells[0].config.evaluation.at) {
+        return Err(at("evaluation.at".into(), "expected the same moments in all cells: set them for all, they are no axis".into()));
+    }
+    for (i, studied) in file.studies.iter().enumerate() {
+        for (j, study) in studied.kinds.iter().enumerate() {
+            study.check().map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}].{key}"), problem))?;
+            for cell in cells.iter().filter(|cell| agrees_with(cell, &studied.cell)) {
+                study.check_cell(&cell.config).map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}]{key}"), problem))?;
+            }
         }
     }
     Ok(())
 }
 
-/// What the file says of cells is of cells that there are.
-fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
+/// What the file says of cells is of cells that there are, and they are not too many.
+fn check_named(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), ConfigError> {
     let at = |path: String, problem: String| ConfigError::new(origin, &path, problem);
     // Those of claims are checked with them.
     for (place, conditions) in named_cells(file).into_iter().filter(|(place, _)| !place.starts_with("claims")) {
@@ -164,15 +179,6 @@ fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), Conf
     {
         return Err(at("paper.budget".into(), "expected positive numbers, got 0".into()));
     }
-    for cell in cells {
-        if let Some(metric) = file.metrics.iter().find(|metric| Metric::of_data(&cell.config.data).all(|other| other != **metric)) {
-            let (metric, kind) = (metric.name(), cell.config.data.kind());
-            return Err(at("metrics".into(), format!("{metric} needs data whose law is known, as mixture-2d is; got {kind}")));
-        }
-    }
-    if cells.iter().any(|cell| cell.config.evaluation.at != cells[0].config.evaluation.at) {
-        return Err(at("evaluation.at".into(), "expected the same moments in all cells: set them for all, they are no axis".into()));
-    }
     let jobs: usize = cells.iter().map(|cell| file.seeds.len() * (cell.config.evaluation.at.len() + 1)).sum();
     if jobs > MAX_JOBS {
         return Err(at(
@@ -181,14 +187,6 @@ fn check_cells(file: &GridFile, cells: &[Cell], origin: &str) -> Result<(), Conf
         ));
     }
     claim::check(&file.claims, &file.metrics, cells, origin)?;
-    for (i, studied) in file.studies.iter().enumerate() {
-        for (j, study) in studied.kinds.iter().enumerate() {
-            study.check().map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}].{key}"), problem))?;
-            for cell in cells.iter().filter(|cell| agrees_with(cell, &studied.cell)) {
-                study.check_cell(&cell.config).map_err(|(key, problem)| at(format!("studies[{i}].kinds[{j}]{key}"), problem))?;
-            }
-        }
-    }
     for (i, row) in file.coding.iter().flat_map(|c| &c.rows).enumerate() {
         if !(row.received > 0.0 && row.received <= 1.0) {
             return Err(at(format!("coding.rows[{i}].received"), format!("expected a share of T in (0, 1], got {}", row.received)));

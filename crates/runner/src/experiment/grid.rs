@@ -224,12 +224,12 @@ impl Figure {
 impl GridFile {
     /// The file of the experiment that tries what `tune` names: all candidates on their seeds, and nothing that is said of cells.
     pub fn candidates(&self, tune: &Tune) -> GridFile {
-        let others = self.metrics.iter().copied().filter(|metric| *metric != tune.by);
+        let others = self.metrics.iter().copied().filter(|metric| *metric != tune.metric);
         GridFile {
-            question: format!("Which {} for each cell, by {}? For: {}", tune.names().join(" and "), tune.by.title(), self.question),
+            question: format!("Which {} for each cell, by {}? For: {}", tune.names().join(" and "), tune.metric.title(), self.question),
             grid: self.grid.iter().chain(&tune.grid).map(|(name, values)| (name.clone(), values.clone())).collect(),
             seeds: tune.seeds.clone(),
-            metrics: [tune.by].into_iter().chain(others).collect(),
+            metrics: [tune.metric].into_iter().chain(others).collect(),
             figures: vec![Figure::Metrics, Figure::ScoreMap, Figure::TrainingLoss],
             claims: Vec::new(),
             paper: None,

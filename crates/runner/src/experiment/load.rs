@@ -4,14 +4,13 @@ use super::base::{Base, Tuned};
 use super::cell::Cell;
 use super::choice::{Candidate, Choice};
 use super::config::{Config, RawConfig};
-use super::expand::expand;
+use super::expand::{expand, share_averages};
 use super::grid::GridFile;
 use super::shelf::Shelf;
 use super::tune::Tune;
 use super::{seeds, strict, study, yaml};
 use crate::base::error::ConfigError;
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
 use std::path::Path;
 
 /// A grid on a base: what `ablate` and `plan` work on.
@@ -99,17 +98,17 @@ impl Experiment {
             file.seeds = others.to_vec();
             name = format!("{name}-seeds-{}", seeds::list(others));
         }
-        if name.len().max(tuning.len()) > LONGEST {
-            let problem = format!(
-                "expected a grid, a base and seeds whose names are together at most {LONGEST} bytes long, got {}: {name}",
-                name.len()
-            );
+        let names = [Some(&name), file.tune.as_ref().map(|_| &tuning)];
+        if let Some(long) = names.into_iter().flatten().find(|name| name.len() > LONGEST) {
+            let n = long.len();
+            let problem =
+                format!("expected a grid, a base and seeds whose names are together at most {LONGEST} bytes long, got {n}: {long}");
             return Err(ConfigError::new(&origin, "", problem));
         }
         let cells = expand(&file, base.tree, &origin, &base.origin, sets)?;
         let whole = Experiment { tuned: base.tuned, ..Experiment::new(&name, file, cells) };
         match whole.file.tune.clone() {
-            None => Ok(whole),
+            None => Ok(Experiment { cells: share_averages(whole.cells, &origin)?, ..whole }),
             Some(tune) => whole.candidates(tune, tuning, &origin),
         }
     }
@@ -122,32 +121,41 @@ impl Experiment {
             raw.evaluation.at.clear();
             Ok(Cell { axes: cell.axes.clone(), config: Config::new(raw, origin)? })
         };
-        let tried = cells.iter().map(at_the_end).collect::<Result<Vec<_>, ConfigError>>()?;
+        let tried = share_averages(cells.iter().map(at_the_end).collect::<Result<_, ConfigError>>()?, origin)?;
         let candidates = Experiment { tuned, ..Experiment::new(&name, file.candidates(&tune), tried) };
         Ok(Experiment { aim: Some(Box::new(Aim { name: aimed_at, file, tune, cells })), ..candidates })
     }
 
     /// What its candidates are tried for, each cell with the settings that score best: `score` is of a candidate, by its place, on a seed, none
     /// where it diverged. None where this experiment tries no candidates.
-    pub fn chosen<E>(&self, score: impl Fn(usize, u64) -> Result<Option<f64>, E>) -> Result<Option<Experiment>, E> {
+    pub fn chosen<E: From<ConfigError>>(&self, score: impl Fn(usize, u64) -> Result<Option<f64>, E>) -> Result<Option<Experiment>, E> {
         let Some(aim) = &self.aim else { return Ok(None) };
         let Aim { name, file, tune, cells } = &**aim;
-        let (mut chosen, mut choices) = (Vec::new(), Vec::new());
+        let (mut chosen, mut choices): (Vec<Cell>, Vec<Choice>) = (Vec::new(), Vec::new());
         for group in tune.groups(cells) {
             let candidate = |place: &usize| {
-                let axes = cells[*place].axes.iter().filter(|(name, _)| tune.tries(name)).cloned().collect();
                 let scores = tune.seeds.iter().map(|seed| score(*place, *seed)).collect::<Result<_, E>>()?;
-                Ok(Candidate { axes, scores })
+                Ok(Candidate { axes: tune.tried(&cells[*place]), scores })
             };
-            let choice = Choice::of(group.iter().map(candidate).collect::<Result<_, E>>()?, tune.by.rises());
+            let choice = Choice::of(group.iter().map(candidate).collect::<Result<_, E>>()?, tune.metric.rises());
             chosen.push(cells[group[choice.chosen]].clone());
             choices.push(choice);
         }
+        let chosen = share_averages(chosen, name)?;
         Ok(Some(Experiment { tuned: self.tuned.clone(), choices, ..Experiment::new(name, file.clone(), chosen) }))
     }
 
     /// The same with the first candidate of each cell, for what does not depend on which is chosen.
-    pub fn with_first_candidates(&self) -> Option<Experiment> {
-        self.chosen(|_, _| Ok::<_, Infallible>(Some(0.0))).unwrap_or_else(|never| match never {})
+    pub fn with_first_candidates(&self) -> Result<Option<Experiment>, ConfigError> {
+        self.chosen(|_, _| Ok(Some(0.0)))
+    }
+
+    /// Whether `other` is what its candidates are tried for, with a choice among them that was made before.
+    pub fn aims_at(&self, other: &Experiment) -> bool {
+        let Some(aim) = &self.aim else { return false };
+        let candidate = |cell: &Cell| aim.cells.iter().find(|candidate| candidate.axes == cell.axes).cloned();
+        let cells: Option<Vec<Cell>> = other.cells.iter().map(candidate).collect();
+        let shared = cells.and_then(|cells| share_averages(cells, &aim.name).ok());
+        !other.choices.is_empty() && other.file == aim.file && shared.is_some_and(|cells| cells == other.cells)
     }
 }

@@ -11,6 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// What says how cells are scored, and not what they are.
+const MEASURING: [&str; 2] = ["evaluation", "sampling.count"];
+
 /// How each cell gets settings of its own before it is scored for the table: candidates are tried on seeds of their own, and the one with the
 /// best mean score stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +22,7 @@ pub struct Tune {
     /// What is tried in every cell: axes as those of `grid`.
     pub grid: Map<String, Value>,
     /// The score that chooses.
-    pub by: Metric,
+    pub metric: Metric,
     /// The seeds on which candidates are tried: others than the grid's, since what is chosen on a seed has an advantage there.
     pub seeds: Vec<u64>,
 }
@@ -31,12 +34,22 @@ impl Tune {
         self.paths().any(|tried| inside(&path, &tried) || inside(&tried, &path))
     }
 
+    /// What is tried in a candidate.
+    pub fn tried(&self, cell: &Cell) -> Vec<(String, Value)> {
+        cell.axes.iter().filter(|(name, _)| self.tries(name)).cloned().collect()
+    }
+
+    /// What names a cell whichever of its candidates is chosen.
+    pub fn given(&self, cell: &Cell) -> Vec<(String, Value)> {
+        cell.axes.iter().filter(|(name, _)| !self.tries(name)).cloned().collect()
+    }
+
     /// Which cells are candidates for one: those that are alike but for what is tried, in the cells' order.
     pub fn groups(&self, cells: &[Cell]) -> Vec<Vec<usize>> {
+        let given: Vec<Vec<(String, Value)>> = cells.iter().map(|cell| self.given(cell)).collect();
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        let kept = |place: usize| cells[place].axes.iter().filter(|(name, _)| !self.tries(name));
         for place in 0..cells.len() {
-            match groups.iter_mut().find(|group| kept(group[0]).eq(kept(place))) {
+            match groups.iter_mut().find(|group| given[group[0]] == given[place]) {
                 Some(group) => group.push(place),
                 None => groups.push(vec![place]),
             }
@@ -49,8 +62,13 @@ impl Tune {
         if self.grid.is_empty() {
             return Err(("tune.grid".into(), "expected at least one axis".into()));
         }
-        match self.grid.keys().find(|name| grid.contains_key(*name)) {
-            Some(name) => Err((join("tune.grid", name), "is an axis of grid too".into())),
+        if let Some(name) = self.grid.keys().find(|name| grid.contains_key(*name)) {
+            return Err((join("tune.grid", name), "is an axis of grid too".into()));
+        }
+        match self.paths().find(|path| MEASURING.iter().any(|part| inside(path, part))) {
+            Some(path) => {
+                Err(("tune.grid".into(), format!("expected what makes a cell better, got {path}, with which it is scored unlike others")))
+            }
             None => Ok(()),
         }
     }
@@ -63,13 +81,13 @@ impl Tune {
             return Err(("tune.seeds".into(), format!("expected others than the seeds that are reported ({reported}), got {seed}")));
         }
         for cell in cells {
-            let (evaluation, by) = (&cell.config.evaluation, self.by);
-            let images = match by {
+            let (evaluation, metric) = (&cell.config.evaluation, self.metric);
+            let images = match metric {
                 Metric::BitsPerDim | Metric::BitsPerDimOptimal => evaluation.held_out,
                 Metric::BitsPerDimTrain => evaluation.train,
                 _ => usize::MAX,
             };
-            if images == 0 || Metric::of_data(&cell.config.data).all(|metric| metric != by) {
+            if images == 0 || Metric::of_data(&cell.config.data).all(|other| other != metric) {
                 return Err(self.missing(cell));
             }
         }
@@ -84,14 +102,17 @@ impl Tune {
     /// Whether the score that chooses can be measured on images of `shape`.
     pub fn check_data(&self, cells: &[Cell], shape: ImageShape) -> Result<(), Complaint> {
         let has_features = |cell: &&Cell| cell.config.evaluation.features.dimensions(shape).is_some();
-        match cells.iter().find(|cell| self.by.is_of_features() && !has_features(cell)) {
+        match cells.iter().find(|cell| self.metric.is_of_features() && !has_features(cell)) {
             Some(cell) => Err(self.missing(cell)),
             None => Ok(()),
         }
     }
 
     fn missing(&self, cell: &Cell) -> Complaint {
-        ("tune.by".into(), format!("expected a score that every cell has, {} has no {}", cell.label(), self.by.name()))
+        (
+            "tune.metric".into(),
+            format!("expected a score that every cell has, got {}: the cell ({}) has none", self.metric.name(), cell.label()),
+        )
     }
 
     /// The short names of what is tried.
@@ -106,7 +127,7 @@ impl Tune {
     }
 
     /// The paths of what is tried.
-    fn paths(&self) -> impl Iterator<Item = String> {
+    pub fn paths(&self) -> impl Iterator<Item = String> {
         self.grid.iter().flat_map(|(axis, values)| match full(axis) {
             Ok(path) => vec![path],
             // A free name: the keys of its values.

@@ -19,7 +19,7 @@ pub fn section(experiment: &Experiment) -> Option<Section> {
     let row = |(cell, choice): (&Cell, &Choice)| {
         let score = |label: &String| {
             let candidate = choice.candidates.iter().find(|candidate| candidate.label() == *label);
-            candidate.map_or_else(|| "–".into(), |candidate| scored(candidate, tune.by))
+            candidate.map_or_else(|| "–".into(), |candidate| scored(candidate, tune.metric))
         };
         let scores = tried.iter().map(score);
         [untuned(cell, tune)].into_iter().chain(scores).chain([choice.best().label()]).collect()
@@ -28,9 +28,9 @@ pub fn section(experiment: &Experiment) -> Option<Section> {
     Some(Section {
         title: "Chosen settings".into(),
         about: format!(
-            "{} of what was tried for each cell, in the mean over seeds of its own ({}). The best of them is the cell's: what diverged on fewer \
-             seeds before what diverged on more, and the first of equals. The table's scores are of other seeds, and of the same images.",
-            tune.by.heading(),
+            "{} of what was tried for each cell, in the mean over seeds of its own ({}). The best one became the cell's; one that diverged on \
+             a seed comes after all that did not. The table's scores are of other seeds, and against the same images.",
+            tune.metric.heading(),
             seeds.join(", ")
         ),
         remark: None,
@@ -41,15 +41,14 @@ pub fn section(experiment: &Experiment) -> Option<Section> {
 }
 
 /// A candidate's mean score, and of how many seeds it is.
-fn scored(candidate: &Candidate, by: Metric) -> String {
+fn scored(candidate: &Candidate, metric: Metric) -> String {
     match candidate.spread() {
-        Some(spread) => number(spread.mean, spread.std_err(), by.digits()) + &part(spread.n, candidate.scores.len()),
+        Some(spread) => number(spread.mean, spread.std_err(), metric.digits()) + &part(spread.n, candidate.scores.len()),
         None => "diverged".into(),
     }
 }
 
 /// A cell in words, without what was chosen for it.
 pub fn untuned(cell: &Cell, tune: &Tune) -> String {
-    let own: Vec<_> = cell.axes.iter().filter(|(name, _)| !tune.tries(name)).cloned().collect();
-    label(&own)
+    label(&tune.given(cell))
 }

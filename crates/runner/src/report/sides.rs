@@ -82,9 +82,12 @@ fn of_experiment(named: &str, folder: &Path) -> Result<Vec<Side>> {
     let manifest = Manifest::read(folder).needed()?.with_context(|| format!("{named}: holds no experiment")).needed()?;
     let place = folder.canonicalize().with_context(|| named.to_string()).needed()?;
     let store = Store::new(place.parent().unwrap_or(Path::new("/")));
-    let (jobs, cells) = (manifest.jobs(), manifest.experiment.cells);
-    let side =
-        |cell: Cell| Side { name: format!("{named}: {}", cell.label()), axes: cell.axes, config: cell.config, runs: BTreeMap::new() };
+    let (jobs, cells, tune) = (manifest.jobs(), manifest.experiment.cells, manifest.experiment.file.tune);
+    // Cells are namesakes whatever was chosen for them.
+    let side = |cell: Cell| {
+        let axes = tune.as_ref().map_or_else(|| cell.axes.clone(), |tune| tune.given(&cell));
+        Side { name: format!("{named}: {}", cell.label()), axes, config: cell.config, runs: BTreeMap::new() }
+    };
     let mut sides: Vec<Side> = cells.into_iter().map(side).collect();
     for (cell_index, job, record) in records(&store, &jobs)? {
         if job.scores_the_end() && !matches!(record.outcome, Outcome::Failed { .. }) {

@@ -32,6 +32,7 @@ pub fn notes(experiment: &Experiment, entries: &[Entry], data: &DatasetInfo) -> 
         care.seeds(),
         care.budget(),
         care.tuned(),
+        care.chosen_by(),
         care.at_an_end(),
         care.all_diverged(),
         care.clipped(),
@@ -109,14 +110,24 @@ impl Care<'_> {
             _ => "Another cell".to_string(),
         };
         let how = tuned.how.trim_end_matches('.');
-        let but = match &self.experiment.file.tune {
-            Some(tune) => format!(", beside those that each has here ({})", tune.names().join(", ")),
-            None => String::new(),
-        };
-        Some(format!(
-            "Settings were chosen for one configuration ({}): {how}. {others} may do better with settings of its own{but}.",
-            on.join(", ")
-        ))
+        let on = on.join(", ");
+        Some(match &self.experiment.file.tune {
+            None => format!("Settings were chosen for one configuration ({on}): {how}. {others} may do better with settings of its own."),
+            Some(tune) => format!(
+                "The base's settings were chosen for one configuration ({on}): {how}. Here each cell has its own {}; the rest are still that \
+                 configuration's.",
+                tune.names().join(" and ")
+            ),
+        })
+    }
+
+    /// Scores by which nothing was chosen.
+    fn chosen_by(&self) -> Option<String> {
+        let tune = self.experiment.file.tune.as_ref()?;
+        let others: Vec<&str> = self.metrics().iter().filter(|metric| **metric != tune.metric).map(|metric| metric.title()).collect();
+        (!others.is_empty() && !self.experiment.choices.is_empty()).then(|| {
+            format!("Tuned settings are those with the best {}: {} may be better with others.", tune.metric.title(), others.join(", "))
+        })
     }
 
     /// The cells with what was tried for them, by their names without it.

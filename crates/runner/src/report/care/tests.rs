@@ -1,7 +1,7 @@
 use super::*;
 
 use crate::base::data::few;
-use crate::experiment::{Budget, Cell, GridFile, Job, Tuned, tiny};
+use crate::experiment::{Budget, Candidate, Cell, Choice, GridFile, Job, Tuned, tiny};
 use crate::store::{FORMAT, Machine, Outcome, Record};
 use serde_json::json;
 
@@ -114,6 +114,35 @@ fn settings_and_their_end_are_told() {
     let sets: [&[&str]; 2] = [&["training.batch=8", "training.decay=linear"], &["training.batch=8"]];
     assert_eq!(has(&told(sets, ALIKE, tuned(8)), "Settings"), None);
     assert!(has(&notes, "The learning rate falls linearly to 0 by the end in some cells").is_some(), "{notes:?}");
+}
+
+/// Of cells with settings of their own: what else they have in common, by what these were chosen, and where a better one may lie.
+#[test]
+fn what_was_chosen_is_told_with_its_limits() {
+    let with = |scores: [[Option<f64>; 3]; 2]| {
+        move |experiment: &mut Experiment| {
+            let tune = json!({ "grid": { "learning_rate": [1, 2, 3] }, "metric": "fid", "seeds": [5] });
+            experiment.file.tune = Some(serde_json::from_value(tune).unwrap());
+            let on = json!({ "training.batch": 3 }).as_object().unwrap().clone();
+            experiment.tuned = Some(Tuned { on, how: "rate, among ten.".into() });
+            let candidate = |(n, score)| Candidate { axes: vec![("learning_rate".into(), json!(n))], scores: vec![score] };
+            experiment.choices = scores.iter().map(|scores| Choice::of((1..).zip(*scores).map(candidate).collect(), false)).collect();
+        }
+    };
+    let notes = |scores| told([&[], &["training.batch=8"]], ALIKE, with(scores));
+    let found = notes([[Some(2.0), Some(1.0), Some(3.0)], [Some(2.0), None, Some(1.0)]]);
+    let expected = "The base's settings were chosen for one configuration (training.batch 3): rate, among ten. Here each cell has its own \
+                    learning_rate; the rest are still that configuration's.";
+    assert_eq!(has(&found, "The base's settings").unwrap(), expected);
+    assert_eq!(
+        has(&found, "Tuned settings are those").unwrap(),
+        "Tuned settings are those with the best FID: bits/dim may be better with others."
+    );
+    let end = "Tuned settings are the least or the largest of what was tried in 1 of 2 cells (b: learning_rate=3): better ones may lie";
+    assert!(has(&found, "Tuned settings are the l").unwrap().starts_with(end), "{found:?}");
+    assert_eq!(has(&found, "Everything that was tried"), None);
+    let lost = notes([[None; 3], [Some(2.0), Some(1.0), Some(3.0)]]);
+    assert_eq!(has(&lost, "Everything").unwrap(), "Everything that was tried diverged on every seed in a: it has the first of it.");
 }
 
 #[test]

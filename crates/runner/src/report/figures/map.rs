@@ -3,7 +3,7 @@
 use super::super::entry::Entry;
 use super::super::heat::{Heat, Shade};
 use super::super::tables::Frames;
-use crate::experiment::{Cell, Experiment, brief, label};
+use crate::experiment::{Cell, Experiment, Tune, brief, label};
 use crate::metrics::Metric;
 use anyhow::Result;
 use serde_json::Value;
@@ -24,9 +24,12 @@ struct Layout {
 
 impl Layout {
     /// By the last axis that makes a map: all cells have a number or null on it, and more than half of the fields have a cell.
-    fn of(cells: &[Cell]) -> Option<Layout> {
+    /// What was chosen for a cell does not place it.
+    fn of(cells: &[Cell], tune: Option<&Tune>) -> Option<Layout> {
+        let given = |cell: &Cell| Cell { axes: tune.map_or_else(|| cell.axes.clone(), |tune| tune.given(cell)), ..cell.clone() };
+        let cells: Vec<Cell> = cells.iter().map(given).collect();
         let names = cells.first()?.axes.iter().rev().map(|(name, _)| name);
-        names.into_iter().find_map(|axis| Layout::over(cells, axis))
+        names.into_iter().find_map(|axis| Layout::over(&cells, axis))
     }
 
     fn over(cells: &[Cell], axis: &str) -> Option<Layout> {
@@ -59,7 +62,7 @@ type Field = (f64, String);
 
 /// A table of colours for each metric, with what is said of them; none where no axis has numbers enough, or nothing was measured.
 pub fn heats(experiment: &Experiment, entries: &[Entry], frames: &Frames) -> Result<Option<(Vec<Heat>, String)>> {
-    let Some(layout) = Layout::of(&experiment.cells) else { return Ok(None) };
+    let Some(layout) = Layout::of(&experiment.cells, experiment.file.tune.as_ref()) else { return Ok(None) };
     let mut heats = Vec::new();
     for metric in &experiment.file.metrics {
         let mut fields = vec![vec![(f64::NAN, "–".to_string()); layout.columns.len()]; layout.rows.len()];
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn a_map_is_over_the_last_axis_of_numbers() {
         let (rates, words) = ([json!(0.02), json!(0.001), json!(0.005)], [json!("learned"), json!("fixed-small")]);
-        let axis = |cells: &[Cell]| Layout::of(cells).map(|layout| (layout.axis, layout.columns));
+        let axis = |cells: &[Cell]| Layout::of(cells, None).map(|layout| (layout.axis, layout.columns));
         let rising = vec![json!(0.001), json!(0.005), json!(0.02)];
         assert_eq!(axis(&grid(("learning_rate", &rates), ("variance", &words))), Some(("learning_rate".into(), rising.clone())));
         // Of two the last.
@@ -173,6 +176,18 @@ mod tests {
         let mut some = grid(("learning_rate", &rates), ("variance", &words));
         some.push(cell(&[("variance", json!("learned"))]));
         assert_eq!(axis(&some), None);
+    }
+
+    /// A rate that was chosen for each cell is neither an axis nor what tells rows apart.
+    #[test]
+    fn what_was_chosen_places_no_cell() {
+        let tune: Tune = serde_json::from_value(json!({ "grid": { "learning_rate": [1, 2, 3] }, "metric": "fid", "seeds": [5] })).unwrap();
+        let chosen = [1, 2, 3, 3, 2, 1].into_iter().map(|rate| ("learning_rate".to_string(), json!(rate)));
+        let mut cells = grid(("variance", &[json!("a"), json!("b")]), ("timesteps", &[json!(10), json!(20), json!(30)]));
+        cells.iter_mut().zip(chosen).for_each(|(cell, rate)| cell.axes.push(rate));
+        let layout = Layout::of(&cells, Some(&tune)).unwrap();
+        assert_eq!((layout.axis.as_str(), layout.rows, layout.places[4]), ("timesteps", vec!["a".into(), "b".into()], (1, 1)));
+        assert_eq!(Layout::of(&cells, None).map(|layout| layout.rows.len()), None);
     }
 
     /// Every cell's number in its field, with the metric's digits; one seed of three that diverged, and all of them; what was not measured.

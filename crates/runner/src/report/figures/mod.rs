@@ -31,7 +31,7 @@ pub fn charts(figure: Figure, experiment: &Experiment, records: &Records) -> Opt
         Figure::Weights => ("weights", vec![schedules::weights(experiment)]),
         Figure::Schedules => ("schedules", schedules::charts(experiment)),
         Figure::RateDistortion => ("rate-distortion", bound::rate_distortion(experiment, entries)),
-        Figure::Evaluations => ("evaluations", quality::evaluations(entries)),
+        Figure::Evaluations => ("evaluations", quality::evaluations(experiment.file.tune.as_ref(), entries)),
         Figure::Studies => ("reverse-time", quality::reverse_time(entries, studies)),
         Figure::AlongTraining => ("along-training", along::charts(experiment, records)),
         Figure::Samples | Figure::Progressive | Figure::Metrics | Figure::BitsLedger | Figure::ScoreMap => return None,

@@ -5,7 +5,7 @@ use super::super::chart::{Axis, Chart, Line, Points, lines};
 use super::super::dots::{Dot, Dots, Strip};
 use super::super::entry::Entry;
 use super::super::tables::{Frames, Mean};
-use crate::experiment::{Cell, Experiment};
+use crate::experiment::{Cell, Experiment, Tune};
 use crate::metrics::Metric;
 use anyhow::Result;
 use serde_json::Value;
@@ -70,7 +70,7 @@ fn score_of(entries: &[Entry]) -> Option<Metric> {
 }
 
 /// A score against network evaluations for a sample, where cells differ in them; cells that differ in nothing but the sampler's steps are joined.
-pub fn evaluations(entries: &[Entry]) -> Vec<Chart> {
+pub fn evaluations(tune: Option<&Tune>, entries: &[Entry]) -> Vec<Chart> {
     let Some(metric) = score_of(entries) else { return Vec::new() };
     let points = |entry: &Entry| -> Points {
         entry.record.metrics.get(&metric).map(|score| (entry.record.nfe as f64, score.value)).into_iter().collect()
@@ -84,7 +84,7 @@ pub fn evaluations(entries: &[Entry]) -> Vec<Chart> {
     let mut groups: Vec<(Value, Line)> = Vec::new();
     for line in &lines {
         let Some(entry) = entries.iter().find(|entry| line.cells.contains(&entry.cell_index)) else { continue };
-        let alike = without_steps(entry.cell);
+        let alike = without_steps(entry.cell, tune);
         match groups.iter_mut().find(|(other, _)| *other == alike) {
             Some((_, thread)) => {
                 thread.cells.extend(&line.cells);
@@ -105,9 +105,14 @@ pub fn evaluations(entries: &[Entry]) -> Vec<Chart> {
     }]
 }
 
-/// A cell's configuration without the sampler's number of steps.
-fn without_steps(cell: &Cell) -> Value {
+/// A cell's configuration without the sampler's number of steps, and without what was chosen for it.
+fn without_steps(cell: &Cell, tune: Option<&Tune>) -> Value {
     let mut config = serde_json::to_value(&cell.config).unwrap_or_default();
+    for path in tune.into_iter().flat_map(Tune::paths) {
+        if let Some(chosen) = config.pointer_mut(&format!("/{}", path.replace('.', "/"))) {
+            chosen.take();
+        }
+    }
     if let Some(sampler) = config.pointer_mut("/sampling/sampler").and_then(Value::as_object_mut) {
         sampler.remove("steps");
     }
@@ -126,10 +131,15 @@ mod tests {
 
     /// One cell for each sampler, with its evaluations and its FID.
     fn found(cells: &[(&str, usize, Option<f64>)]) -> Vec<Chart> {
+        found_with(cells, |_| "0.1", None)
+    }
+
+    /// The same with a learning rate for each sampler, which may have been chosen.
+    fn found_with(cells: &[(&str, usize, Option<f64>)], rate: fn(&str) -> &str, tune: Option<&Tune>) -> Vec<Chart> {
         let data = few("d", 20, 3);
         let of = |(sampler, ..): &(&str, usize, Option<f64>)| Cell {
             axes: vec![("sampler".into(), json!(sampler))],
-            config: tiny(&data, &[&format!("sampler={sampler}")]).config,
+            config: tiny(&data, &[&format!("sampler={sampler}"), &format!("learning_rate={}", rate(sampler))]).config,
         };
         let made: Vec<Cell> = cells.iter().map(of).collect();
         let jobs: Vec<Job> = made.iter().map(|cell| Job::new(cell.config.clone(), 0, None, &data.info.digest, "none")).collect();
@@ -140,7 +150,7 @@ mod tests {
             record.metrics.extend(fid.map(|fid| (Metric::Fid, measured(fid))));
             Entry { cell: &made[cell_index], cell_index, job: &jobs[cell_index], record, training: None }
         };
-        evaluations(&cells.iter().enumerate().map(entry).collect::<Vec<_>>())
+        evaluations(tune, &cells.iter().enumerate().map(entry).collect::<Vec<_>>())
     }
 
     /// A chart where cells differ in evaluations, and only there; joined are cells that differ in steps alone, in the order of their cost.
@@ -155,5 +165,11 @@ mod tests {
         // A cell that has no score costs nothing.
         assert!(found(&[(DDIM[0], 20, None), (DDIM[1], 10, Some(3.0)), (DDIM[2], 10, Some(4.0))]).is_empty());
         assert!(found(&[(DDIM[0], 20, Some(2.0))]).is_empty() && found(&[]).is_empty());
+        // What was chosen for each keeps none apart; what the grid sets does.
+        let tune: Tune = serde_json::from_value(json!({ "grid": { "learning_rate": [0.1, 0.2] }, "metric": "fid", "seeds": [5] })).unwrap();
+        let rate = |sampler: &str| if sampler.contains("20") { "0.1" } else { "0.2" };
+        let both = [(DDIM[0], 20, Some(2.0)), (DDIM[1], 10, Some(3.0))];
+        let threads = |tune: Option<&Tune>| found_with(&both, rate, tune)[0].threads.len();
+        assert_eq!((threads(Some(&tune)), threads(None)), (1, 0));
     }
 }
