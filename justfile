@@ -2,7 +2,8 @@
 
 set positional-arguments
 
-release := "cargo build --release --locked -p ddpm-runner"
+# DDPM_FEATURES="--features emulation": one build where what runs on a device is tested too.
+release := "cargo build --release --locked -p ddpm-runner " + env("DDPM_FEATURES", "")
 ddpm := "target/release/ddpm"
 
 # What there is
