@@ -311,12 +311,17 @@ fn mistakes_in_what_is_tuned_are_reported_where_they_stand() {
         (
             tune("{sampling.count: [50, 100]}", "fid", "[5]"),
             "",
-            "tune.grid: expected what makes a cell better, got sampling.count, with which it is scored unlike others",
+            "tune.grid.sampling.count: expected what makes a cell better, got sampling.count, with which it is scored unlike others",
+        ),
+        (
+            tune("{sampling: [{sampler: ancestral, count: 50, batch: 50}]}", "fid", "[5]"),
+            "",
+            "tune.grid.sampling: expected what makes a cell better, got sampling, with which it is scored unlike others",
         ),
         (
             tune("{row: [{learning_rate: 0.1, evaluation.decoder: erf}]}", "fid", "[5]"),
             "",
-            "tune.grid: expected what makes a cell better, got evaluation.decoder, with which it is scored unlike others",
+            "tune.grid.row: expected what makes a cell better, got evaluation.decoder, with which it is scored unlike others",
         ),
         (
             tune("{diffusion.prediction: [v, x0]}", "fid", "[5]"),
@@ -418,15 +423,17 @@ claims: [{sentence: s, metric: fid, better: {prediction: mu, dropout: 0.1}, than
     let why = ConfigError::new("a", "b", "c");
     assert_eq!(tuning.chosen(|_, _| Err(why.clone())), Err(why));
     assert_eq!((chosen.with_first_candidates(), &first.aim), (Ok(None), &None));
-    // A choice that was made before is known again, and no other experiment is taken for one.
-    assert!(tuning.aims_at(&chosen) && tuning.aims_at(&first) && !chosen.aims_at(&first) && !tuning.aims_at(&tuning));
-    let on_other_base = |change: &dyn Fn(&mut Experiment)| {
+    // A choice that was made before is known again, whatever else is said of the cells, and no other experiment is taken for one.
+    let before = |change: &dyn Fn(&mut Experiment)| {
         let mut other = chosen.clone();
         change(&mut other);
-        other
+        tuning.chosen_before(&other)
     };
-    assert!(!tuning.aims_at(&on_other_base(&|other| other.file.seeds = vec![0])));
-    assert!(!tuning.aims_at(&on_other_base(&|other| other.cells[0].config = other.cells[1].config.clone())));
+    assert_eq!(before(&|_| {}).as_ref(), Some(&chosen));
+    assert_eq!(before(&|other| other.file.question = "p".into()).as_ref(), Some(&chosen));
+    assert_eq!(before(&|other| other.cells[0].config = other.cells[1].config.clone()), None);
+    assert_eq!(before(&|other| other.file.tune.as_mut().unwrap().seeds = vec![7]), None);
+    assert_eq!((tuning.chosen_before(&tuning), chosen.chosen_before(&chosen)), (None, None));
 }
 
 /// Candidates that differ in the average share a training; what is then run keeps no more than the one that was chosen, as if nothing had been
@@ -444,7 +451,7 @@ fn averages_that_were_not_chosen_are_not_kept() {
     assert_eq!(kept(&chosen), vec![vec![0.9]; 2]);
     let plain = of("set: {ema_decay: 0.9}\ngrid: {prediction: [mu, eps]}");
     assert!(chosen.cells.iter().zip(&plain.cells).all(|(chosen, plain)| chosen.config == plain.config));
-    assert!(tuning.aims_at(&chosen));
+    assert_eq!(tuning.chosen_before(&chosen), Some(chosen));
 }
 
 /// Table 2 is a part of Section 4: what is claimed of one is claimed of the other.

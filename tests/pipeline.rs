@@ -122,11 +122,12 @@ metrics: [bits-per-dim]";
     fs::remove_file(record(&candidates[3])).unwrap();
     let read = on(&["report"]);
     assert!(stdout(&again).ends_with(&stdout(&read)) && stderr(&read).contains("those that were chosen before"), "{}", stderr(&read));
-    fs::remove_dir_all(dir.path().join("g-fashion-smoke")).unwrap();
+    assert!(stdout(&on(&["claims"])).contains("It is eps"));
     let lost = plan(&[]);
     assert_eq!((&lost["experiment"], &lost["then"]["jobs"]), (&"g-fashion-smoke-tuning".into(), &4.into()));
     let states: Vec<&Value> = lost["jobs"].as_array().unwrap().iter().map(|job| &job["state"]["state"]).collect();
     assert_eq!(states.iter().filter(|state| **state == "done").count(), 11);
+    assert!(stdout(&on(&["status"])).contains("12 jobs: 11 done, 1 trained"), "{}", stdout(&on(&["status"])));
     // A candidate without the score and without a reason of its own keeps anything from being chosen, which is said, and nothing else.
     let text = fs::read_to_string(record(&candidates[0])).unwrap();
     let mut blank: Value = serde_json::from_str(&text).unwrap();

@@ -21,8 +21,8 @@ pub struct Claims {
 
 impl Claims {
     pub fn run(self) -> Result<Exit> {
-        let Loaded { experiment, jobs, store, .. } = &self.experiment.recall()?;
-        if let Some(aim) = &experiment.aim {
+        let Loaded { experiment, jobs, store, .. } = &self.experiment.recall_results()?;
+        if let Some(aim) = experiment.aim.as_ref().filter(|aim| !aim.claims().is_empty()) {
             // What is not run yet supports nothing.
             if self.json {
                 print("[]\n");

@@ -49,7 +49,7 @@ impl Compare {
         if let ([a], [b]) = (ours, theirs) {
             return Ok(vec![(a, b)]);
         }
-        let namesake = |a: &'a Side| Some((a, theirs.iter().find(|b| b.axes == a.axes)?));
+        let namesake = |a: &'a Side| Some((a, theirs.iter().find(|b| b.given == a.given)?));
         let pairs: Vec<_> = ours.iter().filter_map(namesake).collect();
         if pairs.is_empty() {
             let names = |sides: &[Side]| sides.iter().map(|side| side.name.as_str()).collect::<Vec<_>>().join("; ");

@@ -91,20 +91,30 @@ impl Loaded {
         Ok(Loaded { experiment, jobs, data: self.data.clone(), store: self.store.clone(), real: self.real.clone() })
     }
 
-    /// Candidates, or what they have chosen: now, or before where some are lost since. With what keeps them from choosing on stderr.
+    /// Candidates, or what they have chosen, with what keeps them from choosing on stderr.
     fn latest(self) -> Loaded {
         match self.next() {
             Ok(Some(next)) => return next,
             Ok(None) => {}
             Err(error) => eprintln!("{error:#}"),
         }
-        let before = self.experiment.aim.as_ref().and_then(|aim| Manifest::read(&self.store.report(aim.name())).ok().flatten());
-        let is_it = |manifest: &Manifest| self.experiment.aims_at(&manifest.experiment) && manifest.data.identity() == self.data.identity();
-        match before.filter(is_it) {
+        self
+    }
+
+    /// The same for who only reads results: a choice that was made before is one, where some of its candidates are lost since.
+    fn latest_or_before(self) -> Loaded {
+        let Some(aim) = &self.experiment.aim else { return self };
+        let before = Manifest::read(&self.store.report(aim.name())).unwrap_or_else(|why| {
+            eprintln!("{why:#}; it is not used");
+            None
+        });
+        let of_same_images = before.filter(|manifest| manifest.data.identity() == self.data.identity());
+        let chosen = of_same_images.and_then(|manifest| Some((self.experiment.chosen_before(&manifest.experiment)?, manifest)));
+        match chosen.filter(|(experiment, manifest)| manifest.asks_the_same(experiment)) {
             None => self,
-            Some(manifest) => {
-                eprintln!("{}: not all candidates are here; the settings are those that were chosen before", manifest.experiment.name);
-                Loaded::known(manifest.experiment.clone(), self.store, manifest)
+            Some((experiment, manifest)) => {
+                eprintln!("{}: its candidates do not choose now; the settings are those that were chosen before", experiment.name);
+                Loaded::known(experiment, self.store, manifest)
             }
         }
     }
@@ -136,7 +146,12 @@ impl ExperimentArgs {
         Ok(loaded.latest())
     }
 
-    /// The same with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
+    /// The same for who only reads what was found: with the choice that was made before, where candidates are lost since.
+    pub fn recall_results(&self) -> Result<Loaded> {
+        Ok(self.recall()?.latest_or_before())
+    }
+
+    /// As [`ExperimentArgs::recall`] with its images or, if they are unavailable, from its manifest in the store, with a message on stderr.
     pub fn load_or_recall(&self) -> Result<Loaded> {
         let (experiment, store) = self.read()?;
         let loaded = self.name_jobs(experiment.clone(), store.clone()).or_else(|error| {
@@ -257,7 +272,7 @@ fn known(experiment: &Experiment, store: &Store) -> Option<Manifest> {
     match Manifest::read(&store.report(&experiment.name)) {
         Ok(manifest) => manifest.filter(|manifest| manifest.asks_the_same(experiment)),
         Err(why) => {
-            eprintln!("{why:#}; the images are read instead");
+            eprintln!("{why:#}; it is not used");
             None
         }
     }

@@ -24,7 +24,7 @@ pub struct Report {
 #[cfg(feature = "report")]
 impl Report {
     pub fn run(self) -> Result<Exit> {
-        let loaded = self.experiment.recall()?;
+        let loaded = self.experiment.recall_results()?;
         let Loaded { experiment, jobs, store, data, .. } = &loaded;
         match loaded.leave().and_then(|()| report::write(experiment, jobs, store, data)) {
             Ok(text) => print(&text),

@@ -49,6 +49,7 @@ impl Status {
             // Of failed jobs alone nothing more is to come.
             let over = states.iter().all(|state| state.is_done() || matches!(state, State::Failed { .. }));
             if self.watch
+                && over
                 && let Some(next) = loaded.next()?
             {
                 loaded = next;

@@ -3,6 +3,7 @@
 use super::base::{Base, Tuned};
 use super::cell::Cell;
 use super::choice::{Candidate, Choice};
+use super::claim::Claim;
 use super::config::{Config, RawConfig};
 use super::expand::{expand, share_averages};
 use super::grid::GridFile;
@@ -47,6 +48,11 @@ impl Aim {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is claimed of its cells.
+    pub fn claims(&self) -> &[Claim] {
+        &self.file.claims
     }
 
     /// What is tried, and by what score it is chosen.
@@ -150,12 +156,12 @@ impl Experiment {
         self.chosen(|_, _| Ok(Some(0.0)))
     }
 
-    /// Whether `other` is what its candidates are tried for, with a choice among them that was made before.
-    pub fn aims_at(&self, other: &Experiment) -> bool {
-        let Some(aim) = &self.aim else { return false };
+    /// What its candidates are tried for with the choice of `before`, where that was made among the same candidates. In the words of this file.
+    pub fn chosen_before(&self, before: &Experiment) -> Option<Experiment> {
+        let aim = self.aim.as_ref().filter(|aim| !before.choices.is_empty() && before.file.tune.as_ref() == Some(&aim.tune))?;
         let candidate = |cell: &Cell| aim.cells.iter().find(|candidate| candidate.axes == cell.axes).cloned();
-        let cells: Option<Vec<Cell>> = other.cells.iter().map(candidate).collect();
-        let shared = cells.and_then(|cells| share_averages(cells, &aim.name).ok());
-        !other.choices.is_empty() && other.file == aim.file && shared.is_some_and(|cells| cells == other.cells)
+        let cells = share_averages(before.cells.iter().map(candidate).collect::<Option<_>>()?, &aim.name).ok()?;
+        let experiment = Experiment { choices: before.choices.clone(), ..Experiment::new(&aim.name, aim.file.clone(), cells) };
+        (experiment.cells == before.cells).then(|| Experiment { tuned: self.tuned.clone(), ..experiment })
     }
 }

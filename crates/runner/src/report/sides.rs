@@ -17,6 +17,8 @@ pub struct Side {
     pub name: String,
     /// What varies, of a cell; of a run nothing.
     pub axes: Vec<(String, Value)>,
+    /// The same without what was chosen for it: cells that have this in common are compared.
+    pub given: Vec<(String, Value)>,
     /// Its configuration.
     pub config: Config,
     /// What its runs left, by their seeds; of failed ones nothing.
@@ -74,7 +76,7 @@ fn of_run(named: &str, folder: &Path) -> Result<Side> {
     let name = record.at.map_or_else(|| named.into(), |step| format!("{named} (at step {step})"));
     let (config, seed) = (record.config.clone(), record.seed);
     let runs = BTreeMap::from([(seed, Run { record, folder: folder.into() })]);
-    Ok(Side { name, axes: Vec::new(), config, runs })
+    Ok(Side { name, axes: Vec::new(), given: Vec::new(), config, runs })
 }
 
 /// Each cell of an experiment.
@@ -83,10 +85,9 @@ fn of_experiment(named: &str, folder: &Path) -> Result<Vec<Side>> {
     let place = folder.canonicalize().with_context(|| named.to_string()).needed()?;
     let store = Store::new(place.parent().unwrap_or(Path::new("/")));
     let (jobs, cells, tune) = (manifest.jobs(), manifest.experiment.cells, manifest.experiment.file.tune);
-    // Cells are namesakes whatever was chosen for them.
     let side = |cell: Cell| {
-        let axes = tune.as_ref().map_or_else(|| cell.axes.clone(), |tune| tune.given(&cell));
-        Side { name: format!("{named}: {}", cell.label()), axes, config: cell.config, runs: BTreeMap::new() }
+        let given = tune.as_ref().map_or_else(|| cell.axes.clone(), |tune| tune.given(&cell));
+        Side { name: format!("{named}: {}", cell.label()), axes: cell.axes, given, config: cell.config, runs: BTreeMap::new() }
     };
     let mut sides: Vec<Side> = cells.into_iter().map(side).collect();
     for (cell_index, job, record) in records(&store, &jobs)? {
@@ -100,12 +101,12 @@ fn of_experiment(named: &str, folder: &Path) -> Result<Vec<Side>> {
 /// Of an experiment's cells those that a label or values name.
 fn of_cells(named: &str, mut all: Vec<Side>, cell: &str) -> Result<Vec<Side>> {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace(", ", ",");
-    let label = |side: &Side| label(&side.axes);
-    if all.iter().any(|side| plain(&label(side)) == plain(cell)) {
-        all.retain(|side| plain(&label(side)) == plain(cell));
+    let is_called = |side: &Side| [&side.axes, &side.given].iter().any(|axes| plain(&label(axes)) == plain(cell));
+    if all.iter().any(is_called) {
+        all.retain(is_called);
         return Ok(all);
     }
-    let labels: Vec<String> = all.iter().map(label).collect();
+    let labels: Vec<String> = all.iter().map(|side| label(&side.axes)).collect();
     let none = || ConfigError::new(named, "", format!("expected a cell, such as {}, or path=value,path=value", labels.join("; ")));
     let mut wanted = Map::new();
     for piece in pieces(cell) {

@@ -138,7 +138,9 @@ impl Care<'_> {
 
     /// Cells whose own settings are the last of what was tried.
     fn at_an_end(&self) -> Option<String> {
-        let ends = self.choices().map(|(cell, choice)| (cell, choice.at_an_end())).filter(|(_, ends)| !ends.is_empty());
+        // Of a cell for which nothing does nothing was chosen.
+        let found = self.choices().filter(|(_, choice)| choice.best().spread().is_some());
+        let ends = found.map(|(cell, choice)| (cell, choice.at_an_end())).filter(|(_, ends)| !ends.is_empty());
         let ends: Vec<String> = ends.map(|(cell, ends)| format!("{cell}: {}", ends.join(", "))).collect();
         let (n, all) = (ends.len(), self.experiment.cells.len());
         let which = if n <= LISTED { format!(" ({})", ends.join("; ")) } else { String::new() };
@@ -155,7 +157,7 @@ impl Care<'_> {
         let lost = |choice: &Choice| choice.candidates.iter().all(|candidate| candidate.spread().is_none());
         let cells: Vec<String> = self.choices().filter(|(_, choice)| lost(choice)).map(|(cell, _)| cell).collect();
         (!cells.is_empty())
-            .then(|| format!("Everything that was tried diverged on every seed in {}: it has the first of it.", cells.join("; ")))
+            .then(|| format!("Everything that was tried diverged on every seed in {}: the first of it is in the table.", cells.join("; ")))
     }
 
     /// How many of each cell's steps were clipped, where cells differ in it.

@@ -108,10 +108,12 @@ pub fn evaluations(tune: Option<&Tune>, entries: &[Entry]) -> Vec<Chart> {
 /// A cell's configuration without the sampler's number of steps, and without what was chosen for it.
 fn without_steps(cell: &Cell, tune: Option<&Tune>) -> Value {
     let mut config = serde_json::to_value(&cell.config).unwrap_or_default();
-    for path in tune.into_iter().flat_map(Tune::paths) {
-        if let Some(chosen) = config.pointer_mut(&format!("/{}", path.replace('.', "/"))) {
-            chosen.take();
-        }
+    // What else a training keeps follows from what is chosen.
+    let chosen = tune.into_iter().flat_map(|tune| tune.paths().chain(["training.optimiser.ema_kept".into()]));
+    for path in chosen {
+        let (map, key) = path.rsplit_once('.').unwrap_or(("", &path));
+        let map = if map.is_empty() { Some(&mut config) } else { config.pointer_mut(&format!("/{}", map.replace('.', "/"))) };
+        map.and_then(Value::as_object_mut).and_then(|map| map.shift_remove(key));
     }
     if let Some(sampler) = config.pointer_mut("/sampling/sampler").and_then(Value::as_object_mut) {
         sampler.remove("steps");
@@ -131,15 +133,15 @@ mod tests {
 
     /// One cell for each sampler, with its evaluations and its FID.
     fn found(cells: &[(&str, usize, Option<f64>)]) -> Vec<Chart> {
-        found_with(cells, |_| "0.1", None)
+        found_with(cells, |_| "learning_rate=0.1", None)
     }
 
-    /// The same with a learning rate for each sampler, which may have been chosen.
-    fn found_with(cells: &[(&str, usize, Option<f64>)], rate: fn(&str) -> &str, tune: Option<&Tune>) -> Vec<Chart> {
+    /// The same with something more that is set for each sampler, and may have been chosen.
+    fn found_with(cells: &[(&str, usize, Option<f64>)], more: fn(&str) -> &str, tune: Option<&Tune>) -> Vec<Chart> {
         let data = few("d", 20, 3);
         let of = |(sampler, ..): &(&str, usize, Option<f64>)| Cell {
             axes: vec![("sampler".into(), json!(sampler))],
-            config: tiny(&data, &[&format!("sampler={sampler}"), &format!("learning_rate={}", rate(sampler))]).config,
+            config: tiny(&data, &[&format!("sampler={sampler}"), more(sampler)]).config,
         };
         let made: Vec<Cell> = cells.iter().map(of).collect();
         let jobs: Vec<Job> = made.iter().map(|cell| Job::new(cell.config.clone(), 0, None, &data.info.digest, "none")).collect();
@@ -167,9 +169,14 @@ mod tests {
         assert!(found(&[(DDIM[0], 20, Some(2.0))]).is_empty() && found(&[]).is_empty());
         // What was chosen for each keeps none apart; what the grid sets does.
         let tune: Tune = serde_json::from_value(json!({ "grid": { "learning_rate": [0.1, 0.2] }, "metric": "fid", "seeds": [5] })).unwrap();
-        let rate = |sampler: &str| if sampler.contains("20") { "0.1" } else { "0.2" };
+        let rate = |sampler: &str| if sampler.contains("20") { "learning_rate=0.1" } else { "learning_rate=0.2" };
         let both = [(DDIM[0], 20, Some(2.0)), (DDIM[1], 10, Some(3.0))];
         let threads = |tune: Option<&Tune>| found_with(&both, rate, tune)[0].threads.len();
         assert_eq!((threads(Some(&tune)), threads(None)), (1, 0));
+        // One that is written where it is not the default, and nowhere else.
+        let tune: Tune =
+            serde_json::from_value(json!({ "grid": { "downsample": ["conv", "max-pool"] }, "metric": "fid", "seeds": [5] })).unwrap();
+        let pooled = |sampler: &str| if sampler.contains("20") { "downsample=max-pool" } else { "downsample=conv" };
+        assert_eq!(found_with(&both, pooled, Some(&tune))[0].threads.len(), 1);
     }
 }
