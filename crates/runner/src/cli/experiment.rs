@@ -102,6 +102,7 @@ impl Loaded {
     }
 
     /// The same for who only reads results: a choice that was made before is one, where some of its candidates are lost since.
+    #[cfg(feature = "report")]
     fn latest_or_before(self) -> Loaded {
         let Some(aim) = &self.experiment.aim else { return self };
         let before = Manifest::read(&self.store.report(aim.name())).unwrap_or_else(|why| {
@@ -147,6 +148,7 @@ impl ExperimentArgs {
     }
 
     /// The same for who only reads what was found: with the choice that was made before, where candidates are lost since.
+    #[cfg(feature = "report")]
     pub fn recall_results(&self) -> Result<Loaded> {
         Ok(self.recall()?.latest_or_before())
     }
