@@ -127,7 +127,7 @@ metrics: [bits-per-dim]";
     assert_eq!((&lost["experiment"], &lost["then"]["jobs"]), (&"g-fashion-smoke-tuning".into(), &4.into()));
     let states: Vec<&Value> = lost["jobs"].as_array().unwrap().iter().map(|job| &job["state"]["state"]).collect();
     assert_eq!(states.iter().filter(|state| **state == "done").count(), 11);
-    assert!(stdout(&on(&["status"])).contains("12 jobs: 11 done, 1 trained"), "{}", stdout(&on(&["status"])));
+    assert!(stdout(&on(&["status"])).contains(" 1 trained, "), "{}", stdout(&on(&["status"])));
     // A candidate without the score and without a reason of its own keeps anything from being chosen, which is said, and nothing else.
     let text = fs::read_to_string(record(&candidates[0])).unwrap();
     let mut blank: Value = serde_json::from_str(&text).unwrap();
