@@ -108,6 +108,12 @@ metrics: [bits-per-dim]";
     assert!(told.contains("-tuning: 12 jobs, 12 done") && told.contains("g-fashion-smoke: 4 jobs, 4 done"), "{told}");
     assert!(stdout(&again).ends_with(&stdout(&on(&["report"]))) && stdout(&on(&["claims"])).contains("It is eps"));
     assert!(stdout(&on(&["status"])).ends_with("4 jobs: 4 done\n"));
+    // A cell is called by all that varies, or without what was chosen for it.
+    let results = dir.path().to_str().unwrap();
+    let full = format!("g-fashion-smoke:eps, learning_rate={}", best("eps"));
+    let compared = run(&["compare", "g-fashion-smoke:eps", &full, "--results", results]);
+    let names = format!("A  g-fashion-smoke: eps, learning_rate={0}\nB  g-fashion-smoke: eps, learning_rate={0}\n", best("eps"));
+    assert!(stdout(&compared).starts_with(&names), "{}{}", stdout(&compared), stderr(&compared));
     // Other seeds are reported with what is chosen already.
     let others = plan(&["--seeds", "0,5"]);
     let states: Vec<&Value> = others["jobs"].as_array().unwrap().iter().map(|job| &job["state"]["state"]).collect();
